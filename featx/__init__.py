@@ -1,0 +1,80 @@
+"""CNN features off the shelf: images once through a pretrained network, then scikit-learn.
+
+The names below are loaded on first use, so that ``import featx`` brings in neither torch nor
+scikit-learn.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "FeatureExtractor": "featx.extraction",
+    "extract": "featx.extraction",
+    "FeatureStore": "featx.store",
+    "open_store": "featx.store",
+    "list_backbones": "featx.backbones",
+    "load_backbone": "featx.backbones",
+    "ImageManifest": "featx.images",
+    "PCAWhitening": "featx.estimators",
+    "PowerNormalizer": "featx.estimators",
+    "LinearProbeClassifier": "featx.estimators",
+    "AttributeClassifier": "featx.estimators",
+    "RetrievalIndex": "featx.retrieval",
+    "Matches": "featx.retrieval",
+    "mean_average_precision_score": "featx.evaluation",
+    "Report": "featx.report",
+    "FeatxError": "featx.errors",
+}
+
+__all__ = [
+    "AttributeClassifier",
+    "FeatureExtractor",
+    "FeatureStore",
+    "FeatxError",
+    "ImageManifest",
+    "LinearProbeClassifier",
+    "Matches",
+    "PCAWhitening",
+    "PowerNormalizer",
+    "Report",
+    "RetrievalIndex",
+    "extract",
+    "list_backbones",
+    "load_backbone",
+    "mean_average_precision_score",
+    "open_store",
+]
+
+if TYPE_CHECKING:
+    from featx.backbones import list_backbones, load_backbone
+    from featx.errors import FeatxError
+    from featx.estimators import (
+        AttributeClassifier,
+        LinearProbeClassifier,
+        PCAWhitening,
+        PowerNormalizer,
+    )
+    from featx.evaluation import mean_average_precision_score
+    from featx.extraction import FeatureExtractor, extract
+    from featx.images import ImageManifest
+    from featx.report import Report
+    from featx.retrieval import Matches, RetrievalIndex
+    from featx.store import FeatureStore, open_store
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its room on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'featx' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,80 @@
+"""Progress of long work on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+__all__ = ["Progress"]
+
+LINE_EVERY_S = 10.0
+
+
+class Progress:
+    """Count finished items, with rate and time left.
+
+    Parameters
+    ----------
+    total : int
+        Number of items expected.
+    label : str
+        What is being done, for example ``"extract"``.
+    unit : str, default "img"
+        What is counted.
+    enabled : bool or None, default None
+        None shows progress only where it takes long enough to matter: on a terminal at once, else
+        a plain line every 10 s. False shows nothing.
+
+    Examples
+    --------
+    >>> with Progress(3, "extract", enabled=False) as progress:
+    ...     progress.advance(3)
+    >>> progress.done
+    3
+    """
+
+    def __init__(
+        self, total: int, label: str, *, unit: str = "img", enabled: bool | None = None
+    ) -> None:
+        self.total, self.label, self.unit, self.done = total, label, unit, 0
+        self._enabled = enabled is not False
+        self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._start = self._last = time.monotonic()
+        self._bar: tqdm[None] | None = None
+
+    def __enter__(self) -> Progress:
+        if self._enabled and self._is_terminal:
+            self._bar = tqdm(
+                total=self.total, desc=self.label, unit=self.unit, file=sys.stderr, leave=False
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def advance(self, n: int = 1) -> None:
+        """Count `n` more items as done."""
+        self.done += n
+        if self._bar is not None:
+            self._bar.update(n)
+        elif self._enabled and time.monotonic() - self._last >= LINE_EVERY_S:
+            self._last = time.monotonic()
+            self._line()
+
+    def _line(self) -> None:
+        rate = self.done / max(time.monotonic() - self._start, 1e-9)
+        left_s = (self.total - self.done) / max(rate, 1e-9)
+        sys.stderr.write(
+            f"{self.label}: {self.done}/{self.total} {self.unit}, "
+            f"{rate:.1f} {self.unit}/s, {left_s:.0f} s left\n"
+        )
+        sys.stderr.flush()

@@ -1,0 +1,200 @@
+"""What a table of features was made with: every field that changes a number in it.
+
+A `Recipe` is the key of a table in a store. Its fingerprint is a hash of its fields, so that
+features of two recipes can never be taken for one another. What does not change a feature beyond
+the published tolerance (device, engine, batch size, worker count) is not part of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from featx.errors import FileFormatError, FingerprintMismatchError
+from featx.fingerprint import json_digest
+
+__all__ = ["Preprocessing", "Recipe", "require_same_recipe"]
+
+RECIPE_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a decoded RGB image becomes the network's input.
+
+    Parameters
+    ----------
+    resize_px : int or None
+        Length of the shorter side after resizing, in pixels; None leaves the size as it is.
+        Cost grows with its square where `crop_px` is None.
+    crop_px : int or None
+        Side of the centre crop, in pixels; None keeps the whole image (then sizes differ from
+        image to image and each is a batch of its own).
+    interpolation : {"bilinear", "bicubic", "lanczos", "nearest", "box", "hamming"}
+        Pillow's filter, antialiased.
+    mean, std : tuple of 3 float
+        Per channel, for pixels scaled to [0, 1], in RGB order.
+    decode : {"reduced", "full"}
+        "reduced" lets the JPEG decoder shrink by 2, 4 or 8 as far as the target size allows
+        (`PIL.Image.draft`), which is faster; "full" decodes every pixel.
+    transform : str or None
+        Description of a user's own transform, which then stands in for all other fields.
+    """
+
+    resize_px: int | None = 256
+    crop_px: int | None = 224
+    interpolation: str = "bilinear"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    decode: Literal["reduced", "full"] = "reduced"
+    transform: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a JSON-serialisable dict."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Preprocessing:
+        """Rebuild from `to_dict`'s result."""
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
+        }
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that changes a feature vector, except the image.
+
+    Parameters
+    ----------
+    backbone : str
+        Name of the network, as `featx.list_backbones` has it, or ``module:Class`` of your own.
+    weights : str
+        SHA-256 of the network's parameters and buffers (`featx.backbones`), 64 hex digits.
+    layer : str
+        Where the feature is read: a module's dotted name, or "penultimate".
+    pooling : str
+        How a map becomes a vector, for example "avg" or "gem(3)".
+    preprocessing : Preprocessing
+        From image to network input.
+    augment : str
+        "none", "hflip", "ten-crop" or "multi-scale"; with ":keep" the views' vectors are
+        concatenated, else averaged.
+    precision : {"float32", "bfloat16", "float16"}
+        Arithmetic of the network. Vectors are stored in `dtype`.
+    n_features : int
+        Length of a vector.
+    dtype : {"float32", "float16"}
+        Type of the stored vectors.
+
+    Examples
+    --------
+    >>> recipe = Recipe(backbone="resnet18", weights="0" * 64, layer="penultimate", pooling="none",
+    ...                 preprocessing=Preprocessing(), augment="none", precision="float32",
+    ...                 n_features=512)
+    >>> Recipe.from_dict(recipe.to_dict()) == recipe
+    True
+    >>> len(recipe.fingerprint)
+    16
+    """
+
+    backbone: str
+    weights: str
+    layer: str
+    pooling: str
+    preprocessing: Preprocessing
+    augment: str
+    precision: str
+    n_features: int
+    dtype: str = "float32"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a JSON-serialisable dict, with the recipe format's version."""
+        fields = {**vars(self), "preprocessing": self.preprocessing.to_dict()}
+        return {**fields, "recipe_format": RECIPE_FORMAT}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Recipe:
+        """Rebuild from `to_dict`'s result.
+
+        Raises
+        ------
+        FileFormatError
+            If a field is missing or unknown.
+        """
+        fields = dict(fields)
+        version = fields.pop("recipe_format", None)
+        if version != RECIPE_FORMAT:
+            raise FileFormatError(
+                f"recipe: got format {version!r}, expected {RECIPE_FORMAT}; "
+                "it was written by another version of featx: upgrade with pip install -U featx"
+            )
+        try:
+            preprocessing = Preprocessing.from_dict(fields.pop("preprocessing"))
+            return cls(preprocessing=preprocessing, **fields)
+        except (KeyError, TypeError, AttributeError) as err:
+            raise FileFormatError(f"recipe: {err}; the file that holds it is damaged") from err
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits (64 bits of SHA-256) over every field."""
+        return json_digest(self.to_dict())[:16]
+
+    def differences(self, other: Recipe) -> dict[str, tuple[Any, Any]]:
+        """Return ``{field: (mine, other's)}`` for the fields that differ.
+
+        Examples
+        --------
+        >>> import dataclasses
+        >>> a = Recipe("resnet18", "0" * 64, "penultimate", "none", Preprocessing(), "none",
+        ...            "float32", 512)
+        >>> a.differences(dataclasses.replace(a, pooling="avg"))
+        {'pooling': ('none', 'avg')}
+        """
+        mine, theirs = _flat(self.to_dict()), _flat(other.to_dict())
+        keys = [k for k in {**mine, **theirs} if mine.get(k) != theirs.get(k)]
+        return {k: (mine.get(k), theirs.get(k)) for k in keys}
+
+
+def _flat(fields: dict[str, Any]) -> dict[str, Any]:
+    nested = fields.pop("preprocessing")
+    return {**fields, **{f"preprocessing.{k}": v for k, v in nested.items()}}
+
+
+def require_same_recipe(
+    found: Recipe | None, expected: Recipe | None, *, thing: str, maker: str
+) -> None:
+    """Refuse features of another recipe.
+
+    Parameters
+    ----------
+    found, expected : Recipe or None
+        None where the features were made outside featx; then only `None` fits `None`-or-anything,
+        since nothing is known that could disagree.
+    thing : str
+        What holds the features that were given, for the message, for example ``"test.h5"``.
+    maker : str
+        What expects the other recipe, for example ``"model flowers.featx"``.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        With every differing field and both its values.
+    """
+    if found is None or expected is None or found.fingerprint == expected.fingerprint:
+        return
+    fields = ", ".join(
+        f"{k}: got {_short(a)}, expected {_short(b)}"
+        for k, (a, b) in found.differences(expected).items()
+    )
+    raise FingerprintMismatchError(
+        f"{thing}: features of recipe {found.fingerprint} do not fit {maker}, which was made with "
+        f"recipe {expected.fingerprint} ({fields}); extract again with the expected settings, or "
+        f"make the {maker.split()[0]} anew from these features"
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return f"{text[:10]}...'" if isinstance(value, str) and len(value) == 64 else text
