@@ -1,0 +1,134 @@
+"""Deal samples into folds: stratified, independent of their order, copies kept together.
+
+scikit-learn's `StratifiedKFold` gives up where a class has fewer samples than there are folds,
+which is where few-label work begins, and lets two copies of one photograph fall on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+
+from featx.errors import ParameterError
+
+__all__ = ["copies", "deal", "deal_attributes", "folds_of_splits"]
+
+NEVER = -1
+
+
+def copies(X: NDArray[Any]) -> NDArray[np.intp]:
+    """Give equal rows one number, in an order that their content decides.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), int
+
+    Examples
+    --------
+    >>> numbers = copies(np.array([[1.0], [2.0], [1.0]]))
+    >>> bool(numbers[0] == numbers[2] != numbers[1])
+    True
+    """
+    rows = np.ascontiguousarray(X)
+    whole = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
+    return np.unique(whole, return_inverse=True)[1].reshape(-1)
+
+
+def deal(
+    codes: NDArray[Any], content: NDArray[np.intp], n_folds: int, random_state: Any
+) -> NDArray[np.intp]:
+    """Give each sample the fold in which it is held out.
+
+    The different images of a class are shuffled and dealt round, each class going on where the
+    last one stopped, so that folds are of one size and each has its share of every class as far
+    as that goes. A class of one image is never held out: without it nothing could be learned.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples,), int
+        Class of each sample; negative leaves it out.
+    content : ndarray of shape (n_samples,), int
+        From `copies`: equal numbers go to one fold.
+    n_folds : int
+        Most folds; there are fewer where fewer images can be held out.
+    random_state : int, RandomState or None
+        Shuffling.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), int
+        -1 where a sample is never held out.
+
+    Examples
+    --------
+    >>> codes = np.array([0, 0, 0, 1, 1, 2])
+    >>> deal(codes, np.arange(6), 2, 0).tolist()[-1]
+    -1
+    """
+    rng = check_random_state(random_state)
+    folds = np.full(len(codes), NEVER, dtype=np.intp)
+    dealt = 0
+    for code in np.unique(codes[codes >= 0]):
+        rows = np.flatnonzero(codes == code)
+        images, of_row = np.unique(content[rows], return_inverse=True)
+        if len(images) == 1:
+            continue
+        places = np.empty(len(images), dtype=np.intp)
+        places[rng.permutation(len(images))] = np.arange(len(images))
+        folds[rows] = (dealt + places[of_row.reshape(-1)]) % n_folds
+        dealt += len(images)
+    return folds
+
+
+def deal_attributes(
+    Y: NDArray[np.float64], content: NDArray[np.intp], n_folds: int, random_state: Any
+) -> NDArray[np.intp]:
+    """Deal the labels of each attribute by itself.
+
+    Parameters
+    ----------
+    Y : ndarray of shape (n_samples, n_attributes)
+        1, 0 and NaN for not known.
+    content, n_folds, random_state
+        As for `deal`.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_attributes), int
+        -1 where a label is never held out: it is not known, or the attribute has not two images of
+        yes and two of no.
+    """
+    codes = np.where(np.isnan(Y), -1, np.nan_to_num(Y)).astype(np.intp)
+    folds = np.full(Y.shape, NEVER, dtype=np.intp)
+    for column in range(Y.shape[1]):
+        dealt = deal(codes[:, column], content, n_folds, random_state)
+        if all((dealt[codes[:, column] == code] >= 0).any() for code in (0, 1)):
+            folds[:, column] = dealt
+    return folds
+
+
+def folds_of_splits(splits: Iterable[Any], Y: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return which split tests each known label of Y, (n_samples, n_attributes), -1 for none.
+
+    Raises
+    ------
+    ParameterError
+        Where two splits test one row.
+    """
+    of_row = np.full(len(Y), NEVER, dtype=np.intp)
+    for number, (_, test) in enumerate(splits):
+        if (of_row[test] >= 0).any():
+            row = int(np.arange(len(Y))[test][of_row[test] >= 0][0])
+            raise ParameterError(
+                f"cv: got row {row} in the test part of two splits, expected each at most once"
+            )
+        of_row[test] = number
+    return np.where(np.isnan(Y), NEVER, of_row[:, None])

@@ -1,0 +1,269 @@
+"""`LinearProbeClassifier`: a linear classifier on unit-length features, C chosen by itself."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import check_cv
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from featx.errors import ParameterError
+from featx.estimators._calibration import probabilities
+from featx.estimators._folds import copies, deal
+from featx.estimators._linalg import l2_normalize
+from featx.estimators._path import default_grid, default_strength
+from featx.estimators._probe_fit import Problem, choose_strength, fit_probe
+from featx.estimators._validation import (
+    checked_grid,
+    checked_weights,
+    choose,
+    class_factors,
+    require_positive,
+)
+
+__all__ = ["LinearProbeClassifier"]
+
+Array = NDArray[np.float64]
+METHODS = ("logistic", "svm")
+SCORINGS = ("accuracy", "balanced_accuracy", "neg_log_loss")
+
+
+class LinearProbeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Classify features of a frozen network by a linear model whose C is cross-validated.
+
+    Parameters
+    ----------
+    method : {"logistic", "svm"}, default "logistic"
+        Multinomial logistic regression, or one-vs-rest linear support vector machines with
+        squared hinge loss.
+    Cs : float, sequence of float or None, default None
+        Weight of the losses against the penalty, ``C * sum(losses) + |w|^2 / 2`` as in
+        scikit-learn. A number is taken as it is; from several one is chosen by cross-validation.
+        None stands for ten values, 0.1 to 3162 for "logistic" and 0.0032 to 100 for "svm",
+        divided by the mean squared length of the rows (1 where `normalize`). Each value costs
+        about one more fit a fold, warm-started.
+    cv : int or splitter, default 5
+        Most folds. Rows with equal features never part, a class with fewer images than folds is
+        held out in only some of them, one with a single image in none. A scikit-learn splitter
+        or an iterable of (train, test) rows is taken as it is. Cost grows linearly.
+    scoring : {"accuracy", "balanced_accuracy", "neg_log_loss"}, default "accuracy"
+        What C is chosen by, over all held-out samples. Ties go to the smaller held-out log loss
+        ("logistic") or the smaller C ("svm"). "neg_log_loss" is for "logistic" alone.
+    normalize : bool, default True
+        Scale each row to Euclidean length 1 first; a row of zeros stays one.
+    class_weight : None, "balanced" or dict, default None
+        Factor on the weight of each class's samples. "balanced" gives all classes the same sum.
+    tol : float, default 1e-4
+        Stop when no element of the preconditioned gradient of the mean loss is larger. 1e-8 costs
+        about five times the iterations.
+    max_iter : int, default 1000
+        Most iterations for one C; a ConvergenceWarning says when they did not suffice.
+    random_state : int, RandomState or None, default 0
+        Shuffles the folds.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Sorted labels that have a sample of positive weight.
+    coef_ : ndarray of shape (n_classes, n_features), float64; (1, n_features) for two classes
+        On the normalised rows.
+    intercept_ : ndarray of shape (n_classes,) or (1,), float64
+        Not penalised for "logistic"; penalised for "svm", as in `sklearn.svm.LinearSVC`.
+    C_ : float
+        The C of the final fit.
+    n_splits_ : int
+        Folds that were fitted; 0 where C was given ("logistic") or nothing could be held out.
+    best_score_ : float
+        Held-out score of `C_` under `scoring`; NaN where nothing was held out.
+    cv_results_ : dict of ndarray of shape (n_Cs,)
+        "C", "accuracy", "balanced_accuracy" and "log_loss" or "squared_hinge", each over all
+        held-out samples; empty where nothing was held out.
+    calibration_ : {"none", "cross-validated", "default"}
+        Where probabilities come from: the logistic model itself, a slope fitted to held-out
+        scores, or the slope 2 where nothing could be held out.
+    slope_ : float
+        p = softmax(slope_ * scores); 1 for "logistic".
+    n_iter_ : int
+        Iterations of the final fit.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Notes
+    -----
+    Where every class has a single image C cannot be chosen, and C = 100 ("logistic") or 1 ("svm")
+    is taken, over the rows' mean squared length; `n_splits_` is then 0. The problem is rotated
+    onto the principal axes of the rows, min(n_samples, n_features) of them, which changes nothing
+    in the result, and solved by preconditioned L-BFGS. Class weights count as sample weights, in
+    the machine of every class; `LinearSVC` leaves them out of the negatives where there are more
+    than two classes. "svm" holds n_Cs * n_samples * n_classes float32 while it chooses C.
+    The order of the rows does not matter, and a weight of two is the same as a row given twice.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> probe = LinearProbeClassifier().fit(X[:300], y[:300])
+    >>> round(probe.score(X[300:], y[300:]), 1)
+    0.9
+    >>> probe.predict_proba(X[300:302]).shape
+    (2, 10)
+    """
+
+    def __init__(
+        self,
+        method: str = "logistic",
+        Cs: Any = None,
+        *,
+        cv: Any = 5,
+        scoring: str = "accuracy",
+        normalize: bool = True,
+        class_weight: Any = None,
+        tol: float = 1e-4,
+        max_iter: int = 1000,
+        random_state: Any = 0,
+    ) -> None:
+        self.method = method
+        self.Cs = Cs
+        self.cv = cv
+        self.scoring = scoring
+        self.normalize = normalize
+        self.class_weight = class_weight
+        self.tol = tol
+        self.max_iter = max_iter
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Choose C and fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            Labels, numbers or text.
+        sample_weight : array-like of shape (n_samples,) or None
+            Weight of each sample's loss, and of its share in the held-out scores.
+
+        Returns
+        -------
+        LinearProbeClassifier
+
+        Raises
+        ------
+        ParameterError
+            For a parameter out of range, negative weights, or fewer than two classes.
+        """
+        self._check_parameters()
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        check_classification_targets(y)
+        weights = checked_weights(sample_weight, X)
+        kept = weights > 0
+        self.classes_, codes = np.unique(y[kept], return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ParameterError(
+                f"y: got one class ({self.classes_[0]!r}), expected at least two classes"
+            )
+        rows, weights = self._prepared(X[kept]).astype(np.float64), weights[kept]
+        problem = Problem.build(
+            rows,
+            codes,
+            weights,
+            class_factors(self.class_weight, self.classes_, codes, weights),
+            method=self.method,
+            tol=self.tol,
+            max_iter=self.max_iter,
+        )
+        choice = choose_strength(
+            problem,
+            default_grid(self.method, rows) if self.Cs is None else checked_grid(self.Cs),
+            self._splits(X, y, kept, problem),
+            fallback=default_strength(self.method, rows),
+            scoring=self.scoring,
+        )
+        probe = fit_probe(problem, choice.C)
+        self.coef_, self.intercept_, self.n_iter_ = probe.coef, probe.intercept, probe.n_iterations
+        self.C_, self.n_splits_, self.best_score_ = choice.C, choice.n_splits, choice.score
+        self.cv_results_ = choice.results
+        self.slope_, self.calibration_ = choice.slope, choice.calibration
+        return self
+
+    def decision_function(self, X: Any) -> NDArray[Any]:
+        """Return the scores.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            float32 where X is, else float64. For two classes positive means `classes_[1]`.
+        """
+        scores = self._scores(X)
+        return scores[:, 0] if scores.shape[1] == 1 else scores
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the label of each row of X (n_samples, n_features), shape (n_samples,)."""
+        scores = self._scores(X)
+        if scores.shape[1] == 1:
+            return np.asarray(self.classes_[(scores[:, 0] > 0).astype(np.intp)])
+        return np.asarray(self.classes_[scores.argmax(axis=1)])
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), float64
+            Rows sum to 1; columns in the order of `classes_`.
+        """
+        return probabilities(self._scores(X).astype(np.float64), self.slope_)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithm of `predict_proba`, shape (n_samples, n_classes)."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    def _scores(self, X: Any) -> NDArray[Any]:
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        coef, intercept = self.coef_.astype(X.dtype), self.intercept_.astype(X.dtype)
+        return np.asarray(self._prepared(X) @ coef.T + intercept)
+
+    def _prepared(self, X: NDArray[Any]) -> NDArray[Any]:
+        return l2_normalize(X) if self.normalize else X
+
+    def _splits(
+        self, X: NDArray[Any], y: NDArray[Any], kept: NDArray[np.bool_], problem: Problem
+    ) -> list[Any]:
+        """Return (train, test) pairs of row numbers among the kept rows."""
+        if isinstance(self.cv, int | np.integer):
+            content = copies(self._prepared(X[kept]))
+            folds = deal(problem.codes, content, int(self.cv), self.random_state)
+            held_out = [folds == fold for fold in range(int(self.cv))]
+            return [(np.flatnonzero(~h), np.flatnonzero(h)) for h in held_out if h.any()]
+        place = np.cumsum(kept) - 1  # a splitter numbers all rows, weightless ones too
+        return [
+            tuple(place[part][kept[part]] for part in split)
+            for split in check_cv(self.cv, y, classifier=True).split(X, y)
+        ]
+
+    def _check_parameters(self) -> None:
+        choose("method", self.method, METHODS)
+        choose("scoring", self.scoring, SCORINGS)
+        if self.method == "svm" and self.scoring == "neg_log_loss":
+            raise ParameterError(
+                "scoring: got 'neg_log_loss' with method='svm', which has no probabilities while "
+                "C is chosen; expected 'accuracy' or 'balanced_accuracy', or method='logistic'"
+            )
+        if isinstance(self.cv, int | np.integer):
+            require_positive("cv", self.cv, integer=True, least=2)
+        require_positive("tol", self.tol)
+        require_positive("max_iter", self.max_iter, integer=True, least=1)

@@ -1,0 +1,119 @@
+"""Check parameters at the boundary, with messages that say which, what was found and what fits."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import _check_sample_weight
+
+from featx.errors import ParameterError, nearest
+
+__all__ = ["checked_grid", "checked_weights", "choose", "class_factors", "require_positive"]
+
+
+def choose(name: str, value: Any, options: Sequence[str]) -> str:
+    """Return `value` where it is one of the options.
+
+    Raises
+    ------
+    ParameterError
+        With the options and the nearest of them.
+    """
+    if isinstance(value, str) and value in options:
+        return value
+    hint = nearest(value, options) if isinstance(value, str) else ""
+    raise ParameterError(
+        f"{name}: got {value!r}, expected one of {', '.join(map(repr, options))}.{hint}"
+    )
+
+
+def require_positive(name: str, value: Any, *, integer: bool = False, least: float = 0) -> None:
+    """Refuse what is not a number above `least` (or an integer of at least `least`)."""
+    kind = numbers.Integral if integer else numbers.Real
+    fits = isinstance(value, kind) and not isinstance(value, bool)
+    if fits and (value >= least if integer else least < value < np.inf):
+        return
+    wanted = f"an integer of at least {least:g}" if integer else f"a number above {least:g}"
+    raise ParameterError(f"{name}: got {value!r}, expected {wanted}")
+
+
+def checked_grid(Cs: Any) -> NDArray[np.float64]:
+    """Return the values of C in rising order: one for a number, several for a sequence.
+
+    Raises
+    ------
+    ParameterError
+        Where one is not a positive finite number, or there is none.
+    """
+    try:
+        values = np.unique(np.atleast_1d(np.asarray(Cs, dtype=np.float64)).ravel())
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if not len(values) or not np.isfinite(values).all() or values[0] <= 0:
+        raise ParameterError(
+            f"Cs: got {Cs!r}, expected a positive number, or several of them to choose from by "
+            "cross-validation, or None for the default grid"
+        )
+    return values
+
+
+def checked_weights(sample_weight: Any, X: NDArray[Any]) -> NDArray[np.float64]:
+    """Return one weight a sample, ones for None.
+
+    Raises
+    ------
+    ParameterError
+        Where one is negative or all are zero.
+    """
+    weights: NDArray[np.float64] = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    if weights.min() < 0:
+        row = int(weights.argmin())
+        raise ParameterError(
+            f"sample_weight: got {weights[row]!r} for sample {row}, expected no negative weight"
+        )
+    if not weights.any():
+        raise ParameterError("sample_weight: got zero for every sample, expected some above zero")
+    return weights
+
+
+def class_factors(
+    class_weight: Any, classes: NDArray[Any], codes: NDArray[Any], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the factor of each class's weight.
+
+    Parameters
+    ----------
+    class_weight : None, "balanced" or mapping from class to number
+        "balanced" gives every class the same sum of weights. Classes that a mapping leaves out
+        have 1.
+    classes : ndarray of shape (n_classes,)
+    codes : ndarray of shape (n_samples,), int
+    weights : ndarray of shape (n_samples,), float64
+
+    Returns
+    -------
+    ndarray of shape (n_classes,), float64
+    """
+    if class_weight is None:
+        return np.ones(len(classes))
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        sums = np.bincount(codes, weights=weights, minlength=len(classes))
+        return np.asarray(weights.sum() / (len(classes) * sums))
+    if not isinstance(class_weight, Mapping):
+        raise ParameterError(
+            f"class_weight: got {class_weight!r}, expected None, 'balanced' or a dict from class "
+            "to weight"
+        )
+    known = classes.tolist()
+    for label, factor in class_weight.items():
+        if label not in known:
+            raise ParameterError(
+                f"class_weight: got a weight for {label!r}, expected classes of y: {known[:10]!r}"
+                f"{nearest(str(label), map(str, known))}"
+            )
+        require_positive(f"class_weight of {label!r}", factor)
+    return np.array([float(class_weight.get(label, 1.0)) for label in known])
