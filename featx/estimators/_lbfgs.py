@@ -27,6 +27,7 @@ MEMORY = 10  # pairs kept, as in scipy's default
 ARMIJO = 1e-4  # sufficient decrease, Nocedal and Wright 2006, section 3.1
 MAX_HALVINGS = 30
 ROUNDING = 1e-12  # relative changes of the objective below this are noise
+PATIENCE = 30  # iterations of noise after which the gradient will not get smaller either
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def minimize(
     pairs: deque[Pair] = deque(maxlen=MEMORY)
     value, gradient = objective(x, columns)
     stuck = np.zeros(value.shape, dtype=bool)
+    level = np.zeros(value.shape, dtype=np.intp)
     largest, n_iterations = 0.0, 0
     while columns.size:
         peaks = np.abs(gradient).max(axis=0, initial=0)
@@ -90,13 +92,8 @@ def minimize(
         if done.mean() > 0.2:  # go on with the others alone
             end[:, columns[done]] = x[:, done]
             on = ~done
-            columns, stuck, x, value, gradient = (
-                columns[on],
-                stuck[on],
-                x[:, on],
-                value[on],
-                gradient[:, on],
-            )
+            columns, stuck, level, value = columns[on], stuck[on], level[on], value[on]
+            x, gradient = x[:, on], gradient[:, on]
             pairs = deque(((m[:, on], c[:, on], r[on]) for m, c, r in pairs), maxlen=MEMORY)
             done = done[on]
         direction = np.where(done, 0, _direction(gradient, pairs, dot))
@@ -104,7 +101,8 @@ def minimize(
         new_x, new_value, new_gradient, stuck = _search(
             objective, columns, x, value, gradient, direction, step, dot
         )
-        stuck &= ~done
+        level = np.where(new_value < value - ROUNDING * np.abs(value), 0, level + 1)
+        stuck = (stuck & ~done) | (level >= PATIENCE)
         move, change = new_x - x, new_gradient - gradient
         pairs.append((move, change, _inverse(dot(move, change))))
         x, value, gradient = new_x, new_value, new_gradient

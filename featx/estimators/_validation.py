@@ -69,14 +69,14 @@ def checked_weights(sample_weight: Any, X: NDArray[Any]) -> NDArray[np.float64]:
     ParameterError
         Where one is negative or all are zero.
     """
+    if sample_weight is not None and not np.any(np.asarray(sample_weight)):
+        raise ParameterError("sample_weight: got zero for every sample, expected some above zero")
     weights: NDArray[np.float64] = _check_sample_weight(sample_weight, X, dtype=np.float64)
     if weights.min() < 0:
         row = int(weights.argmin())
         raise ParameterError(
             f"sample_weight: got {weights[row]!r} for sample {row}, expected no negative weight"
         )
-    if not weights.any():
-        raise ParameterError("sample_weight: got zero for every sample, expected some above zero")
     return weights
 
 

@@ -26,10 +26,11 @@ class YesAboveTheMedian(AttributeClassifier):
 
 
 def _yes_or_no(y: Any) -> Any:
-    if y is None or not len(y):
+    values = np.asarray(y)
+    if y is None or not values.size:
         return y
-    codes = np.unique(np.asarray(y), return_inverse=True)[1]
-    return (codes >= np.median(codes)).astype(float).reshape(np.asarray(y).shape)
+    codes = np.unique(values, return_inverse=True)[1]
+    return (codes >= np.median(codes)).astype(float).reshape(values.shape)
 
 
 ESTIMATORS = [

@@ -1,0 +1,177 @@
+"""The file that a model is kept in: a zip of one JSON text and plain arrays, sealed by its hash.
+
+Members are stored uncompressed: ``model.json`` and one ``.npy`` an array, so that any zip tool and
+`numpy.load` open the file, and no member can unpack to more than the file's own size. The zip's
+comment, the last 64 bytes, is the SHA-256 of all bytes before it: one flipped byte anywhere is
+found before anything is read. Nothing here is executed: no pickle, no object arrays.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import math
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import FileFormatError, StoreWriteError
+from featx.fingerprint import bytes_digest
+
+__all__ = ["pack", "unpack", "write_beside"]
+
+Arrays = dict[str, NDArray[Any]]
+
+HEADER = "model.json"
+SEAL_BYTES = 64
+LONGEST_ARRAY_HEADER = 1000
+KINDS = "biufU"  # truth values, integers, floats, text; never objects
+
+
+def pack(header: dict[str, Any], arrays: Arrays) -> bytes:
+    """Return the bytes of a file.
+
+    Parameters
+    ----------
+    header : dict
+        JSON-serialisable.
+    arrays : dict of ndarray
+        By name; numbers, truth values or text.
+
+    Returns
+    -------
+    bytes
+        The same for the same content.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
+        text = json.dumps(header, indent=1, sort_keys=True, allow_nan=False)
+        file.writestr(zipfile.ZipInfo(HEADER), text)
+        for name, array in sorted(arrays.items()):
+            member = io.BytesIO()
+            np.lib.format.write_array(
+                member, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False
+            )
+            file.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())
+        file.comment = b"0" * SEAL_BYTES
+    body = buffer.getvalue()[:-SEAL_BYTES]
+    return body + bytes_digest(body).encode()
+
+
+def unpack(data: bytes) -> tuple[dict[str, Any], Arrays]:
+    """Read what `pack` wrote.
+
+    Raises
+    ------
+    FileFormatError
+        With the cause; the caller adds the path.
+    """
+    if len(data) <= SEAL_BYTES or data[:2] != b"PK":
+        raise FileFormatError("not a featx model: it does not begin as a zip file")
+    if bytes_digest(data[:-SEAL_BYTES]).encode() != data[-SEAL_BYTES:]:
+        raise FileFormatError(
+            "damaged or cut short: its bytes do not have the SHA-256 that its end states"
+        )
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as file:
+            members = {info.filename: _stored(file, info) for info in file.infolist()}
+            n_members = len(file.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as err:
+        raise FileFormatError(f"not a readable zip file: {err}") from err
+    if HEADER not in members or n_members != len(members):
+        raise FileFormatError(f"got members {sorted(members)[:10]!r}, expected {HEADER!r} once")
+    header = _read_json(members.pop(HEADER))
+    arrays = {}
+    for name, member in members.items():
+        if not name.endswith(".npy"):
+            raise FileFormatError(f"got member {name!r}, expected .npy arrays beside {HEADER!r}")
+        arrays[name.removesuffix(".npy")] = _read_array(name, member)
+    return header, arrays
+
+
+def _stored(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+        raise FileFormatError(
+            f"member {info.filename!r} is compressed, expected it stored plainly"
+        )
+    return file.read(info)
+
+
+def _read_json(text: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as err:
+        raise FileFormatError(f"{HEADER}: not valid JSON: {err}") from err
+    if not isinstance(header, dict):
+        raise FileFormatError(f"{HEADER}: got {type(header).__name__}, expected an object")
+    return header
+
+
+def _read_array(name: str, data: bytes) -> NDArray[Any]:
+    """Read one .npy by hand: `numpy.load` would allocate whatever size a header claims."""
+    start = 10 + int.from_bytes(data[8:10], "little")
+    try:
+        if data[:8] != b"\x93NUMPY\x01\x00" or start > LONGEST_ARRAY_HEADER:
+            raise FileFormatError(f"{name}: not an .npy array of version 1.0")
+        fields = ast.literal_eval(data[10:start].decode("latin1"))
+        dtype, shape = np.dtype(str(fields["descr"])), tuple(int(n) for n in fields["shape"])
+        ordered = fields["fortran_order"] is False
+    except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError) as err:
+        raise FileFormatError(f"{name}: unreadable array header: {err}") from err
+    n_bytes = len(data) - start
+    if dtype.kind not in KINDS or not ordered or (dtype.itemsize == 0 and dtype.kind != "U"):
+        raise FileFormatError(
+            f"{name}: got dtype {dtype.str!r}, expected numbers or text in C order"
+        )
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != n_bytes:
+        raise FileFormatError(f"{name}: got {n_bytes} bytes for shape {shape} of {dtype.str!r}")
+    if dtype.itemsize == 0:
+        raise FileFormatError(f"{name}: text of length 0")
+    return np.frombuffer(data, dtype=dtype, offset=start).reshape(shape).copy()
+
+
+def write_beside(path: Path, data: bytes) -> None:
+    """Write a file so that a crash at any instant leaves the old one or the new one.
+
+    Raises
+    ------
+    StoreWriteError
+        Where the folder does not take the file; the old one is then as it was.
+    """
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # tempfile makes it private
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as err:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise StoreWriteError(
+            f"{path}: cannot be written ({err}); make space or choose another place"
+        ) from err
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut, where the system can sync a folder."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

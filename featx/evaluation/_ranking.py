@@ -1,0 +1,289 @@
+"""Metrics of retrieval: from ranked database rows and the rows that should have been found.
+
+Every function takes `indices`, one row of database row numbers a query, best first (what
+`RetrievalIndex.query` returns; -1 pads), and `positives`, the rows that are right. `junk` rows are
+neither right nor wrong: they are taken out of the ranking before ranks are counted, as the
+protocols of Oxford, Paris and their revisited versions have it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import ParameterError
+from featx.evaluation._validation import as_rankings, as_row_sets, choose
+
+__all__ = [
+    "Relevance",
+    "average_precision_scores",
+    "mean_average_precision_score",
+    "mean_precision_at_k",
+    "recall_at_k",
+    "relevance_from_labels",
+    "ukbench_score",
+]
+
+Array = NDArray[np.float64]
+Ranks = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """Which database rows are right for each query, and which do not count.
+
+    Parameters
+    ----------
+    positives, junk : tuple of ndarray of int
+        One array of database rows a query.
+    """
+
+    positives: tuple[Ranks, ...]
+    junk: tuple[Ranks, ...]
+
+
+def relevance_from_labels(query_labels: Any, database_labels: Any = None) -> Relevance:
+    """Take as right the database rows that have the query's label.
+
+    Parameters
+    ----------
+    query_labels : array-like of shape (n_queries,)
+    database_labels : array-like of shape (n_database,) or None, default None
+        None means that the queries are the database, each left out of its own ranking: its own row
+        is junk.
+
+    Returns
+    -------
+    Relevance
+
+    Examples
+    --------
+    >>> relevance = relevance_from_labels(["cat", "dog", "cat"])
+    >>> [rows.tolist() for rows in relevance.positives], relevance.junk[0].tolist()
+    ([[2], [], [0]], [0])
+    """
+    queries = np.asarray(query_labels)
+    database = queries if database_labels is None else np.asarray(database_labels)
+    rows_of = {label: np.flatnonzero(database == label) for label in np.unique(queries)}
+    positives = [rows_of[label] for label in queries]
+    if database_labels is not None:
+        return Relevance(tuple(positives), (np.empty(0, dtype=np.intp),) * len(queries))
+    return Relevance(
+        tuple(rows[rows != query] for query, rows in enumerate(positives)),
+        tuple(np.array([query]) for query in range(len(queries))),
+    )
+
+
+def average_precision_scores(
+    indices: Any, positives: Any, *, junk: Any = None, convention: str = "trapezoid"
+) -> Array:
+    """Return the average precision of each query.
+
+    Parameters
+    ----------
+    indices : array-like of shape (n_queries, k), int, or sequence of 1-D arrays
+        Database rows, best first; -1 pads. Positives beyond k count as not found, so a short
+        ranking gives a lower bound.
+    positives : sequence of n_queries 1-D int arrays
+        Rows that are right.
+    junk : sequence of n_queries 1-D int arrays or None, default None
+        Rows taken out before ranks are counted. A row that is both is junk.
+    convention : {"trapezoid", "step"}, default "trapezoid"
+        "trapezoid" is the area under the precision-recall curve by the trapezoidal rule, as in the
+        Oxford and Paris protocols (Philbin et al. 2007; Radenovic et al. 2018); it starts at
+        precision 1 where the first row is right and 0 elsewhere. "step" is the mean of the
+        precisions at the positives' ranks, as in information retrieval and as
+        `sklearn.metrics.average_precision_score` for scores without ties.
+
+    Returns
+    -------
+    ndarray of shape (n_queries,), float64
+        NaN for a query without positives.
+
+    Examples
+    --------
+    >>> average_precision_scores([[7, 3, 5]], [[3]])
+    array([0.25])
+    >>> average_precision_scores([[7, 3, 5]], [[3]], convention="step")
+    array([0.5])
+    """
+    choose("convention", convention, ("trapezoid", "step"))
+    values = []
+    for ranks, n_positives in _ranks(indices, positives, junk):
+        found = np.arange(1, len(ranks) + 1)
+        precision = found / (ranks + 1)
+        if convention == "trapezoid":
+            # The precision just before a positive; nothing retrieved yet counts as 1.
+            before = np.where(ranks == 0, 1.0, (found - 1) / np.maximum(ranks, 1))
+            precision = (precision + before) / 2
+        values.append(precision.sum() / n_positives if n_positives else np.nan)
+    return np.array(values, dtype=np.float64)
+
+
+def mean_average_precision_score(
+    indices: Any, positives: Any, *, junk: Any = None, convention: str = "trapezoid"
+) -> float:
+    """Return the mean average precision over the queries that have positives.
+
+    Parameters
+    ----------
+    indices, positives, junk, convention
+        As for `average_precision_scores`. Name the convention beside the number.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    Raises
+    ------
+    ParameterError
+        For malformed rankings, or where no query has a positive.
+
+    Examples
+    --------
+    >>> mean_average_precision_score([[0, 1, 2], [2, 0, 1]], [[0, 1], [0]])
+    0.625
+    """
+    return _mean(average_precision_scores(indices, positives, junk=junk, convention=convention))
+
+
+def mean_precision_at_k(indices: Any, positives: Any, *, k: int, junk: Any = None) -> float:
+    """Return the mean share of right rows among the first k.
+
+    Parameters
+    ----------
+    indices, positives, junk
+        As for `average_precision_scores`; of at least k rows after junk is out.
+    k : int
+        As in Radenovic et al. 2018, a query's last positive rank takes its place where smaller.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> mean_precision_at_k([[4, 1, 0, 3]], [[1, 4]], k=3)
+    1.0
+    """
+    _require_k(k)
+    values = []
+    for ranks, n_positives in _ranks(indices, positives, junk):
+        if not n_positives:
+            values.append(np.nan)
+            continue
+        complete = len(ranks) == n_positives
+        depth = min(k, int(ranks.max()) + 1) if complete else k
+        values.append((ranks < depth).sum() / depth)
+    return _mean(np.array(values, dtype=np.float64))
+
+
+def recall_at_k(
+    indices: Any, positives: Any, *, k: int, junk: Any = None, convention: str = "any"
+) -> float:
+    """Return how much of what is right comes among the first k, averaged over queries.
+
+    Parameters
+    ----------
+    indices, positives, junk
+        As for `average_precision_scores`.
+    k : int
+        At least 1.
+    convention : {"any", "share"}, default "any"
+        "any" counts the queries with at least one positive among the first k, as in metric
+        learning and instance search; "share" the positives found, over all of a query's.
+
+    Returns
+    -------
+    float
+        In [0, 1], over the queries that have positives.
+
+    Examples
+    --------
+    >>> recall_at_k([[4, 1, 0, 3]], [[1, 3]], k=2)
+    1.0
+    >>> recall_at_k([[4, 1, 0, 3]], [[1, 3]], k=2, convention="share")
+    0.5
+    """
+    _require_k(k)
+    choose("convention", convention, ("any", "share"))
+    values = []
+    for ranks, n_positives in _ranks(indices, positives, junk):
+        found = int((ranks < k).sum())
+        if not n_positives:
+            values.append(np.nan)
+        else:
+            values.append(float(found > 0) if convention == "any" else found / n_positives)
+    return _mean(np.array(values, dtype=np.float64))
+
+
+def ukbench_score(indices: Any, groups: Any, *, query_groups: Any = None) -> float:
+    """Return the N-S score: how many of the first four rows show the query's object.
+
+    Parameters
+    ----------
+    indices : array-like of shape (n_queries, k), int
+        At least four rows a query, best first; the query itself counts where it is found.
+    groups : array-like of shape (n_database,)
+        The object of each database row.
+    query_groups : array-like of shape (n_queries,) or None, default None
+        The object of each query; None means that the queries are the database, in its order.
+
+    Returns
+    -------
+    float
+        In [0, 4]. Nister and Stewenius, "Scalable recognition with a vocabulary tree", CVPR 2006.
+
+    Examples
+    --------
+    >>> ukbench_score([[0, 1, 2, 3], [1, 0, 3, 2]], ["cup", "cup", "lamp", "lamp"],
+    ...               query_groups=["cup", "cup"])
+    2.0
+    """
+    rankings = as_rankings(indices)
+    database = np.asarray(groups)
+    queries = database if query_groups is None else np.asarray(query_groups)
+    if len(queries) != len(rankings):
+        raise ParameterError(
+            f"indices: got {len(rankings)} rankings for {len(queries)} queries, expected one each"
+        )
+    short = [query for query, ranking in enumerate(rankings) if len(ranking) < 4]
+    if short:
+        raise ParameterError(
+            f"indices: query {short[0]} has {len(rankings[short[0]])} rows, expected at least 4"
+        )
+    hits = [
+        (database[ranking[:4]] == label).sum()
+        for ranking, label in zip(rankings, queries, strict=True)
+    ]
+    return float(np.mean(hits))
+
+
+def _ranks(indices: Any, positives: Any, junk: Any) -> list[tuple[Ranks, int]]:
+    """Return each query's ranks of positives (from 0, junk taken out) and number of positives."""
+    rankings = as_rankings(indices)
+    right = as_row_sets("positives", positives, len(rankings))
+    ignored = as_row_sets("junk", junk, len(rankings))
+    out = []
+    for ranking, rows, out_rows in zip(rankings, right, ignored, strict=True):
+        counted = ranking[~np.isin(ranking, out_rows)] if len(out_rows) else ranking
+        wanted = np.setdiff1d(rows, out_rows) if len(out_rows) else rows
+        out.append((np.flatnonzero(np.isin(counted, wanted)), len(wanted)))
+    return out
+
+
+def _mean(values: Array) -> float:
+    if np.isnan(values).all():
+        raise ParameterError(
+            f"positives: got none for any of {len(values)} queries, expected some for at least one"
+        )
+    return float(np.nanmean(values))
+
+
+def _require_k(k: Any) -> None:
+    if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
+        raise ParameterError(f"k: got {k!r}, expected an integer of at least 1")
