@@ -1,1 +1,30 @@
-"""The images room."""
+"""Find, decode and preprocess images, and record the bad ones; knows neither networks nor HDF5."""
+
+from featx.images.decode import DEFAULT_MAX_PIXELS, decode_image
+from featx.images.inputs import as_sources, as_uint8_rgb, source_digest
+from featx.images.labels import JoinedLabels, LabelTable, join_labels, read_labels
+from featx.images.loader import ImageBatch, default_workers, iter_batches
+from featx.images.manifest import ImageManifest
+from featx.images.preprocess import AUGMENTS, ImagePreprocessor, TransformPreprocessor
+from featx.images.reader import ReadImage, read_image
+
+__all__ = [
+    "AUGMENTS",
+    "DEFAULT_MAX_PIXELS",
+    "ImageBatch",
+    "ImageManifest",
+    "ImagePreprocessor",
+    "JoinedLabels",
+    "LabelTable",
+    "ReadImage",
+    "TransformPreprocessor",
+    "as_sources",
+    "as_uint8_rgb",
+    "decode_image",
+    "default_workers",
+    "iter_batches",
+    "join_labels",
+    "read_image",
+    "read_labels",
+    "source_digest",
+]

@@ -1,0 +1,238 @@
+"""The parent's side of the reader processes: start them, feed them, outlive them.
+
+Pipes rather than a pool from the standard library or loky: their locks are named semaphores under
+/dev/shm, which stay there when the process group is killed, and a reader that dies breaks the
+whole pool without saying which image killed it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import IO
+
+from featx.errors import FeatxError, ParameterError
+from featx.images._worker import receive, send
+from featx.images.inputs import ImageSource
+from featx.images.reader import Preprocessor, ReadImage, unread
+
+__all__ = ["ReaderPool"]
+
+MAX_DEATHS_PER_IMAGE = 2
+MAX_FAILED_STARTS = 3
+START = "import sys; sys.path[:] = sys.argv[1:]; from featx.images._worker import work; work()"
+
+
+class ReaderDiedError(Exception):
+    """A reader process ended in the middle of its work."""
+
+    def __init__(self, status: int, *, was_started: bool) -> None:
+        super().__init__(status)
+        self.status, self.was_started = status, was_started
+
+
+class ReaderProcess:
+    """One reader: a Python process with two pipes."""
+
+    def __init__(self, blob: bytes, timeout_s: float) -> None:
+        # One thread each: the readers together are already as many as the cores.
+        one_thread = dict.fromkeys(
+            ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", START, *sys.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **one_thread},
+        )
+        self._first: tuple[bytes, float] | None = (blob, timeout_s)
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def read(self, sources: Sequence[ImageSource]) -> Iterator[ReadImage]:
+        """Yield the result for each source as it comes.
+
+        Raises
+        ------
+        ReaderDiedError
+            If the process ends before all results are in.
+        """
+        inbound, outbound = self._pipes()
+        try:
+            if self._first is not None:
+                self._start(inbound, outbound)
+            send(outbound, sources)
+            for _ in sources:
+                result = receive(inbound)
+                if isinstance(result, FeatxError):
+                    raise result
+                yield result
+        except (EOFError, BrokenPipeError, ConnectionError) as err:
+            self.kill()
+            raise ReaderDiedError(
+                self._process.returncode, was_started=self._first is None
+            ) from err
+
+    def kill(self) -> None:
+        """End the process now; it holds nothing that would need saving."""
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        """End the process and close its pipes; only the thread that reads from it may do so."""
+        self.kill()
+        for pipe in self._pipes():
+            try:
+                pipe.close()
+            except OSError:  # bytes for a reader that is gone
+                continue
+
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        assert self._process.stdout is not None
+        assert self._process.stdin is not None
+        return self._process.stdout, self._process.stdin
+
+    def _start(self, inbound: IO[bytes], outbound: IO[bytes]) -> None:
+        send(outbound, self._first)
+        problem = receive(inbound)
+        if problem is not None:
+            raise ParameterError(
+                f"transform: got one that a reader process cannot load ({problem}), expected one "
+                "that can be pickled; define it in an importable module, or pass workers=0"
+            )
+        self._first = None
+
+
+class ReaderPool:
+    """Readers behind as many threads, each of which feeds one reader and collects its results.
+
+    Parameters
+    ----------
+    preprocessor : ImagePreprocessor or TransformPreprocessor
+        Sent to each reader once.
+    n_workers : int
+        Number of processes; each takes about 40 MB and the image that it decodes.
+    timeout_s : float
+        Longest that one image may take, in seconds, before its reader is ended.
+    """
+
+    def __init__(self, preprocessor: Preprocessor, n_workers: int, timeout_s: float) -> None:
+        self._blob, self._timeout_s = _pickled(preprocessor), timeout_s
+        self._threads = ThreadPoolExecutor(n_workers, thread_name_prefix="featx-reader")
+        self._idle: queue.SimpleQueue[ReaderProcess] = queue.SimpleQueue()
+        self._alive: set[ReaderProcess] = set()
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def submit(self, sources: Sequence[ImageSource]) -> Future[list[ReadImage]]:
+        """Have a few images read, in order."""
+        return self._threads.submit(self._read, sources)
+
+    def pids(self) -> list[int]:
+        """Return the process ids of the readers that live now."""
+        with self._lock:
+            return [reader.pid for reader in self._alive]
+
+    def close(self) -> None:
+        """End all readers, whatever they are doing."""
+        with self._lock:
+            self._is_closed = True
+            for reader in self._alive:
+                reader.kill()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for reader in self._alive:
+            reader.close()
+        self._alive.clear()
+
+    def _read(self, sources: Sequence[ImageSource]) -> list[ReadImage]:
+        """Read images on some reader; where one dies, go on with another from the same image."""
+        results: list[ReadImage] = []
+        deaths: Counter[int] = Counter()
+        failed_starts = 0
+        while len(results) < len(sources):
+            reader = self._take()
+            try:
+                # The results before a death are kept: the image after them is the suspect.
+                for result in reader.read(sources[len(results) :]):
+                    results.append(result)  # noqa: PERF402 - extend would lose them
+            except ReaderDiedError as err:
+                self._drop(reader)
+                if self._is_closed:
+                    break
+                if not err.was_started:
+                    failed_starts += 1
+                    _check_starts(failed_starts, err)
+                    continue
+                position = len(results)
+                deaths[position] += 1
+                # Twice, because the first may have been an innocent bystander's: memory ran out
+                # for all, or somebody stopped the process by hand.
+                if deaths[position] == MAX_DEATHS_PER_IMAGE:
+                    results.append(unread(sources[position], self._reason(err)))
+            except BaseException:
+                self._drop(reader)
+                raise
+            else:
+                self._idle.put(reader)
+        return results
+
+    def _take(self) -> ReaderProcess:
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            pass
+        with self._lock:
+            if self._is_closed:
+                raise ReaderDiedError(0, was_started=False)
+            reader = ReaderProcess(self._blob, self._timeout_s)
+            self._alive.add(reader)
+        return reader
+
+    def _drop(self, reader: ReaderProcess) -> None:
+        with self._lock:
+            self._alive.discard(reader)
+        reader.close()
+
+    def _reason(self, err: ReaderDiedError) -> str:
+        if err.status == -getattr(signal, "SIGALRM", 0):
+            return f"decoding took longer than {self._timeout_s:g} s"
+        how = f"signal {-err.status}" if err.status < 0 else f"exit status {err.status}"
+        return f"the reader process died while decoding ({how})"
+
+
+def _check_starts(n_failed: int, err: ReaderDiedError) -> None:
+    if n_failed == MAX_FAILED_STARTS:
+        raise FeatxError(
+            f"reader process: {sys.executable!r} ended {n_failed} times while starting, the last "
+            f"time with status {err.status}, expected it to import featx; pass workers=0 to read "
+            "in this process"
+        )
+
+
+def _pickled(preprocessor: Preprocessor) -> bytes:
+    """Pickle by reference where that works, else by value (lambdas, notebooks, scripts)."""
+    from featx.images.preprocess import ImagePreprocessor
+
+    if isinstance(preprocessor, ImagePreprocessor):
+        return pickle.dumps(preprocessor)
+    from joblib.externals import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps(preprocessor))
+    except Exception as err:
+        raise ParameterError(
+            f"transform: got one that cannot be pickled for the reader processes ({err}), "
+            "expected a function or an object without open files and the like; or pass workers=0"
+        ) from err

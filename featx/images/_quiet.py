@@ -1,0 +1,69 @@
+"""Keep decoders off the user's terminal.
+
+Pillow warns about odd metadata through `warnings`, and libtiff writes to file descriptor 2 from C.
+Neither says more than the reason that the failures table keeps. Both switches act on the whole
+process, so that nested and concurrent uses share one: the first in turns it on, the last out turns
+it off. Reader processes have no terminal at all (`featx.images._worker`); this is for the calling
+process.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+__all__ = ["no_stderr", "no_warnings"]
+
+
+class _Shared:
+    """A switch of the whole process that is on while at least one holder needs it."""
+
+    def __init__(self, turn_on: Callable[[], Callable[[], None]]) -> None:
+        self._turn_on = turn_on
+        self._turn_off: Callable[[], None] = lambda: None
+        self._n_holders = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            if self._n_holders == 0:
+                self._turn_off = self._turn_on()
+            self._n_holders += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._n_holders -= 1
+                if self._n_holders == 0:
+                    self._turn_off()
+
+
+def _ignore_warnings() -> Callable[[], None]:
+    catcher = warnings.catch_warnings()
+    catcher.__enter__()
+    warnings.simplefilter("ignore")
+    return lambda: catcher.__exit__(None, None, None)
+
+
+def _discard_stderr() -> Callable[[], None]:
+    try:
+        saved = os.dup(2)
+    except OSError:  # a daemon may have closed it: then there is nothing to keep quiet
+        return lambda: None
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+
+    def restore() -> None:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+    return restore
+
+
+no_warnings = _Shared(_ignore_warnings)
+no_stderr = _Shared(_discard_stderr)

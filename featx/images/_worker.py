@@ -1,0 +1,89 @@
+"""What a reader process does: read images that come in on stdin, send them back on stdout.
+
+It has no terminal and shares nothing but two pipes with its parent, so it leaves nothing behind
+when either is killed. The parent's end of stdin closes with the parent, which ends the reader; a
+decoder that hangs is ended by the kernel's alarm, even where it holds the interpreter lock.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import struct
+import warnings
+from typing import IO, Any
+
+from featx.errors import FeatxError
+from featx.images.reader import read_image
+
+__all__ = ["receive", "send", "work"]
+
+LENGTH = struct.Struct("<Q")
+HAS_ALARM = hasattr(signal, "setitimer")  # not on Windows: there a hung decoder hangs the run
+
+
+def send(stream: IO[bytes], message: Any) -> None:
+    """Write one message."""
+    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    stream.write(LENGTH.pack(len(data)))
+    stream.write(data)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> Any:
+    """Read one message.
+
+    Raises
+    ------
+    EOFError
+        If the other side is gone.
+    """
+    head = stream.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        raise EOFError
+    (n_bytes,) = LENGTH.unpack(head)
+    data = stream.read(n_bytes)
+    if len(data) < n_bytes:
+        raise EOFError
+    return pickle.loads(data)  # noqa: S301 - from the process at the other end of our own pipe
+
+
+def work() -> None:
+    """Serve one parent until it closes the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
+    if HAS_ALARM:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    warnings.simplefilter("ignore")
+    inbound, outbound = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):  # a library that prints must not end up among the messages
+        os.dup2(null, descriptor)
+    try:
+        _serve(inbound, outbound)
+    except (EOFError, OSError):
+        os._exit(0)  # the parent is gone, and with it whoever would read the rest
+
+
+def _serve(inbound: IO[bytes], outbound: IO[bytes]) -> None:
+    blob, timeout_s = receive(inbound)
+    try:
+        preprocessor = pickle.loads(blob)  # noqa: S301 - our parent's own object
+    except Exception as err:  # noqa: BLE001 - anything that a user's module raises on import
+        send(outbound, f"{type(err).__name__}: {err}")
+        return
+    send(outbound, None)
+    while True:
+        for source in receive(inbound):
+            _alarm_in(timeout_s)
+            try:
+                result: Any = read_image(source, preprocessor)
+            except FeatxError as err:
+                result = err
+            _alarm_in(0.0)
+            send(outbound, result)
+
+
+def _alarm_in(seconds: float) -> None:
+    if HAS_ALARM:
+        signal.setitimer(signal.ITIMER_REAL, seconds)

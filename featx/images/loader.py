@@ -1,0 +1,225 @@
+"""Read many images ahead of the network: in input order, with bounded memory, surviving the worst.
+
+The readers are processes without torch (`featx.images._worker`). A file that kills or hangs its
+reader is an error row like any other bad image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import ParameterError
+from featx.images._processes import ReaderPool
+from featx.images.inputs import ImageSource, as_uint8_rgb
+from featx.images.reader import Preprocessor, ReadImage, read_image
+
+__all__ = ["ImageBatch", "default_workers", "iter_batches"]
+
+MAX_WORKERS = 16
+# Starting a process takes as long as reading some 40 images of half a megapixel.
+MIN_IMAGES_FOR_WORKERS = 64
+# Images that a reader gets at a time: enough to hide the turnaround, few enough to balance.
+MAX_CHUNK = 8
+TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Images that were read together.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n,), intp
+        Positions in the sources of all images read here, bad ones included, ascending.
+    read : tuple of ReadImage
+        One for each of `rows`, without the views.
+    good : ndarray of shape (n_good,), intp
+        Positions in the sources of the images in `views`, ascending.
+    views : tuple of ndarray of shape (n_good, H, W, 3), uint8
+        One array a view; float32 (n_good, C, H, W) from a user's transform; empty where no image
+        is good.
+    """
+
+    rows: NDArray[np.intp]
+    read: tuple[ReadImage, ...]
+    good: NDArray[np.intp]
+    views: tuple[NDArray[Any], ...]
+
+    @property
+    def good_read(self) -> tuple[ReadImage, ...]:
+        """The entries of `read` for the images in `views`, in the same order."""
+        return tuple(image for image in self.read if image.error is None)
+
+    @property
+    def failures(self) -> tuple[tuple[int, str], ...]:
+        """``(position in the sources, reason)`` of each bad image."""
+        return tuple(
+            (int(row), image.error)
+            for row, image in zip(self.rows, self.read, strict=True)
+            if image.error is not None
+        )
+
+
+def iter_batches(
+    sources: Sequence[ImageSource],
+    preprocessor: Preprocessor,
+    *,
+    batch_size: int,
+    workers: int | None = None,
+    prefetch: int = 2,
+    timeout_s: float = TIMEOUT_S,
+) -> Iterator[ImageBatch]:
+    """Read images in input order, batch by batch.
+
+    Parameters
+    ----------
+    sources : sequence
+        As `as_sources` gives them.
+    preprocessor : ImagePreprocessor or TransformPreprocessor
+        Makes the views.
+    batch_size : int
+        Images read for a batch, bad ones included. Where the views' sizes differ, a batch is
+        yielded in several parts, each a run of neighbours of one size.
+    workers : int, optional
+        Reader processes; 0 reads in this process. Default: `default_workers`. Each takes about
+        40 MB, and more than there are cores gain nothing.
+    prefetch : int, default 2
+        Batches that may be read ahead of the one that is used. Memory grows with it.
+    timeout_s : float, default 120
+        Longest that a reader process may take for one image, in seconds. Not on Windows, and not
+        with `workers` 0.
+
+    Yields
+    ------
+    ImageBatch
+
+    Raises
+    ------
+    ParameterError
+        If a number is out of range, or a user's transform cannot be sent or returns what no
+        network takes.
+
+    Notes
+    -----
+    An image whose reader dies is tried once more on another reader before it is given up.
+
+    Examples
+    --------
+    >>> from featx.images import ImagePreprocessor
+    >>> from featx.recipe import Preprocessing
+    >>> sources = [np.zeros((9, 9, 3), np.uint8), "no/such.jpg", np.ones((7, 9, 3), np.uint8)]
+    >>> for batch in iter_batches(sources, ImagePreprocessor(Preprocessing()), batch_size=2):
+    ...     print(batch.good, batch.views[0].shape, batch.failures)
+    [0] (1, 224, 224, 3) ((1, 'No such file'),)
+    [2] (1, 224, 224, 3) ()
+    """
+    for name, value, least in (("batch_size", batch_size, 1), ("prefetch", prefetch, 0)):
+        if value < least:
+            raise ParameterError(f"{name}: got {value}, expected at least {least}")
+    if not timeout_s > 0:
+        raise ParameterError(f"timeout_s: got {timeout_s}, expected more than 0 seconds")
+    if workers is None:
+        workers = default_workers(sources)
+    if workers < 0:
+        raise ParameterError(f"workers: got {workers}, expected 0 or more")
+    if workers == 0:
+        return _batched(_read_here(sources, preprocessor), batch_size)
+    pool = ReaderPool(preprocessor, workers, timeout_s)
+    return _batched(_read_ahead(sources, pool, workers, batch_size, prefetch), batch_size)
+
+
+def default_workers(sources: Sequence[ImageSource]) -> int:
+    """Return how many reader processes suit these images.
+
+    Returns
+    -------
+    int
+        The cores that this process may use, at most 16; 0 for fewer than 64 images, and for images
+        in memory, which only need resizing.
+    """
+    if len(sources) < MIN_IMAGES_FOR_WORKERS:
+        return 0
+    if not all(isinstance(source, str) for source in sources):
+        return 0
+    if hasattr(os, "sched_getaffinity"):
+        return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+    return min(os.cpu_count() or 1, MAX_WORKERS)
+
+
+def _read_here(
+    sources: Sequence[ImageSource], preprocessor: Preprocessor
+) -> Generator[ReadImage, None, None]:
+    for source in sources:
+        yield read_image(source, preprocessor)
+
+
+def _read_ahead(
+    sources: Sequence[ImageSource],
+    pool: ReaderPool,
+    workers: int,
+    batch_size: int,
+    prefetch: int,
+) -> Generator[ReadImage, None, None]:
+    """Yield results in order while at most a bounded number of images is under way."""
+    chunk = max(1, min(MAX_CHUNK, -(-batch_size // workers)))
+    # At least two chunks a reader, so that none waits for the slowest.
+    n_ahead = max(-(-batch_size * (1 + prefetch) // chunk), 2 * workers)
+    waiting: deque[Future[list[ReadImage]]] = deque()
+    with closing(pool):
+        for start in range(0, len(sources), chunk):
+            waiting.append(pool.submit([_sendable(s) for s in sources[start : start + chunk]]))
+            if len(waiting) == n_ahead:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _sendable(source: ImageSource) -> str | NDArray[np.uint8]:
+    return source if isinstance(source, str) else as_uint8_rgb(source)
+
+
+def _batched(results: Generator[ReadImage, None, None], batch_size: int) -> Iterator[ImageBatch]:
+    try:
+        for start in itertools.count(step=batch_size):
+            read = list(itertools.islice(results, batch_size))
+            if not read:
+                return
+            yield from _parts(start, read)
+    finally:
+        results.close()
+
+
+def _parts(start: int, read: list[ReadImage]) -> Iterator[ImageBatch]:
+    """Split where the views' shapes change; a bad image stays with its left neighbours."""
+    begin, shape = 0, None
+    for i, image in enumerate(read):
+        if image.views is None:
+            continue
+        mine = [view.shape for view in image.views]
+        if shape is not None and mine != shape:
+            yield _batch(start + begin, read[begin:i])
+            begin = i
+        shape = mine
+    yield _batch(start + begin, read[begin:])
+
+
+def _batch(start: int, read: list[ReadImage]) -> ImageBatch:
+    rows = np.arange(start, start + len(read), dtype=np.intp)
+    views = [image.views for image in read if image.views is not None]
+    return ImageBatch(
+        rows=rows,
+        read=tuple(dataclasses.replace(image, views=None) for image in read),
+        good=rows[[image.views is not None for image in read]],
+        views=tuple(np.stack(view) for view in zip(*views, strict=True)),
+    )

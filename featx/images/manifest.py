@@ -1,0 +1,256 @@
+"""Which images, in which order, with which labels: decided before anything is read."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from featx.errors import ManifestError
+from featx.images._listing import (
+    SUFFIXES,
+    has_image_suffix,
+    is_glob,
+    list_folder,
+    list_glob,
+    nearest_file,
+)
+from featx.images.labels import LabelTable, read_labels
+
+__all__ = ["ImageManifest"]
+
+
+@dataclass(frozen=True)
+class ImageManifest:
+    """Paths of images with their labels, in the order in which all results will be.
+
+    Parameters
+    ----------
+    paths : tuple of str
+        Absolute; symbolic links are not resolved. Each at most once.
+    labels : tuple of str, or None
+        One for each path, "" where one has none; None where no image has one.
+    columns : dict of str to tuple of str
+        Further columns of a CSV, as text; "" for images of other sources.
+
+    Raises
+    ------
+    ManifestError
+        If there is no path, one occurs twice, or labels or a column have another length.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> (folder / "Fruit" / "Apple").mkdir(parents=True)
+    >>> (folder / "Fruit" / "Apple" / "1.jpg").touch()
+    >>> ImageManifest.from_source(folder).labels
+    ('Fruit/Apple',)
+    """
+
+    paths: tuple[str, ...]
+    labels: tuple[str, ...] | None = None
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.paths:
+            raise ManifestError("manifest: got no paths, expected at least one image")
+        if len(set(self.paths)) < len(self.paths):
+            counts = Counter(self.paths).most_common()
+            n_twice = sum(n > 1 for _, n in counts)
+            raise ManifestError(
+                f"manifest: {n_twice} paths occur more than once: {counts[0][0]!r} "
+                f"{counts[0][1]} times, expected once; give each image in one source only"
+            )
+        for name, values in {"labels": self.labels, **self.columns}.items():
+            if values is not None and len(values) != len(self.paths):
+                raise ManifestError(
+                    f"manifest: got {len(values)} values in {name!r} for {len(self.paths)} "
+                    "images, expected one each"
+                )
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.paths)
+
+    def subset(self, rows: ArrayLike) -> ImageManifest:
+        """Return the images at the given positions, or where a boolean mask is true, in order.
+
+        Raises
+        ------
+        ManifestError
+            If nothing is left, or a position occurs twice.
+        IndexError
+            If a position does not exist.
+        """
+        chosen = np.arange(len(self))[np.asarray(rows)].tolist()
+        return ImageManifest(
+            tuple(self.paths[i] for i in chosen),
+            None if self.labels is None else tuple(self.labels[i] for i in chosen),
+            {name: tuple(values[i] for i in chosen) for name, values in self.columns.items()},
+        )
+
+    @classmethod
+    def from_source(
+        cls,
+        source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | ImageManifest,
+        *,
+        labels: Sequence[Any] | None = None,
+    ) -> ImageManifest:
+        """Find the images of one or several sources.
+
+        Parameters
+        ----------
+        source : path, glob, or a sequence of these
+            A folder (searched at any depth; label = the folder that an image lies in, relative to
+            it), a file, a glob (``**`` for any depth; no labels), a CSV (`from_csv`). In a
+            sequence, names of images need not exist: those that do not become failures when they
+            are read.
+        labels : sequence, optional
+            One label for each image found, instead of the source's own.
+
+        Returns
+        -------
+        ImageManifest
+            A folder's or glob's images sorted by path; sources, CSV rows and lists in the order
+            given.
+
+        Raises
+        ------
+        ManifestError
+            If a source is missing or has no images, with the nearest name that exists.
+        """
+        if isinstance(source, ImageManifest):
+            found = source
+        elif isinstance(source, (str, os.PathLike)):
+            found = _merged([_find(_text(source), is_listed=False)])
+        else:
+            found = _merged([_find(_text(s, i), is_listed=True) for i, s in enumerate(source)])
+        if labels is None:
+            return found
+        return cls(found.paths, tuple(str(label) for label in labels), found.columns)
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike[str]) -> ImageManifest:
+        """Find all images under a folder; label = the folder that each lies in.
+
+        Raises
+        ------
+        ManifestError
+            If it is missing, no folder, or without images.
+        """
+        path = _text(folder)
+        if not os.path.isdir(path):  # noqa: PTH112
+            what = "a file" if os.path.exists(path) else "nothing"  # noqa: PTH110
+            hint = "" if what == "a file" else nearest_file(path)
+            raise ManifestError(f"folder {path!r}: found {what}, expected a folder.{hint}")
+        return _merged([_from_folder(path)])
+
+    @classmethod
+    def from_csv(cls, csv_path: str | os.PathLike[str]) -> ImageManifest:
+        """Take images from a CSV: column ``path``, optional ``label``, others kept as text.
+
+        Relative paths start at the CSV's folder. Files need not exist: those that do not become
+        failures when they are read.
+
+        Raises
+        ------
+        ManifestError
+            As `featx.images.read_labels`.
+        """
+        return _merged([_from_csv(_text(csv_path))])
+
+    @classmethod
+    def from_paths(
+        cls,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        labels: Sequence[Any] | None = None,
+    ) -> ImageManifest:
+        """Take paths of images as they are, without looking whether they exist.
+
+        Parameters
+        ----------
+        paths : iterable of path
+            Relative ones start at the current folder.
+        labels : sequence, optional
+            One for each path.
+        """
+        absolute = tuple(os.path.abspath(_text(p, i)) for i, p in enumerate(paths))  # noqa: PTH100
+        return cls(absolute, None if labels is None else tuple(str(label) for label in labels))
+
+
+def _text(source: Any, index: int | None = None) -> str:
+    if not isinstance(source, (str, os.PathLike)):
+        where = "source" if index is None else f"source[{index}]"
+        raise ManifestError(f"{where}: got {source!r:.60}, expected a path, a glob or a CSV")
+    return os.path.expanduser(os.fsdecode(source))  # noqa: PTH111
+
+
+def _find(source: str, *, is_listed: bool) -> LabelTable:
+    """Find the images of one source; `is_listed` as one of several."""
+    if not source:
+        raise ManifestError("source: got an empty path, expected a folder, file, glob or CSV")
+    if os.path.isdir(source):  # noqa: PTH112
+        return _from_folder(source)
+    if source.lower().endswith(".csv"):
+        return _from_csv(source)
+    exists = os.path.lexists(source)
+    if not exists and is_glob(source):
+        return _from_glob(source)
+    if not exists and not (is_listed and has_image_suffix(source)):
+        raise ManifestError(
+            f"source {source!r}: not found, expected a folder, an image, a glob or a CSV; "
+            f"check the name.{nearest_file(source)}"
+        )
+    return _table([os.path.abspath(source)])  # noqa: PTH100
+
+
+def _from_folder(folder: str) -> LabelTable:
+    found = list_folder(os.path.abspath(folder))  # noqa: PTH100
+    if not found:
+        raise ManifestError(
+            f"folder {folder!r}: found no images at any depth, expected files ending in "
+            f"{' '.join(SUFFIXES)}"
+        )
+    return _table([path for path, _ in found], tuple(label for _, label in found))
+
+
+def _from_glob(pattern: str) -> LabelTable:
+    found = list_glob(pattern)
+    if not found:
+        raise ManifestError(
+            f"glob {pattern!r}: matches no image files, expected some ending in "
+            f"{' '.join(SUFFIXES)}; use '**' for any depth, or name the folder itself"
+        )
+    return _table([os.path.abspath(path) for path in found])  # noqa: PTH100
+
+
+def _from_csv(csv_path: str) -> LabelTable:
+    return read_labels(csv_path)
+
+
+def _table(paths: list[str], labels: tuple[str, ...] | None = None) -> LabelTable:
+    return LabelTable(tuple(paths), labels, {}, tuple(paths))
+
+
+def _merged(tables: list[LabelTable]) -> ImageManifest:
+    """Put sources one after the other; what one of them lacks is "" there."""
+    if not tables:
+        raise ManifestError("source: got an empty sequence, expected at least one image")
+    paths = tuple(p for t in tables for p in t.paths)
+    labels = tuple(x for t in tables for x in (t.labels or ("",) * len(t.paths)))
+    names = dict.fromkeys(name for t in tables for name in t.columns)
+    return ImageManifest(
+        paths,
+        labels if any(labels) else None,
+        {
+            n: tuple(x for t in tables for x in t.columns.get(n, ("",) * len(t.paths)))
+            for n in names
+        },
+    )

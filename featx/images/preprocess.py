@@ -1,0 +1,191 @@
+"""From a decoded RGB image to the network's views, as torchvision.transforms makes them.
+
+Pixels stay uint8: normalisation happens on the device, where it is cheap, and a quarter of the
+bytes travel. What a preprocessor returns tells the two cases apart: uint8 arrays (H, W, 3) still
+have to be normalised; float32 arrays (C, H, W), from a user's own transform, are the network's
+input as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from featx.errors import ImageDecodeError, ParameterError, nearest
+from featx.images._geometry import SCALES, Scale, centre_crop, resize, scaled, ten_crop
+from featx.recipe import Preprocessing
+
+__all__ = ["AUGMENTS", "ImagePreprocessor", "TransformPreprocessor"]
+
+AUGMENTS = ("none", "hflip", "ten-crop", "multi-scale")
+KEEP = ":keep"
+INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest", "box", "hamming")
+
+
+@dataclass(frozen=True)
+class ImagePreprocessor:
+    """Resize, crop and take the views that test-time augmentation asks for.
+
+    Parameters
+    ----------
+    preprocessing : Preprocessing
+        Sizes, filter and whether JPEGs may be decoded at reduced scale. `mean` and `std` are left
+        to the device.
+    augment : str, default "none"
+        "none" is 1 view; "hflip" 2: the view and its mirror image; "ten-crop" 10: four corners,
+        centre, then the mirrored image's five; "multi-scale" 3: both sizes times 1, 1/√2 and √2,
+        crops rounded to multiples of 32 px. Time in the network grows with the number of views.
+        A suffix ":keep" says what becomes of the views' features and changes nothing here.
+
+    Raises
+    ------
+    ParameterError
+        If `augment` or the filter is unknown, or "ten-crop" is asked for without a crop.
+
+    Notes ----- Bit-identical to torchvision's ``Resize`` + ``CenterCrop`` (and ``TenCrop``) on
+    PIL images. An image smaller than the crop is padded with black on both sides, as
+    ``CenterCrop`` does; ten-crop does the same first, where torchvision's ``TenCrop`` raises.
+
+    Examples
+    --------
+    >>> preprocessor = ImagePreprocessor(Preprocessing(resize_px=256, crop_px=224), "hflip")
+    >>> [view.shape for view in preprocessor(Image.new("RGB", (640, 480)))]
+    [(224, 224, 3), (224, 224, 3)]
+    """
+
+    preprocessing: Preprocessing
+    augment: str = "none"
+    scales: tuple[Scale, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        kind = self.augment.removesuffix(KEEP)
+        if kind not in AUGMENTS:
+            raise ParameterError(
+                f"augment: got {self.augment!r}, expected one of {', '.join(AUGMENTS)}, each also "
+                f"with {KEEP!r}.{nearest(kind, AUGMENTS)}"
+            )
+        p = self.preprocessing
+        if p.interpolation not in INTERPOLATIONS:
+            raise ParameterError(
+                f"interpolation: got {p.interpolation!r}, expected one of "
+                f"{', '.join(INTERPOLATIONS)}.{nearest(p.interpolation, INTERPOLATIONS)}"
+            )
+        if kind == "ten-crop" and p.crop_px is None:
+            raise ParameterError(
+                "augment: got 'ten-crop' with crop_px None, expected a crop size; "
+                "use 'hflip', or a preprocessing that crops"
+            )
+        scales = SCALES if kind == "multi-scale" else (1.0,)
+        object.__setattr__(self, "scales", tuple(scaled(p, factor) for factor in scales))
+
+    @property
+    def n_views(self) -> int:
+        """Number of views of an image."""
+        return {"none": 1, "hflip": 2, "ten-crop": 10, "multi-scale": 3}[
+            self.augment.removesuffix(KEEP)
+        ]
+
+    @property
+    def min_px(self) -> int | None:
+        """Shorter side that decoding must keep, in pixels; None asks for every pixel."""
+        sizes = [s.resize_px for s in self.scales if s.resize_px is not None]
+        if self.preprocessing.decode == "full" or len(sizes) < len(self.scales):
+            return None
+        return max(sizes)
+
+    def __call__(self, image: Image.Image) -> tuple[NDArray[np.uint8], ...]:
+        """Return the views of an RGB image.
+
+        Parameters
+        ----------
+        image : PIL.Image.Image
+            Mode RGB.
+
+        Returns
+        -------
+        tuple of ndarray of shape (H, W, 3), uint8
+            `n_views` of them, C-contiguous.
+
+        Raises
+        ------
+        ImageDecodeError
+            If the image is so elongated that resizing its shorter side would make a picture of
+            more than 178,956,970 pixels.
+        """
+        kind = self.augment.removesuffix(KEEP)
+        if kind == "ten-crop":
+            assert self.preprocessing.crop_px is not None
+            resized = resize(image, self.scales[0], self.preprocessing.interpolation)
+            return tuple(_as_array(v) for v in ten_crop(resized, self.preprocessing.crop_px))
+        views = [self._view(image, scale) for scale in self.scales]
+        if kind == "hflip":
+            views.append(ImageOps.mirror(views[0]))
+        return tuple(_as_array(view) for view in views)
+
+    def _view(self, image: Image.Image, scale: Scale) -> Image.Image:
+        resized = resize(image, scale, self.preprocessing.interpolation)
+        return resized if scale.crop_px is None else centre_crop(resized, scale.crop_px)
+
+
+@dataclass(frozen=True)
+class TransformPreprocessor:
+    """Hand the image to a user's own transform.
+
+    Parameters
+    ----------
+    transform : callable
+        Takes a PIL image of mode RGB, returns a float torch tensor or ndarray of shape (C, H, W):
+        the network's input, normalised and all. For reader processes it must be picklable, by
+        value if it is defined in a script or notebook.
+
+    Examples
+    --------
+    >>> preprocessor = TransformPreprocessor(
+    ...     lambda image: np.asarray(image, np.float32).transpose(2, 0, 1) / 255)
+    >>> preprocessor(Image.new("RGB", (4, 2)))[0].shape
+    (3, 2, 4)
+    """
+
+    transform: Callable[[Image.Image], Any]
+
+    @property
+    def n_views(self) -> int:
+        """One: a transform makes one input of an image."""
+        return 1
+
+    @property
+    def min_px(self) -> int | None:
+        """None: what the transform needs is not known, so every pixel is decoded."""
+        return None
+
+    def __call__(self, image: Image.Image) -> tuple[NDArray[np.float32], ...]:
+        """Return the transform's result as one float32 array (C, H, W).
+
+        Raises
+        ------
+        ImageDecodeError
+            If the transform raises on this image, with what it raised.
+        ParameterError
+            If the transform returns something else than a float array of three dimensions.
+        """
+        try:
+            result = self.transform(image)
+        except Exception as err:
+            raise ImageDecodeError(f"the transform raised {type(err).__name__}: {err}") from err
+        array = np.asarray(result.detach().cpu() if hasattr(result, "detach") else result)
+        if array.ndim != 3 or array.dtype.kind != "f":
+            raise ParameterError(
+                f"transform: returned {type(result).__name__} of dtype {array.dtype} and shape "
+                f"{array.shape}, expected floats of shape (C, H, W); "
+                "end it with torchvision.transforms.ToTensor() or the like"
+            )
+        return (np.ascontiguousarray(array, dtype=np.float32),)
+
+
+def _as_array(image: Image.Image) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(np.asarray(image, dtype=np.uint8))
