@@ -19,7 +19,8 @@ def choose(name: str, value: Any, options: Sequence[Any]) -> Any:
     """Return `value` where it is one of the options."""
     if value in options:
         return value
-    hint = nearest(value, options) if isinstance(value, str) else ""
+    texts = [option for option in options if isinstance(option, str)]
+    hint = nearest(value, texts) if isinstance(value, str) else ""
     raise ParameterError(
         f"{name}: got {value!r}, expected one of {', '.join(map(repr, options))}.{hint}"
     )

@@ -1,0 +1,173 @@
+"""Scores of classes and attributes, and their intervals, against references."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, balanced_accuracy_score
+
+from featx.errors import ParameterError
+from featx.evaluation import (
+    average_precision_voc,
+    bootstrap_interval,
+    mean_per_class_accuracy,
+    multilabel_mean_average_precision,
+)
+
+
+def voc_slowly(truth: Any, score: Any, year: int) -> float:
+    """Straight from the definition: best precision at each recall or beyond."""
+    points = []
+    for threshold in np.unique(score):
+        taken = score >= threshold
+        right = truth[taken].sum()
+        points.append((right / truth.sum(), right / taken.sum()))
+
+    def best(recall: float) -> float:
+        return max((p for r, p in points if r >= recall - 1e-12), default=0.0)
+
+    if year == 2007:
+        return sum(best(level / 10) for level in range(11)) / 11
+    recalls = np.unique([0.0, *(r for r, _ in points)])
+    return float(sum((b - a) * best(b) for a, b in pairwise(recalls)))
+
+
+@st.composite
+def scored(draw: Any) -> tuple[Any, Any]:
+    n = draw(st.integers(1, 30))
+    truth = np.array(draw(st.lists(st.integers(0, 1), min_size=n, max_size=n)), dtype=float)
+    truth[0] = 1
+    score = np.array(draw(st.lists(st.integers(0, 8), min_size=n, max_size=n)), dtype=float)
+    return truth, score
+
+
+@given(scored(), st.sampled_from([2007, 2010]))
+def test_voc_agrees_with_its_definition(case: tuple[Any, Any], year: int) -> None:
+    truth, score = case
+    got = average_precision_voc(truth, score, year=year)
+    assert 0 <= got <= 1
+    assert got == pytest.approx(voc_slowly(truth, score, year))
+
+
+@given(scored(), st.randoms(use_true_random=False))
+def test_order_of_samples_changes_no_metric(case: tuple[Any, Any], random: Any) -> None:
+    truth, score = case
+    order = list(range(len(truth)))
+    random.shuffle(order)
+    for metric in (average_precision_voc, multilabel_mean_average_precision):
+        assert metric(truth, score) == pytest.approx(metric(truth[order], score[order]))
+
+
+def test_voc_by_hand() -> None:
+    assert average_precision_voc([1, 1, 0], [3, 2, 1]) == 1.0
+    # Recall 0.5 at precision 1, recall 1 at precision 2 / 3: six levels of one, five of the other.
+    assert average_precision_voc([1, 0, 1], [3, 2, 1]) == pytest.approx((6 + 5 * 2 / 3) / 11)
+    assert average_precision_voc([1, 0, 1], [3, 2, 1], year=2010) == pytest.approx(5 / 6)
+
+
+def test_eleven_levels_meet_recalls_of_tenths() -> None:
+    """Would catch 0.3 == 3 * 0.1 in floating point: ten positives, the third found late."""
+    truth, score = np.ones(20), -np.arange(20.0)
+    truth[[1, 3, 5, 7, 9, 11, 13, 15, 17, 19]] = 0
+    assert average_precision_voc(truth, score) == pytest.approx(voc_slowly(truth, score, 2007))
+
+
+def test_multilabel_mean_leaves_out_what_is_not_known() -> None:
+    rng = np.random.default_rng(0)
+    truth = (rng.random((50, 4)) > 0.6).astype(float)
+    truth[::3, 1] = np.nan
+    truth[:, 3] = np.where(np.isnan(truth[:, 1]), np.nan, 0)
+    score = rng.normal(size=(50, 4))
+    known = ~np.isnan(truth[:, 1])
+    expected = [
+        average_precision_score(truth[:, 0], score[:, 0]),
+        average_precision_score(truth[known, 1], score[known, 1]),
+        average_precision_score(truth[:, 2], score[:, 2]),
+    ]
+    each = multilabel_mean_average_precision(truth, score, average=None)
+    np.testing.assert_allclose(each[:3], expected)
+    assert np.isnan(each[3])
+    assert multilabel_mean_average_precision(truth, score) == pytest.approx(np.mean(expected))
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1))
+def test_mean_per_class_accuracy_is_balanced_accuracy(pairs: list[tuple[str, str]]) -> None:
+    truth, predicted = zip(*pairs, strict=True)
+    predicted = tuple(p if p in truth else truth[0] for p in predicted)
+    got = mean_per_class_accuracy(truth, predicted)
+    if len(set(truth)) == 1:  # scikit-learn warns
+        assert got == 1
+        return
+    assert got == pytest.approx(balanced_accuracy_score(truth, predicted))
+
+
+def test_a_class_predicted_but_absent_raises_no_warning() -> None:
+    assert mean_per_class_accuracy(["a", "a"], ["a", "b"]) == 0.5
+
+
+def test_interval_of_a_mean_is_that_of_theory() -> None:
+    x = np.random.default_rng(0).normal(size=400)
+    low, high = bootstrap_interval(lambda v: float(v.mean()), x, n_resamples=2000)
+    half = 1.96 * x.std() / 20
+    assert low == pytest.approx(x.mean() - half, abs=0.015)
+    assert high == pytest.approx(x.mean() + half, abs=0.015)
+    narrow = bootstrap_interval(lambda v: float(v.mean()), x, level=0.5)
+    assert low < narrow[0] < narrow[1] < high
+
+
+def test_interval_is_the_same_again_and_resamples_arrays_together() -> None:
+    x = np.arange(50)
+    pairs: list[bool] = []
+
+    def metric(a: Any, b: Any) -> float:
+        pairs.append(bool((a == b).all()))
+        return float(a.mean())
+
+    first = bootstrap_interval(metric, x, x, n_resamples=20)
+    assert first == bootstrap_interval(metric, x, x, n_resamples=20)
+    assert all(pairs)
+
+
+def test_resamples_without_a_value_are_left_out() -> None:
+    truth = np.r_[1, 1, np.zeros(30)]
+    score = np.arange(32.0)
+    low, high = bootstrap_interval(multilabel_mean_average_precision, truth, score)
+    assert 0 < low <= high <= 1
+    lonely = np.array([True, *[False] * 9])
+    nan = bootstrap_interval(lambda t: float(t[t].mean()) if t.any() else float("nan"), lonely)
+    assert nan == (1.0, 1.0)
+    with pytest.raises(ParameterError, match=r"of 50 resamples, expected at least half"):
+        bootstrap_interval(
+            lambda t: 1.0 if t.sum() > 8 else float("nan"), np.arange(10) > 4, n_resamples=50
+        )
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: average_precision_voc([1, 0], [1, 2], year=2008), r"year: got 2008"),
+        (lambda: average_precision_voc([1, 2], [1, 2]), r"got 2.0, expected 1, 0"),
+        (lambda: average_precision_voc([1, 0], [1, np.nan]), r"score: got NaN"),
+        (lambda: average_precision_voc([1, 0], [1]), r"shapes \(2,\) and \(1,\)"),
+        (lambda: average_precision_voc([0, 0], [1, 2]), r"no positive label"),
+        (lambda: average_precision_voc([1], [1], average="micro"), r"average: got 'micro'"),
+        (lambda: mean_per_class_accuracy([1], [1, 2]), r"shapes \(1,\) and \(2,\)"),
+        (lambda: bootstrap_interval(len, [1], [1, 2]), r"lengths \[1, 2\]"),
+        (lambda: bootstrap_interval(len, [1], level=1), r"level: got 1"),
+        (lambda: bootstrap_interval(len, [1], n_resamples=0), r"n_resamples: got 0"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_bad_arguments_are_named(call: Any, match: str) -> None:
+    with pytest.raises(ParameterError, match=match):
+        call()
+
+
+def test_what_fails_on_all_rows_is_not_hidden_by_resampling() -> None:
+    with pytest.raises(ParameterError, match=r"no positive label"):
+        bootstrap_interval(multilabel_mean_average_precision, np.zeros(5), np.arange(5.0))
