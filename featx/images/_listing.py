@@ -68,8 +68,8 @@ def list_folder(folder: str) -> list[tuple[str, str]]:
 
 def list_glob(pattern: str) -> list[str]:
     """List the image files that a pattern matches (``**`` goes into subfolders), sorted."""
-    matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - patterns may be absolute return
-    sorted(m for m in matches if has_image_suffix(m) and not os.path.isdir(m))  # noqa: PTH112
+    matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute ones
+    return sorted(m for m in matches if has_image_suffix(m) and not os.path.isdir(m))  # noqa: PTH112
 
 
 def nearest_file(path: str) -> str:
@@ -89,15 +89,19 @@ def _entries(folder: str) -> list[tuple[str, bool]]:
         with os.scandir(folder) as entries:
             visible = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as err:
-        raise ManifestError(
-            f"folder {folder!r}: cannot be read ({err.strerror}), expected one that can be; "
-            "change its permissions, or name the folders beside it one by one"
-        ) from err
+        raise _unreadable(folder, err) from err
     return [
         (entry.name, is_folder)
         for entry in visible
         if (is_folder := _is_folder(entry)) or has_image_suffix(entry.name)
     ]
+
+
+def _unreadable(folder: str, err: OSError) -> ManifestError:
+    return ManifestError(
+        f"folder {folder!r}: cannot be read ({err.strerror}), expected one that can be; "
+        "change its permissions, or name the folders beside it one by one"
+    )
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -108,5 +112,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _identity(folder: str) -> tuple[int, int]:
-    status = os.stat(folder)  # noqa: PTH116 - on each of possibly many folders
+    try:
+        status = os.stat(folder)  # noqa: PTH116 - on each of possibly many folders
+    except OSError as err:
+        raise _unreadable(folder, err) from err
     return status.st_dev, status.st_ino

@@ -1,0 +1,209 @@
+"""Manifests: which images, in which order, with which labels."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featx.errors import ManifestError
+from featx.images import ImageManifest
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in ("b/2.JPG", "b/10.jpg", "a/deep/er/x.png", "a/notes.txt", ".hidden/y.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "b" / "._2.jpg").touch()
+    (tmp_path / "b" / ".DS_Store").touch()
+    return tmp_path
+
+
+def test_a_folder_gives_sorted_images_with_nested_labels(tree):
+    manifest = ImageManifest.from_source(tree)
+    names = [os.path.relpath(p, tree) for p in manifest.paths]
+    assert names == ["a/deep/er/x.png", "b/10.jpg", "b/2.JPG"]
+    assert manifest.labels == ("a/deep/er", "b", "b")
+
+
+def test_a_folder_without_subfolders_has_no_labels(tree):
+    assert ImageManifest.from_folder(tree / "b").labels is None
+
+
+def test_images_beside_labelled_folders_have_an_empty_label(tree):
+    (tree / "z.jpg").touch()
+    assert ImageManifest.from_folder(tree).labels == ("a/deep/er", "b", "b", "")
+
+
+def test_the_same_source_written_relative_and_absolute_gives_the_same_paths(tree, monkeypatch):
+    monkeypatch.chdir(tree)
+    assert ImageManifest.from_source(".").paths == ImageManifest.from_source(tree).paths
+    assert ImageManifest.from_source("b/").paths == ImageManifest.from_source("./b").paths
+
+
+def test_symlinked_folders_are_followed_and_loops_are_survived(tree, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (other / "w.jpg").touch()
+    (tree / "c").symlink_to(other)
+    (other / "back").symlink_to(tree)
+    (tree / "self").symlink_to(tree)
+    (tree / "b" / "broken").symlink_to(tree / "nowhere")
+    (tree / "b" / "ring").symlink_to(tree / "b" / "ring")
+    manifest = ImageManifest.from_folder(tree)
+    assert [os.path.relpath(p, tree) for p in manifest.paths][-1] == "c/w.jpg"
+    assert len(manifest) == 4
+
+
+def test_a_glob_gives_sorted_image_files_only(tree):
+    found = ImageManifest.from_source(str(tree / "**" / "*"))
+    assert [Path(p).name for p in found.paths] == ["x.png", "10.jpg", "2.JPG"]
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_that_file(tree):
+    odd = tree / "img[1].jpg"
+    odd.touch()
+    assert ImageManifest.from_source(odd).paths == (str(odd),)
+
+
+def test_a_csv_gives_labels_and_columns_relative_to_itself(tree):
+    csv = tree / "list.csv"
+    csv.write_text('﻿path,label,smiling\nb/2.JPG,two,1\n\n/abs/absent.jpg,"a, b",0\n')
+    manifest = ImageManifest.from_source(csv)
+    assert manifest.paths == (str(tree / "b/2.JPG"), "/abs/absent.jpg")
+    assert manifest.labels == ("two", "a, b")
+    assert manifest.columns == {"smiling": ("1", "0")}
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_spreadsheets_delimiter_is_understood(tmp_path, delimiter):
+    csv = tmp_path / "list.csv"
+    csv.write_text(f"label{delimiter}path\nx{delimiter}1.jpg\n")
+    assert ImageManifest.from_csv(csv).labels == ("x",)
+
+
+def test_sources_keep_their_order_and_fill_what_one_lacks(tree):
+    csv = tree / "list.csv"
+    csv.write_text("path,tall\nq.jpg,1\n")
+    manifest = ImageManifest.from_source([tree / "b", csv, str(tree / "absent.jpg"), tree / "a"])
+    names = [os.path.relpath(p, tree) for p in manifest.paths]
+    assert names == ["b/10.jpg", "b/2.JPG", "q.jpg", "absent.jpg", "a/deep/er/x.png"]
+    assert manifest.labels == ("", "", "", "", "deep/er")
+    assert manifest.columns == {"tall": ("", "", "1", "", "")}
+
+
+def test_a_list_of_paths_keeps_order_and_labels():
+    manifest = ImageManifest.from_source(["/z.jpg", "/a.jpg"], labels=[3, 1])
+    assert manifest.paths == ("/z.jpg", "/a.jpg")
+    assert manifest.labels == ("3", "1")
+
+
+def test_a_missing_source_names_the_nearest_one(tree):
+    (tree / "photos").mkdir()
+    with pytest.raises(ManifestError, match=r"photoz.*not found.*Did you mean 'photos'"):
+        ImageManifest.from_source(tree / "photoz")
+    with pytest.raises(ManifestError, match=r"2.JPEG.*not found"):
+        ImageManifest.from_source(tree / "b" / "2.JPEG")
+    with pytest.raises(ManifestError, match=r"folder '.*nowhere' cannot be read"):
+        ImageManifest.from_source([tree / "nowhere" / "photos"])
+
+
+def test_sources_without_images_are_refused(tree):
+    (tree / "empty").mkdir()
+    with pytest.raises(ManifestError, match=r"empty'.*no images"):
+        ImageManifest.from_source(tree / "empty")
+    with pytest.raises(ManifestError, match=r"\*\.bmp'.*matches no image files"):
+        ImageManifest.from_source(str(tree / "*.bmp"))
+    with pytest.raises(ManifestError, match="empty sequence"):
+        ImageManifest.from_source([])
+    with pytest.raises(ManifestError, match="empty path"):
+        ImageManifest.from_source("")
+    with pytest.raises(ManifestError, match=r"source\[1\]: got 7"):
+        ImageManifest.from_source(["/a.jpg", 7])
+    with pytest.raises(ManifestError, match=r"2.JPG'.*found a file"):
+        ImageManifest.from_folder(tree / "b" / "2.JPG")
+
+
+def test_duplicate_paths_are_refused_with_their_count(tree):
+    with pytest.raises(ManifestError, match=r"2 paths occur more than once.*10.jpg.*2 times"):
+        ImageManifest.from_source([tree / "b", tree])
+
+
+def test_labels_of_another_length_are_refused(tree):
+    with pytest.raises(ManifestError, match="got 2 values in 'labels' for 3 images"):
+        ImageManifest.from_source(tree, labels=["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,label\na.jpg,x\n", r"columns \['file', 'label'\], expected one named 'path'"),
+        ("Path,label\na.jpg,x\n", "Did you mean 'path'"),
+        ("path,label\na.jpg\n", "line 2: got 1 fields, expected 2"),
+        ("path,label\n,x\n", "line 2: got an empty path"),
+        ("path,label\n", "no rows"),
+        ("", r"columns \[\]"),
+        ("path,path\na,b\n", "'path' more than once"),
+        ('path\n"a.jpg\n', "line 2: unexpected end of data"),
+    ],
+)
+def test_a_faulty_csv_is_refused_with_its_line(tmp_path, text, message):
+    csv = tmp_path / "list.csv"
+    csv.write_text(text)
+    with pytest.raises(ManifestError, match=message):
+        ImageManifest.from_source(csv)
+
+
+def test_a_csv_that_is_no_text_is_refused(tmp_path):
+    csv = tmp_path / "list.csv"
+    csv.write_bytes(b"path\n\xff\xfe.jpg\n")
+    with pytest.raises(ManifestError, match="byte 5 is 0xff, expected UTF-8"):
+        ImageManifest.from_source(csv)
+    with pytest.raises(ManifestError, match=r"lisst.csv.*not found.*Did you mean 'list.csv'"):
+        ImageManifest.from_csv(tmp_path / "lisst.csv")
+
+
+NAME = st.text("abcXYZ-_0 é", min_size=1, max_size=4).filter(lambda s: s.strip() == s)
+
+
+@given(st.lists(st.lists(NAME, min_size=1, max_size=3), min_size=1, max_size=8, unique_by=tuple))
+def test_every_image_is_found_once_in_sorted_order_with_its_folder(tmp_path_factory, names):
+    root = tmp_path_factory.mktemp("tree")
+    expected = {}
+    for parts in names:
+        # A folder and an image may not share a name, so images alone have a suffix.
+        path = root.joinpath(*parts[:-1], f"{parts[-1]}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        expected[str(path)] = "/".join(parts[:-1])
+    manifest = ImageManifest.from_source(root)
+    assert list(manifest.paths) == sorted(expected)
+    labels = manifest.labels or ("",) * len(manifest)
+    assert dict(zip(manifest.paths, labels, strict=True)) == expected
+
+
+@given(st.data())
+def test_a_subset_takes_rows_of_every_column(data):
+    n = data.draw(st.integers(1, 20))
+    paths = [f"/{i}.jpg" for i in range(n)]
+    manifest = ImageManifest(tuple(paths), tuple(map(str, range(n))), {"c": tuple(paths)})
+    rows = data.draw(st.lists(st.integers(0, n - 1), min_size=1, unique=True))
+    part = manifest.subset(rows)
+    assert part.paths == part.columns["c"] == tuple(paths[i] for i in rows)
+    assert part.labels == tuple(str(i) for i in rows)
+    mask = np.zeros(n, bool)
+    mask[rows] = True
+    assert manifest.subset(mask).paths == tuple(np.array(paths)[mask])
+
+
+def test_a_hundred_thousand_listed_paths_take_little_time():
+    start = time.perf_counter()
+    manifest = ImageManifest.from_source([f"/data/{i}.jpg" for i in range(100_000)])
+    assert len(manifest) == 100_000
+    # About 1 s here on a busy core; a comparison of all pairs would take hours.
+    assert time.perf_counter() - start < 20
