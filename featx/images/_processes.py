@@ -227,10 +227,10 @@ def _pickled(preprocessor: Preprocessor) -> bytes:
 
     if isinstance(preprocessor, ImagePreprocessor):
         return pickle.dumps(preprocessor)
-    from joblib.externals import cloudpickle
+    from joblib import wrap_non_picklable_objects
 
     try:
-        return bytes(cloudpickle.dumps(preprocessor))
+        return pickle.dumps(wrap_non_picklable_objects(preprocessor, keep_wrapper=False))
     except Exception as err:
         raise ParameterError(
             f"transform: got one that cannot be pickled for the reader processes ({err}), "

@@ -111,7 +111,7 @@ def _from_any_range(values: NDArray[Any]) -> NDArray[np.uint8]:
     wide = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(wide.min()), float(wide.max())
     if low < 0 or high > 65535:
-        wide = (wide - low) * (255.0 / (high - low))
+        wide = (wide - low) * (255.0 / max(high - low, 1e-300))
     elif high > 255:
         wide /= 257.0
     elif high <= 1 and values.dtype.kind == "f":
