@@ -1,0 +1,290 @@
+"""The file itself: is it there, is it ours, how long is it, is a commit unfinished.
+
+Everything that opens a store comes through here, so that whatever is wrong with a file is one
+`FileFormatError` that names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import struct
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from featx.errors import FeatxError, FileFormatError, StoreWriteError, nearest
+from featx.store import _disk
+from featx.store._journal import ID_BYTES, apply_journal, journal_path, read_journal
+from featx.store._lock import WriterLock
+from featx.store._patched import PatchedFile
+from featx.store._schema import create_failures
+
+__all__ = [
+    "FORMAT",
+    "FORMAT_VERSION",
+    "LIBVER",
+    "Opened",
+    "StoreNotFoundError",
+    "create_container",
+    "id_offset",
+    "new_commit_id",
+    "open_for_reading",
+    "readable",
+    "recover",
+    "store_path",
+]
+
+FORMAT = "featx feature store"
+FORMAT_VERSION = 1
+# HDF5 1.10's structures, by every writer: all its metadata blocks have checksums. Its flag "open
+# for writing" is only ever in memory, since HDF5 has closed the file when a commit happens.
+LIBVER = ("v110", "v110")
+_SUPERBLOCK = struct.Struct("<8sBBBBQQQQI")
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# The commit id is written when the file is made, so it stands near its start.
+_HEAD_BYTES = 65536
+
+
+class StoreNotFoundError(FileFormatError, FileNotFoundError):
+    """There is no file; also a `FileNotFoundError`."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A store open for reading.
+
+    Parameters
+    ----------
+    raw : FileIO
+        The file on disk.
+    h5 : h5py.File
+        What HDF5 sees of it.
+    id : bytes
+        Id of the commit that it was opened after.
+    """
+
+    raw: FileIO
+    h5: h5py.File
+    id: bytes
+
+    def close(self) -> None:
+        """Close both."""
+        with contextlib.suppress(Exception):  # a damaged file may refuse even that
+            self.h5.close()
+        self.raw.close()
+
+    def is_current(self) -> bool:
+        """Say whether the file on disk still stands at the commit that was opened."""
+        head = bytearray(_HEAD_BYTES)
+        _disk.read_at(self.raw, 0, memoryview(head))
+        return self.id in head
+
+
+def new_commit_id() -> bytes:
+    """Return 32 random hexadecimal digits."""
+    return uuid.uuid4().hex.encode()
+
+
+def create_container(path: Path, creator: str) -> None:
+    """Make an empty store, under its name only once it is complete on the medium."""
+    memory = io.BytesIO()
+    with h5py.File(memory, "w", libver=LIBVER) as h5:
+        h5.attrs["format"] = FORMAT
+        h5.attrs["format_version"] = FORMAT_VERSION
+        h5.attrs["creator"] = creator
+        h5.attrs["commit_id"] = np.bytes_(new_commit_id())
+        # All that the root group will ever hold, so that its header, and the id in it, stay put.
+        h5.create_group("tables")
+        create_failures(h5)
+    beside = path.with_name(f".{path.name}.new")
+    with _disk.open_file(beside, "wb") as file:
+        _disk.write_at(file, 0, memory.getvalue())
+        _disk.sync(file)
+    _disk.remove(journal_path(path))  # of a store that is gone
+    beside.replace(path)
+    _disk.sync_folder(path.parent)
+
+
+def recover(path: Path, file: FileIO) -> int:
+    """Finish or forget an interrupted commit; return the committed size in bytes.
+
+    The caller holds the lock.
+    """
+    journal = read_journal(path, file)
+    if journal is not None:
+        # A killed writer may have left it complete, but on its way to the medium.
+        with _disk.open_file(journal_path(path), "r+b") as kept:
+            _disk.sync(kept)
+        _disk.sync_folder(path.parent)
+        apply_journal(journal, file)
+    if journal_path(path).exists():
+        _disk.remove(journal_path(path))
+    size, eof = os.fstat(file.fileno()).st_size, _stated_size(path, file)
+    if eof is None:
+        raise StoreWriteError(
+            f"store {str(path)!r}: another tool rewrote it in a way that featx reads but does not "
+            "append to; expected the HDF5 1.10 layout that featx writes: export what you need "
+            "(featx export) and extract into a new file"
+        )
+    if size > eof:
+        _disk.resize(file, eof)
+    return eof
+
+
+def open_for_reading(path: Path) -> Opened:
+    """Open a store in its last committed state.
+
+    Raises
+    ------
+    StoreNotFoundError, FileFormatError
+    """
+    raw = _open_raw(path)
+    try:
+        if journal_path(path).exists() and read_journal(path, raw) is not None:
+            _finish_commit(path)
+        journal = read_journal(path, raw) if journal_path(path).exists() else None
+        if journal is None:
+            _stated_size(path, raw)
+        with readable(path):
+            h5 = h5py.File(PatchedFile.with_journal(raw, journal), "r")
+        try:
+            _require_store(path, h5)
+            with readable(path, "attribute 'commit_id'"):
+                commit_id = bytes(h5.attrs["commit_id"])
+        except BaseException:
+            h5.close()
+            raise
+    except BaseException:
+        raw.close()
+        raise
+    return Opened(raw, h5, commit_id)
+
+
+def id_offset(path: Path, file: FileIO, commit_id: bytes) -> int:
+    """Return where the commit id stands in the file."""
+    head = bytearray(_HEAD_BYTES)
+    _disk.read_at(file, 0, memoryview(head))
+    found = head.find(commit_id)
+    if found < 0 or len(commit_id) != ID_BYTES:
+        raise StoreWriteError(
+            f"store {str(path)!r}: its commit id {commit_id!r} is not within the first "
+            f"{_HEAD_BYTES} bytes, where featx writes it; another tool rewrote the file: export "
+            "what you need (featx export) and extract into a new file"
+        )
+    return found
+
+
+def store_path(path: str | os.PathLike[str]) -> Path:
+    """Return the file itself: the lock and the journal of a link stand by its target."""
+    given = Path(path)
+    return given.resolve() if given.is_symlink() else given
+
+
+@contextlib.contextmanager
+def readable(path: Path, what: str = "") -> Iterator[None]:
+    """Turn whatever h5py raises on a damaged file into `FileFormatError`."""
+    try:
+        yield
+    except FeatxError:
+        raise
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        OverflowError,
+        MemoryError,
+    ) as err:
+        reason = " ".join(str(err).split())
+        raise FileFormatError(
+            f"store {str(path)!r}: {what or 'it'} cannot be read ({reason}); the file is damaged: "
+            "featx verify says where; extract into a new file to get the features again"
+        ) from err
+
+
+def _finish_commit(path: Path) -> None:
+    """Write an interrupted commit into the file, if nobody else is at it and the medium allows."""
+    with contextlib.suppress(StoreWriteError, OSError):
+        lock = WriterLock(path, 0.0)
+        try:
+            with _disk.open_file(path, "r+b") as file:
+                recover(path, file)
+        finally:
+            lock.release()
+
+
+def _open_raw(path: Path) -> FileIO:
+    try:
+        return _disk.open_file(path, "rb")
+    except FileNotFoundError:
+        folder = path.parent if path.parent.is_dir() else Path()
+        names = [p.name for p in folder.iterdir() if p.suffix in (".h5", ".hdf5")]
+        raise StoreNotFoundError(
+            f"store {str(path)!r}: there is no such file; expected a store made by featx extract."
+            f"{nearest(path.name, names)}"
+        ) from None
+    except IsADirectoryError:
+        raise FileFormatError(
+            f"store {str(path)!r} is a folder; expected a file made by featx extract"
+        ) from None
+    except OSError as err:
+        raise FileFormatError(
+            f"store {str(path)!r} cannot be opened ({err.strerror}); expected a file that you "
+            "may read"
+        ) from err
+
+
+def _stated_size(path: Path, file: FileIO) -> int | None:
+    """Return the size that HDF5 recorded; None in a layout that featx does not write.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is not HDF5, or shorter than recorded.
+    """
+    head = bytearray(_SUPERBLOCK.size)
+    n = _disk.read_at(file, 0, memoryview(head))
+    if not head.startswith(_SIGNATURE):
+        found = "an empty file" if n == 0 else f"one that starts with {bytes(head[:8])!r}"
+        raise FileFormatError(
+            f"store {str(path)!r}: expected an HDF5 file, found {found}; give the path of a store "
+            "made by featx extract"
+        )
+    _, version, n_offset, n_length, _, base, _, eof, _, _ = _SUPERBLOCK.unpack(head)
+    if version != 3 or (n_offset, n_length, base) != (8, 8, 0):
+        return None
+    size = os.fstat(file.fileno()).st_size
+    if size < eof:
+        raise FileFormatError(
+            f"store {str(path)!r}: got {size} bytes, expected {eof}; it was cut short, perhaps "
+            "while it was copied: copy it again, or extract into a new file"
+        )
+    return int(eof)
+
+
+def _require_store(path: Path, h5: h5py.File) -> None:
+    with readable(path):
+        found, version = h5.attrs.get("format"), h5.attrs.get("format_version")
+    if found != FORMAT:
+        raise FileFormatError(
+            f"store {str(path)!r} is an HDF5 file, but not a featx store: attribute 'format' is "
+            f"{found!r}, expected {FORMAT!r}; give the path of a store made by featx extract"
+        )
+    if version != FORMAT_VERSION:
+        raise FileFormatError(
+            f"store {str(path)!r}: got format version {version!r}, expected {FORMAT_VERSION}; it "
+            "was written by another version of featx: upgrade with pip install -U featx"
+        )

@@ -1,0 +1,106 @@
+"""The failures table: images that could not be read, so that none is dropped silently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from featx.errors import FileFormatError
+from featx.store._batch import check_digest
+from featx.store._records import digest_bytes, digest_text
+from featx.store._schema import grow
+from featx.store._text import decode, encode, read_text
+
+__all__ = ["Failure", "check_failures", "read_failures", "write_failures"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be read.
+
+    Parameters
+    ----------
+    path : str
+        As in the manifest.
+    reason : str
+        The message of the error.
+    digest : str, default ""
+        SHA-256 of the file, 64 hexadecimal digits; empty where it could not even be opened.
+    size_bytes, mtime_ns : int, default 0
+        Size and modification time when it was tried; 0 where they could not be had.
+    """
+
+    path: str
+    reason: str
+    digest: str = ""
+    size_bytes: int = 0
+    mtime_ns: int = 0
+
+
+def check_failures(failures: Iterable[Failure]) -> dict[str, Failure]:
+    """Return them by path; a path that comes twice keeps its last reason."""
+    checked = {}
+    for failure in failures:
+        encode(failure.path, "path of a failure")
+        reason = failure.reason.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        check_digest(failure.digest)
+        checked[failure.path] = replace(failure, reason=reason)
+    return checked
+
+
+def write_failures(h5: Any, failures: Sequence[Failure]) -> None:
+    """Replace the failures table."""
+    group = h5["failures"]
+    columns = {
+        "path": [encode(f.path, "path") for f in failures],
+        "reason": [encode(f.reason, "reason") for f in failures],
+        "digest": np.frombuffer(b"".join(digest_bytes(f.digest) for f in failures), "u1").reshape(
+            -1, 32
+        ),
+        "size_bytes": np.array([f.size_bytes for f in failures], "<i8"),
+        "mtime_ns": np.array([f.mtime_ns for f in failures], "<i8"),
+        "row_crc": np.array([_crc(f) for f in failures], "<u4"),
+    }
+    for name, values in columns.items():
+        group[name].resize(0, axis=0)
+        grow(group[name], values)
+
+
+def read_failures(h5: Any) -> tuple[Failure, ...]:
+    """Read the failures table.
+
+    Raises
+    ------
+    FileFormatError
+        If a row does not fit its checksum.
+    """
+    group = h5["failures"]
+    n = group["path"].shape[0]
+    if any(dataset.shape[0] != n for dataset in group.values()):
+        raise FileFormatError("failures: the columns differ in length; the file is damaged")
+    rows = zip(
+        (decode(raw) for raw in read_text(group["path"], 0, n)),
+        (decode(raw) for raw in read_text(group["reason"], 0, n)),
+        digest_text(group["digest"][:]).tolist(),
+        group["size_bytes"][:].tolist(),
+        group["mtime_ns"][:].tolist(),
+        strict=True,
+    )
+    failures = tuple(Failure(*row) for row in rows)
+    for i, (failure, crc) in enumerate(zip(failures, group["row_crc"][:].tolist(), strict=True)):
+        if _crc(failure) != crc:
+            raise FileFormatError(
+                f"failures: row {i} does not fit its checksum; the file is damaged"
+            )
+    return failures
+
+
+def _crc(failure: Failure) -> int:
+    """CRC-32 over path, reason (each ended by a NUL), digest, size and time."""
+    text = b"%b\0%b\0" % (encode(failure.path, "path"), encode(failure.reason, "reason"))
+    numbers = np.array([failure.size_bytes, failure.mtime_ns], "<i8").tobytes()
+    return crc32(text + digest_bytes(failure.digest) + numbers)

@@ -1,0 +1,118 @@
+"""The journal: what a commit changes below the committed end of a store.
+
+A commit writes these changes to ``F.h5.journal`` before it makes them in ``F.h5``. Whoever finds
+a complete journal makes them again, any number of times, with the same result; a journal that
+was cut short never passes its checksum and is discarded. A journal names the state it starts
+from and the one it leads to by the `commit_id` at a known place of the store, so that one left
+beside another file (a restored backup, a store of the same name) is never applied to it.
+
+Format: ``featxjnl``, version, the fields of `_HEAD`, the two ids, then per range its offset,
+length and bytes, and at the end the SHA-256 of all that. Little endian.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+from featx.store import _disk
+
+__all__ = ["ID_BYTES", "Journal", "apply_journal", "journal_path", "read_journal"]
+
+MAGIC = b"featxjnl"
+VERSION = 1
+ID_BYTES = 32
+_HEAD = struct.Struct("<8sIIQQQ")  # magic, version, n_ranges, old_eof, new_eof, id_offset
+_RANGE = struct.Struct("<QQ")  # offset, length
+_DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Journal:
+    """Changes from one committed state of a store to the next.
+
+    Parameters
+    ----------
+    old_eof, new_eof : int
+        Committed size of the store before and after, in bytes.
+    id_offset : int
+        Where in the store the commit id stands.
+    old_id, new_id : bytes
+        32 bytes each.
+    ranges : tuple of (int, bytes)
+        Offset and new content; in rising order, without overlap.
+    """
+
+    old_eof: int
+    new_eof: int
+    id_offset: int
+    old_id: bytes
+    new_id: bytes
+    ranges: tuple[tuple[int, bytes | bytearray], ...]
+
+    def to_bytes(self) -> bytes:
+        """Serialise, checksum included."""
+        head = _HEAD.pack(
+            MAGIC, VERSION, len(self.ranges), self.old_eof, self.new_eof, self.id_offset
+        )
+        parts: list[bytes | bytearray] = [head, self.old_id, self.new_id]
+        for offset, data in self.ranges:
+            parts += [_RANGE.pack(offset, len(data)), data]
+        body = b"".join(parts)
+        return body + hashlib.sha256(body).digest()
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Journal | None:
+        """Read what `to_bytes` wrote; None where it is incomplete or damaged."""
+        body, digest = raw[:-_DIGEST_BYTES], raw[-_DIGEST_BYTES:]
+        if len(body) < _HEAD.size or hashlib.sha256(body).digest() != digest:
+            return None
+        magic, version, n_ranges, old_eof, new_eof, id_offset = _HEAD.unpack_from(body)
+        if magic != MAGIC or version != VERSION:
+            return None
+        at = _HEAD.size + 2 * ID_BYTES
+        old_id, new_id = body[at - 2 * ID_BYTES : at - ID_BYTES], body[at - ID_BYTES : at]
+        ranges = []
+        for _ in range(n_ranges):
+            offset, length = _RANGE.unpack_from(body, at)
+            at += _RANGE.size + length
+            ranges.append((offset, body[at - length : at]))
+        return cls(old_eof, new_eof, id_offset, old_id, new_id, tuple(ranges))
+
+    def belongs_to(self, file: FileIO) -> bool:
+        """Say whether `file` is in the old state, in the new one, or between the two.
+
+        Between: a write may stop anywhere, so each byte of the id may be of either.
+        """
+        found = bytearray(ID_BYTES)
+        if _disk.read_at(file, self.id_offset, memoryview(found)) < ID_BYTES:
+            return False
+        return all(
+            byte in (a, b) for byte, a, b in zip(found, self.old_id, self.new_id, strict=True)
+        )
+
+
+def journal_path(store: Path) -> Path:
+    """Return ``F.h5.journal`` for ``F.h5``."""
+    return store.with_name(f"{store.name}.journal")
+
+
+def read_journal(store: Path, file: FileIO) -> Journal | None:
+    """Return the journal that is to be applied to an open store, if there is one."""
+    try:
+        raw = journal_path(store).read_bytes()
+    except FileNotFoundError:
+        return None
+    journal = Journal.from_bytes(raw)
+    return journal if journal is not None and journal.belongs_to(file) else None
+
+
+def apply_journal(journal: Journal, file: FileIO) -> None:
+    """Make the changes and wait until they are on the medium. May be repeated."""
+    for offset, data in journal.ranges:
+        _disk.write_at(file, offset, data)
+    _disk.resize(file, journal.new_eof)
+    _disk.sync(file)

@@ -1,0 +1,112 @@
+"""The tables of a store: what each is, and which one was meant."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from featx.errors import FileFormatError, ParameterError, nearest
+from featx.recipe import Recipe
+from featx.store._schema import table_key
+
+__all__ = ["TableInfo", "choose_table", "list_tables", "table_info"]
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """One table of a store.
+
+    Parameters
+    ----------
+    key : str
+        Name of its group below /tables: the fingerprint, or "outside".
+    fingerprint : str or None
+        Of the recipe; None for features made outside featx.
+    recipe : Recipe or None
+        What the features were made with.
+    n_samples, n_features : int
+        Its shape.
+    dtype : str
+        "float32" or "float16".
+    """
+
+    key: str
+    fingerprint: str | None
+    recipe: Recipe | None
+    n_samples: int
+    n_features: int
+    dtype: str
+
+    @property
+    def backbone(self) -> str:
+        """The recipe's backbone; "" without a recipe."""
+        return self.recipe.backbone if self.recipe else ""
+
+    @property
+    def layer(self) -> str:
+        """The recipe's layer; "" without a recipe."""
+        return self.recipe.layer if self.recipe else ""
+
+    @property
+    def pooling(self) -> str:
+        """The recipe's pooling; "" without a recipe."""
+        return self.recipe.pooling if self.recipe else ""
+
+    def __str__(self) -> str:
+        shape = f"{self.n_samples} x {self.n_features}"
+        if self.recipe is None:
+            return f"{self.key} (made outside featx, {shape})"
+        return f"{self.key} ({self.backbone}, {self.layer}, {self.pooling}, {shape})"
+
+
+def table_info(key: str, group: Any) -> TableInfo:
+    """Describe the table in an open group."""
+    text = group.attrs["recipe"]
+    recipe = Recipe.from_dict(json.loads(text)) if text else None
+    if table_key(recipe) != key:
+        raise FileFormatError(
+            f"table {key!r}: its recipe has fingerprint {table_key(recipe)!r}, expected the "
+            "table's name; the file is damaged: extract into a new file"
+        )
+    n_samples, n_features = group["features"].shape
+    return TableInfo(
+        key,
+        None if recipe is None else key,
+        recipe,
+        n_samples,
+        n_features,
+        group["features"].dtype.name,
+    )
+
+
+def choose_table(path: str, tables: tuple[TableInfo, ...], wanted: str | None) -> TableInfo:
+    """Return the table whose key starts with `wanted`, or the only one.
+
+    Raises
+    ------
+    ParameterError
+        If none or several fit.
+    """
+    fits = [info for info in tables if wanted is None or info.key.startswith(wanted)]
+    exact = [info for info in tables if info.key == wanted]
+    if len(fits) == 1 or exact:
+        return (exact or fits)[0]
+    if not tables:
+        raise ParameterError(
+            f"store {path!r} has no table yet: nothing was committed to it; extract into it first"
+        )
+    if wanted is None:
+        raise ParameterError(
+            f"store {path!r} has {len(tables)} tables: {list_tables(tables)}; choose one with "
+            f"open_store(path, table={tables[0].key[:6]!r})"
+        )
+    raise ParameterError(
+        f"table: got {wanted!r}, which fits {len(fits)} tables of {path!r}, expected 1; "
+        f"tables: {list_tables(tables)}.{nearest(wanted, [info.key for info in tables])}"
+    )
+
+
+def list_tables(tables: tuple[TableInfo, ...]) -> str:
+    """Name the tables in one line."""
+    return "; ".join(str(info) for info in tables)

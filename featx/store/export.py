@@ -1,0 +1,145 @@
+"""Write a table in another format: NumPy's, or Parquet."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from featx._optional import require
+from featx.errors import ParameterError, StoreWriteError, nearest
+from featx.store.reader import FeatureStore, open_store
+
+__all__ = ["export_store"]
+
+BLOCK_BYTES = 16 * 2**20
+
+
+def export_store(
+    store_path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    table: str | None = None,
+) -> None:
+    """Export a table; features are copied block by block, never held as a whole.
+
+    Parameters
+    ----------
+    store_path : path
+        The store.
+    out : path
+        Its suffix is the format. ``.npz``: arrays `features` (n_samples, n_features), `paths`,
+        `labels` ("" where absent), `digests` and ``metadata.<column>``, which `numpy.load` reads
+        without pickles. ``.npy``: the features alone. ``.parquet``: one row an image, features as
+        a list of fixed size. It appears under its name once it is complete.
+    table : str, optional
+        As for `open_store`.
+
+    Raises
+    ------
+    ParameterError
+        If the suffix is none of these.
+    StoreWriteError
+        If `out` cannot be written.
+    MissingDependencyError
+        If Parquet is asked for and pyarrow is not installed.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from featx.store import write_features
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = write_features(folder / "f.h5", np.eye(2), paths=["a.jpg", "b.jpg"])
+    >>> export_store(folder / "f.h5", folder / "f.npz")
+    >>> np.load(folder / "f.npz")["paths"].tolist()
+    ['a.jpg', 'b.jpg']
+    """
+    target = Path(out)
+    writers: dict[str, Callable[[FeatureStore, Path], None]] = {
+        ".npz": _write_npz,
+        ".npy": _write_npy,
+        ".parquet": _write_parquet,
+    }
+    if target.suffix not in writers:
+        raise ParameterError(
+            f"out: got {str(out)!r}, expected a name that ends in one of {', '.join(writers)}."
+            f"{nearest(target.suffix, writers)}"
+        )
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    with open_store(store_path, table=table) as store:
+        try:
+            writers[target.suffix](store, beside)
+            beside.replace(target)
+        except OSError as err:
+            raise StoreWriteError(
+                f"export {str(out)!r}: {err.strerror or err}; the folder must exist, be writable "
+                "and have space"
+            ) from err
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def _n_rows(store: FeatureStore) -> int:
+    return max(1, BLOCK_BYTES // (store.n_features * store.dtype.itemsize))
+
+
+def _copy_features(store: FeatureStore, file: IO[bytes]) -> None:
+    header = {
+        "descr": npy.dtype_to_descr(store.dtype),
+        "fortran_order": False,
+        "shape": store.shape,
+    }
+    npy.write_array_header_2_0(file, header)
+    for _, block in store.iter_blocks(_n_rows(store)):
+        file.write(np.ascontiguousarray(block).data)
+
+
+def _write_npy(store: FeatureStore, path: Path) -> None:
+    with path.open("wb") as file:
+        _copy_features(store, file)
+
+
+def _write_npz(store: FeatureStore, path: Path) -> None:
+    with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
+        with archive.open("features.npy", "w", force_zip64=True) as file:
+            _copy_features(store, file)
+        for name, column in _columns(store).items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                npy.write_array(file, column, allow_pickle=False)
+
+
+def _write_parquet(store: FeatureStore, path: Path) -> None:
+    arrow = require("pyarrow", extra="parquet", purpose="exporting to .parquet")
+    parquet = require("pyarrow.parquet", extra="parquet", purpose="exporting to .parquet")
+    columns = {
+        name: arrow.array(column.tolist(), arrow.string())
+        for name, column in _columns(store).items()
+    }
+    vector = arrow.list_(arrow.from_numpy_dtype(store.dtype), store.n_features)
+    schema = arrow.schema(
+        [*((name, arrow.string()) for name in columns), ("features", vector)],
+        metadata={"featx_fingerprint": store.fingerprint or ""},
+    )
+    with parquet.ParquetWriter(path, schema) as writer:
+        for start, block in store.iter_blocks(_n_rows(store)):
+            vectors = arrow.FixedSizeListArray.from_arrays(
+                arrow.array(block.reshape(-1)), store.n_features
+            )
+            parts = [column.slice(start, len(block)) for column in columns.values()]
+            writer.write_table(arrow.Table.from_arrays([*parts, vectors], schema=schema))
+
+
+def _columns(store: FeatureStore) -> dict[str, NDArray[Any]]:
+    labels = store.labels
+    return {
+        "paths": store.paths,
+        "labels": np.full(len(store), "") if labels is None else labels,
+        "digests": store.digests,
+        **{f"metadata.{name}": values for name, values in store.metadata.items()},
+    }

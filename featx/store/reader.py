@@ -1,0 +1,336 @@
+"""Read a store: the rows of one table, as NumPy arrays, as much at a time as asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import FileFormatError, ParameterError, nearest
+from featx.store._container import Opened, open_for_reading, readable, store_path
+from featx.store._failures import Failure, read_failures
+from featx.store._journal import journal_path
+from featx.store._records import Records, digest_text
+from featx.store._rows import read_any, read_run
+from featx.store._tables import TableInfo, choose_table, list_tables, table_info
+from featx.store._text import text_array
+
+__all__ = ["FeatureStore", "open_store"]
+
+T = TypeVar("T")
+
+# A commit rewrites some blocks in place within milliseconds; a reader that meets one half done
+# sees a checksum that disagrees, and looks again this often.
+RETRIES = 40
+RETRY_S = 0.025
+
+
+def open_store(path: str | os.PathLike[str], *, table: str | None = None) -> FeatureStore:
+    """Open a store for reading, also while a writer adds to it.
+
+    Parameters
+    ----------
+    path : path
+        A file made by `featx.extract` or `write_features`.
+    table : str, optional
+        Fingerprint of the table, or enough of its start; not needed where there is only one.
+
+    Returns
+    -------
+    FeatureStore
+        The last committed state. It holds no features until some are asked for.
+
+    Raises
+    ------
+    FileFormatError
+        If there is no such file (then also a `FileNotFoundError`), or it is not a featx store, or
+        is damaged.
+    ParameterError
+        If `table` is not in the store, or is left out though there are several; the message lists
+        them.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from featx.store import write_features
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "f.h5"
+    >>> _ = write_features(path, [[1.0, 0.0], [0.0, 1.0]], paths=["a.jpg", "b.jpg"])
+    >>> with open_store(path) as store:
+    ...     store.shape, store.paths.tolist(), store[1]
+    ((2, 2), ['a.jpg', 'b.jpg'], array([0., 1.], dtype=float32))
+    """
+    return FeatureStore(path, table=table)
+
+
+class FeatureStore:
+    """Features of images, with their paths and labels; read-only. See `open_store`.
+
+    It behaves as an array of shape (n_samples, n_features): ``len(store)``, ``store[5]``,
+    ``store[10:20]``, ``store[[7, 3]]``, ``np.asarray(store)``. Indexing reads only the chunks that
+    hold the rows; `np.asarray` reads everything and converts to float32.
+
+    Parameters
+    ----------
+    path : path
+        The HDF5 file.
+    table : str, optional
+        Fingerprint of the table, or enough of its start.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    recipe : Recipe or None
+        What the features were made with; None where that was outside featx.
+    fingerprint : str or None
+        The recipe's.
+    summary : object or None
+        Figures of the extraction that this store was returned from.
+
+    Notes
+    -----
+    A store shows the rows that were committed when it was opened. Where a writer has changed one
+    of them in place since (a relabelled or edited image), its new value is read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, table: str | None = None) -> None:
+        self.path = os.fspath(path)
+        self.summary: Any = None
+        self._file_path = store_path(path)
+        self._opened: Opened | None = self._open()
+        try:
+            self.tables = self._settled(self._read_tables)
+            self.table = choose_table(self.path, self.tables, table)
+            self._records: Records | None = None
+        except BaseException:
+            self.close()
+            raise
+        self.recipe, self.fingerprint = self.table.recipe, self.table.fingerprint
+
+    # -- the array -----------------------------------------------------------------------------
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+        return self.table.n_samples
+
+    @property
+    def n_features(self) -> int:
+        """Length of a vector."""
+        return self.table.n_features
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_samples, n_features)."""
+        return self.n_samples, self.n_features
+
+    @property
+    def ndim(self) -> int:
+        """2."""
+        return 2
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the stored vectors."""
+        return np.dtype(self.table.dtype)
+
+    def __len__(self) -> int:
+        return self.n_samples
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(self.n_samples)
+            if step == 1:
+                return self._read(lambda d: read_run(d, start, max(start, stop)))
+            rows = np.arange(start, stop, step)
+        numbers = np.asarray(rows)
+        if numbers.dtype == bool:
+            numbers = self._from_mask(numbers)
+        if numbers.dtype.kind not in "iu" and numbers.size:
+            raise IndexError(
+                f"store[{rows!r}]: expected a row number, a slice or an array of row numbers"
+            )
+        flat = numbers.reshape(-1).astype(np.int64)
+        bad = flat[(flat < -self.n_samples) | (flat >= self.n_samples)]
+        if len(bad):
+            raise IndexError(f"store[{int(bad[0])}]: expected a row below {self.n_samples}")
+        flat = np.where(flat < 0, flat + self.n_samples, flat)
+        found = self._read(lambda d: read_any(d, flat))
+        return found.reshape(*numbers.shape, self.n_features)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("a store is on disk: reading it makes a copy; pass copy=None")
+        return np.asarray(self[:], dtype=np.float32 if dtype is None else dtype)
+
+    def iter_blocks(self, n_rows: int = 4096) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Go through all rows, holding one block.
+
+        Parameters
+        ----------
+        n_rows : int, default 4096
+            Rows a block; memory grows with it.
+
+        Yields
+        ------
+        start : int
+            Row of the block's first vector.
+        block : ndarray of shape (at most n_rows, n_features)
+        """
+        if n_rows < 1:
+            raise ParameterError(f"n_rows: got {n_rows!r}, expected at least 1")
+        for start in range(0, self.n_samples, n_rows):
+            yield start, self[start : start + n_rows]
+
+    # -- what stands beside the vectors ----------------------------------------------------------
+
+    @property
+    def paths(self) -> NDArray[np.str_]:
+        """Path of each image, (n_samples,)."""
+        return text_array(self._load().path)
+
+    @property
+    def labels(self) -> NDArray[np.str_] | None:
+        """Label of each image, (n_samples,), "" where it has none; None if no image has one."""
+        has_labels = self._settled(lambda h5: bool(self._group(h5).attrs["has_labels"]))
+        return text_array(self._load().label) if has_labels else None
+
+    @property
+    def metadata(self) -> dict[str, NDArray[np.str_]]:
+        """Further columns of the manifest by name, each (n_samples,)."""
+        return {name: text_array(values) for name, values in self._load().metadata.items()}
+
+    @property
+    def digests(self) -> NDArray[np.str_]:
+        """SHA-256 of each image's content, (n_samples,), "" where not known."""
+        return digest_text(self._load().numbers["digest"])
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Images that could not be read."""
+        return self._settled(read_failures)
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """Engine, device and versions of the last run that wrote to the table."""
+        text = self._settled(lambda h5: self._group(h5).attrs["made_with"])
+        with readable(self._file_path, "attribute 'made_with'"):
+            return dict(json.loads(text))
+
+    def select(self, *, layer: str | None = None, pooling: str | None = None) -> FeatureStore:
+        """Open the table of another layer or pooling of the same file.
+
+        Raises
+        ------
+        ParameterError
+            If none or several fit; the message lists the tables.
+        """
+        fits = [
+            info
+            for info in self.tables
+            if layer in (None, info.layer) and pooling in (None, info.pooling)
+        ]
+        if len(fits) != 1:
+            near = nearest(layer, [info.layer for info in self.tables]) if layer else ""
+            raise ParameterError(
+                f"store {self.path!r}: layer={layer!r}, pooling={pooling!r} fit {len(fits)} "
+                f"tables, expected 1; tables: {list_tables(self.tables)}.{near}"
+            )
+        return FeatureStore(self.path, table=fits[0].key)
+
+    # -- the file ------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the file; may be called again."""
+        if self._opened is not None:
+            self._opened.close()
+        self._opened = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_opened", None) is not None:
+            self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (os.path.abspath(self.path), self.table.key)  # noqa: PTH100
+
+    def __repr__(self) -> str:
+        return f"FeatureStore({self.path!r}, table={self.table.key!r}, shape={self.shape})"
+
+    def _read(self, read: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
+        return self._settled(lambda h5: read(self._group(h5)["features"]))
+
+    def _load(self) -> Records:
+        if self._records is None:
+            self._records = self._settled(
+                lambda h5: Records.read_checked(self._group(h5), 0, self.n_samples)
+            )
+        return self._records
+
+    def _from_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+        if mask.shape != (self.n_samples,):
+            raise IndexError(f"store[mask]: got shape {mask.shape}, expected ({self.n_samples},)")
+        return np.flatnonzero(mask)
+
+    def _group(self, h5: Any) -> Any:
+        return h5["tables"][self.table.key]
+
+    def _open(self) -> Opened:
+        before = self._stamp()
+        for _ in range(RETRIES):
+            try:
+                return open_for_reading(self._file_path)
+            except FileFormatError:
+                now = self._stamp()
+                if now == before and not journal_path(self._file_path).exists():
+                    raise
+                before = now
+                time.sleep(RETRY_S)
+        return open_for_reading(self._file_path)
+
+    def _settled(self, read: Callable[[Any], T]) -> T:
+        """Read; where a commit came in between, open anew and read again."""
+        if self._opened is None:
+            raise ParameterError(f"store {self.path!r} is closed; open it again with open_store")
+        for _ in range(RETRIES):
+            try:
+                with readable(self._file_path):
+                    return read(self._opened.h5)
+            except FileFormatError:
+                if self._opened.is_current() and not journal_path(self._file_path).exists():
+                    raise
+            time.sleep(RETRY_S)
+            self._opened.close()
+            self._opened = self._open()
+        with readable(self._file_path):
+            return read(self._opened.h5)
+
+    def _stamp(self) -> tuple[int, int]:
+        with contextlib.suppress(OSError):
+            stat = self._file_path.stat()
+            return stat.st_size, stat.st_mtime_ns
+        return 0, 0
+
+    def _read_tables(self, h5: Any) -> tuple[TableInfo, ...]:
+        return tuple(table_info(key, group) for key, group in h5["tables"].items())
+
+
+def _reopen(path: str, key: str) -> FeatureStore:
+    return FeatureStore(path, table=key)

@@ -1,0 +1,370 @@
+"""Write a store: one writer at a time, and every commit happens at once or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from io import FileIO
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+
+import featx
+from featx.errors import FeatxError, FileFormatError, ParameterError, StoreWriteError
+from featx.recipe import Recipe
+from featx.store import _disk
+from featx.store._container import (
+    LIBVER,
+    create_container,
+    id_offset,
+    new_commit_id,
+    open_for_reading,
+    readable,
+    recover,
+    store_path,
+)
+from featx.store._failures import Failure, check_failures, read_failures, write_failures
+from featx.store._lock import WriterLock
+from featx.store._patched import PatchedFile
+from featx.store._schema import create_table, recipe_json, table_key
+from featx.store._transaction import AppliedLaterError, TransactionFile
+from featx.store.table_writer import TableWriter
+
+__all__ = ["StoreWriter"]
+
+
+class StoreWriter:
+    """Open a store for writing; a context manager.
+
+    Parameters
+    ----------
+    path : path
+        The HDF5 file. Made if absent; refused, and left as it is, if it is not a featx store.
+    timeout_s : float, default 0.0
+        How long to wait for another writer, in seconds; -1 waits as long as it takes.
+
+    Raises
+    ------
+    StoreWriteError
+        If another writer has it open, or it cannot be written.
+    FileFormatError
+        If the file is not a featx store, or is damaged.
+
+    Notes
+    -----
+    What `commit` has returned from survives a kill, a full disk and a power cut; what was appended
+    since is in memory only. Leaving the context commits it, also on Ctrl-C and on an error of
+    featx, since every row appended is complete. Any other exception leaves it out: the program's
+    state is then unknown. Readers need no lock and see the last commit.
+
+    A commit costs three waits for the disk (a few ms on an SSD, about 50 ms on a hard disk), so
+    call it every few seconds, not for every batch. Not thread-safe.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "f.h5"
+    >>> with StoreWriter(path) as writer:
+    ...     table = writer.table(None, has_labels=False, n_features=2)
+    ...     table.append(["a.jpg"], [[0.5, 1.0]], digests=[""], sizes=[0], mtimes=[0])
+    ...     writer.commit()
+    ...     table.n_samples
+    1
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, timeout_s: float = 0.0) -> None:
+        self.path = store_path(path)
+        self._tables: dict[str, TableWriter] = {}
+        self._made_with: dict[str, str] = {}
+        self._failures: dict[str, Failure] | None = None
+        self._reader: h5py.File | None = None
+        self._file: FileIO | None = None
+        self._lock = WriterLock(self.path, timeout_s)
+        try:
+            self._file = self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        keep = error is None or isinstance(error, (FeatxError, KeyboardInterrupt, SystemExit))
+        try:
+            # After a failed commit the disk is full, or worse: another try would only hide why.
+            if keep and not isinstance(error, StoreWriteError):
+                self.commit()
+        finally:
+            self.close()
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """The images that could not be read, those not yet committed included."""
+        if self._failures is not None:
+            return tuple(self._failures.values())
+        with readable(self.path, "the failures table"):
+            return read_failures(self._read())
+
+    @property
+    def table_keys(self) -> tuple[str, ...]:
+        """Keys of the committed tables: fingerprints, or "outside"."""
+        with readable(self.path, "/tables"):
+            return tuple(self._read()["tables"])
+
+    def table(
+        self,
+        recipe: Recipe | None,
+        *,
+        has_labels: bool,
+        made_with: Mapping[str, Any] | None = None,
+        n_features: int | None = None,
+        dtype: str = "float32",
+    ) -> TableWriter:
+        """Open the table of a recipe; a new one comes with the next commit.
+
+        Parameters
+        ----------
+        recipe : Recipe or None
+            None for features that were made outside featx; a store has at most one such table.
+        has_labels : bool
+            Whether the images have labels. A table that has labels keeps them.
+        made_with : dict, optional
+            JSON-serialisable: engine, device, versions; kept for people, replaced at each run.
+        n_features : int, optional
+            Width of a new table without a recipe.
+        dtype : {"float32", "float16"}, default "float32"
+            Type of a new table without a recipe.
+
+        Raises
+        ------
+        ParameterError
+            If the width is not known, or differs from the table's.
+        FileFormatError
+            If the table in the file is damaged.
+        """
+        key = table_key(recipe)
+        if key not in self._tables:
+            group = self._group(key)
+            width, kind = self._shape(key, group, recipe, n_features, dtype)
+            with readable(self.path, f"table {key!r}"):
+                table = TableWriter(recipe, width, dtype=kind, group=lambda: self._group(key))
+                table.has_labels |= group is not None and bool(group.attrs["has_labels"])
+            self._tables[key] = table
+        self._tables[key].has_labels |= has_labels
+        if made_with is not None:
+            self._made_with[key] = json.dumps(dict(made_with), sort_keys=True)
+        return self._tables[key]
+
+    def add_failures(self, failures: Iterable[Failure]) -> None:
+        """Record images that could not be read; one that is there already is replaced."""
+        self._set({**self._by_path(), **check_failures(failures)})
+
+    def remove_failures(self, paths: Iterable[str]) -> None:
+        """Forget the failures of images that could be read after all; others are no error."""
+        known = self._by_path()
+        gone = known.keys() & set(paths)
+        if gone:
+            self._set({path: f for path, f in known.items() if path not in gone})
+
+    def set_failures(self, failures: Iterable[Failure]) -> None:
+        """Replace the failures table."""
+        self._set(check_failures(failures))
+
+    def commit(self) -> None:
+        """Make everything so far durable.
+
+        Raises
+        ------
+        StoreWriteError
+            If the disk is full or refuses. The store is then as after the last commit, what was
+            pending still is, and commit may be called again.
+        FileFormatError
+            If the part of the file that has to be rewritten is damaged.
+        """
+        file = self._require_open()
+        if not self._is_pending():
+            return
+        self._close_reader()
+        transaction = TransactionFile(self.path, file, self._eof)
+        new_id = new_commit_id()
+        try:
+            with readable(self.path):
+                self._write(transaction, new_id)
+            transaction.commit(self._id_offset, self._commit_id, new_id)
+        except AppliedLaterError as err:
+            raise StoreWriteError(
+                f"store {str(self.path)!r}: {err.strerror or err}; everything is committed, but "
+                f"part of it only in {self.path.name}.journal, which the next opening writes into "
+                "the store: keep the two files together and open the store again"
+            ) from err
+        except OSError as err:
+            raise StoreWriteError(self._not_committed(err)) from err
+        finally:
+            self._after(transaction, new_id)
+
+    def close(self) -> None:
+        """Release the file without committing; may be called again."""
+        self._close_reader()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._lock.release()
+
+    def _open(self) -> FileIO:
+        if not os.path.lexists(self.path):
+            try:
+                create_container(self.path, f"featx {featx.__version__}")
+            except OSError as err:
+                raise StoreWriteError(
+                    f"store {str(self.path)!r}: cannot be made ({err.strerror or err}); the "
+                    "folder must be writable and have space"
+                ) from err
+        opened = open_for_reading(
+            self.path
+        )  # is it a store at all? Until then nothing is touched.
+        opened.close()
+        try:
+            file = _disk.open_file(self.path, "r+b")
+        except OSError as err:
+            raise StoreWriteError(
+                f"store {str(self.path)!r}: cannot be written ({err.strerror}); make it writable "
+                "or copy it"
+            ) from err
+        self._file = file
+        try:
+            self._eof = recover(self.path, file)
+        except OSError as err:
+            raise StoreWriteError(
+                f"store {str(self.path)!r}: an interrupted commit cannot be finished "
+                f"({err.strerror or err}); see to the disk and open it again"
+            ) from err
+        self._commit_id = bytes(self._read().attrs["commit_id"])
+        self._id_offset = id_offset(self.path, file, self._commit_id)
+        return file
+
+    def _write(self, transaction: TransactionFile, new_id: bytes) -> None:
+        with h5py.File(transaction, "r+", libver=LIBVER) as h5:
+            h5.attrs.modify("commit_id", np.bytes_(new_id))
+            for key, table in self._tables.items():
+                group = h5["tables"].get(key)
+                if group is None:
+                    group = create_table(
+                        h5["tables"], key, table.recipe, table.n_features, table.dtype
+                    )
+                table.apply(group)
+                group.attrs["has_labels"] = table.has_labels
+                if key in self._made_with or "made_with" not in group.attrs:
+                    group.attrs["made_with"] = self._made_with.get(key, "{}")
+            if self._failures is not None:
+                write_failures(h5, list(self._failures.values()))
+
+    def _after(self, transaction: TransactionFile, new_id: bytes) -> None:
+        if not transaction.is_durable:
+            try:
+                transaction.rollback()
+            except OSError:
+                self._abandon()
+            return
+        self._eof, self._commit_id, self._failures = transaction.new_eof, new_id, None
+        self._made_with = {}
+        for table in self._tables.values():
+            table.settle()
+        try:  # finishes what an error or Ctrl-C kept from being written in place
+            recover(self.path, self._require_open())
+        except OSError:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Stop writing: the next opening sorts out what the disk refused."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+    def _is_pending(self) -> bool:
+        stored = self._read()["tables"]
+        return (
+            self._failures is not None
+            or bool(self._made_with)
+            or any(
+                table.n_pending or key not in stored or table.has_labels != self._labelled(key)
+                for key, table in self._tables.items()
+            )
+        )
+
+    def _labelled(self, key: str) -> bool:
+        return bool(self._group(key).attrs["has_labels"])
+
+    def _not_committed(self, err: OSError) -> str:
+        n_pending = sum(table.n_pending for table in self._tables.values())
+        n_rows = sum(table.n_samples - table.n_added for table in self._tables.values())
+        return (
+            f"store {str(self.path)!r}: {err.strerror or err}; {n_rows} rows are committed and "
+            f"stay, {n_pending} are not; make room on the disk and run again: it goes on there"
+        )
+
+    def _shape(
+        self, key: str, group: Any, recipe: Recipe | None, n_features: int | None, dtype: str
+    ) -> tuple[int, str]:
+        wanted = n_features if recipe is None else recipe.n_features
+        if dtype not in ("float32", "float16"):
+            raise ParameterError(f"dtype: got {dtype!r}, expected 'float32' or 'float16'")
+        if group is None:
+            if wanted is None or wanted < 1:
+                raise ParameterError(
+                    f"n_features: got {wanted!r}, expected the width of a vector, at least 1"
+                )
+            return wanted, dtype if recipe is None else recipe.dtype
+        with readable(self.path, f"table {key!r}"):
+            width, kind = group["features"].shape[1], group["features"].dtype.name
+            stored = group.attrs["recipe"]
+        if stored != recipe_json(recipe):
+            raise FileFormatError(
+                f"store {str(self.path)!r}: the recipe of table {key!r} is {stored!r}, expected "
+                f"{recipe_json(recipe)!r}; the file is damaged: extract into a new file"
+            )
+        if wanted is not None and wanted != width:
+            raise ParameterError(
+                f"n_features: got {wanted}, expected {width}, the width of table {key!r} of "
+                f"{str(self.path)!r}; write these features into a new file"
+            )
+        return width, kind
+
+    def _group(self, key: str) -> Any:
+        return self._read()["tables"].get(key)
+
+    def _read(self) -> h5py.File:
+        """Return the last committed state."""
+        if self._reader is None:
+            with readable(self.path):
+                self._reader = h5py.File(PatchedFile(self._require_open(), self._eof), "r")
+        return self._reader
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            with contextlib.suppress(Exception):  # a damaged file may refuse even that
+                self._reader.close()
+        self._reader = None
+
+    def _require_open(self) -> FileIO:
+        if self._file is None:
+            raise StoreWriteError(
+                f"store {str(self.path)!r}: this writer is closed; open a new StoreWriter"
+            )
+        return self._file
+
+    def _by_path(self) -> dict[str, Failure]:
+        return {f.path: f for f in self.failures}
+
+    def _set(self, failures: dict[str, Failure]) -> None:
+        if failures != self._by_path():
+            self._failures = failures
