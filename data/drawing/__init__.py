@@ -1,0 +1,1 @@
+"""Draw the sample images: shaded things, scenes, butterflies, creatures and posters."""
