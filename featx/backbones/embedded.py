@@ -1,0 +1,258 @@
+"""The networks whose weights lie inside the package: features with nothing to download.
+
+`FeatxSmall` is MobileNetV2's inverted-residual design (Sandler et al. 2018, arXiv 1801.04381) with
+batch norm already folded into the convolutions, so that a forward pass is convolutions, clips and
+sums, and nothing in it depends on train or eval mode. Its shape is data (`NetworkShape`): the
+distillation pipeline (`pipelines/distill`) makes narrower and shallower ones.
+
+Only this module knows where the weights lie. It does not choose devices, precisions or layers.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from featx.errors import BackboneError, WeightsError, nearest
+from featx.recipe import Preprocessing
+
+__all__ = [
+    "EMBEDDED",
+    "EmbeddedCard",
+    "FeatxSmall",
+    "NetworkShape",
+    "build_embedded",
+    "load_network",
+]
+
+# (hidden channels, output channels, stride) of each block of MobileNetV2 at width 1.
+_MOBILENET_V2 = (
+    (32, 16, 1),
+    (96, 24, 2),
+    (144, 24, 1),
+    (144, 32, 2),
+    *((192, 32, 1),) * 2,
+    (192, 64, 2),
+    *((384, 64, 1),) * 3,
+    (384, 96, 1),
+    *((576, 96, 1),) * 2,
+    (576, 160, 2),
+    *((960, 160, 1),) * 2,
+    (960, 320, 1),
+)
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """Widths and strides of a `FeatxSmall`.
+
+    Parameters
+    ----------
+    n_stem : int
+        Output channels of the first convolution, which halves the resolution.
+    blocks : tuple of (int, int, int)
+        Hidden channels, output channels and stride of each block. A block whose hidden channels
+        equal its input's has no expanding convolution; one of stride 1 that keeps the channel
+        count adds its input to its output. Cost grows with hidden times output channels.
+    n_features : int
+        Length of the feature vector.
+
+    Examples
+    --------
+    >>> len(NetworkShape().blocks), NetworkShape().n_features
+    (17, 1280)
+    """
+
+    n_stem: int = 32
+    blocks: tuple[tuple[int, int, int], ...] = _MOBILENET_V2
+    n_features: int = 1280
+
+    @classmethod
+    def from_json(cls, text: str) -> NetworkShape:
+        """Rebuild from `to_json`'s result."""
+        fields = json.loads(text)
+        blocks = tuple((int(a), int(b), int(c)) for a, b, c in fields["blocks"])
+        return cls(int(fields["n_stem"]), blocks, int(fields["n_features"]))
+
+    def to_json(self) -> str:
+        """Return the fields as one line of JSON, as the weights file's header keeps them."""
+        return json.dumps(asdict(self))
+
+
+class _Block(nn.Module):
+    """Expand (1 x 1), filter each channel (3 x 3), project (1 x 1); add the input if it fits."""
+
+    def __init__(self, n_in: int, n_hidden: int, n_out: int, stride: int) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(n_in, n_hidden, 1) if n_hidden != n_in else None
+        self.depthwise = nn.Conv2d(n_hidden, n_hidden, 3, stride, 1, groups=n_hidden)
+        self.project = nn.Conv2d(n_hidden, n_out, 1)
+        self.has_residual = stride == 1 and n_in == n_out
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = x if self.expand is None else functional.relu6(self.expand(x))
+        out: torch.Tensor = self.project(functional.relu6(self.depthwise(hidden)))
+        return x + out if self.has_residual else out
+
+
+class FeatxSmall(nn.Module):
+    """Map (B, 3, H, W) normalised images to (B, n_features) vectors.
+
+    Parameters
+    ----------
+    shape : NetworkShape, default NetworkShape()
+        Widths and strides. Weights are torch's random ones until a state dict is loaded.
+
+    Examples
+    --------
+    >>> network = FeatxSmall(NetworkShape(8, ((8, 8, 1), (16, 12, 2)), 20)).eval()
+    >>> network(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 20])
+    """
+
+    def __init__(self, shape: NetworkShape | None = None) -> None:
+        super().__init__()
+        self.shape = shape or NetworkShape()
+        self.stem = nn.Conv2d(3, self.shape.n_stem, 3, 2, 1)
+        widths = [self.shape.n_stem, *(n_out for _, n_out, _ in self.shape.blocks)]
+        self.blocks = nn.Sequential(
+            *(_Block(n_in, *row) for n_in, row in zip(widths[:-1], self.shape.blocks, strict=True))
+        )
+        self.head = nn.Conv2d(widths[-1], self.shape.n_features, 1)
+
+    def forward_map(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the (B, n_features, H / 32, W / 32) map that `forward` averages."""
+        x = self.blocks(functional.relu6(self.stem(x)))
+        return functional.relu6(self.head(x))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the (B, n_features) mean of the last map over its positions."""
+        return self.forward_map(x).mean(dim=(2, 3))
+
+
+@dataclass(frozen=True)
+class EmbeddedCard:
+    """What is known of an embedded network before it is built.
+
+    Parameters
+    ----------
+    name : str
+        As `featx.list_backbones` has it.
+    file : str
+        Name of the safetensors file in ``featx/backbones/data``.
+    preprocessing : Preprocessing
+        What its images must look like.
+    n_features : int
+        Length of its feature vector.
+    license : str
+        SPDX name of the weights' licence.
+    origin : str
+        Where the weights come from, one sentence.
+    """
+
+    name: str
+    file: str
+    preprocessing: Preprocessing
+    n_features: int
+    license: str
+    origin: str
+
+
+EMBEDDED: dict[str, EmbeddedCard] = {
+    "featx_small": EmbeddedCard(
+        name="featx_small",
+        file="featx_small.safetensors",
+        preprocessing=Preprocessing(resize_px=164, crop_px=144),
+        n_features=1280,
+        license="Apache-2.0",
+        origin="derived from torchvision's mobilenet_v2 (docs/featx_small.md)",
+    )
+}
+
+
+def build_embedded(name: str) -> FeatxSmall:
+    """Build an embedded network with its weights, float32 and in eval mode.
+
+    Parameters
+    ----------
+    name : str
+        A key of `EMBEDDED`.
+
+    Returns
+    -------
+    FeatxSmall
+        On the CPU, gradients off.
+
+    Raises
+    ------
+    BackboneError
+        If there is no such embedded network.
+    WeightsError
+        If its file is missing from the installation or is damaged.
+    """
+    if name not in EMBEDDED:
+        raise BackboneError(
+            f"embedded backbone: got {name!r}, expected one of {sorted(EMBEDDED)}"
+            f"{nearest(name, EMBEDDED)}"
+        )
+    with resources.as_file(resources.files("featx.backbones") / "data" / EMBEDDED[name].file) as p:
+        return load_network(p)
+
+
+def load_network(path: str | Path) -> FeatxSmall:
+    """Build the network that a file of `pipelines.distill` holds.
+
+    Parameters
+    ----------
+    path : str or Path
+        A safetensors file with float16 or float32 tensors and the network's shape in its header.
+
+    Returns
+    -------
+    FeatxSmall
+        Float32, eval mode, on the CPU, gradients off.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, or does not hold such a network.
+    """
+    tensors, shape = _read(Path(path))
+    with torch.device("meta"):  # no time spent on random weights that are replaced at once
+        network = FeatxSmall(shape)
+    try:
+        network.load_state_dict(tensors, assign=True)
+    except RuntimeError as err:
+        raise WeightsError(
+            f"{path}: tensors do not fit the shape in the header "
+            f"({' '.join(str(err).split())}); make the file anew with python -m pipelines.distill"
+        ) from err
+    return network.eval().requires_grad_(False)
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], NetworkShape]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise WeightsError(
+            f"{path}: no such weights file, expected a safetensors file with an embedded network; "
+            "reinstall featx, or make one with python -m pipelines.distill"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            header: dict[str, Any] = file.metadata() or {}
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+        return tensors, NetworkShape.from_json(header["shape"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as err:
+        reason = " ".join(str(err).split())
+        raise WeightsError(
+            f"{path}: got {type(err).__name__} ({reason}), expected an embedded network with its "
+            "shape in the header; the file is damaged or foreign: reinstall featx"
+        ) from err

@@ -1,0 +1,109 @@
+"""The teacher's network, and a student that starts from its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from featx.backbones.embedded import FeatxSmall, NetworkShape
+from featx.errors import ParameterError, nearest
+
+__all__ = ["fold_mobilenet_v2", "load_teacher"]
+
+
+def load_teacher(name: str, weights: str | Path) -> nn.Module:
+    """Build a torchvision network that returns its penultimate vector (B, D).
+
+    Parameters
+    ----------
+    name : str
+        A torchvision classification network with a `classifier` or `fc` at its end.
+    weights : str or Path
+        Its state dict, as torch saved it; read with ``weights_only=True``.
+
+    Raises
+    ------
+    ParameterError
+        If torchvision has no such network, or it ends in neither `classifier` nor `fc`.
+    """
+    from torchvision import models
+
+    if name not in models.list_models(module=models):
+        known = models.list_models(module=models)
+        raise ParameterError(
+            f"--teacher: got {name!r}, expected a torchvision classification network"
+            f"{nearest(name, known)}"
+        )
+    network: Any = models.get_model(name)
+    network.load_state_dict(torch.load(weights, weights_only=True, map_location="cpu"))  # noqa: TID251
+    if hasattr(network, "classifier"):
+        network.classifier = nn.Identity()
+    elif hasattr(network, "fc"):
+        network.fc = nn.Identity()
+    else:
+        raise ParameterError(
+            f"--teacher: {name!r} ends in neither `classifier` nor `fc`; "
+            "expected a network whose last module can be cut off, such as 'mobilenet_v2'"
+        )
+    ready: nn.Module = network.eval().requires_grad_(False)
+    return ready
+
+
+def fold_mobilenet_v2(teacher: nn.Module, keep: tuple[int, ...] | None = None) -> FeatxSmall:
+    """Copy torchvision's mobilenet_v2 into a `FeatxSmall`, batch norms folded into convolutions.
+
+    Parameters
+    ----------
+    teacher : Module
+        `torchvision.models.mobilenet_v2` with weights.
+    keep : tuple of int or None
+        Indices (0 to 16) of the blocks that are kept; only blocks that add their input to their
+        output can be left out. None keeps all, which computes what the teacher computes.
+
+    Raises
+    ------
+    ParameterError
+        If a block that changes the channel count or the resolution would be left out.
+    """
+    full = NetworkShape()
+    kept = tuple(range(len(full.blocks))) if keep is None else keep
+    _require_droppable(set(range(len(full.blocks))) - set(kept), full)
+    student = FeatxSmall(NetworkShape(blocks=tuple(full.blocks[i] for i in kept)))
+    features: Any = teacher.features
+    _fold(features[0][0], features[0][1], student.stem)
+    for target, i in zip(student.blocks, kept, strict=True):
+        _fold_block(features[i + 1].conv, target)
+    _fold(features[18][0], features[18][1], student.head)
+    return student.eval()
+
+
+def _require_droppable(dropped: set[int], shape: NetworkShape) -> None:
+    rows = shape.blocks
+    for i in sorted(dropped):
+        if i == 0 or rows[i][2] != 1 or rows[i][1] != rows[i - 1][1]:
+            raise ParameterError(
+                f"keep: block {i} is left out but changes channels or resolution; "
+                "expected only blocks with a residual sum to be left out"
+            )
+
+
+def _fold_block(source: Any, target: Any) -> None:
+    parts = list(source)
+    if target.expand is not None:
+        _fold(parts[0][0], parts[0][1], target.expand)
+        parts = parts[1:]
+    _fold(parts[0][0], parts[0][1], target.depthwise)
+    _fold(parts[1], parts[2], target.project)
+
+
+@torch.no_grad()
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d, target: nn.Conv2d) -> None:
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    target.weight.copy_(convolution.weight * scale[:, None, None, None])
+    assert target.bias is not None
+    target.bias.copy_(norm.bias - norm.running_mean * scale)

@@ -1,0 +1,91 @@
+"""The embedded network: its shape, its file, and that it computes what it was folded from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from featx.backbones.embedded import (
+    EMBEDDED,
+    FeatxSmall,
+    NetworkShape,
+    build_embedded,
+    load_network,
+)
+from featx.errors import BackboneError, WeightsError
+from pipelines.distill.export import export
+
+TINY = NetworkShape(8, ((8, 8, 1), (16, 12, 2), (24, 12, 1)), 20)
+
+
+@pytest.fixture
+def tiny_file(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    export(FeatxSmall(TINY), tmp_path / "tiny.safetensors", history="a test")
+    return tmp_path / "tiny.safetensors"
+
+
+def test_shape_survives_json() -> None:
+    assert NetworkShape.from_json(TINY.to_json()) == TINY
+
+
+def test_saved_network_loads_with_its_shape_and_rounded_weights(tiny_file: Path) -> None:
+    torch.manual_seed(0)
+    expected = FeatxSmall(TINY).half().float().eval()
+    loaded = load_network(tiny_file)
+    x = torch.rand(3, 3, 40, 40)
+    assert loaded.shape == TINY
+    assert all(p.dtype == torch.float32 and not p.requires_grad for p in loaded.parameters())
+    torch.testing.assert_close(loaded(x), expected(x), rtol=0, atol=0)
+
+
+def test_features_do_not_depend_on_the_batch_or_the_mode(tiny_file: Path) -> None:
+    """Would catch a batch norm left in the network."""
+    network, x = load_network(tiny_file), torch.rand(4, 3, 32, 32)
+    together = network.train()(x)
+    alone = torch.cat([network.eval()(one[None]) for one in x])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_vector_is_the_mean_of_the_map(tiny_file: Path) -> None:
+    network, x = load_network(tiny_file), torch.rand(2, 3, 48, 32)
+    expected = network.forward_map(x).numpy().mean(axis=(2, 3))
+    torch.testing.assert_close(network(x), torch.from_numpy(expected), rtol=1e-5, atol=1e-6)
+
+
+def test_unknown_name_gets_the_nearest_one() -> None:
+    with pytest.raises(BackboneError, match=r"got 'featx_smal', .* Did you mean 'featx_small'"):
+        build_embedded("featx_smal")
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"none\.safetensors: no such weights file"):
+        load_network(tmp_path / "none.safetensors")
+
+
+def test_cut_file_is_refused(tiny_file: Path) -> None:
+    tiny_file.write_bytes(tiny_file.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match=r"tiny\.safetensors: got SafetensorError"):
+        load_network(tiny_file)
+
+
+def test_file_without_a_shape_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(WeightsError, match=r"foreign\.safetensors: got KeyError \('shape'\)"):
+        load_network(tmp_path / "foreign.safetensors")
+
+
+def test_tensors_that_do_not_fit_the_shape_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", {"shape": TINY.to_json()})
+    with pytest.raises(WeightsError, match=r"x\.safetensors: tensors do not fit .*stem\.weight"):
+        load_network(tmp_path / "x.safetensors")
+
+
+def test_card_agrees_with_its_own_file_name() -> None:
+    assert all(card.name == name for name, card in EMBEDDED.items())
