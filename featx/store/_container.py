@@ -111,7 +111,7 @@ def create_container(path: Path, creator: str) -> None:
         _disk.write_at(file, 0, memory.getvalue())
         _disk.sync(file)
     _disk.remove(journal_path(path))  # of a store that is gone
-    beside.replace(path)
+    _disk.rename(beside, path)
     _disk.sync_folder(path.parent)
 
 

@@ -13,7 +13,16 @@ import sys
 from io import FileIO
 from pathlib import Path
 
-__all__ = ["open_file", "read_at", "remove", "resize", "sync", "sync_folder", "write_at"]
+__all__ = [
+    "open_file",
+    "read_at",
+    "remove",
+    "rename",
+    "resize",
+    "sync",
+    "sync_folder",
+    "write_at",
+]
 
 
 def open_file(path: Path, mode: str) -> FileIO:
@@ -67,6 +76,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def rename(path: Path, new: Path) -> None:
+    """Give a file another name, in place of what had it."""
+    path.replace(new)
 
 
 def remove(path: Path) -> None:
