@@ -1,4 +1,4 @@
-"""SIGKILL at any instant leaves the last commit; `tests/faults/store_kill.py` does it thousands of times."""
+"""SIGKILL at any instant leaves the last commit (by the thousand: `faults/store_kill.py`)."""
 
 from __future__ import annotations
 

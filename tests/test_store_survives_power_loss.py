@@ -1,7 +1,7 @@
 """A power cut leaves the last commit, whatever the disk had kept back and in whatever order.
 
-Every operation that a writer makes on the disk is recorded. Then, for each instant, disks are drawn
-that a cut at that instant may leave: what was synced is there; of what was not, any 512-byte
+Every operation that a writer makes on the disk is recorded. Then, for each instant, disks are
+drawn that a cut at that instant may leave: what was synced is there; of what was not, any 512-byte
 sectors, any size changes and any names may be there or not. On each of them the store must open in
 a committed state, no older than the last commit that had returned.
 """
