@@ -1,0 +1,70 @@
+"""Where to run and in which arithmetic; nothing falls back silently."""
+
+from __future__ import annotations
+
+import torch
+
+from featx.errors import ParameterError, nearest
+
+__all__ = ["DTYPES", "choose_device", "choose_precision"]
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(device: str) -> torch.device:
+    """Turn "auto", "cpu", "cuda", "cuda:1", ... into a device that is there.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such device. The CPU never stands in for a GPU that was asked for.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ParameterError(
+            f"device: got {device!r}, expected 'auto', 'cpu', 'cuda' or 'cuda:N'."
+            f"{nearest(str(device), ('auto', 'cpu', 'cuda', 'mps'))}"
+        ) from None
+    if chosen.type == "cuda":
+        n = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (chosen.index or 0) >= n:
+            raise ParameterError(
+                f"device: got {device!r}, but torch {torch.__version__} sees {n} CUDA devices; "
+                "expected one that is there: use 'auto' or 'cpu', or install a torch with CUDA "
+                "and its driver"
+            )
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise ParameterError(f"device: got {device!r}, but torch has no MPS here; use 'cpu'")
+    return chosen
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """Turn "auto" into bfloat16 where the device computes it natively, else float32.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such precision.
+    """
+    if precision == "auto":
+        return "bfloat16" if _has_bfloat16(device) else "float32"
+    if precision not in DTYPES:
+        raise ParameterError(
+            f"precision: got {precision!r}, expected 'auto', {', '.join(map(repr, DTYPES))}."
+            f"{nearest(str(precision), ['auto', *DTYPES])}"
+        )
+    return precision
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        # is_bf16_supported() says yes to emulation too; tensor cores have it since Ampere.
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type == "cpu":
+        # Not every release has every one of these; absent means not known, so float32.
+        checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
+    return False

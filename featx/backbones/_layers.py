@@ -1,0 +1,199 @@
+"""Find a network's layers by name, and read them during one forward pass.
+
+A trial pass on one blank image tells what every module gives: how often it is called, in which
+order, and the shape of its output. With that, a later pass reads several layers at once and stops
+after the deepest of them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from featx.errors import BackboneError, nearest
+
+__all__ = [
+    "OUTPUT",
+    "PENULTIMATE",
+    "LayerOutput",
+    "find_head",
+    "read_layers",
+    "require_layer",
+    "trace_layers",
+]
+
+PENULTIMATE = "penultimate"
+OUTPUT = "output"
+
+
+@dataclass(frozen=True)
+class LayerOutput:
+    """What a layer gives for a blank image.
+
+    Parameters
+    ----------
+    name : str
+        Dotted name of the module, "penultimate" or "output".
+    shape : tuple of int
+        (1, C, H, W), (1, N, D) or (1, D); channels first whatever the network does.
+    n_calls : int
+        How often a pass calls the module; its last output counts.
+    depth : int
+        Order in which outputs become final.
+    has_channels_last : bool
+        Whether the network's own order is (1, H, W, C), as in Swin transformers.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    n_calls: int
+    depth: int
+    has_channels_last: bool = False
+
+    def channels_first(self, x: torch.Tensor) -> torch.Tensor:
+        """Return an output of this layer as (B, C, H, W)."""
+        return x.permute(0, 3, 1, 2) if self.has_channels_last else x
+
+
+def find_head(module: nn.Module) -> str | None:
+    """Return the name of the final classifier of a classification network.
+
+    That is the linear layer or convolution that was registered last; torchvision's networks all
+    keep to it. None where there is no such layer.
+    """
+    names = [n for n, m in module.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    return names[-1] if names else None
+
+
+def trace_layers(
+    module: nn.Module, x: torch.Tensor, *, head: str | None, thing: str
+) -> dict[str, LayerOutput]:
+    """Run one image and describe every layer whose output is a tensor.
+
+    Parameters
+    ----------
+    module : Module
+        In eval mode.
+    x : Tensor of shape (1, 3, side, side)
+        A blank image in the module's dtype, on its device.
+    head : str or None
+        Module whose input is the penultimate feature; None means the network's output is.
+    thing : str
+        The network, for messages.
+
+    Raises
+    ------
+    BackboneError
+        If the network cannot take such an image.
+    """
+    events: list[tuple[str, Any]] = []
+
+    def after(name: str, _: nn.Module, __: Any, output: Any) -> None:
+        events.append((name, output.shape if isinstance(output, torch.Tensor) else None))
+
+    def before(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        events.append((PENULTIMATE, inputs[0].shape))
+
+    handles = [
+        m.register_forward_hook(functools.partial(after, n or OUTPUT))
+        for n, m in module.named_modules()
+    ]
+    if head is not None:
+        handles.append(module.get_submodule(head).register_forward_pre_hook(before))
+    try:
+        with torch.inference_mode():
+            module(x)
+    except Exception as err:
+        raise BackboneError(
+            f"{thing}: cannot process an image of shape {tuple(x.shape)} in {x.dtype} "
+            f"({type(err).__name__}: {' '.join(str(err).split())[:200]}); expected a network that "
+            "takes (B, 3, H, W); give a transform that makes the size it needs, or another "
+            "precision"
+        ) from err
+    finally:
+        for handle in handles:
+            handle.remove()
+    found: dict[str, LayerOutput] = {}
+    for depth, (name, shape) in enumerate(events):
+        calls = found[name].n_calls + 1 if name in found else 1
+        if shape is not None:
+            found[name] = _described(name, tuple(shape), calls, depth)
+    if head is None and OUTPUT in found:
+        last = found[OUTPUT]
+        found[PENULTIMATE] = LayerOutput(
+            PENULTIMATE, last.shape, last.n_calls, last.depth, last.has_channels_last
+        )
+    return found
+
+
+def _described(name: str, shape: tuple[int, ...], n_calls: int, depth: int) -> LayerOutput:
+    # The trial image is square, so the two equal sides are height and width.
+    if len(shape) == 4 and shape[1] == shape[2] != shape[3]:
+        first = (shape[0], shape[3], shape[1], shape[2])
+        return LayerOutput(name, first, n_calls, depth, has_channels_last=True)
+    return LayerOutput(name, shape, n_calls, depth)
+
+
+def require_layer(layers: Mapping[str, LayerOutput], name: str, *, thing: str) -> LayerOutput:
+    """Return a layer by name.
+
+    Raises
+    ------
+    BackboneError
+        If there is none, with the nearest name.
+    """
+    if name in layers:
+        return layers[name]
+    top = [n for n in layers if "." not in n]
+    raise BackboneError(
+        f"{thing}: got layer {name!r}, expected a module that gives one tensor, by its dotted "
+        f"name, for example {', '.join(top[:6])}.{nearest(name, layers)}"
+    )
+
+
+class _AllRead(Exception):  # noqa: N818 - not an error: it ends a forward pass early
+    """Every layer that was asked for has been read."""
+
+
+def read_layers(
+    module: nn.Module,
+    x: torch.Tensor,
+    layers: Mapping[str, LayerOutput],
+    use: Callable[[str, torch.Tensor], None],
+    *,
+    head: str | None,
+) -> None:
+    """Run a batch as far as the deepest layer, handing each layer's output to `use`.
+
+    `use` is called while the pass is at that layer, since the next one may overwrite its input (an
+    in-place ReLU does): what it keeps must be a copy.
+    """
+    left = {name: layer.n_calls for name, layer in layers.items()}
+
+    def take(name: str, value: torch.Tensor) -> None:
+        left[name] -= 1
+        if left[name] == 0:
+            use(name, layers[name].channels_first(value))
+        if not any(left.values()):
+            raise _AllRead
+
+    handles = []
+    for name in layers:
+        if name == PENULTIMATE and head is not None:
+            target = module.get_submodule(head)
+            handles.append(target.register_forward_pre_hook(lambda _, i: take(PENULTIMATE, i[0])))
+            continue
+        target = module if name in (OUTPUT, PENULTIMATE) else module.get_submodule(name)
+        handles.append(target.register_forward_hook(lambda _, __, o, name=name: take(name, o)))
+    try:
+        module(x)
+    except _AllRead:
+        return
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,233 @@
+"""`Backbone`: a loaded network that turns views of images into feature vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from featx.backbones._device import DTYPES
+from featx.backbones._layers import (
+    OUTPUT,
+    PENULTIMATE,
+    LayerOutput,
+    read_layers,
+    require_layer,
+    trace_layers,
+)
+from featx.errors import BackboneError
+from featx.recipe import Preprocessing
+
+__all__ = ["Backbone", "Read"]
+
+TRIAL_PX = 224
+
+
+Read = tuple[str, Callable[[torch.Tensor], torch.Tensor]]
+"""A layer's name, and what makes its output (B, ...) a vector (B, D), as `featx.pooling` does."""
+
+
+class Backbone:
+    """A network with its weights on its device, in eval mode. Made by `load_backbone`.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Taken over: moved, converted and put in eval mode.
+    name : str
+        As `list_backbones` has it, or ``module:Class``.
+    weights : str
+        SHA-256 of its parameters and buffers, 64 hexadecimal digits.
+    weights_source : str
+        Where they come from, for people.
+    preprocessing : Preprocessing
+        What its images must be made into.
+    device : torch.device
+        Where it runs.
+    precision : {"float32", "bfloat16", "float16"}
+        What it computes in. Batch-norm statistics stay float32, and pooled sums are float32.
+    head : str or None
+        Module whose input is the penultimate feature; None where that is the output.
+    transform : callable, optional
+        A user's own way from a PIL image to the network's input.
+
+    Attributes
+    ----------
+    n_images : int
+        Images that have gone through the network since it was loaded, views counted once.
+
+    Examples
+    --------
+    >>> from featx import load_backbone
+    >>> net = load_backbone("resnet18", weights=None, precision="float32")
+    >>> net.layer("layer3").shape
+    (1, 256, 14, 14)
+    >>> from featx.pooling import get_pooling
+    >>> images = np.zeros((2, 224, 224, 3), np.uint8)
+    >>> reads = [("layer3", get_pooling("max")), ("penultimate", get_pooling("none"))]
+    >>> [vectors.shape for vectors in net.features([images], reads)]
+    [(2, 256), (2, 512)]
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        name: str,
+        weights: str,
+        weights_source: str,
+        preprocessing: Preprocessing,
+        device: torch.device,
+        precision: str,
+        head: str | None = None,
+        transform: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.name, self.weights, self.weights_source = name, weights, weights_source
+        self.preprocessing, self.transform = preprocessing, transform
+        self.device, self.precision, self.head = str(device), precision, head
+        self.n_images = 0
+        self._device, self._dtype = device, DTYPES[precision]
+        self._module = _prepared(module, device, self._dtype)
+        self._layers: dict[str, LayerOutput] | None = None
+        scale = torch.tensor(preprocessing.std, dtype=torch.float32) * 255
+        mean = torch.tensor(preprocessing.mean, dtype=torch.float32) * 255
+        self._scale = (1 / scale).view(1, 3, 1, 1).to(device)
+        self._shift = (mean / scale).view(1, 3, 1, 1).to(device)
+
+    @property
+    def layers(self) -> dict[str, tuple[int, ...]]:
+        """Layers that can be read, in order of execution, with the shape for one image.
+
+        (1, C, H, W) is a map, (1, N, D) are tokens, (1, D) is a vector. Costs a pass of one image
+        at the first call.
+        """
+        found = sorted(self._traced().values(), key=lambda layer: layer.depth)
+        return {layer.name: layer.shape for layer in found}
+
+    @property
+    def default_layer(self) -> str:
+        """Layer that is read by default: "penultimate"; of a network of your own "output"."""
+        return OUTPUT if ":" in self.name else PENULTIMATE
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether the first of its tokens is trained as the image's summary."""
+        names = ("class_token", "cls_token")  # torchvision's and timm's
+        return any(getattr(self._module, name, None) is not None for name in names)
+
+    def layer(self, name: str) -> LayerOutput:
+        """Describe one layer.
+
+        Raises
+        ------
+        BackboneError
+            If there is no such layer, with the nearest name.
+        """
+        return require_layer(self._traced(), name, thing=f"backbone {self.name!r}")
+
+    def features(
+        self,
+        views: Sequence[NDArray[Any]],
+        reads: Sequence[Read],
+        *,
+        keep_views: bool = False,
+        pad_to: int | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """Run the network once over each view, as far as the deepest layer that is read.
+
+        Parameters
+        ----------
+        views : sequence of ndarray
+            One array a view: (n, H, W, 3) uint8 RGB, normalised here; or (n, C, H, W) float32
+            from a transform, taken as it is.
+        reads : sequence of (str, callable)
+            Layers and their poolings; a layer may come several times.
+        keep_views : bool, default False
+            Concatenate the views' vectors instead of averaging them.
+        pad_to : int, optional
+            Fill the batch up with blank images to this many, so that an image's vector is the same
+            to the last bit however many others come with it. Without it vectors agree to about
+            1e-6 of their length in float32.
+
+        Returns
+        -------
+        list of ndarray of shape (n, n_features), float32
+            One for each read; n_features times the number of views where they are kept.
+        """
+        n = len(views[0])
+        self.n_images += n
+        by_view = [self._one_view(view, reads, pad_to) for view in views]
+        joined = []
+        for vectors in zip(*by_view, strict=True):
+            if len(vectors) == 1:
+                joined.append(vectors[0][:n])
+            elif keep_views:
+                joined.append(np.concatenate([v[:n] for v in vectors], axis=1))
+            else:
+                joined.append(np.mean([v[:n] for v in vectors], axis=0, dtype=np.float32))
+        return joined
+
+    @torch.inference_mode()
+    def _one_view(
+        self, view: NDArray[Any], reads: Sequence[Read], pad_to: int | None
+    ) -> list[NDArray[np.float32]]:
+        found: list[torch.Tensor | None] = [None] * len(reads)
+        layers = {name: self.layer(name) for name, _ in reads}
+
+        def pool(name: str, x: torch.Tensor) -> None:
+            for i, (layer, pooling) in enumerate(reads):
+                if layer == name:
+                    found[i] = pooling(x)
+
+        read_layers(self._module.eval(), self._input(view, pad_to), layers, pool, head=self.head)
+        return [x.float().cpu().numpy() for x in found if x is not None]
+
+    def _input(self, view: NDArray[Any], pad_to: int | None) -> torch.Tensor:
+        if pad_to is not None and len(view) < pad_to:
+            blank = np.zeros((pad_to - len(view), *view.shape[1:]), view.dtype)
+            view = np.concatenate([view, blank])
+        # uint8 travels to the device, a quarter of the bytes; the rest happens there.
+        x = torch.from_numpy(np.ascontiguousarray(view)).to(self._device)
+        if x.dtype == torch.uint8:
+            x = x.permute(0, 3, 1, 2).float() * self._scale - self._shift
+        return x.to(self._dtype).contiguous(memory_format=torch.channels_last)
+
+    def _traced(self) -> dict[str, LayerOutput]:
+        if self._layers is None:
+            self._layers = trace_layers(
+                self._module,
+                self._blank(),
+                head=self.head,
+                thing=f"backbone {self.name!r}",
+            )
+        return self._layers
+
+    def _blank(self) -> torch.Tensor:
+        if self.transform is None:
+            side = self.preprocessing.crop_px or self.preprocessing.resize_px or TRIAL_PX
+            return self._input(np.zeros((1, side, side, 3), np.uint8), None)
+        picture = Image.new("RGB", (2 * TRIAL_PX, 2 * TRIAL_PX))
+        try:
+            view = np.asarray(self.transform(picture), np.float32)
+        except Exception as err:
+            raise BackboneError(
+                f"backbone {self.name!r}: its transform raised {type(err).__name__} on a blank "
+                f"RGB image ({' '.join(str(err).split())[:200]}); expected a callable that turns "
+                "a PIL image into a float tensor (3, H, W)"
+            ) from err
+        return self._input(view[None], None)
+
+
+def _prepared(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    module = module.eval().requires_grad_(False).to(device=device, dtype=dtype)
+    if dtype is not torch.float32:
+        for part in module.modules():
+            # 8 bits of a variance would scale a whole channel wrongly, for every image.
+            if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                part.float()
+    return module.to(memory_format=torch.channels_last)

@@ -1,0 +1,91 @@
+"""What is known of a network before it is built, and what a source of networks must offer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import nn
+
+from featx.recipe import Preprocessing
+
+__all__ = ["BackboneCard", "Source", "WeightsEntry"]
+
+
+@dataclass(frozen=True)
+class WeightsEntry:
+    """Published weights of a network.
+
+    Parameters
+    ----------
+    name : str
+        As `load_backbone` takes it, for example "IMAGENET1K_V2".
+    url : str or None
+        Where they are fetched from; None where they are inside the package.
+    preprocessing : Preprocessing
+        What the images were made into when these weights were evaluated.
+    """
+
+    name: str
+    url: str | None
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True)
+class BackboneCard:
+    """What is known of a network before it is built.
+
+    Parameters
+    ----------
+    name : str
+        As `list_backbones` has it.
+    source : str
+        "featx" (weights inside the package), "torchvision" or "timm".
+    weights : tuple of WeightsEntry
+        Published weights, the default first.
+    local : Preprocessing
+        What goes with a weights file of the user's own: that of the network's first published
+        weights, since that is what files that lie about usually are.
+    head : str or None
+        The final classifier, whose input is the penultimate feature; None where the network's
+        output is the feature itself, or where only building it tells.
+    n_features : int or None
+        Length of the penultimate feature; None where only building it tells.
+    n_parameters : int or None
+        Weights in the whole network; None where only building it tells.
+    license : str or None
+        Terms of the default weights where the source states them.
+    """
+
+    name: str
+    source: str
+    weights: tuple[WeightsEntry, ...]
+    local: Preprocessing
+    head: str | None = None
+    n_features: int | None = None
+    n_parameters: int | None = None
+    license: str | None = None
+
+    @property
+    def default(self) -> WeightsEntry | None:
+        """The weights that "default" means; None where none are published."""
+        return self.weights[0] if self.weights else None
+
+
+class Source(Protocol):
+    """A collection of networks."""
+
+    def names(self) -> list[str]:
+        """Return the names, sorted; cheap."""
+
+    def card(self, name: str) -> BackboneCard:
+        """Return what is known of one network without building it."""
+
+    def build(self, card: BackboneCard) -> nn.Module:
+        """Build the network with weights of any value, on the CPU."""
+
+    def fetch(self, card: BackboneCard, entry: WeightsEntry, module: nn.Module) -> str:
+        """Load published weights into the built network; return where they came from."""
+
+    def ignored(self, card: BackboneCard) -> tuple[str, ...]:
+        """Return prefixes of state-dict keys that files may hold and the network does not use."""

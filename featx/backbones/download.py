@@ -1,0 +1,97 @@
+"""Fetch a weights file into torch hub's cache, or say in one line how to get it there by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import re
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import torch
+
+from featx._progress import Progress
+from featx.errors import WeightsError
+
+__all__ = ["cached_path", "fetch_file"]
+
+TIMEOUT_S = 30.0
+CHUNK_BYTES = 2**20
+# torch's rule: the digits after the last dash begin the file's SHA-256.
+_HASH_IN_NAME = re.compile(r"-([a-f0-9]{6,})\.[a-z]+$")
+
+
+def cached_path(url: str) -> Path:
+    """Return where torch hub keeps the file of a URL (``TORCH_HOME`` moves it)."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+
+
+def fetch_file(url: str, *, thing: str) -> Path:
+    """Return the cached file of a URL, downloading it where absent.
+
+    Parameters
+    ----------
+    url : str
+        Where it is published.
+    thing : str
+        What needs it, for the message.
+
+    Returns
+    -------
+    Path
+        Complete: it is written beside and renamed.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be downloaded, or its SHA-256 is not the one in its name.
+    """
+    path = cached_path(url)
+    if path.is_file():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _download(url, path)
+    except (OSError, http.client.HTTPException, ValueError) as err:
+        reason = " ".join(str(getattr(err, "reason", err)).split()) or type(err).__name__
+        raise WeightsError(
+            f"{thing}: not at {path}, and {url} cannot be fetched ({reason}); fetch that file on "
+            "a machine that can, then put it at that path or pass it with --weights FILE "
+            "(weights=FILE in Python); without one, backbone 'featx_small' needs no download"
+        ) from err
+    return path
+
+
+def _download(url: str, path: Path) -> None:
+    digest = hashlib.sha256()
+    with (
+        urllib.request.urlopen(url, timeout=TIMEOUT_S) as response,
+        tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file,
+    ):
+        try:
+            expected = int(response.headers.get("Content-Length") or 0)
+            got = 0
+            with Progress(expected, f"download {path.name}", unit="B") as progress:
+                while chunk := response.read(CHUNK_BYTES):
+                    got += len(chunk)
+                    digest.update(chunk)
+                    file.write(chunk)
+                    progress.advance(len(chunk))
+            _require_whole(path.name, got, expected, digest.hexdigest())
+            file.close()
+            os.chmod(file.name, 0o644)  # noqa: PTH101 - a temporary file is private otherwise
+            os.replace(file.name, path)  # noqa: PTH105
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def _require_whole(name: str, got: int, expected: int, digest: str) -> None:
+    if expected and got != expected:
+        raise OSError(f"got {got} of {expected} bytes")
+    named = _HASH_IN_NAME.search(name)
+    if named and not digest.startswith(named.group(1)):
+        raise OSError(f"SHA-256 is {digest[:16]}, its name says {named[1]}")

@@ -1,0 +1,163 @@
+"""`load_backbone`: a network by name, or one of your own, ready to give features."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from featx.backbones._device import choose_device, choose_precision
+from featx.backbones._layers import find_head
+from featx.backbones._transform import describe_transform
+from featx.backbones.backbone import Backbone
+from featx.backbones.cards import BackboneCard, Source
+from featx.backbones.catalogue import source_of
+from featx.backbones.weights import SUFFIXES, load_into, read_state_dict, state_digest
+from featx.errors import ParameterError, WeightsError, nearest
+from featx.recipe import Preprocessing
+
+__all__ = ["load_backbone"]
+
+SEED = 0
+
+
+def load_backbone(
+    backbone: str | nn.Module = "featx_small",
+    *,
+    weights: str | os.PathLike[str] | None = "default",
+    transform: Callable[[Any], Any] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Backbone:
+    """Load a network for feature extraction.
+
+    Parameters
+    ----------
+    backbone : str or nn.Module, default "featx_small"
+        A name from `list_backbones`, or a network of your own, which is copied.
+    weights : str, path or None, default "default"
+        "default": the best published ones, for a network of your own those it has. A name such as
+        "IMAGENET1K_V1". A local ``.pth`` or ``.safetensors`` file, of which only tensors are
+        read. None: random ones, always the same, for tests.
+    transform : callable, optional
+        PIL image to float tensor (3, H, W). Default: what the weights were evaluated with; for a
+        network of your own the usual 256 px, 224 px crop and ImageNet normalisation.
+    device : str, default "auto"
+        "cpu", "cuda", "cuda:1", ...; auto takes a GPU where there is one.
+    precision : {"auto", "float32", "bfloat16", "float16"}, default "auto"
+        Auto is bfloat16 where the device computes it natively, else float32.
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    BackboneError
+        If there is no such network, with the nearest name.
+    WeightsError
+        If the weights cannot be had or do not fit; offline, with the file to fetch and where to
+        put it.
+    ParameterError
+        If there is no such device or precision.
+
+    Examples
+    --------
+    >>> from featx import load_backbone
+    >>> net = load_backbone("resnet18", weights=None)
+    >>> net.layer("penultimate").shape
+    (1, 512)
+    """
+    where = choose_device(device)
+    kind = choose_precision(precision, where)
+    if isinstance(backbone, str):
+        module, card, source, preprocessing = _named(backbone, weights)
+        name, head = card.name, _head(card, module)
+    else:
+        module, source = _own(backbone, weights)
+        name, head = f"{type(backbone).__module__}:{type(backbone).__qualname__}", None
+        preprocessing = Preprocessing()
+    if transform is not None:
+        preprocessing = Preprocessing(transform=describe_transform(transform))
+    return Backbone(
+        module,
+        name=name,
+        weights=state_digest(module),
+        weights_source=source,
+        preprocessing=preprocessing,
+        device=where,
+        precision=kind,
+        head=head,
+        transform=transform,
+    )
+
+
+def _named(
+    name: str, weights: str | os.PathLike[str] | None
+) -> tuple[nn.Module, BackboneCard, str, Preprocessing]:
+    source = source_of(name)
+    card = source.card(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        module = source.build(card)
+    if weights is None:
+        return module, card, f"random (seed {SEED})", card.local
+    published = {entry.name: entry for entry in card.weights}
+    if weights == "default":
+        if card.default is None:
+            raise WeightsError(
+                f"backbone {name!r}: no weights are published for it; expected a file: pass one "
+                "with --weights FILE (weights=FILE in Python)"
+            )
+        entry = card.default
+        return module, card, source.fetch(card, entry, module), entry.preprocessing
+    if weights in published:
+        entry = published[str(weights)]
+        return module, card, source.fetch(card, entry, module), entry.preprocessing
+    path = Path(weights)
+    if not path.exists() and path.suffix not in SUFFIXES and path.parent == Path():
+        raise WeightsError(
+            f"backbone {name!r}: got weights {str(weights)!r}, expected a file that ends in one "
+            f"of {', '.join(SUFFIXES)}, 'default' or one of {', '.join(published) or 'none'}."
+            f"{nearest(str(weights), ['default', *published])}"
+        )
+    return module, card, _read_file(module, card, source, path), card.local
+
+
+def _read_file(module: nn.Module, card: BackboneCard, source: Source, path: Path) -> str:
+    has_head = load_into(
+        module,
+        read_state_dict(path),
+        thing=f"weights {str(path)!r} for backbone {card.name!r}",
+        ignored=source.ignored(card),
+        head=_head(card, module),
+    )
+    return f"{path.absolute()}{'' if has_head else ' (without its classifier)'}"
+
+
+def _own(module: nn.Module, weights: str | os.PathLike[str] | None) -> tuple[nn.Module, str]:
+    if not isinstance(module, nn.Module):
+        raise ParameterError(
+            f"backbone: got {type(module).__name__}, expected a name or a torch.nn.Module"
+        )
+    mine = copy.deepcopy(module)
+    if weights == "default":
+        return mine, "as given"
+    if weights is None:
+        raise WeightsError(
+            "weights: got None with a network of your own, expected 'default' (those it has) or a "
+            "file; build it with the random weights you want"
+        )
+    path = Path(weights)
+    load_into(mine, read_state_dict(path), thing=f"weights {str(path)!r}")
+    return mine, str(path.absolute())
+
+
+def _head(card: BackboneCard, module: nn.Module) -> str | None:
+    """Return the classifier's name; featx's own networks have none, timm's cards name it."""
+    return find_head(module) if card.source == "torchvision" else card.head
