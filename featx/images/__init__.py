@@ -7,6 +7,7 @@ from featx.images.loader import ImageBatch, default_workers, iter_batches
 from featx.images.manifest import ImageManifest
 from featx.images.preprocess import AUGMENTS, ImagePreprocessor, TransformPreprocessor
 from featx.images.reader import ReadImage, read_image
+from featx.images.thumbnail import thumbnail_jpeg
 
 __all__ = [
     "AUGMENTS",
@@ -27,4 +28,5 @@ __all__ = [
     "read_image",
     "read_labels",
     "source_digest",
+    "thumbnail_jpeg",
 ]

@@ -47,9 +47,11 @@ class ImagePreprocessor:
     ParameterError
         If `augment` or the filter is unknown, or "ten-crop" is asked for without a crop.
 
-    Notes ----- Bit-identical to torchvision's ``Resize`` + ``CenterCrop`` (and ``TenCrop``) on
-    PIL images. An image smaller than the crop is padded with black on both sides, as
-    ``CenterCrop`` does; ten-crop does the same first, where torchvision's ``TenCrop`` raises.
+    Notes
+    -----
+    Bit-identical to torchvision's ``Resize`` + ``CenterCrop`` (and ``TenCrop``) on PIL images. An
+    image smaller than the crop is padded with black on both sides, as ``CenterCrop`` does;
+    ten-crop does the same first, where torchvision's ``TenCrop`` raises.
 
     Examples
     --------

@@ -1,0 +1,65 @@
+"""A small JPEG of an image, to be shown."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+
+from PIL import Image
+
+from featx.images.decode import decode_image
+
+__all__ = ["Thumbnail", "thumbnail_jpeg"]
+
+QUALITY = 80
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small JPEG.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+    width_px, height_px : int
+        Its size.
+    """
+
+    data: bytes
+    width_px: int
+    height_px: int
+
+
+def thumbnail_jpeg(
+    source: str | os.PathLike[str] | bytes | Image.Image, side_px: int
+) -> Thumbnail:
+    """Shrink an image to at most `side_px` on its longer side.
+
+    Parameters
+    ----------
+    source : path, bytes or PIL.Image.Image
+        A file, the content of one, or an image.
+    side_px : int
+        In pixels; about 5 kB at 128.
+
+    Raises
+    ------
+    ImageDecodeError
+        As `decode_image`.
+
+    Examples
+    --------
+    >>> thumbnail = thumbnail_jpeg(Image.new("RGB", (400, 200)), 100)
+    >>> thumbnail.width_px, thumbnail.height_px
+    (100, 50)
+    """
+    if isinstance(source, Image.Image):
+        image = source.convert("RGB")
+    else:
+        image = decode_image(source, min_px=side_px)
+    image.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=QUALITY, optimize=True)
+    return Thumbnail(file.getvalue(), image.width, image.height)
