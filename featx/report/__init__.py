@@ -1,1 +1,6 @@
-"""The report room."""
+"""Figures and one self-contained HTML page, with the same numbers as JSON beside it."""
+
+from featx.report._pictures import GalleryMatch, GalleryRow, Mistake
+from featx.report.report import Report
+
+__all__ = ["GalleryMatch", "GalleryRow", "Mistake", "Report"]

@@ -1,0 +1,79 @@
+"""From sections to one HTML page and one JSON document, and onto disk.
+
+The page holds no script and asks no other host for anything; a content security policy inside it
+says so to the browser, too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from featx.errors import StoreWriteError
+from featx.report._section import Section
+
+__all__ = ["render", "to_json", "write_beside"]
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,  # whatever the file is called
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def render(sections: Sequence[Section], page: dict[str, Any]) -> str:
+    """Return the page; `page` has title, subtitle, created, version and images."""
+    return _environment().get_template("page.html.j2").render(sections=sections, **page)
+
+
+def write_beside(path: Path, text: str) -> None:
+    """Write a file under another name in the same folder, then rename it into place.
+
+    Raises
+    ------
+    StoreWriteError
+        If the folder is missing or cannot be written, or the disk is full.
+    """
+    try:
+        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(beside).chmod(0o666 & ~_umask())
+            Path(beside).replace(path)
+        except BaseException:
+            Path(beside).unlink(missing_ok=True)
+            raise
+    except OSError as err:
+        raise StoreWriteError(
+            f"report {str(path)!r}: {err.strerror or err}, expected a folder to write to; create "
+            "it or choose another path"
+        ) from err
+
+
+def _umask() -> int:
+    """Return the process's umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def to_json(document: dict[str, Any]) -> str:
+    """Return JSON that any reader accepts: no NaN, text as UTF-8."""
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
