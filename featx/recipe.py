@@ -13,9 +13,10 @@ from typing import Any, Literal
 from featx.errors import FileFormatError, FingerprintMismatchError
 from featx.fingerprint import json_digest
 
-__all__ = ["Preprocessing", "Recipe", "require_same_recipe"]
+__all__ = ["Decode", "Preprocessing", "Recipe", "require_same_recipe"]
 
 RECIPE_FORMAT = 1
+Decode = Literal["reduced", "full"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Preprocessing:
     interpolation: str = "bilinear"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    decode: Literal["reduced", "full"] = "reduced"
+    decode: Decode = "reduced"
     transform: str | None = None
 
     def to_dict(self) -> dict[str, Any]:

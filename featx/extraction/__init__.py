@@ -1,1 +1,22 @@
-"""The extraction room."""
+"""The GPU stage: images through a network into a store, and the same as a transformer."""
+
+from __future__ import annotations
+
+from featx.extraction.embed import Embedded, embed_images
+from featx.extraction.fill import extract, fill_store
+from featx.extraction.job import DEFAULT_BACKBONE, Job, job_for_recipe, prepare_job
+from featx.extraction.summary import ExtractionSummary
+from featx.extraction.transformer import FeatureExtractor
+
+__all__ = [
+    "DEFAULT_BACKBONE",
+    "Embedded",
+    "ExtractionSummary",
+    "FeatureExtractor",
+    "Job",
+    "embed_images",
+    "extract",
+    "fill_store",
+    "job_for_recipe",
+    "prepare_job",
+]

@@ -10,6 +10,7 @@ from featx.store._failures import Failure
 from featx.store._tables import TableInfo
 from featx.store.arrays import write_features
 from featx.store.export import export_store
+from featx.store.info import StoreInfo, store_info
 from featx.store.reader import FeatureStore, open_store
 from featx.store.table_writer import KnownRow, TableWriter
 from featx.store.verify import VerifyResult, verify_store
@@ -19,12 +20,14 @@ __all__ = [
     "Failure",
     "FeatureStore",
     "KnownRow",
+    "StoreInfo",
     "StoreWriter",
     "TableInfo",
     "TableWriter",
     "VerifyResult",
     "export_store",
     "open_store",
+    "store_info",
     "verify_store",
     "write_features",
 ]

@@ -129,6 +129,19 @@ class TableWriter:
             rows.extend(map(KnownRow._make, zip(numbers, *columns, strict=True)))
         return dict(zip(self._paths, rows, strict=True))
 
+    def metadata(self) -> dict[str, list[str]]:
+        """Return the further columns, one value a row."""
+        parts = [records for _, records in self._all_records()]
+        names = dict.fromkeys(name for part in parts for name in part.metadata)
+        return {
+            name: [
+                decode(value)
+                for part in parts
+                for value in part.metadata.get(name, [b""] * len(part))
+            ]
+            for name in names
+        }
+
     def rows_by_digest(self) -> dict[str, int]:
         """Return the first row of each known image content, by digest."""
         found: dict[str, int] = {}

@@ -1,0 +1,279 @@
+"""One extraction: take over what is known, send the rest through the network, commit."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx._progress import Progress
+from featx.errors import ImageDecodeError
+from featx.extraction.items import Items
+from featx.extraction.job import Job
+from featx.extraction.plan import Plan
+from featx.extraction.summary import ExtractionSummary
+from featx.store import Failure, KnownRow, StoreWriter, TableWriter
+
+if TYPE_CHECKING:
+    from featx.images import ImageBatch
+
+__all__ = ["Run"]
+
+COMMIT_EVERY_S = 2.0
+# A commit is also due when this much waits in memory, so that memory stays bounded on a fast GPU.
+COMMIT_EVERY_BYTES = 64 * 2**20
+# Batches that may wait for the writer: one being written, one ready.
+WRITES_AHEAD = 2
+
+
+@dataclass
+class Run:
+    """State of one extraction: the open tables and the counts.
+
+    Parameters
+    ----------
+    job : Job
+        The network and what is read from it.
+    items : Items
+        The images.
+    writer : StoreWriter
+        The open store.
+    on_error : {"record", "raise"}
+        What an image that cannot be read becomes.
+    """
+
+    job: Job
+    items: Items
+    writer: StoreWriter
+    on_error: str
+    extracted: int = 0
+    reused: int = 0
+    failed: int = 0
+    read_s: float = 0.0
+    interrupted: bool = False
+    tables: list[TableWriter] = field(init=False)
+    known: list[dict[str, KnownRow]] = field(init=False)
+    _failures: list[Failure] = field(default_factory=list)
+    _pending_bytes: int = 0
+    _committed_at: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.tables = [
+            self.writer.table(
+                recipe,
+                has_labels=self.items.labels is not None,
+                made_with=self.job.made_with,
+            )
+            for recipe in self.job.recipes
+        ]
+        self.known = [table.known() for table in self.tables]
+
+    # -- what the network need not see ----------------------------------------------------------
+
+    def take_over(self, plan: Plan) -> None:
+        """Keep what is known: refresh labels, follow renames, copy vectors of copies."""
+        self.reused = len(plan.unchanged) + len(plan.adopt)
+        for table, known in zip(self.tables, self.known, strict=True):
+            self._refresh(table, known, plan.unchanged)
+            if plan.adopt:
+                self._adopt(table, known, plan)
+        good = [*plan.unchanged, *(i for i, _ in plan.adopt)]
+        self.writer.remove_failures(self.items.names[i] for i in good)
+        self.writer.commit()
+
+    def _refresh(
+        self, table: TableWriter, known: dict[str, KnownRow], positions: list[int]
+    ) -> None:
+        """Bring labels and further columns of unchanged images up to date."""
+        items, columns = self.items, table.metadata() if self.items.metadata else {}
+        blank = [""] * table.n_samples
+        changed = []
+        for i in positions:
+            row = known[items.names[i]]
+            is_new = items.labels is not None and row.label != items.labels[i]
+            if is_new or any(
+                columns.get(name, blank)[row.row] != values[i]
+                for name, values in items.metadata.items()
+            ):
+                changed.append(i)
+        if changed:
+            rows = [known[items.names[i]].row for i in changed]
+            table.update(rows, **items.columns(changed))
+
+    def _adopt(self, table: TableWriter, known: dict[str, KnownRow], plan: Plan) -> None:
+        """Take vectors over for contents that the table has under another name or time."""
+        names, digests = self.items.names, dict(plan.adopt)
+        by_digest = table.rows_by_digest()
+        name_of = {row.row: name for name, row in known.items()}
+        moved: dict[int, int] = {}  # row -> position of the image that takes it
+        copied: list[int] = []
+        for i, digest in plan.adopt:
+            mine, row = known.get(names[i]), by_digest[digest]
+            if mine is not None and mine.digest == digest:
+                moved[mine.row] = i  # touched only
+            elif mine is None and row not in moved and not os.path.lexists(name_of[row]):
+                moved[row] = i  # renamed
+            else:
+                copied.append(i)
+        features = table.read([by_digest[digests[i]] for i in copied])
+        if moved:
+            rows = list(moved)
+            table.update(rows, paths=[names[moved[r]] for r in rows], **self._file(moved, plan))
+        self._put(
+            table,
+            known,
+            copied,
+            features,
+            digests=[digests[i] for i in copied],
+            sizes=[plan.stats[i].size_bytes for i in copied],
+            mtimes=[plan.stats[i].mtime_ns for i in copied],
+        )
+
+    def _file(self, moved: dict[int, int], plan: Plan) -> dict[str, Any]:
+        positions = list(moved.values())
+        return {
+            "sizes": [plan.stats[i].size_bytes for i in positions],
+            "mtimes": [plan.stats[i].mtime_ns for i in positions],
+            **self.items.columns(positions),
+        }
+
+    # -- what it must see -----------------------------------------------------------------------
+
+    def read(
+        self,
+        positions: list[int],
+        *,
+        batch_size: int,
+        workers: int | None,
+        progress: bool | None,
+    ) -> None:
+        """Decode, run the network and write, all three at once; stop well on Ctrl-C."""
+        if not positions:
+            return
+        start = time.monotonic()
+        sources = [self.items.sources[i] for i in positions]
+        waiting: deque[Future[None]] = deque()
+        self._committed_at = start
+        with (
+            Progress(len(positions), "extract", enabled=progress) as bar,
+            ThreadPoolExecutor(1, thread_name_prefix="featx-writer") as thread,
+        ):
+            try:
+                batches = self.job.embed(sources, batch_size=batch_size, workers=workers, pad=True)
+                for batch, features in batches:
+                    rows = [positions[i] for i in batch.rows]
+                    waiting.append(thread.submit(self._write, rows, batch, features))
+                    if self.on_error == "raise":
+                        self._require_good(rows, batch)
+                    while len(waiting) > WRITES_AHEAD:
+                        waiting.popleft().result()
+                    bar.advance(len(batch.rows))
+            except KeyboardInterrupt:
+                self.interrupted = True
+            while waiting:
+                waiting.popleft().result()
+            thread.submit(self._commit).result()
+        self.read_s = time.monotonic() - start
+
+    def _require_good(self, rows: list[int], batch: ImageBatch) -> None:
+        for i, image in zip(rows, batch.read, strict=True):
+            if image.error is not None:
+                raise ImageDecodeError(
+                    f"image {self.items.names[i]!r}: {image.error}; remove or replace it, or "
+                    "extract with on_error='record' to list such images in the failures table"
+                )
+
+    def _write(
+        self, rows: list[int], batch: ImageBatch, features: list[NDArray[np.float32]]
+    ) -> None:
+        """Put one batch into every table; runs on the writer's thread."""
+        good = [i for i, image in zip(rows, batch.read, strict=True) if image.error is None]
+        for i, image in zip(rows, batch.read, strict=True):
+            if image.error is not None:
+                self._failures.append(
+                    Failure(
+                        self.items.names[i],
+                        image.error,
+                        image.digest,
+                        image.size_bytes,
+                        image.mtime_ns,
+                    )
+                )
+        read = batch.good_read
+        for table, known, vectors in zip(self.tables, self.known, features, strict=True):
+            self._put(
+                table,
+                known,
+                good,
+                vectors,
+                digests=[image.digest for image in read],
+                sizes=[image.size_bytes for image in read],
+                mtimes=[image.mtime_ns for image in read],
+            )
+            self._pending_bytes += vectors.nbytes
+        self.writer.remove_failures(self.items.names[i] for i in good)
+        self.extracted += len(good)
+        self.failed += len(rows) - len(good)
+        waited_s = time.monotonic() - self._committed_at
+        if waited_s >= COMMIT_EVERY_S or self._pending_bytes >= COMMIT_EVERY_BYTES:
+            self._commit()
+
+    def _put(
+        self,
+        table: TableWriter,
+        known: dict[str, KnownRow],
+        positions: list[int],
+        features: NDArray[np.float32],
+        **file: Sequence[Any],
+    ) -> None:
+        """Append new images; replace the rows of those whose content changed."""
+        names = self.items.names
+        parts = ([], []) if not positions else _split(positions, lambda i: names[i] in known)
+        for part, is_known in zip(parts, (True, False), strict=True):
+            if not part:
+                continue
+            at = [positions[k] for k in part]
+            columns: dict[str, Any] = self.items.columns(at)
+            columns |= {name: [values[k] for k in part] for name, values in file.items()}
+            if is_known:
+                table.update([known[names[i]].row for i in at], features=features[part], **columns)
+            else:
+                table.append([names[i] for i in at], features[part], **columns)
+
+    def _commit(self) -> None:
+        if self._failures:
+            self.writer.add_failures(self._failures)
+            self._failures = []
+        self.writer.commit()
+        self._committed_at, self._pending_bytes = time.monotonic(), 0
+
+    def summary(self, start: float) -> ExtractionSummary:
+        """Return the figures of a run that began at `start` on the monotonic clock."""
+        net = self.job.backbone
+        return ExtractionSummary(
+            images=len(self.items.names),
+            extracted=self.extracted,
+            reused=self.reused,
+            failed=self.failed,
+            seconds=time.monotonic() - start,
+            images_per_second=self.extracted / self.read_s if self.read_s else 0.0,
+            fingerprints=tuple(recipe.fingerprint for recipe in self.job.recipes),
+            device=net.device,
+            precision=net.precision,
+            engine=str(self.job.made_with["engine"]),
+            interrupted=self.interrupted,
+        )
+
+
+def _split(positions: list[int], is_first: Any) -> tuple[list[int], list[int]]:
+    """Return where in `positions` the condition holds, and where not."""
+    first = [k for k, i in enumerate(positions) if is_first(i)]
+    rest = [k for k, i in enumerate(positions) if not is_first(i)]
+    return first, rest

@@ -1,0 +1,192 @@
+"""Fill a store from images: only what is new, changed or failed goes through the network.
+
+Three stages overlap. Reader processes decode ahead of the network, within a bounded number of
+batches; this thread runs the network; one writer thread appends and commits. What was committed
+stays whatever happens next, and a second run starts from there.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from featx.errors import ParameterError, nearest
+from featx.extraction._run import Run
+from featx.extraction.items import Items, items_of_manifest
+from featx.extraction.job import DEFAULT_BACKBONE, DEFAULT_BATCH_SIZE, Job, prepare_job
+from featx.extraction.plan import make_plan
+from featx.extraction.summary import ExtractionSummary
+from featx.images import ImageManifest
+from featx.store import FeatureStore, StoreWriter, open_store
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["extract", "fill_store"]
+
+
+def extract(
+    source: Any,
+    store: str | os.PathLike[str],
+    *,
+    backbone: str | nn.Module = DEFAULT_BACKBONE,
+    weights: str | os.PathLike[str] | None = "default",
+    layers: str | Sequence[str] | None = None,
+    poolings: str | Sequence[str] | None = None,
+    augment: str = "none",
+    decode: str = "reduced",
+    device: str = "auto",
+    precision: str = "auto",
+    engine: str = "auto",
+    transform: Callable[[Any], Any] | None = None,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    workers: int | None = None,
+    on_error: str = "record",
+    progress: bool | None = None,
+) -> FeatureStore:
+    """Run a network over images once and keep the features in an HDF5 store.
+
+    Running it again does only what is new, changed or failed. A renamed or copied image is
+    recognised by its content. Rows of images that are no longer in the source stay; so does the
+    row of an image that can no longer be read, beside its failure.
+
+    Parameters
+    ----------
+    source : path, glob, CSV manifest, sequence of these, or ImageManifest
+        Where the images are; see `ImageManifest.from_source`.
+    store : path
+        The HDF5 file; made if absent, else added to.
+    backbone : str or nn.Module, default "featx_small"
+        A name from `list_backbones`, or a network of your own.
+    weights : str, path or None, default "default"
+        The catalogue's best weights, the name of others, a local ``.pth`` or ``.safetensors``
+        file, or None for seeded random ones.
+    layers : str or list of str, optional
+        Modules by dotted name; default the input of the final classifier ("penultimate"), for a
+        network of your own what it returns ("output"). Several layers and poolings come from one
+        decode and one forward pass; each pair is a table.
+    poolings : str or list of str, optional
+        "avg", "max", "gem(3)", "spoc", "crow", "mac", "rmac", "cls", "flatten".
+    augment : str, default "none"
+        "hflip" (2 views), "ten-crop" (10) or "multi-scale" (3), averaged, or concatenated with
+        ":keep". Time grows with the number of views.
+    decode : {"reduced", "full"}, default "reduced"
+        Whether a large JPEG may be shrunk while it is decoded.
+    device : str, default "auto"
+        "cpu", "cuda", "cuda:1", …; auto takes a GPU where there is one.
+    precision : {"auto", "float32", "bfloat16", "float16"}, default "auto"
+        Auto is bfloat16 where the device computes it natively, else float32.
+    engine : {"auto", "torch"}, default "auto"
+        What runs the network.
+    transform : callable, optional
+        For a network of your own: PIL image → float tensor (3, H, W).
+    batch_size : int, default 32
+        Images a forward pass. More costs memory and seldom gains beyond 64 on a CPU.
+    workers : int, optional
+        Reader processes; default one a core, 0 reads in this process.
+    on_error : {"record", "raise"}, default "record"
+        What an image that cannot be read becomes: a row of the failures table, or an error.
+    progress : bool, optional
+        Default: a bar on a terminal, else a line every 10 s. False is silent.
+
+    Returns
+    -------
+    FeatureStore
+        Open for reading, with `summary` (an `ExtractionSummary`). With several layers or poolings
+        it shows the first table; see `FeatureStore.select`.
+
+    Raises
+    ------
+    ManifestError
+        If `source` has no images.
+    WeightsError, BackboneError, ParameterError
+        If the network cannot be had or does not fit the request.
+    StoreWriteError
+        If the store is locked by another writer or the disk is full; what was committed stays.
+    ImageDecodeError
+        If an image cannot be read and `on_error` is "raise".
+    KeyboardInterrupt
+        On Ctrl-C, after everything finished has been committed.
+
+    Examples
+    --------
+    >>> import featx, tempfile, pathlib
+    >>> from PIL import Image
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> Image.new("RGB", (64, 48), "red").save(folder / "red.png")
+    >>> store = featx.extract(folder, folder / "f.h5", backbone="resnet18", weights=None)
+    >>> store.shape
+    (1, 512)
+    >>> store.summary.extracted
+    1
+    """
+    summary = fill_store(
+        source,
+        store,
+        prepare=lambda: prepare_job(
+            backbone,
+            weights=weights,
+            layers=layers,
+            poolings=poolings,
+            augment=augment,
+            decode=decode,
+            device=device,
+            precision=precision,
+            engine=engine,
+            transform=transform,
+        ),
+        batch_size=batch_size,
+        workers=workers,
+        on_error=on_error,
+        progress=progress,
+    )
+    if summary.interrupted:
+        raise KeyboardInterrupt
+    opened = open_store(store, table=summary.fingerprint)
+    opened.summary = summary
+    return opened
+
+
+def fill_store(
+    source: Any,
+    store: str | os.PathLike[str],
+    *,
+    prepare: Callable[[], Job],
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    workers: int | None = None,
+    on_error: str = "record",
+    progress: bool | None = None,
+    lock_timeout_s: float = 0.0,
+) -> ExtractionSummary:
+    """Do the work of `extract` and return its figures; the CLI and the transformer call this.
+
+    Parameters
+    ----------
+    source : Any
+        As for `extract`, or `Items`.
+    prepare : callable
+        Loads the network; called once the source is known to hold images.
+    lock_timeout_s : float, default 0.0
+        How long to wait for another writer, in seconds; -1 waits as long as it takes.
+    """
+    start = time.monotonic()
+    if on_error not in ("record", "raise"):
+        raise ParameterError(
+            f"on_error: got {on_error!r}, expected 'record' or 'raise'."
+            f"{nearest(str(on_error), ('record', 'raise'))}"
+        )
+    if batch_size < 1:
+        raise ParameterError(f"batch_size: got {batch_size!r}, expected at least 1")
+    if isinstance(source, Items):
+        items = source
+    else:
+        items = items_of_manifest(ImageManifest.from_source(source))
+    job = prepare()
+    with StoreWriter(store, timeout_s=lock_timeout_s) as writer:
+        run = Run(job, items, writer, on_error)
+        plan = make_plan(items.names, run.tables)
+        run.take_over(plan)
+        run.read(plan.read, batch_size=batch_size, workers=workers, progress=progress)
+    return run.summary(start)

@@ -1,0 +1,77 @@
+"""What is to be extracted: a row's name in the store, and where its pixels come from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from featx.images import ImageManifest, as_sources, source_digest
+
+__all__ = ["MEMORY", "Items", "items_of_images", "items_of_manifest"]
+
+MEMORY = "memory:"
+"""Begins the names of images that are in no file; their digest follows."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """Images in the order of the results, each once.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Keys of rows: absolute paths, or "memory:" and a digest.
+    sources : sequence
+        Where the pixels are; see `featx.images.as_sources`.
+    labels : sequence of str, or None
+        One an image; None leaves what the store has.
+    metadata : mapping of str to sequence of str
+        Further columns, likewise.
+    """
+
+    names: Sequence[str]
+    sources: Sequence[Any]
+    labels: Sequence[str] | None = None
+    metadata: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def columns(self, positions: Sequence[int]) -> dict[str, Any]:
+        """Return labels and further columns of some items, as a table's methods take them."""
+        chosen: dict[str, Any] = {}
+        if self.labels is not None:
+            chosen["labels"] = [self.labels[i] for i in positions]
+        if self.metadata:
+            chosen["metadata"] = {
+                name: [values[i] for i in positions] for name, values in self.metadata.items()
+            }
+        return chosen
+
+
+def items_of_manifest(manifest: ImageManifest) -> Items:
+    """Take the images of a manifest."""
+    return Items(manifest.paths, manifest.paths, manifest.labels, manifest.columns)
+
+
+def items_of_images(images: Any) -> tuple[Items, list[int]]:
+    """Take images in any form; one that comes several times is one item.
+
+    Returns
+    -------
+    items : Items
+    places : list of int
+        For each image its position in the items.
+    """
+    position: dict[str, int] = {}
+    sources: list[Any] = []
+    places: list[int] = []
+    for source in as_sources(images):
+        if isinstance(source, str):
+            name = source = os.path.abspath(os.path.expanduser(source))  # noqa: PTH100, PTH111
+        else:
+            name = MEMORY + source_digest(source)
+        if name not in position:
+            position[name] = len(sources)
+            sources.append(source)
+        places.append(position[name])
+    return Items(tuple(position), sources), places

@@ -1,0 +1,261 @@
+"""One network, what to read from it, and the recipe of each table that results."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import BackboneError, FingerprintMismatchError, ParameterError, nearest
+from featx.extraction.specs import FeatureSpec, plan_features
+from featx.recipe import Decode, Preprocessing, Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from featx.backbones import Backbone
+    from featx.images import ImageBatch
+
+__all__ = ["Job", "job_for_recipe", "prepare_job"]
+
+DEFAULT_BACKBONE = "featx_small"
+DEFAULT_BATCH_SIZE = 32
+ENGINES = ("auto", "torch")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A loaded network with what is to be read from it.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Loaded, on its device, in eval mode.
+    specs : tuple of FeatureSpec
+        Layer, pooling and width of each table.
+    recipes : tuple of Recipe
+        One for each spec.
+    made_with : dict
+        What the recipes leave out, for people and for loading the network again.
+    """
+
+    backbone: Backbone
+    specs: tuple[FeatureSpec, ...]
+    recipes: tuple[Recipe, ...]
+    made_with: dict[str, Any]
+
+    def preprocessor(self) -> Any:
+        """Return the callable that turns a decoded image into the network's views."""
+        from featx.images import ImagePreprocessor, TransformPreprocessor
+
+        if self.backbone.transform is not None:
+            return TransformPreprocessor(self.backbone.transform)
+        recipe = self.recipes[0]
+        return ImagePreprocessor(recipe.preprocessing, recipe.augment)
+
+    def embed(
+        self,
+        sources: Sequence[Any],
+        *,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        workers: int | None = None,
+        pad: bool = False,
+    ) -> Iterator[tuple[ImageBatch, list[NDArray[np.float32]]]]:
+        """Read images and run the network, batch by batch in input order.
+
+        Parameters
+        ----------
+        sources : sequence
+            As `featx.images.as_sources` gives them.
+        batch_size, workers
+            As for `featx.extract`.
+        pad : bool, default False
+            Fill every batch up to `batch_size` with blank images, so that vectors are the same to
+            the last bit whatever else is read with them.
+
+        Yields
+        ------
+        batch : ImageBatch
+            What was read, bad images included.
+        features : list of ndarray of shape (n_good, n_features), float32
+            One array for each spec, for the good images of the batch.
+        """
+        from featx.images import iter_batches
+
+        reads = [(spec.layer, spec.pooling) for spec in self.specs]
+        keep = self.recipes[0].augment.endswith(":keep")
+        for batch in iter_batches(
+            sources, self.preprocessor(), batch_size=batch_size, workers=workers
+        ):
+            if not batch.views:
+                yield batch, [np.empty((0, r.n_features), np.float32) for r in self.recipes]
+                continue
+            pad_to = batch_size if pad else None
+            yield (
+                batch,
+                self.backbone.features(batch.views, reads, keep_views=keep, pad_to=pad_to),
+            )
+
+
+def prepare_job(
+    backbone: str | nn.Module = DEFAULT_BACKBONE,
+    *,
+    weights: str | os.PathLike[str] | None = "default",
+    layers: str | Sequence[str | None] | None = None,
+    poolings: str | Sequence[str | None] | None = None,
+    augment: str = "none",
+    decode: str = "reduced",
+    device: str = "auto",
+    precision: str = "auto",
+    engine: str = "auto",
+    transform: Callable[[Any], Any] | None = None,
+) -> Job:
+    """Load a network and work out the recipes of what is read from it.
+
+    Parameters are those of `featx.extract`; None in a list of layers or poolings is the default.
+    """
+    if engine not in ENGINES:
+        raise ParameterError(
+            f"engine: got {engine!r}, expected one of {', '.join(ENGINES)}."
+            f"{nearest(engine, ENGINES)}"
+        )
+    if decode not in get_args(Decode):
+        raise ParameterError(f"decode: got {decode!r}, expected 'reduced' or 'full'")
+    net = _load(backbone, weights, device, precision, transform)
+    specs = plan_features(net, _as_list(layers), _as_list(poolings))
+    preprocessing = net.preprocessing
+    if preprocessing.transform is None:
+        preprocessing = dataclasses.replace(preprocessing, decode=cast(Decode, decode))
+    elif augment != "none":
+        raise ParameterError(
+            f"augment: got {augment!r} together with a transform of your own; "
+            "expected 'none': make the views in the transform, or leave the transform out"
+        )
+    n_views = _n_views(preprocessing, augment) if augment.endswith(":keep") else 1
+    recipes = tuple(
+        Recipe(
+            backbone=net.name,
+            weights=net.weights,
+            layer=spec.layer,
+            pooling=spec.pooling.name,
+            preprocessing=preprocessing,
+            augment=augment,
+            precision=net.precision,
+            n_features=spec.n_features * n_views,
+        )
+        for spec in specs
+    )
+    return Job(net, specs, recipes, _made_with(net, weights))
+
+
+def job_for_recipe(
+    recipe: Recipe,
+    *,
+    weights: str | os.PathLike[str] | None = "default",
+    device: str = "auto",
+) -> Job:
+    """Load the network that a recipe names, and refuse if it would give other features.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        As found in a store, a model or an index.
+    weights : str, path or None
+        Where the weights are, as for `featx.extract`.
+    device : str, default "auto"
+        Where to run.
+
+    Raises
+    ------
+    BackboneError
+        If the recipe's network is one of the user's own, which only they can build.
+    FingerprintMismatchError
+        If the weights found are not those of the recipe.
+    """
+    if ":" in recipe.backbone or recipe.preprocessing.transform is not None:
+        raise BackboneError(
+            f"backbone {recipe.backbone!r} is a module of your own, which featx cannot build from "
+            "its name; in Python, extract with it and pass the features instead of the images"
+        )
+    job = prepare_job(
+        recipe.backbone,
+        weights=weights,
+        layers=recipe.layer,
+        poolings=recipe.pooling,
+        augment=recipe.augment,
+        decode=recipe.preprocessing.decode,
+        device=device,
+        precision=recipe.precision,
+    )
+    differences = job.recipes[0].differences(recipe)
+    if differences:
+        fields = ", ".join(f"{k}: got {a!r}, expected {b!r}" for k, (a, b) in differences.items())
+        raise FingerprintMismatchError(
+            f"backbone {recipe.backbone!r} with weights {os.fspath(weights or 'random')!r} does "
+            f"not give the features of recipe {recipe.fingerprint} ({fields}); pass the weights "
+            "that the recipe was made with (--weights FILE)"
+        )
+    return job
+
+
+def _as_list(names: str | Sequence[str | None] | None) -> list[str | None]:
+    return [names] if names is None or isinstance(names, str) else list(names)
+
+
+def _n_views(preprocessing: Preprocessing, augment: str) -> int:
+    from featx.images import ImagePreprocessor
+
+    return ImagePreprocessor(preprocessing, augment).n_views
+
+
+def _made_with(net: Backbone, weights: str | os.PathLike[str] | None) -> dict[str, Any]:
+    import torch
+    import torchvision
+
+    path = None if weights is None else Path(weights)
+    return {
+        "engine": "torch",
+        "device": net.device,
+        "weights_source": net.weights_source,
+        "weights": os.path.abspath(path) if path and path.is_file() else weights,  # noqa: PTH100
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+
+
+def _load(
+    backbone: str | nn.Module,
+    weights: str | os.PathLike[str] | None,
+    device: str,
+    precision: str,
+    transform: Callable[[Any], Any] | None,
+) -> Backbone:
+    """Load a network, or take the one loaded last where nothing changed.
+
+    A grid search clones its estimators by the hundred; each clone asks for the same network.
+    """
+    if isinstance(backbone, str) and transform is None:
+        path = None if weights is None else os.fspath(weights)
+        stamp = os.stat(path).st_mtime_ns if path and os.path.isfile(path) else 0  # noqa: PTH113, PTH116
+        return _load_by_name(backbone, path, stamp, device, precision)
+    from featx.backbones import load_backbone
+
+    return load_backbone(
+        backbone, weights=weights, transform=transform, device=device, precision=precision
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _load_by_name(
+    backbone: str, weights: str | None, stamp: int, device: str, precision: str
+) -> Backbone:
+    from featx.backbones import load_backbone
+
+    return load_backbone(backbone, weights=weights, device=device, precision=precision)

@@ -1,0 +1,109 @@
+"""Which vectors to read from a network: layers, each with its poolings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from featx.errors import ParameterError
+
+if TYPE_CHECKING:
+    from featx.backbones import Backbone, LayerOutput
+    from featx.pooling import Pooling
+
+__all__ = ["FeatureSpec", "plan_features"]
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """One vector to read from a network.
+
+    Parameters
+    ----------
+    layer : str
+        "penultimate", "output" or a module's dotted name.
+    pooling : Pooling
+        What makes the layer's output a vector.
+    n_features : int
+        Length of the vector, of one view.
+    """
+
+    layer: str
+    pooling: Pooling
+    n_features: int
+
+
+def plan_features(
+    backbone: Backbone,
+    layers: Sequence[str | None] = (None,),
+    poolings: Sequence[str | None] = (None,),
+) -> tuple[FeatureSpec, ...]:
+    """Pair every layer with every pooling, layers outermost.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Costs one pass of a blank image at the first call.
+    layers : sequence of str or None
+        None is `Backbone.default_layer`.
+    poolings : sequence of str or None
+        See `featx.pooling.get_pooling`. None, by what each layer gives: "avg" for a map, "none"
+        for a vector, for tokens "cls" where the network has a class token, else "avg".
+
+    Raises
+    ------
+    BackboneError
+        If there is no such layer.
+    ParameterError
+        If there is no such pooling, it does not take what the layer gives, or nothing or something
+        twice is asked for.
+
+    Examples
+    --------
+    >>> from featx import load_backbone
+    >>> specs = plan_features(load_backbone("resnet18", weights=None), ["layer3", "layer4"])
+    >>> [(s.layer, s.pooling.name, s.n_features) for s in specs]
+    [('layer3', 'avg', 256), ('layer4', 'avg', 512)]
+    """
+    from featx.pooling import get_pooling
+
+    specs: list[FeatureSpec] = []
+    for name in layers:
+        layer = backbone.layer(name or backbone.default_layer)
+        for pooling in poolings:
+            chosen = get_pooling(pooling or _default_pooling(backbone, layer))
+            specs.append(_spec(backbone, layer, chosen))
+    if not specs:
+        raise ParameterError("layers, poolings: got none, expected at least one of each")
+    for i, spec in enumerate(specs):
+        if spec in specs[:i]:
+            raise ParameterError(
+                f"layers, poolings: got {spec.layer!r} with {spec.pooling.name!r} twice, expected "
+                "each pair once"
+            )
+    return tuple(specs)
+
+
+def _spec(backbone: Backbone, layer: LayerOutput, pooling: Pooling) -> FeatureSpec:
+    if (
+        pooling.name == "flatten"
+        and len(layer.shape) > 2
+        and backbone.transform is None
+        and backbone.preprocessing.crop_px is None
+    ):
+        raise ParameterError(
+            f"layer {layer.name!r} of {backbone.name!r}: got pooling 'flatten' with images of any "
+            "size, expected one that gives vectors of one length, such as 'avg'; or a "
+            "preprocessing that crops"
+        )
+    try:
+        return FeatureSpec(layer.name, pooling, pooling.n_features(layer.shape))
+    except ParameterError as err:
+        raise ParameterError(f"layer {layer.name!r} of {backbone.name!r}: {err}") from err
+
+
+def _default_pooling(backbone: Backbone, layer: LayerOutput) -> str:
+    if len(layer.shape) == 3:
+        return "cls" if backbone.has_class_token else "avg"
+    return "avg" if len(layer.shape) == 4 else "none"

@@ -1,0 +1,57 @@
+"""What an extraction did, in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["ExtractionSummary"]
+
+
+@dataclass(frozen=True)
+class ExtractionSummary:
+    """What an extraction did.
+
+    Parameters
+    ----------
+    images : int
+        Images in the source; `extracted` + `reused` + `failed`.
+    extracted : int
+        Images that went through the network.
+    reused : int
+        Images whose features the store held already, under this path or another.
+    failed : int
+        Images that cannot be read; each has a row in the store's failures table.
+    seconds : float
+        Wall time of the whole call, loading the network included.
+    images_per_second : float
+        `extracted` over the time from the first read to the last commit; 0.0 if none.
+    fingerprints : tuple of str
+        One for each table that was written: layers times poolings, in the order asked for.
+    device, precision, engine : str
+        What was chosen, for example "cpu", "bfloat16", "torch".
+    interrupted : bool
+        True where Ctrl-C ended it early; what was finished is committed.
+    """
+
+    images: int
+    extracted: int
+    reused: int
+    failed: int
+    seconds: float
+    images_per_second: float
+    fingerprints: tuple[str, ...]
+    device: str
+    precision: str
+    engine: str
+    interrupted: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the first table."""
+        return self.fingerprints[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a JSON-serialisable dict."""
+        fields = {**vars(self), "fingerprints": list(self.fingerprints)}
+        return {**fields, "fingerprint": self.fingerprint}
