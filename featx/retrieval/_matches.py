@@ -1,0 +1,183 @@
+"""`Matches`: what an index answered, as arrays, as a table, and as pictures."""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx._optional import require
+from featx.errors import ImageDecodeError, ParameterError
+
+__all__ = ["Matches"]
+
+THUMBNAIL_PX = 96
+MAX_SHOWN = 20
+
+
+@dataclass(frozen=True, repr=False)
+class Matches:
+    """Nearest neighbours, best first. ``ids, distances = matches`` takes it apart.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (k,), or (n_queries, k) where several were asked
+        Of an index on a store: the images' paths.
+    distances : ndarray of the same shape, float32
+        Ascending.
+    indices : ndarray of the same shape, intp
+        Rows of the index.
+    labels : ndarray of the same shape, or None
+        What the index knows of them; None where it has no labels.
+    queries : tuple of str
+        What was asked, one name a query: a path, or what kind of image or vector.
+
+    Examples
+    --------
+    >>> from featx import RetrievalIndex
+    >>> index = RetrievalIndex().fit([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], ids=["e", "n", "ne"])
+    >>> ids, distances = index.query([2.0, 0.5], k=2)
+    >>> ids.tolist(), distances.round(2).tolist()
+    (['e', 'ne'], [0.03, 0.14])
+    """
+
+    ids: NDArray[Any]
+    distances: NDArray[np.float32]
+    indices: NDArray[np.intp]
+    labels: NDArray[Any] | None = None
+    queries: tuple[str, ...] = ("query",)
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return iter((self.ids, self.distances))
+
+    def __getitem__(self, query: int) -> Matches:
+        """Return the matches of one query of several."""
+        if self.ids.ndim == 1:
+            raise ParameterError("matches of one query: got an index, expected none; use .ids")
+        return Matches(
+            self.ids[query],
+            self.distances[query],
+            self.indices[query],
+            None if self.labels is None else self.labels[query],
+            (self.queries[query],),
+        )
+
+    @property
+    def n_queries(self) -> int:
+        """Number of queries, 1 for a single one."""
+        return len(self.queries)
+
+    def each(self) -> list[Matches]:
+        """Return the matches of each query."""
+        return [self] if self.ids.ndim == 1 else [self[i] for i in range(self.n_queries)]
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Return ``{"query", "matches": [{"path", "distance", "label"}]}`` for each query.
+
+        JSON-serialisable; "label" only where the index has labels.
+        """
+        results = []
+        for one in self.each():
+            rows = zip(one.ids.tolist(), one.distances.tolist(), strict=True)
+            found = [{"path": i, "distance": d} for i, d in rows]
+            if one.labels is not None:
+                for row, label in zip(found, one.labels.tolist(), strict=True):
+                    row["label"] = label
+            results.append({"query": one.queries[0], "matches": found})
+        return results
+
+    def __repr__(self) -> str:
+        lines = []
+        for one in self.each()[:MAX_SHOWN]:
+            lines.append(f"{one.queries[0]}")
+            labels = [""] * len(one.ids) if one.labels is None else one.labels.tolist()
+            rows = zip(one.distances.tolist(), one.ids.tolist(), labels, strict=True)
+            lines += [f"  {d:8.4f}  {i}  {label}".rstrip() for d, i, label in rows]
+        if self.n_queries > MAX_SHOWN:
+            lines.append(f"... and {self.n_queries - MAX_SHOWN} more queries")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Show thumbnails in a notebook; images that cannot be read are named."""
+        rows = []
+        for one in self.each()[:MAX_SHOWN]:
+            cells = [_cell(one.queries[0], "query")]
+            cells += [
+                _cell(i, f"{d:.3f}")
+                for i, d in zip(one.ids.tolist(), one.distances.tolist(), strict=True)
+            ]
+            rows.append(f"<tr>{''.join(cells)}</tr>")
+        left = self.n_queries - MAX_SHOWN
+        more = f"<p>... and {left} more queries</p>" if left > 0 else ""
+        return f"<table>{''.join(rows)}</table>{more}"
+
+    def plot(self, *, max_queries: int = 8, images: Sequence[Any] | None = None) -> Any:
+        """Draw a contact sheet: a row for each query, the query first.
+
+        Parameters
+        ----------
+        max_queries : int, default 8
+            Rows drawn at most.
+        images : sequence, optional
+            The database's images by row of the index, where ids are no paths.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        MissingDependencyError
+            If matplotlib is not installed.
+        """
+        figure_module = require("matplotlib.figure", extra="plot", purpose="Matches.plot")
+        shown = self.each()[:max_queries]
+        n_columns = 1 + self.ids.shape[-1]
+        figure = figure_module.Figure(
+            figsize=(1.5 * n_columns, 1.75 * len(shown)), layout="constrained"
+        )
+        axes = figure.subplots(len(shown), n_columns, squeeze=False)
+        for row, one in zip(axes, shown, strict=True):
+            sources = one.ids.tolist() if images is None else [images[i] for i in one.indices]
+            titles = ["query", *(f"{d:.3f}" for d in one.distances.tolist())]
+            for axis, source, title in zip(row, [one.queries[0], *sources], titles, strict=True):
+                axis.set_axis_off()
+                axis.set_title(title, fontsize=8)
+                _draw(axis, source)
+        return figure
+
+
+def _draw(axis: Any, source: Any) -> None:
+    from featx.images import as_uint8_rgb, decode_image
+
+    try:
+        if isinstance(source, str | os.PathLike):
+            axis.imshow(decode_image(source, min_px=THUMBNAIL_PX))
+        elif isinstance(source, int):
+            axis.text(0.5, 0.5, str(source), ha="center", va="center", fontsize=7)
+        else:
+            axis.imshow(as_uint8_rgb(source))
+    except ImageDecodeError as err:
+        name = os.path.basename(os.fspath(source))  # noqa: PTH119
+        axis.text(0.5, 0.5, f"{name}\n{err}", ha="center", va="center", fontsize=5, wrap=True)
+
+
+def _cell(source: Any, caption: str) -> str:
+    from featx.images import thumbnail_jpeg
+
+    name = html.escape(str(source), quote=True)
+    try:
+        data = thumbnail_jpeg(source, THUMBNAIL_PX).data if isinstance(source, str) else b""
+    except ImageDecodeError:
+        data = b""
+    picture = name
+    if data:
+        uri = base64.b64encode(data).decode("ascii")
+        picture = f'<img src="data:image/jpeg;base64,{uri}" alt="{name}" title="{name}">'
+    return f'<td style="text-align:center">{picture}<br>{html.escape(caption)}</td>'
