@@ -15,12 +15,15 @@ from featx.evaluation._scores import (
     mean_per_class_accuracy,
     multilabel_mean_average_precision,
 )
+from featx.evaluation._summaries import evaluate_attributes, evaluate_classes
 
 __all__ = [
     "Relevance",
     "average_precision_scores",
     "average_precision_voc",
     "bootstrap_interval",
+    "evaluate_attributes",
+    "evaluate_classes",
     "mean_average_precision_score",
     "mean_per_class_accuracy",
     "mean_precision_at_k",

@@ -1,0 +1,153 @@
+"""The figures of a classifier on a test set, each with a bootstrap interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import ParameterError
+from featx.evaluation._bootstrap import bootstrap_interval
+from featx.evaluation._scores import mean_per_class_accuracy, multilabel_mean_average_precision
+
+__all__ = ["evaluate_attributes", "evaluate_classes"]
+
+N_RESAMPLES = 500
+
+
+def evaluate_classes(
+    y_true: Any,
+    y_pred: Any,
+    scores: Any,
+    classes: Any,
+    *,
+    n_resamples: int = N_RESAMPLES,
+    random_state: Any = 0,
+) -> dict[str, Any]:
+    """Return the figures of a classifier.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n_samples,)
+        Labels. One that is not among `classes` counts as wrong.
+    scores : array-like of shape (n_samples, n_classes)
+        Higher is more likely; columns as `classes`.
+    classes : array-like of shape (n_classes,)
+        What the classifier knows.
+    n_resamples : int, default 500
+        Of the bootstrap; cost grows linearly.
+    random_state : int, RandomState or None, default 0
+        Draws the resamples.
+
+    Returns
+    -------
+    dict
+        "accuracy"; "balanced_accuracy", the mean over classes of the share predicted right; "map",
+        the mean over classes of the step average precision of their scores; "intervals", 95 %
+        percentile intervals of these, None where too few resamples have a value; "n_samples";
+        "n_unknown", how many labels are not among `classes`.
+
+    Examples
+    --------
+    >>> found = evaluate_classes(["a", "b"], ["a", "b"], [[0.9, 0.1], [0.2, 0.8]], ["a", "b"])
+    >>> found["accuracy"], found["map"], found["n_unknown"]
+    (1.0, 1.0, 0)
+    """
+    truth, predicted, known = np.asarray(y_true), np.asarray(y_pred), np.asarray(classes)
+    is_class = (truth[:, None] == known[None, :]).astype(float)
+    result = _with_intervals(
+        {
+            "accuracy": lambda t, p, _, __: float(np.mean(t == p)),
+            "balanced_accuracy": lambda t, p, _, __: mean_per_class_accuracy(t, p),
+            "map": lambda _, __, m, s: multilabel_mean_average_precision(m, s),
+        },
+        (truth, predicted, is_class, np.asarray(scores, float)),
+        n_resamples,
+        random_state,
+    )
+    return {**result, "n_unknown": int((is_class.sum(axis=1) == 0).sum())}
+
+
+def evaluate_attributes(
+    y_true: Any, scores: Any, *, n_resamples: int = N_RESAMPLES, random_state: Any = 0
+) -> dict[str, Any]:
+    """Return the figures of an attribute detector.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples, n_attributes)
+        1, 0, or NaN for not known: left out.
+    scores : array-like of the same shape
+        Probabilities; above 0.5 counts as yes.
+    n_resamples, random_state
+        As for `evaluate_classes`.
+
+    Returns
+    -------
+    dict
+        "accuracy", the share of known labels that are predicted right; "balanced_accuracy", the
+        mean over attributes of the mean of both answers' shares; "map", the mean over attributes
+        of the step average precision; "intervals" and "n_samples" as for `evaluate_classes`.
+
+    Examples
+    --------
+    >>> found = evaluate_attributes([[1, 0], [0, np.nan]], [[0.9, 0.6], [0.2, 0.8]])
+    >>> round(found["accuracy"], 3)
+    0.667
+    """
+    truth, probabilities = np.asarray(y_true, float), np.asarray(scores, float)
+    if truth.shape != probabilities.shape or truth.ndim != 2:
+        raise ParameterError(
+            f"y_true and scores: got shapes {truth.shape} and {probabilities.shape}, expected the "
+            "same shape (n_samples, n_attributes)"
+        )
+    return _with_intervals(
+        {
+            "accuracy": _accuracy,
+            "balanced_accuracy": _balanced,
+            "map": multilabel_mean_average_precision,
+        },
+        (truth, probabilities),
+        n_resamples,
+        random_state,
+    )
+
+
+def _with_intervals(
+    metrics: dict[str, Callable[..., float]],
+    arrays: tuple[NDArray[Any], ...],
+    n_resamples: int,
+    random_state: Any,
+) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    intervals: dict[str, Any] = {}
+    for name, metric in metrics.items():
+        result[name] = metric(*arrays)
+        try:
+            found = bootstrap_interval(
+                metric, *arrays, n_resamples=n_resamples, random_state=random_state
+            )
+            intervals[name] = list(found)
+        except ParameterError:  # a handful of samples has no interval worth a number
+            intervals[name] = None
+    return {**result, "intervals": intervals, "n_samples": len(arrays[0])}
+
+
+def _accuracy(truth: NDArray[Any], probabilities: NDArray[Any]) -> float:
+    known = ~np.isnan(truth)
+    if not known.any():
+        raise ParameterError("y_true: got no known label, expected at least one")
+    return float(np.mean((probabilities > 0.5)[known] == (truth > 0.5)[known]))
+
+
+def _balanced(truth: NDArray[Any], probabilities: NDArray[Any]) -> float:
+    values = []
+    for labels, scores in zip(truth.T, probabilities.T, strict=True):
+        known = ~np.isnan(labels)
+        if known.any():
+            values.append(mean_per_class_accuracy(labels[known] > 0.5, scores[known] > 0.5))
+    if not values:
+        raise ParameterError("y_true: got no known label, expected at least one")
+    return float(np.mean(values))
