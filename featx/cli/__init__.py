@@ -1,1 +1,1 @@
-"""The cli room."""
+"""The command line: parse, one library call, print."""

@@ -1,0 +1,44 @@
+"""``featx demo``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from featx.cli._options import defaults_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    from featx.extraction.fill import extract
+
+    defaults = defaults_of(extract)
+    parser.add_argument("--out", default="featx-demo", metavar="DIR", help="default featx-demo")
+    parser.add_argument("--backbone", default=defaults["backbone"], metavar="NAME")
+    parser.add_argument("--weights", default=defaults["weights"], help="a file or a name")
+    parser.add_argument("--device", default=defaults["device"])
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Run all tasks on the sample images."""
+    from featx.demo import run_demo
+
+    return run_demo(args.out, backbone=args.backbone, weights=args.weights, device=args.device)
+
+
+def show(result: dict[str, Any]) -> str:
+    """Print each task's figure and where the report is."""
+    lines = [
+        (
+            f"{result['images']} sample images through {result['backbone']} in "
+            f"{result['seconds']:.1f} s:"
+        )
+    ]
+    for name, task in result["tasks"].items():
+        measure = "map" if "map" in task else "accuracy"
+        lines.append(
+            f"  {name:13} {measure:9} {task[measure]:.3f}   "
+            f"(raw pixels {task[f'{measure}_pixels']:.3f})"
+        )
+    lines.append(f"report to open: {result['report']}")
+    return "\n".join(lines)

@@ -1,0 +1,33 @@
+"""``featx export``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from featx.cli._options import add_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("store", metavar="F.h5")
+    parser.add_argument(
+        "out",
+        metavar="OUT",
+        help="ends in .npz (arrays features, paths, labels), .npy (features) or .parquet",
+    )
+    add_table(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Copy a table."""
+    from featx.store import export_store, open_store
+
+    export_store(args.store, args.out, table=args.table)
+    with open_store(args.store, table=args.table) as store:
+        return {"out": args.out, "n_samples": store.n_samples, "n_features": store.n_features}
+
+
+def show(result: dict[str, Any]) -> str:
+    """Say what was written."""
+    return f"{result['n_samples']} x {result['n_features']} written to {result['out']}"

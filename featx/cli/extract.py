@@ -1,0 +1,90 @@
+"""``featx extract``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from featx.cli._options import add_run, add_sources, as_source, defaults_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    from featx.extraction.fill import extract
+
+    defaults = defaults_of(extract)
+    add_sources(parser)
+    parser.add_argument("--store", required=True, metavar="F.h5", help="made, or added to")
+    parser.add_argument(
+        "--backbone",
+        default=defaults["backbone"],
+        metavar="NAME",
+        help=f"see featx backbones (default {defaults['backbone']}, which needs no download)",
+    )
+    parser.add_argument(
+        "--weights",
+        default=defaults["weights"],
+        help="a .pth or .safetensors file, or the name of published weights",
+    )
+    parser.add_argument(
+        "--layer", action="append", help="module by dotted name; may be given several times"
+    )
+    parser.add_argument(
+        "--pooling",
+        action="append",
+        help="avg, max, gem(3), spoc, crow, mac, rmac, cls, flatten; may be given several times",
+    )
+    for name, text in (
+        ("augment", "none, hflip, ten-crop or multi-scale, averaged; or kept with ':keep'"),
+        ("decode", "reduced (large JPEGs shrink while they are decoded) or full"),
+        ("device", "auto, cpu, cuda, cuda:1"),
+        ("precision", "auto, float32, bfloat16 or float16"),
+        ("engine", "auto or torch"),
+        ("on-error", "record bad images in the failures table, or raise"),
+    ):
+        default = defaults[name.replace("-", "_")]
+        parser.add_argument(f"--{name}", default=default, help=f"{text} (default {default})")
+    add_run(parser, defaults)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Extract and return the figures."""
+    from featx.extraction import fill_store, prepare_job
+
+    summary = fill_store(
+        as_source(args.source),
+        args.store,
+        prepare=lambda: prepare_job(
+            args.backbone,
+            weights=args.weights,
+            layers=args.layer,
+            poolings=args.pooling,
+            augment=args.augment,
+            decode=args.decode,
+            device=args.device,
+            precision=args.precision,
+            engine=args.engine,
+        ),
+        batch_size=args.batch_size,
+        workers=args.workers,
+        on_error=args.on_error,
+    )
+    return {**summary.to_dict(), "store": args.store}
+
+
+def show(result: dict[str, Any]) -> str:
+    """Say what was done."""
+    r = result
+    lines = [
+        (
+            f"{r['images']} images: {r['extracted']} extracted, {r['reused']} reused, "
+            f"{r['failed']} failed, in {r['seconds']:.1f} s "
+            f"({r['images_per_second']:.0f} images/s on {r['device']} in {r['precision']})"
+        )
+    ]
+    lines += [f"table {fingerprint} in {r['store']}" for fingerprint in r["fingerprints"]]
+    if r["failed"]:
+        lines.append(f"featx info {r['store']} lists the images that could not be read and why")
+    if r["interrupted"]:
+        lines.append("interrupted; everything finished is kept: run the same command to go on")
+    return "\n".join(lines)

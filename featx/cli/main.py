@@ -1,0 +1,154 @@
+"""``featx``: one sub-command a module, errors as one line, results as text or one JSON object.
+
+Modules of the commands are imported only when their command runs, so that ``featx --help`` and
+commands that need no network start fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import logging
+import math
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import featx
+from featx.errors import FeatxError, nearest
+
+__all__ = ["main"]
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130  # as a shell reports SIGINT
+
+# name -> one line of help; each lives in featx/cli/<name>.py
+COMMANDS = {
+    "demo": "classify and search the sample images, and write a report to open",
+    "extract": "run a network over images once and keep the features in a store",
+    "info": "say what a store holds",
+    "verify": "check every row of a store against its checksums",
+    "export": "copy a store's table to .npz, .npy or .parquet",
+    "train": "train a classifier on a store",
+    "predict": "label images with a trained classifier",
+    "evaluate": "measure a trained classifier on a store with labels",
+    "index": "build a retrieval index from a store",
+    "query": "find the images of an index that look like the given ones",
+    "backbones": "list the networks by name",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with the nearest name on a miss."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and the message, exit with status 2."""
+        self.print_usage(sys.stderr)
+        hint = ""
+        if "invalid choice" in message:
+            wrong = message.split("invalid choice: ")[1].split("'")[1]
+            known = message.split("choose from")[1].split(",")
+            hint = nearest(wrong, [c.strip("' )") for c in known])
+        self.exit(2, f"{self.prog}: {message}{hint}\n")
+
+
+def build_parser(only: str | None = None) -> Parser:
+    """Make the parser; with `only`, options of that one command (the others just by name)."""
+    parser = Parser(prog="featx", description="CNN features off the shelf.")
+    parser.add_argument("--version", action="version", version=f"featx {featx.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, line in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=line, description=line[0].upper() + line[1:] + "."
+        )
+        if only not in (None, name):
+            continue
+        module = importlib.import_module(f"featx.cli.{name}")
+        module.add_arguments(command)
+        command.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments : sequence of str or None, default None
+        Words after ``featx``; None takes them from `sys.argv`.
+
+    Returns
+    -------
+    int
+        Exit status: 0 done, 1 a featx error (one line on stderr), 130 interrupted. Wrong usage
+        exits with 2 through `SystemExit`.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    named = next((w for w in words if not w.startswith("-")), "")
+    args = build_parser(named if named in COMMANDS else "").parse_args(words)
+    _set_up(args)
+    module = importlib.import_module(f"featx.cli.{args.command}")
+    try:
+        result: dict[str, Any] = module.run(args)
+        text = json.dumps(_finite(result), allow_nan=False) if args.json else module.show(result)
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except FeatxError as err:
+        return _report(args, str(err))
+    except KeyboardInterrupt:
+        return _report(args, "interrupted", status=EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # the reader of our output (head, say) has gone; Python would complain again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as err:  # noqa: BLE001 - no traceback reaches a user who did not ask for it
+        return _report(
+            args,
+            f"unexpected {type(err).__name__}: {err}; this is a fault in featx: "
+            "run again with --debug and report the traceback",
+        )
+    if result.get("interrupted"):
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED if result.get("ok") is False else 0
+
+
+def _set_up(args: argparse.Namespace) -> None:
+    """Give logs, warnings and the signals of batch systems the shape of a command line."""
+    logging.basicConfig(level=logging.DEBUG if args.debug else logging.WARNING, stream=sys.stderr)
+
+    def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+        sys.stderr.write(f"featx {args.command}: warning: {' '.join(str(message).split())}\n")
+
+    if not args.debug:
+        warnings.showwarning = warn
+
+    def stop(_: int, __: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with contextlib.suppress(
+        ValueError
+    ):  # not in the main thread: then there is no terminal either
+        signal.signal(signal.SIGTERM, stop)
+
+
+def _finite(value: Any) -> Any:
+    """Return a result as JSON knows it: what is not finite becomes null."""
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _report(args: argparse.Namespace, message: str, status: int = 1) -> int:
+    if args.debug:
+        traceback.print_exc()
+    sys.stderr.write(f"featx {args.command}: {' '.join(message.split())}\n")
+    return status

@@ -1,0 +1,68 @@
+"""``featx query``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from featx.cli._options import add_network, add_run, as_source, defaults_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    from featx.extraction.embed import embed_images
+
+    parser.add_argument("index", metavar="INDEX", help="a file of featx index")
+    parser.add_argument(
+        "image", nargs="+", metavar="IMAGE", help="images, folders, globs or a CSV with 'path'"
+    )
+    parser.add_argument("-k", type=int, default=10, help="matches an image (default 10)")
+    parser.add_argument("--html", metavar="OUT", help="also write a page with the pictures")
+    add_network(parser)
+    add_run(parser, defaults_of(embed_images))
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Find what looks like the images."""
+    from featx.cli._network import embed_sources
+    from featx.retrieval import RetrievalIndex
+
+    index = RetrievalIndex.load(args.index, mmap=True)
+    paths, found = embed_sources(
+        as_source(args.image), index.recipe_, index.made_with_, args, thing=f"index {args.index!r}"
+    )
+    results = []
+    if len(found.good):
+        results = index.query(found.features, k=args.k).to_dicts()
+    for result, i in zip(results, found.good, strict=True):
+        result["query"] = paths[i]
+    failures = [{"path": paths[i], "reason": reason} for i, reason in found.failures]
+    result = {"results": results, "failures": failures}
+    if args.html:
+        result["html"] = str(_page(results, args.html))
+    return result
+
+
+def _page(results: list[dict[str, Any]], out: str) -> Any:
+    from featx.report import GalleryMatch, GalleryRow, Report
+
+    rows = [
+        GalleryRow(r["query"], tuple(GalleryMatch(m["path"], m["distance"]) for m in r["matches"]))
+        for r in results
+    ]
+    return Report("What looks like this").add_gallery(rows).save(out)
+
+
+def show(result: dict[str, Any]) -> str:
+    """Print a block an image."""
+    lines = []
+    for r in result["results"]:
+        lines.append(r["query"])
+        lines += [
+            f"  {m['distance']:.4f}  {m['path']}  {m.get('label', '')}".rstrip()
+            for m in r["matches"]
+        ]
+    lines += [f"{f['path']}: could not be read: {f['reason']}" for f in result["failures"]]
+    if "html" in result:
+        lines.append(f"pictures: {result['html']}")
+    return "\n".join(lines)

@@ -1,0 +1,30 @@
+"""``featx verify``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("store", metavar="F.h5")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Check every row against its checksums."""
+    from featx.store import verify_store
+
+    found = verify_store(args.store)
+    return {
+        "ok": found.ok,
+        "problems": list(found.problems),
+        "n_rows_checked": found.n_rows_checked,
+    }
+
+
+def show(result: dict[str, Any]) -> str:
+    """Say whether everything fits."""
+    if result["ok"]:
+        return f"ok: {result['n_rows_checked']} rows fit their checksums"
+    return "\n".join([f"{len(result['problems'])} problems:", *result["problems"]])
