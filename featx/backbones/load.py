@@ -76,8 +76,8 @@ def load_backbone(
     where = choose_device(device)
     kind = choose_precision(precision, where)
     if isinstance(backbone, str):
-        module, card, source, preprocessing = _named(backbone, weights)
-        name, head = card.name, _head(card, module)
+        module, head, source, preprocessing = _named(backbone, weights)
+        name = backbone
     else:
         module, source = _own(backbone, weights)
         name, head = f"{type(backbone).__module__}:{type(backbone).__qualname__}", None
@@ -99,14 +99,16 @@ def load_backbone(
 
 def _named(
     name: str, weights: str | os.PathLike[str] | None
-) -> tuple[nn.Module, BackboneCard, str, Preprocessing]:
+) -> tuple[nn.Module, str | None, str, Preprocessing]:
     source = source_of(name)
     card = source.card(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         module = source.build(card)
+    # featx's own networks have no classifier; timm's cards name theirs.
+    head = find_head(module) if card.source == "torchvision" else card.head
     if weights is None:
-        return module, card, f"random (seed {SEED})", card.local
+        return module, head, f"random (seed {SEED})", card.local
     published = {entry.name: entry for entry in card.weights}
     if weights == "default":
         if card.default is None:
@@ -115,10 +117,10 @@ def _named(
                 "with --weights FILE (weights=FILE in Python)"
             )
         entry = card.default
-        return module, card, source.fetch(card, entry, module), entry.preprocessing
+        return module, head, source.fetch(card, entry, module), entry.preprocessing
     if weights in published:
         entry = published[str(weights)]
-        return module, card, source.fetch(card, entry, module), entry.preprocessing
+        return module, head, source.fetch(card, entry, module), entry.preprocessing
     path = Path(weights)
     if not path.exists() and path.suffix not in SUFFIXES and path.parent == Path():
         raise WeightsError(
@@ -126,18 +128,20 @@ def _named(
             f"of {', '.join(SUFFIXES)}, 'default' or one of {', '.join(published) or 'none'}."
             f"{nearest(str(weights), ['default', *published])}"
         )
-    return module, card, _read_file(module, card, source, path), card.local
+    return module, head, _read_file(module, head, card, source, path), card.local
 
 
-def _read_file(module: nn.Module, card: BackboneCard, source: Source, path: Path) -> str:
+def _read_file(
+    module: nn.Module, head: str | None, card: BackboneCard, source: Source, path: Path
+) -> str:
     has_head = load_into(
         module,
         read_state_dict(path),
         thing=f"weights {str(path)!r} for backbone {card.name!r}",
         ignored=source.ignored(card),
-        head=_head(card, module),
+        head=head,
     )
-    return f"{path.absolute()}{'' if has_head else ' (without its classifier)'}"
+    return f"{os.path.abspath(path)}{'' if has_head else ' (without its classifier)'}"  # noqa: PTH100
 
 
 def _own(module: nn.Module, weights: str | os.PathLike[str] | None) -> tuple[nn.Module, str]:
@@ -155,9 +159,4 @@ def _own(module: nn.Module, weights: str | os.PathLike[str] | None) -> tuple[nn.
         )
     path = Path(weights)
     load_into(mine, read_state_dict(path), thing=f"weights {str(path)!r}")
-    return mine, str(path.absolute())
-
-
-def _head(card: BackboneCard, module: nn.Module) -> str | None:
-    """Return the classifier's name; featx's own networks have none, timm's cards name it."""
-    return find_head(module) if card.source == "torchvision" else card.head
+    return mine, os.path.abspath(path)  # noqa: PTH100

@@ -25,6 +25,9 @@ SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "net")
 PREFIXES = ("module.", "_orig_mod.", "model.")
 SHOWN = 4
+# What torch's restricted unpickler says of a pickle that names code, as opposed to one that is
+# none at all.
+_SIGNS_OF_CODE = ("GLOBAL", "unrecognized function", "Unsupported class")
 
 
 def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
@@ -149,7 +152,7 @@ def _read_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as err:
-        if "Unsupported" not in str(err) and "weights_only" not in str(err).lower():
+        if not any(sign in str(err) for sign in _SIGNS_OF_CODE):
             raise WeightsError(_damaged(path, err, "a file of torch.save")) from err
         raise WeightsError(
             f"{path}: reading it would run code that the file brings along, which featx does not "

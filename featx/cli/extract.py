@@ -34,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="avg, max, gem(3), spoc, crow, mac, rmac, cls, flatten; may be given several times",
     )
+    parser.add_argument(
+        "--resize", type=int, metavar="PX", help="shorter side (default what the weights ask for)"
+    )
+    parser.add_argument(
+        "--crop", type=int, metavar="PX", help="side of the centre crop (likewise)"
+    )
     for name, text in (
         ("augment", "none, hflip, ten-crop or multi-scale, averaged; or kept with ':keep'"),
         ("decode", "reduced (large JPEGs shrink while they are decoded) or full"),
@@ -60,6 +66,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             layers=args.layer,
             poolings=args.pooling,
             augment=args.augment,
+            resize_px=args.resize,
+            crop_px=args.crop,
             decode=args.decode,
             device=args.device,
             precision=args.precision,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 
 import featx
 from featx.demo.samples import sample_data_dir
@@ -209,15 +209,14 @@ def _report(found: _Results, store: FeatureStore) -> Report:
         list(found.attributes.by_attribute.values()),
         title="Attributes of the creatures: average precision",
     )
-    plane = PCA(2, random_state=0).fit_transform(
-        samples.features[rows["objects"]]
-        / np.linalg.norm(samples.features[rows["objects"]], axis=1, keepdims=True)
-    )
+    unit = samples.features[rows["objects"]]
+    unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
+    plane = TSNE(perplexity=15, init="pca", random_state=0).fit_transform(unit)
     report.add_embedding_map(
         plane,
         samples.labels[rows["objects"]].tolist(),
         samples.paths[rows["objects"]].tolist(),
-        title="The objects in the plane of the features' two main directions",
+        title="The objects, near each other where their features are (t-SNE)",
     )
     return report.add_key_values(
         {
@@ -240,7 +239,7 @@ def _add_retrieval(report: Report, found: _Results) -> None:
     paths, groups = found.samples.paths[rows], found.samples.labels[rows]
     shown = []
     for query in range(1, len(rows), 8):
-        near = found.retrieval.rankings[query][:4]
+        near = found.retrieval.rankings[query][:3]  # a poster has four views: three to find
         shown.append(
             GalleryRow(
                 paths[query],

@@ -36,6 +36,8 @@ def extract(
     layers: str | Sequence[str] | None = None,
     poolings: str | Sequence[str] | None = None,
     augment: str = "none",
+    resize_px: int | None = None,
+    crop_px: int | None = None,
     decode: str = "reduced",
     device: str = "auto",
     precision: str = "auto",
@@ -72,6 +74,9 @@ def extract(
     augment : str, default "none"
         "hflip" (2 views), "ten-crop" (10) or "multi-scale" (3), averaged, or concatenated with
         ":keep". Time grows with the number of views.
+    resize_px, crop_px : int, optional
+        Shorter side after resizing and side of the centre crop, in pixels; default what the
+        weights ask for. Time grows with the square of the crop.
     decode : {"reduced", "full"}, default "reduced"
         Whether a large JPEG may be shrunk while it is decoded.
     device : str, default "auto"
@@ -131,6 +136,8 @@ def extract(
             layers=layers,
             poolings=poolings,
             augment=augment,
+            resize_px=resize_px,
+            crop_px=crop_px,
             decode=decode,
             device=device,
             precision=precision,

@@ -28,6 +28,7 @@ __all__ = ["Job", "job_for_recipe", "prepare_job"]
 DEFAULT_BACKBONE = "featx_small"
 DEFAULT_BATCH_SIZE = 32
 ENGINES = ("auto", "torch")
+MAX_PX = 4096
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ def prepare_job(
     layers: str | Sequence[str | None] | None = None,
     poolings: str | Sequence[str | None] | None = None,
     augment: str = "none",
+    resize_px: int | None = None,
+    crop_px: int | None = None,
     decode: str = "reduced",
     device: str = "auto",
     precision: str = "auto",
@@ -130,15 +133,9 @@ def prepare_job(
         raise ParameterError(f"decode: got {decode!r}, expected 'reduced' or 'full'")
     net = _load(backbone, weights, device, precision, transform)
     specs = plan_features(net, _as_list(layers), _as_list(poolings))
-    preprocessing = net.preprocessing
-    if preprocessing.transform is None:
-        preprocessing = dataclasses.replace(preprocessing, decode=cast(Decode, decode))
-    elif augment != "none":
-        raise ParameterError(
-            f"augment: got {augment!r} together with a transform of your own; "
-            "expected 'none': make the views in the transform, or leave the transform out"
-        )
-    n_views = _n_views(preprocessing, augment) if augment.endswith(":keep") else 1
+    preprocessing = _preprocessing(net.preprocessing, augment, resize_px, crop_px, decode)
+    n_views = _n_views(preprocessing, augment)
+    n_kept = n_views if augment.endswith(":keep") else 1
     recipes = tuple(
         Recipe(
             backbone=net.name,
@@ -148,7 +145,7 @@ def prepare_job(
             preprocessing=preprocessing,
             augment=augment,
             precision=net.precision,
-            n_features=spec.n_features * n_views,
+            n_features=spec.n_features * n_kept,
         )
         for spec in specs
     )
@@ -190,6 +187,8 @@ def job_for_recipe(
         layers=recipe.layer,
         poolings=recipe.pooling,
         augment=recipe.augment,
+        resize_px=recipe.preprocessing.resize_px,
+        crop_px=recipe.preprocessing.crop_px,
         decode=recipe.preprocessing.decode,
         device=device,
         precision=recipe.precision,
@@ -205,6 +204,30 @@ def job_for_recipe(
     return job
 
 
+def _preprocessing(
+    given: Preprocessing, augment: str, resize_px: int | None, crop_px: int | None, decode: str
+) -> Preprocessing:
+    """Apply what was asked for to what the weights ask for."""
+    sizes = {"resize_px": resize_px, "crop_px": crop_px}
+    asked: dict[str, Any] = {name: v for name, v in sizes.items() if v is not None}
+    for name, value in asked.items():
+        if not isinstance(value, int) or not 1 <= value <= MAX_PX:
+            raise ParameterError(
+                f"{name}: got {value!r}, expected pixels from 1 to {MAX_PX}, or None for what the "
+                "weights ask for"
+            )
+    if given.transform is None:
+        return dataclasses.replace(given, decode=cast(Decode, decode), **asked)
+    if augment != "none" or asked:
+        name, value = next(iter(({"augment": augment} if augment != "none" else asked).items()))
+        raise ParameterError(
+            f"{name}: got {value!r} together with a transform of your own, which makes the "
+            f"network's input; expected {'none' if name == 'augment' else None!r}: do it in the "
+            "transform, or leave the transform out"
+        )
+    return given
+
+
 def _as_list(names: str | Sequence[str | None] | None) -> list[str | None]:
     return [names] if names is None or isinstance(names, str) else list(names)
 
@@ -212,7 +235,7 @@ def _as_list(names: str | Sequence[str | None] | None) -> list[str | None]:
 def _n_views(preprocessing: Preprocessing, augment: str) -> int:
     from featx.images import ImagePreprocessor
 
-    return ImagePreprocessor(preprocessing, augment).n_views
+    return ImagePreprocessor(preprocessing, augment).n_views  # which refuses what it cannot do
 
 
 def _made_with(net: Backbone, weights: str | os.PathLike[str] | None) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         As for `featx.extract`; one of each.
     augment : str, default "none"
         "hflip", "ten-crop" or "multi-scale", averaged, or concatenated with ":keep".
+    resize_px, crop_px : int, optional
+        As for `featx.extract`.
     decode : {"reduced", "full"}, default "reduced"
         Whether a large JPEG may be shrunk while it is decoded.
     device, precision : str, default "auto"
@@ -80,6 +82,8 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         layer: str | None = None,
         pooling: str | None = None,
         augment: str = "none",
+        resize_px: int | None = None,
+        crop_px: int | None = None,
         decode: str = "reduced",
         device: str = "auto",
         precision: str = "auto",
@@ -97,6 +101,8 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.layer = layer
         self.pooling = pooling
         self.augment = augment
+        self.resize_px = resize_px
+        self.crop_px = crop_px
         self.decode = decode
         self.device = device
         self.precision = precision
@@ -179,6 +185,8 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             layers=layers,
             poolings=poolings,
             augment=self.augment,
+            resize_px=self.resize_px,
+            crop_px=self.crop_px,
             decode=self.decode,
             device=self.device,
             precision=self.precision,

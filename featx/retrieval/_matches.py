@@ -43,8 +43,8 @@ class Matches:
     >>> from featx import RetrievalIndex
     >>> index = RetrievalIndex().fit([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], ids=["e", "n", "ne"])
     >>> ids, distances = index.query([2.0, 0.5], k=2)
-    >>> ids.tolist(), distances.round(2).tolist()
-    (['e', 'ne'], [0.03, 0.14])
+    >>> ids.tolist(), distances.round(2)
+    (['e', 'ne'], array([0.03, 0.14], dtype=float32))
     """
 
     ids: NDArray[Any]

@@ -162,7 +162,7 @@ class StoreWriter:
             self._tables[key] = table
         self._tables[key].has_labels |= has_labels
         if made_with is not None:
-            self._made_with[key] = json.dumps(dict(made_with), sort_keys=True)
+            self._note(key, json.dumps(dict(made_with), sort_keys=True))
         return self._tables[key]
 
     def add_failures(self, failures: Iterable[Failure]) -> None:
@@ -338,6 +338,12 @@ class StoreWriter:
                 f"{str(self.path)!r}; write these features into a new file"
             )
         return width, kind
+
+    def _note(self, key: str, text: str) -> None:
+        """Keep what the table is made with, if the file says something else."""
+        group = self._group(key)
+        if group is None or group.attrs.get("made_with") != text:
+            self._made_with[key] = text
 
     def _group(self, key: str) -> Any:
         return self._read()["tables"].get(key)
