@@ -1,4 +1,9 @@
-"""An index in one HDF5 file: written beside and renamed, checked when read, or memory-mapped."""
+"""An index in one HDF5 file: written beside and renamed, checked when read, or memory-mapped.
+
+All text is one JSON document in the dataset ``header``, not HDF5's own strings of variable length:
+those lie in heaps without checksums, in which a flipped byte can make the HDF5 library loop
+forever. What remains are object headers, which have checksums, and two plain arrays.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +30,6 @@ __all__ = ["IndexContent", "read_index", "write_index"]
 
 FORMAT = "featx retrieval index"
 FORMAT_VERSION = 1
-TEXT = h5py.string_dtype()
 
 
 @dataclass(frozen=True)
@@ -88,40 +92,29 @@ def write_index(path: str | os.PathLike[str], content: IndexContent) -> None:
 
 
 def _write(h5: Any, content: IndexContent) -> None:
-    h5.attrs["format"] = FORMAT
-    h5.attrs["format_version"] = FORMAT_VERSION
-    h5.attrs["creator"] = f"featx {featx.__version__}"
-    h5.attrs["metric"] = content.metric
-    h5.attrs["recipe"] = "" if content.recipe is None else json.dumps(content.recipe.to_dict())
-    h5.attrs["made_with"] = json.dumps(content.made_with)
     # Contiguous and without filters, so that it can be memory-mapped.
     vectors = h5.create_dataset("vectors", content.vectors.shape, "<f4")
     crcs = []
     for start, block in content.vectors.blocks():
         vectors[start : start + len(block)] = block
-        crcs.append((start, len(block), crc32(np.ascontiguousarray(block).data)))
-    h5["block_crc"] = np.array(crcs, np.int64).reshape(-1, 3)
-    h5["norms"] = content.vectors.norms
-    h5.create_dataset("ids", data=_encoded(content.ids))
-    if content.labels is not None:
-        h5.create_dataset("labels", data=_encoded(content.labels))
-    h5.attrs["text_crc"] = _text_crc(content.ids, content.labels)
-
-
-def _encoded(values: NDArray[Any]) -> NDArray[Any]:
-    if values.dtype.kind in "iu":
-        return values.astype("<i8")
-    array = np.empty(len(values), TEXT)
-    array[:] = [os.fsencode(str(v)) for v in values.tolist()]
-    return array
-
-
-def _text_crc(ids: NDArray[Any], labels: NDArray[Any] | None) -> int:
-    crc = 0
-    for values in (ids, labels):
-        for value in [] if values is None else values.tolist():
-            crc = crc32(os.fsencode(str(value)) + b"\0", crc)
-    return crc
+        crcs.append([start, len(block), crc32(np.ascontiguousarray(block).data)])
+    norms = content.vectors.norms.astype("<f4")
+    h5["norms"] = norms
+    header = {
+        "creator": f"featx {featx.__version__}",
+        "metric": content.metric,
+        "recipe": None if content.recipe is None else content.recipe.to_dict(),
+        "made_with": content.made_with,
+        "ids": content.ids.tolist(),
+        "labels": None if content.labels is None else [str(x) for x in content.labels.tolist()],
+        "vectors_crc": crcs,
+        "norms_crc": crc32(norms.data),
+    }
+    text = json.dumps(header).encode("ascii")  # lone surrogates of odd file names are escaped
+    h5["header"] = np.frombuffer(text, np.uint8)
+    h5["header"].attrs["crc"] = crc32(text)
+    h5.attrs["format"] = np.bytes_(FORMAT)
+    h5.attrs["format_version"] = FORMAT_VERSION
 
 
 def read_index(path: str | os.PathLike[str], *, mmap: bool) -> IndexContent:
@@ -139,34 +132,43 @@ def read_index(path: str | os.PathLike[str], *, mmap: bool) -> IndexContent:
         )
     with _readable(place), h5py.File(place, "r") as h5:
         _check_format(h5, place)
-        ids, labels = _decoded(h5["ids"]), _decoded(h5["labels"]) if "labels" in h5 else None
-        data = _vectors(h5, place, mmap=mmap)
+        text = h5["header"][:].tobytes()
+        if crc32(text) != h5["header"].attrs["crc"]:
+            raise _damaged(place, "the header does not fit its checksum")
+        header = json.loads(text)
+        norms = h5["norms"][:]
+        if crc32(norms.data) != header["norms_crc"]:
+            raise _damaged(place, "the norms do not fit their checksum")
+        data = _vectors(h5, place, header["vectors_crc"], mmap=mmap)
+        recipe, labels = header["recipe"], header["labels"]
         content = IndexContent(
-            metric=str(h5.attrs["metric"]),
-            vectors=Vectors(data, h5["norms"][:]),
-            ids=ids,
-            labels=labels,
-            recipe=_recipe(h5.attrs["recipe"]),
-            made_with=json.loads(h5.attrs["made_with"]),
+            metric=header["metric"],
+            vectors=Vectors(data, norms),
+            ids=_column(header["ids"]),
+            labels=None if labels is None else _column(labels),
+            recipe=None if recipe is None else Recipe.from_dict(recipe),
+            made_with=header["made_with"],
         )
-        n = len(data)
-        lengths = {len(ids), len(content.vectors.norms), n if labels is None else len(labels)}
-        if lengths != {n} or content.metric not in METRICS:
-            raise FileFormatError(f"index {place!r}: its parts do not fit each other; {REMEDY}")
-        if _text_crc(ids, labels) != h5.attrs["text_crc"]:
-            raise FileFormatError(f"index {place!r}: ids do not fit their checksum; {REMEDY}")
+    n = len(data)
+    lengths = {len(norms), len(content.ids), n if labels is None else len(labels)}
+    if lengths != {n} or content.metric not in METRICS:
+        raise _damaged(place, "its parts do not fit each other")
     return content
 
 
-REMEDY = "the file is damaged: make it anew with featx index"
+def _column(values: list[Any]) -> NDArray[Any]:
+    return np.array(values) if values else np.empty(0, "U1")
 
 
-def _recipe(text: str) -> Recipe | None:
-    return Recipe.from_dict(json.loads(text)) if text else None
+def _damaged(place: str, what: str) -> FileFormatError:
+    return FileFormatError(
+        f"index {place!r}: {what}; the file is damaged: make it anew with featx index"
+    )
 
 
 def _check_format(h5: Any, place: str) -> None:
     found, version = h5.attrs.get("format"), h5.attrs.get("format_version")
+    found = found.decode("ascii", "replace") if isinstance(found, bytes) else found
     if found != FORMAT:
         raise FileFormatError(
             f"index {place!r}: is an HDF5 file, but its attribute 'format' is {found!r}, expected "
@@ -174,19 +176,12 @@ def _check_format(h5: Any, place: str) -> None:
         )
     if version != FORMAT_VERSION:
         raise FileFormatError(
-            f"index {place!r}: got format version {version!r}, expected {FORMAT_VERSION}; it was "
+            f"index {place!r}: got format version {version}, expected {FORMAT_VERSION}; it was "
             "written by another version of featx: upgrade with pip install -U featx"
         )
 
 
-def _decoded(dataset: Any) -> NDArray[Any]:
-    if dataset.dtype.kind == "i":
-        return np.asarray(dataset[:], np.int64)
-    values = [os.fsdecode(value) for value in dataset[:]]
-    return np.array(values, dtype=str) if values else np.empty(0, "U1")
-
-
-def _vectors(h5: Any, place: str, *, mmap: bool) -> NDArray[np.float32]:
+def _vectors(h5: Any, place: str, crcs: list[list[int]], *, mmap: bool) -> NDArray[np.float32]:
     dataset = h5["vectors"]
     if mmap:
         offset = dataset.id.get_offset()
@@ -194,12 +189,9 @@ def _vectors(h5: Any, place: str, *, mmap: bool) -> NDArray[np.float32]:
             raise ParameterError(f"index {place!r}: is empty and cannot be memory-mapped")
         return np.memmap(place, "<f4", "r", offset, dataset.shape)
     data = np.asarray(dataset[:], np.float32)
-    for start, n, crc in h5["block_crc"][:].tolist():
+    for start, n, crc in crcs:
         if crc32(np.ascontiguousarray(data[start : start + n]).data) != crc:
-            raise FileFormatError(
-                f"index {place!r}: rows {start}..{start + n - 1} do not fit their checksum; "
-                f"{REMEDY}"
-            )
+            raise _damaged(place, f"rows {start}..{start + n - 1} do not fit their checksum")
     return data
 
 

@@ -1,0 +1,120 @@
+"""Index files: what goes in comes out, damage is found, a crash leaves the old one."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from featx import RetrievalIndex
+from featx.errors import FeatxError, FileFormatError, ParameterError, StoreWriteError
+from featx.recipe import Preprocessing, Recipe
+from featx.retrieval import _file
+from featx.store import write_features
+
+RECIPE = Recipe("net", "ab" * 32, "layer", "avg", Preprocessing(), "none", "float32", 6)
+
+
+def index_of(n: int = 20, **options) -> RetrievalIndex:
+    X = np.random.default_rng(n).normal(size=(n, 6)).astype(np.float32)
+    return RetrievalIndex(**options).fit(
+        X, ids=[f"/p/ü{i}.jpg" for i in range(n)], labels=[f"l{i % 3}" for i in range(n)]
+    )
+
+
+@pytest.mark.parametrize("mmap", [False, True], ids=["read", "mapped"])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
+def test_a_loaded_index_answers_as_the_saved_one(tmp_path, metric, mmap) -> None:
+    index = index_of(metric=metric)
+    index.save(tmp_path / "i")
+    again = RetrievalIndex.load(tmp_path / "i", mmap=mmap)
+    q = np.ones(6, np.float32)
+    a, b = index.query(q, k=20), again.query(q, k=20)
+    assert a.ids.tolist() == b.ids.tolist()
+    assert a.labels.tolist() == b.labels.tolist()
+    np.testing.assert_array_equal(a.distances, b.distances)
+    assert again.metric == metric
+    if mmap:
+        assert isinstance(again._vectors.data, np.memmap)
+        with pytest.raises(ParameterError, match="remove: got an index whose vectors"):
+            again.remove("/p/ü1.jpg")
+    else:
+        assert again.remove("/p/ü1.jpg").n_samples_fit_ == 19
+
+
+def test_recipe_ids_and_paths_of_any_bytes_survive(tmp_path) -> None:
+    paths = ["/p/\udce9.jpg", "/p/b", "/p/c"]
+    store = write_features(tmp_path / "f.h5", np.eye(3, 6), paths=paths, recipe=RECIPE)
+    RetrievalIndex(storage="store").fit(store).save(tmp_path / "i")
+    again = RetrievalIndex.load(tmp_path / "i")
+    assert again.recipe_ == RECIPE
+    assert again.ids_.tolist() == paths
+    assert again.labels_ is None
+    RetrievalIndex().fit(np.eye(3)).save(tmp_path / "j")
+    assert RetrievalIndex.load(tmp_path / "j").ids_.tolist() == [0, 1, 2]
+
+
+def test_plain_h5py_reads_the_file(tmp_path) -> None:
+    index = index_of(4)
+    index.save(tmp_path / "i")
+    with h5py.File(tmp_path / "i") as h5:
+        assert h5.attrs["format"] == b"featx retrieval index"
+        assert json.loads(h5["header"][:].tobytes())["ids"] == index.ids_.tolist()
+        np.testing.assert_allclose(h5["norms"][:], np.linalg.norm(h5["vectors"][:], axis=1), 1e-6)
+
+
+def test_a_failed_save_leaves_the_old_index_and_nothing_else(tmp_path, monkeypatch) -> None:
+    index_of(3).save(tmp_path / "i")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_file, "_write", full)
+    with pytest.raises(StoreWriteError, match=r"index '.*/i': cannot be written \(No space left"):
+        index_of(9).save(tmp_path / "i")
+    assert [p.name for p in tmp_path.iterdir()] == ["i"]
+    assert RetrievalIndex.load(tmp_path / "i").n_samples_fit_ == 3
+    with pytest.raises(StoreWriteError, match=r"nowhere/i': cannot be written \(No such file"):
+        index_of(3).save(tmp_path / "nowhere" / "i")
+
+
+def test_every_flipped_byte_is_found_or_harmless(tmp_path) -> None:
+    """A read either fails as a featx error or gives what was saved."""
+    index = index_of(8)
+    path = tmp_path / "i"
+    index.save(path)
+    good = path.read_bytes()
+    expected = index.query(index._vectors.data, k=8)
+    found = 0
+    rng = np.random.default_rng(0)
+    for at in rng.choice(len(good), 400, replace=False):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 0xFF]) + good[at + 1 :])
+        try:
+            again = RetrievalIndex.load(path)
+            matches = again.query(index._vectors.data, k=8)
+        except FeatxError:
+            found += 1
+            continue
+        assert matches.ids.tolist() == expected.ids.tolist()
+        np.testing.assert_array_equal(matches.distances, expected.distances)
+    assert found > 10
+
+
+def test_cut_and_foreign_files_are_refused(tmp_path) -> None:
+    index_of(8).save(tmp_path / "i")
+    data = (tmp_path / "i").read_bytes()
+    for n in (0, 5, 100, len(data) // 2, len(data) - 1):
+        (tmp_path / "cut").write_bytes(data[:n])
+        with pytest.raises(FileFormatError, match=r"cut': "):
+            RetrievalIndex.load(tmp_path / "cut")
+    write_features(tmp_path / "f.h5", np.eye(2), paths=["a", "b"])
+    with pytest.raises(FileFormatError, match=r"'format' is 'featx feature store', expected"):
+        RetrievalIndex.load(tmp_path / "f.h5")
+    with pytest.raises(FileFormatError, match=r"gone': there is no such file"):
+        RetrievalIndex.load(tmp_path / "gone")
+    with h5py.File(tmp_path / "i", "r+") as h5:
+        h5.attrs["format_version"] = 99
+    with pytest.raises(FileFormatError, match=r"got format version 99, expected 1.*upgrade"):
+        RetrievalIndex.load(tmp_path / "i")
