@@ -1,0 +1,337 @@
+"""The command line: keys, exit codes, one-line errors, and the library underneath."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from featx.cli.main import COMMANDS, build_parser, main
+from featx.store import open_store
+
+ROOT = Path(__file__).resolve().parents[2]
+FEATX = [sys.executable, "-c", "from featx.cli.main import main; raise SystemExit(main())"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """A folder with weights, 24 training and 6 test pictures of three colours, and a bad one."""
+    root = tmp_path_factory.mktemp("cli")
+    torch.manual_seed(0)
+    torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), root / "w.pth")
+    rng = np.random.default_rng(0)
+    for i in range(30):
+        colour = ("red", "green", "blue")[i % 3]
+        pixels = rng.integers(0, 90, (48, 48, 3), np.uint8)
+        pixels[..., i % 3] += 140
+        place = root / ("train" if i < 24 else "test") / colour / f"{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place)
+    (root / "train" / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not an image")
+    for name in ("train", "test"):
+        assert run(*extract(root, name)) == 0
+    assert run("train", root / "train.h5", "--out", root / "model") == 0
+    assert run("index", root / "train.h5", "--out", root / "index") == 0
+    return root
+
+
+def extract(root: Path, name: str) -> list:
+    net = ["--backbone", "squeezenet1_1", "--weights", root / "w.pth", "--precision", "float32"]
+    return ["extract", root / name, "--store", root / f"{name}.h5", "--workers", "0", *net]
+
+
+def run(*words) -> int:
+    return main([str(word) for word in words])
+
+
+def result(capsys, *words) -> dict:
+    capsys.readouterr()
+    assert run(*words, "--json") == 0
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    return json.loads(printed)
+
+
+def refused(capsys, *words) -> str:
+    capsys.readouterr()
+    assert run(*words) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    return printed.err
+
+
+def test_extract_reports_what_it_did_and_what_it_found_again(world, capsys) -> None:
+    found = result(capsys, *extract(world, "train"))
+    assert (found["images"], found["extracted"], found["reused"], found["failed"]) == (
+        25,
+        0,
+        24,
+        1,
+    )
+    assert found["fingerprint"] == open_store(world / "train.h5").fingerprint
+    assert run(*extract(world, "train")) == 0
+    text = capsys.readouterr().out
+    assert "25 images: 0 extracted, 24 reused, 1 failed" in text
+    assert "featx info" in text
+
+
+def test_info_verify_and_export(world, capsys, tmp_path) -> None:
+    found = result(capsys, "info", world / "train.h5")
+    assert (found["n_samples"], found["n_features"]) == (24, 512)
+    assert [Path(f["path"]).name for f in found["failures"]] == ["broken.jpg"]
+    assert found["tables"][0]["recipe"]["backbone"] == "squeezenet1_1"
+    assert result(capsys, "verify", world / "train.h5") == {
+        "ok": True, "problems": [], "n_rows_checked": 24,
+    }  # fmt: skip
+    result(capsys, "export", world / "train.h5", tmp_path / "o.npz")
+    with np.load(tmp_path / "o.npz", allow_pickle=False) as arrays:
+        assert arrays["features"].shape == (24, 512)
+        assert sorted(set(arrays["labels"])) == ["blue", "green", "red"]
+    for command in ("info", "verify"):
+        assert run(command, world / "train.h5") == 0
+    text = capsys.readouterr().out
+    assert "broken.jpg: damaged JPEG file" in text
+    assert "ok: 24 rows fit their checksums" in text
+
+
+def test_verify_exits_with_1_where_bytes_were_changed(world, capsys, tmp_path) -> None:
+    data = bytearray((world / "train.h5").read_bytes())
+    with open_store(world / "train.h5") as store:
+        at = data.find(store[5].tobytes())
+    assert at > 0
+    data[at] ^= 1
+    (tmp_path / "f.h5").write_bytes(data)
+    assert run("verify", tmp_path / "f.h5", "--json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert not found["ok"]
+    assert "rows 0..23" in found["problems"][0]
+
+
+def test_train_predict_evaluate(world, capsys) -> None:
+    found = result(capsys, "train", world / "train.h5", "--out", world / "model")
+    assert found["classes"] == ["blue", "green", "red"]
+    assert found["cv_score"] == 1.0
+    assert found["C"] > 0
+    (one,) = result(capsys, "predict", world / "model", world / "test" / "red" / "24.png")[
+        "predictions"
+    ]
+    assert one["label"] == "red"
+    assert list(one["scores"]) == ["blue", "green", "red"]
+    assert sum(one["scores"].values()) == pytest.approx(1)
+    found = result(capsys, "evaluate", world / "model", world / "test.h5")
+    assert found["accuracy"] == found["balanced_accuracy"] == found["map"] == 1.0
+    assert found["intervals"]["accuracy"] == [1.0, 1.0]
+
+
+def test_predict_goes_on_past_a_bad_image(world, capsys) -> None:
+    found = result(capsys, "predict", world / "model", world / "train")
+    assert len(found["predictions"]) == 24
+    assert [Path(f["path"]).name for f in found["failures"]] == ["broken.jpg"]
+    assert run("predict", world / "model", world / "train" / "red") == 0
+    assert "broken.jpg\tcould not be read: damaged JPEG file" in capsys.readouterr().out
+
+
+def test_labels_come_from_a_csv_joined_by_path(world, capsys, tmp_path) -> None:
+    lines = [
+        f"{p.relative_to(world)},{'warm' if p.parent.name == 'red' else 'cold'}"
+        for p in sorted((world / "train").rglob("*.png"))[:20]
+    ]
+    (tmp_path / "l.csv").write_text("\n".join(["path,label", *lines]))
+    found = result(
+        capsys,
+        "train",
+        world / "train.h5",
+        "--labels",
+        tmp_path / "l.csv",
+        "--out",
+        tmp_path / "m",
+    )
+    assert found["classes"] == ["cold", "warm"]
+    assert found["n_samples"] == 20
+
+
+def test_attributes_with_missing_labels(world, capsys, tmp_path) -> None:
+    lines = []
+    for i, p in enumerate(sorted((world / "train").rglob("*.png"))):
+        red = "" if i == 3 else int(p.parent.name == "red")
+        lines.append(f"{p},{red},{int(p.parent.name == 'blue')},note {i}")
+    (tmp_path / "a.csv").write_text("\n".join(["path,is_red,is_blue,note", *lines]))
+    words = ["train", world / "train.h5", "--task", "attributes", "--labels", tmp_path / "a.csv"]
+    error = refused(capsys, *words, "--out", tmp_path / "m")
+    assert "column 'note' has 'note 0', expected 0, 1 or nothing" in error
+    words += ["--attributes", "is_red", "is_blue", "--out", tmp_path / "m"]
+    found = result(capsys, *words)
+    assert found["classes"] == ["is_red", "is_blue"]
+    assert set(found["C"]) == {"is_red", "is_blue"}
+    found = result(
+        capsys, "evaluate", tmp_path / "m", world / "train.h5", "--labels", tmp_path / "a.csv"
+    )
+    assert found["map"] > 0.95
+    found = result(capsys, "predict", tmp_path / "m", world / "test" / "blue")
+    assert found["predictions"][0]["label"] == ["is_blue"]
+
+
+def test_index_and_query_by_image(world, capsys, tmp_path) -> None:
+    assert result(capsys, "index", world / "train.h5", "--out", world / "index")["n_samples"] == 24
+    image = world / "train" / "green" / "1.png"
+    words = ["query", world / "index", image, world / "test" / "red", "-k", "3"]
+    found = result(capsys, *words, "--html", tmp_path / "q.html")
+    first = found["results"][0]
+    assert first["query"] == first["matches"][0]["path"] == str(image)
+    assert first["matches"][0]["distance"] < 1e-5
+    assert [len(r["matches"]) for r in found["results"]] == [3, 3, 3]
+    page = (tmp_path / "q.html").read_text()
+    assert page.count("data:image/jpeg") == 3 + 9
+    assert run(*words) == 0
+    assert str(image) in capsys.readouterr().out
+
+
+def test_backbones_by_pattern(capsys) -> None:
+    found = result(capsys, "backbones", "mobilenet*")
+    assert found["backbones"][0]["name"] == "mobilenet_v2"
+    assert found["backbones"][0]["weights"] == ["IMAGENET1K_V2", "IMAGENET1K_V1"]
+    assert len(result(capsys, "backbones", "bilenet")["backbones"]) == len(found["backbones"])
+    assert "nothing fits 'resnot18'" in refused(capsys, "backbones", "resnot18")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["extract", "nowhere", "--store", "x.h5"], ["'nowhere': not found"]),
+        (["extract", "ROOT/test", "--store", "x.h5", "--backbone", "mobilnet_v2"],
+         ["got 'mobilnet_v2'", "Did you mean 'mobilenet_v2'"]),
+        (["extract", "ROOT/test", "--store", "x.h5", "--backbone", "resnet18", "--weights",
+          "ROOT/w.pth"], ["missing", "unexpected"]),
+        (["info", "ROOT/w.pth"], ["w.pth", "expected an HDF5 file"]),
+        (["info", "ROOT/trian.h5"], ["there is no such file", "Did you mean 'train.h5'"]),
+        (["predict", "ROOT/w.pth", "ROOT/test"], ["w.pth"]),
+        (["predict", "ROOT/none", "ROOT/test"], ["none"]),
+        (["query", "ROOT/train.h5", "ROOT/test"], ["'featx feature store', expected"]),
+        (["train", "ROOT/train.h5", "--out", "ROOT/no/such/m"], ["no/such"]),
+        (["export", "ROOT/train.h5", "ROOT/x.csv"], ["x.csv", ".npz"]),
+        (["train", "ROOT/train.h5", "--labels", "ROOT/none.csv", "--out", "m"], ["none.csv"]),
+    ],
+    ids=lambda v: "-".join(v[:2]) if isinstance(v, list) else "",
+)  # fmt: skip
+def test_errors_are_one_line_that_names_the_thing(world, capsys, words, says) -> None:
+    error = refused(capsys, *(w.replace("ROOT", str(world)) for w in words))
+    assert error.startswith(f"featx {words[0]}: ")
+    for part in says:
+        assert part in error
+
+
+def test_another_recipe_is_refused_with_what_differs(world, capsys, tmp_path) -> None:
+    words = extract(world, "test")
+    words[words.index("--store") + 1] = tmp_path / "s.h5"
+    assert run(*words, "--pooling", "max") == 0
+    error = refused(capsys, "evaluate", world / "model", tmp_path / "s.h5")
+    assert "pooling: got 'max', expected 'avg'" in error
+
+
+def test_wrong_usage_exits_with_2(capsys) -> None:
+    for words, says in ((["extract"], "SOURCE"), (["extrct", "x"], "Did you mean 'extract'")):
+        with pytest.raises(SystemExit, match="2"):
+            run(*words)
+        assert says in capsys.readouterr().err
+
+
+def test_unexpected_errors_show_no_traceback_unless_asked(capsys, monkeypatch) -> None:
+    def broken(*_):
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr("featx.cli.info.run", broken)
+    error = refused(capsys, "info", "x")
+    assert "unexpected ZeroDivisionError: boom" in error
+    assert run("info", "x", "--debug") == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_has_help_and_is_documented(name, capsys) -> None:
+    page = (ROOT / "docs" / "cli.md").read_text()
+    section = page.partition(f"## featx {name}\n")[2].partition("\n## ")[0]
+    with pytest.raises(SystemExit, match="0"):
+        run(name, "--help")
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: featx {name}")
+    for option in set(re.findall(r"(?<!\S)--?[a-z-]+", text)) - {
+        "-h",
+        "--help",
+        "--json",
+        "--debug",
+    }:
+        assert f"`{option}" in section, option
+
+
+def test_defaults_are_the_librarys() -> None:
+    import inspect
+
+    from featx import extract as library
+
+    args = build_parser("extract").parse_args(["extract", "s", "--store", "f"])
+    defaults = {p.name: p.default for p in inspect.signature(library).parameters.values()}
+    for name in ("backbone", "weights", "augment", "decode", "device", "precision", "engine",
+                 "batch_size", "workers", "on_error"):  # fmt: skip
+        assert getattr(args, name) == defaults[name]
+
+
+def test_help_imports_neither_torch_nor_scikit_learn() -> None:
+    code = (
+        "import sys; from featx.cli.main import build_parser; build_parser(''); "
+        "print([m for m in ('torch', 'sklearn', 'h5py', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_reading_a_store_or_an_index_imports_no_torch(world) -> None:
+    code = (
+        "import sys, featx, numpy as np; s = featx.open_store(sys.argv[1]); X = s[:];"
+        "i = featx.RetrievalIndex.load(sys.argv[2]); i.query(X[0], k=2);"
+        "from featx.estimators import load_model; load_model(sys.argv[3]).model.predict(X);"
+        "print('torch' in sys.modules)"
+    )
+    files = [str(world / name) for name in ("train.h5", "index", "model")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *files], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
+def test_a_stopped_extraction_keeps_what_is_done_and_goes_on(
+    world, tmp_path, number, capsys
+) -> None:
+    rng = np.random.default_rng(1)
+    for i in range(600):
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / f"{i:03}.png")
+    store = tmp_path / "f.h5"
+    words = ["extract", tmp_path, "--store", store, "--backbone", "squeezenet1_1", "--weights",
+             world / "w.pth", "--batch-size", "8", "--workers", "1"]  # fmt: skip
+    process = subprocess.Popen(
+        [*FEATX, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (store.exists() and store.stat().st_size > 30_000):
+        time.sleep(0.02)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "run the same command to go on" in out
+    n = len(open_store(store))
+    assert 0 < n < 600
+    found = result(capsys, *words)
+    assert (found["reused"], found["extracted"]) == (n, 600 - n)
