@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from featx.images.decode import decode_image
+from featx.errors import ImageDecodeError
+from featx.images.decode import decode_image, one_line
 
 __all__ = ["Thumbnail", "thumbnail_jpeg"]
 
@@ -55,10 +56,15 @@ def thumbnail_jpeg(
     >>> thumbnail.width_px, thumbnail.height_px
     (100, 50)
     """
-    if isinstance(source, Image.Image):
-        image = source.convert("RGB")
-    else:
-        image = decode_image(source, min_px=side_px)
+    if not isinstance(source, Image.Image):
+        return _encoded(decode_image(source, min_px=side_px), side_px)
+    try:  # an image may decode only now, and Pillow's plugins raise nearly everything
+        return _encoded(source.convert("RGB"), side_px)
+    except Exception as err:
+        raise ImageDecodeError(f"damaged or closed image: {one_line(err)}") from err
+
+
+def _encoded(image: Image.Image, side_px: int) -> Thumbnail:
     image.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=QUALITY, optimize=True)

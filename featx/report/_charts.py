@@ -36,7 +36,8 @@ def ticks(low: float, high: float, n: int = 5) -> list[float]:
     size = 10.0 ** math.floor(math.log10(raw))
     step = next(s * size for s in (1, 2, 2.5, 5, 10) if s * size >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(k * step, 12) for k in range(first, max(last, first + 1) + 1)]
+    digits = 1 - round(math.log10(size))  # 2.5 has one more than its size
+    return [round(k * step, digits) for k in range(first, max(last, first + 1) + 1)]
 
 
 def _intervals(intervals: Any, n: int, name: str) -> np.ndarray | None:
@@ -60,6 +61,8 @@ def bars_section(
     spans = _intervals(intervals, len(array), "intervals")
     if (array < 0).any():
         raise ParameterError(f"values: found {array.min():g}, expected bars of at least 0")
+    if limit is not None and not 0 < limit < math.inf:
+        raise ParameterError(f"limit: got {limit!r}, expected a finite number above 0")
     top = float(max([*array, *(spans[:, 1] if spans is not None else []), 1e-12]))
     limit = float(limit) if limit is not None else (1.0 if top <= 1 else ticks(0, top)[-1])
     rows, data = [], []

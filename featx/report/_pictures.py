@@ -104,7 +104,7 @@ def gallery_section(rows: Sequence[GalleryRow], press: ThumbnailPress, title: st
     data = [
         {
             "query": _name(row.query),
-            "label": row.label,
+            "label": plain(row.label),
             "matches": [
                 {"path": _name(m.image), "distance": plain(m.distance), "is_hit": plain(m.is_hit)}
                 for m in row.matches

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import jinja2
 from featx.errors import StoreWriteError
 from featx.report._section import Section
 
-__all__ = ["render", "to_json", "write_beside"]
+__all__ = ["render", "to_json", "write_together"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -40,31 +40,45 @@ def render(sections: Sequence[Section], page: dict[str, Any]) -> str:
     return _environment().get_template("page.html.j2").render(sections=sections, **page)
 
 
-def write_beside(path: Path, text: str) -> None:
-    """Write a file under another name in the same folder, then rename it into place.
+def write_together(texts: Mapping[Path, str]) -> None:
+    """Write files under other names in their folders, then rename all of them into place.
 
     Raises
     ------
     StoreWriteError
-        If the folder is missing or cannot be written, or the disk is full.
+        If a folder is missing or cannot be written, or the disk is full; no file has changed then,
+        unless a rename itself fails, which leaves those before it.
     """
+    written: list[tuple[Path, Path]] = []
     try:
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(beside).chmod(0o666 & ~_umask())
-            Path(beside).replace(path)
-        except BaseException:
-            Path(beside).unlink(missing_ok=True)
-            raise
+        for path, text in texts.items():
+            written.append((_write_beside(path, text), path))
+        for beside, path in written:
+            beside.replace(path)
     except OSError as err:
         raise StoreWriteError(
             f"report {str(path)!r}: {err.strerror or err}, expected a folder to write to; create "
             "it or choose another path"
         ) from err
+    finally:
+        for beside, _ in written:
+            beside.unlink(missing_ok=True)
+
+
+def _write_beside(path: Path, text: str) -> Path:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    beside = Path(name)
+    try:
+        # A file name that is not UTF-8 holds lone surrogates; \udcff is how JSON writes one, too.
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.chmod(0o666 & ~_umask())
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    return beside
 
 
 def _umask() -> int:

@@ -57,7 +57,7 @@ def number(value: Any) -> str:
             return str(value)
         if 0.001 <= abs(value) < 10 or value == 0:
             return f"{value:.3f}"
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+        return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
     return str(value)
 
 

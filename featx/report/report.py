@@ -24,7 +24,7 @@ from featx.report._pictures import (
     map_section,
     mistakes_section,
 )
-from featx.report._render import render, to_json, write_beside
+from featx.report._render import render, to_json, write_together
 from featx.report._section import Section, number, plain, require_length
 from featx.report._thumbnails import PictureSource, ThumbnailPress
 
@@ -95,9 +95,14 @@ class Report:
         title: str = "",
     ) -> Self:
         """Append headline numbers, each large, with its interval below."""
-        spans = dict(intervals or {})
+        spans: dict[str, Sequence[float]] = dict(intervals or {})
         if unknown := sorted(set(spans) - set(scores)):
             raise ParameterError(f"intervals: got {unknown[0]!r}, expected one of {list(scores)}")
+        for name, span in spans.items():
+            if len(span) != 2 or span[0] > span[1]:
+                raise ParameterError(
+                    f"intervals[{name!r}]: got {tuple(plain(span))}, expected (low, high)"
+                )
         rows = []
         for name, value in scores.items():
             low, high = spans.get(name, (None, None))
@@ -126,7 +131,7 @@ class Report:
         for k, row in enumerate(rows):
             require_length(row, len(columns), f"rows[{k}]", f"the columns {list(columns)!r}")
         numeric = [
-            all(row[j] is None or isinstance(plain(row[j]), (int, float)) for row in rows)
+            all(isinstance(plain(row[j]), (int, float, type(None))) for row in rows)
             for j in range(len(columns))
         ]
         view = {
@@ -324,6 +329,6 @@ class Report:
                 f"report {str(target)!r}: got suffix {target.suffix!r}, expected '.html'; "
                 "the JSON is written beside it"
             )
-        write_beside(target.with_suffix(".json"), to_json(self.to_dict()))
-        write_beside(target, self.to_html())
+        numbers = to_json(self.to_dict())
+        write_together({target: self.to_html(), target.with_suffix(".json"): numbers})
         return target

@@ -1,0 +1,159 @@
+"""What pictures may cost the page, and what reaches the disk or a notebook."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from featx.errors import ParameterError, StoreWriteError
+from featx.report import Mistake, Report
+
+
+def noise(seed: int, size: tuple[int, int] = (200, 100)) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_thumbnails_are_small_jpegs_of_the_whole_picture() -> None:
+    report = Report("x", thumbnail_px=64).add_mistakes([Mistake(noise(0), "a", "b")])
+    (uri,) = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', report.to_html())
+    with Image.open(io.BytesIO(base64.b64decode(uri, validate=True))) as image:
+        assert (image.format, image.size) == ("JPEG", (64, 32))
+
+
+@pytest.mark.parametrize("budget", [0, 20_000])
+def test_pictures_stop_at_the_budget_and_the_rest_is_counted(budget: int) -> None:
+    report = Report("x", max_image_bytes=budget)
+    report.add_mistakes([Mistake(noise(k), "a", "b") for k in range(12)])
+    page, images = report.to_html(), report.to_dict()["images"]
+    uris = re.findall(r'src="(data:[^"]+)"', page)
+    assert sum(map(len, uris)) == images["bytes"] <= budget
+    assert images["embedded"] == len(uris) < 12
+    assert (len(uris) > 0) == (budget > 0)
+    assert images["over_budget"] == page.count("<small>left out:") == 12 - len(uris)
+    assert f"{12 - len(uris)} were left out to keep the page small." in page
+
+
+def test_missing_and_broken_pictures_are_placeholders_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(noise(0)[:5000])
+    cut_short = Image.open(io.BytesIO(noise(0)[:5000]))  # Pillow decodes on first use
+    closed = Image.open(io.BytesIO(noise(0)))
+    closed.close()
+    sources = ["absent.jpg", tmp_path / "broken.jpg", tmp_path, "nul\0.jpg", b"text", cut_short,
+               closed, Image.new("RGB", (0, 5))]  # fmt: skip
+    report = Report("x").add_mistakes([Mistake(s, "a", "b") for s in [*sources, noise(1)]])
+    page = report.to_html()
+    assert page.count('class="frame missing"') == len(sources)
+    assert "no picture<small>No such file</small>" in page
+    assert page.count("<small></small>") == 0
+    images = report.to_dict()["images"]
+    assert (images["unreadable"], images["embedded"]) == (len(sources), 1)
+    assert f"{len(sources)} could not be read." in page
+
+
+def test_a_saved_report_is_a_page_and_its_json(tmp_path: Path) -> None:
+    report = Report("Obst und Gemüse").add_text("日本\n\n" + "zweiter Absatz")
+    (tmp_path / "r.html").write_text("old")
+    assert report.save(str(tmp_path / "r.html")) == tmp_path / "r.html"
+    assert (tmp_path / "r.html").read_text(encoding="utf-8") == report.to_html()
+    document = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert document == report.to_dict()
+    assert document["title"] == "Obst und Gemüse"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["r.html", "r.json"]
+    (tmp_path / "touched").touch()
+    modes = {p.stat().st_mode for p in tmp_path.iterdir()}
+    assert len(modes) == 1  # readable by whom any new file is
+
+
+def test_an_empty_report_is_a_page_without_sections(tmp_path: Path) -> None:
+    page = Report("Nothing yet").save(tmp_path / "r.HTM").read_text(encoding="utf-8")
+    assert "<h1>Nothing yet</h1>" in page
+    assert "<section" not in page
+    assert "<nav" not in page
+    assert json.loads((tmp_path / "r.json").read_text())["sections"] == []
+
+
+def test_names_that_are_not_utf8_can_be_saved(tmp_path: Path) -> None:
+    """Would catch a night's report lost to one file name of an old Windows disk."""
+    name = os.fsdecode(b"photos/caf\xe9.jpg")
+    page = Report("x").add_mistakes([Mistake(name, name, "b")]).save(tmp_path / "r.html")
+    (mistake,) = json.loads(page.with_suffix(".json").read_text())["sections"][0]["mistakes"]
+    assert mistake["path"] == mistake["true"] == name
+    assert "caf\\udce9.jpg" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("nth", [1, 2], ids=["first file", "second file"])
+def test_a_full_disk_leaves_the_old_report_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    Report("old").save(tmp_path / "r.html")
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    calls = []
+
+    def full(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) == nth:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreWriteError, match=r"r\.(html|json)': No space left on device"):
+        Report("new").save(tmp_path / "r.html")
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_folder_in_the_way_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "r.html").mkdir()
+    with pytest.raises(StoreWriteError, match=r"r\.html': Is a directory"):
+        Report("x").save(tmp_path / "r.html")
+    assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        StoreWriteError, match=r"absent/r\.\w+': No such file or directory.*create"
+    ):
+        Report("x").save(tmp_path / "absent" / "r.html")
+
+
+@pytest.mark.parametrize(("name", "suffix"), [("r.pdf", ".pdf"), ("r", ""), ("r.json", ".json")])
+def test_another_suffix_is_refused(tmp_path: Path, name: str, suffix: str) -> None:
+    with pytest.raises(ParameterError, match=rf"{name}': got suffix '{suffix}', expected '.html'"):
+        Report("x").save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_notebook_shows_the_page_in_a_frame_that_may_run_nothing() -> None:
+    report = Report('"><script>alert(1)</script>').add_text("it's & <b>")
+    frame = report._repr_html_()
+    found = re.fullmatch(r'<iframe sandbox title="report" style="[^"]*" srcdoc="([^"]*)">'
+                         r"</iframe>", frame)  # fmt: skip
+    assert found
+    assert html.unescape(found[1]) == report.to_html()
+
+
+def test_the_browser_is_told_to_load_and_run_nothing() -> None:
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    page = Report("").to_html()
+    assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in page
+
+
+@pytest.mark.parametrize(("n", "pictures"), [(250, 249), (251, 0)])
+def test_a_map_of_few_points_has_pictures(n: int, pictures: int) -> None:
+    paths = [noise(0), "absent.png", *[noise(1)] * (n - 2)]
+    report = Report("x").add_embedding_map([[k, k % 7] for k in range(n)], ["a"] * n, paths)
+    page = report.to_html()
+    assert page.count('<image href="data:') == report.to_dict()["images"]["embedded"] == pictures
+    assert page.count("<circle ") == n - pictures
+    assert ("<title>a absent.png: No such file</title>" in page) == (pictures > 0)
+    assert report.to_dict()["sections"][0]["paths"][:2] == [None, "absent.png"]
