@@ -1,4 +1,4 @@
-"""Kill extractions with SIGKILL at random instants, resume them, and compare with one unbroken run.
+"""Kill extractions with SIGKILL at random instants, resume them, compare with one unbroken run.
 
 Each trial forks an extraction over small generated images and kills it after a random time; the
 next one goes on in the same store until it is complete, then a new store is begun. After every

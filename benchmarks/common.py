@@ -1,0 +1,47 @@
+"""What the measurements share: where photographs and weights are, how a result is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+import featx
+
+ROOT = Path(__file__).resolve().parents[1]
+ASSETS = Path(os.environ.get("FEATX_ASSETS", ROOT.parent / "shared" / "assets"))
+WEIGHTS = ASSETS / "weights" / "mobilenet_v2.pth"
+SETS = ("caltech101", "cats_dogs", "flowers12", "imagenet_samples", "scene15", "smvs_dvd")
+
+
+def need_assets() -> None:
+    """Stop with a reason where the photographs are absent."""
+    if not WEIGHTS.is_file():
+        raise SystemExit(f"photographs and weights are not at {ASSETS}; set FEATX_ASSETS")
+
+
+def machine() -> dict:
+    """Describe the machine; its name is that of the results' file."""
+    device = "cpu"
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    return {
+        "name": f"{platform.machine()}-{os.cpu_count()}cores-{device.replace(' ', '_')}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "featx": featx.__version__,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def keep(section: str, figures: dict) -> None:
+    """Print figures, and put them into the results of this machine."""
+    print(section, json.dumps(figures, indent=1))
+    path = ROOT / "benchmarks" / "results" / f"{machine()['name']}.json"
+    path.parent.mkdir(exist_ok=True)
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    kept |= {"machine": machine(), section: figures}
+    path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
