@@ -78,7 +78,9 @@ def main():
                     text=True,
                 )
                 found = []
-                watcher = threading.Thread(target=lambda p=process: found.append(peak_of(p)))
+                watcher = threading.Thread(
+                    target=lambda p=process, to=found: to.append(peak_of(p))
+                )
                 watcher.start()
                 seconds, _ = map(float, process.communicate()[0].split())
                 watcher.join()

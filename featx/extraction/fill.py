@@ -193,7 +193,10 @@ def fill_store(
     job = prepare()
     with StoreWriter(store, timeout_s=lock_timeout_s) as writer:
         run = Run(job, items, writer, on_error)
-        plan = make_plan(items.names, run.tables)
-        run.take_over(plan)
-        run.read(plan.read, batch_size=batch_size, workers=workers, progress=progress)
+        try:
+            plan = make_plan(items.names, run.tables)
+            run.take_over(plan)
+            run.read(plan.read, batch_size=batch_size, workers=workers, progress=progress)
+        except KeyboardInterrupt:  # before or after the reading, which stops by itself
+            run.interrupted = True
     return run.summary(start)

@@ -25,6 +25,7 @@ from featx.store._journal import ID_BYTES, apply_journal, journal_path, read_jou
 from featx.store._lock import WriterLock
 from featx.store._patched import PatchedFile
 from featx.store._schema import create_failures
+from featx.store._text import write_attribute
 
 __all__ = [
     "FORMAT",
@@ -99,9 +100,9 @@ def create_container(path: Path, creator: str) -> None:
     """Make an empty store, under its name only once it is complete on the medium."""
     memory = io.BytesIO()
     with h5py.File(memory, "w", libver=LIBVER) as h5:
-        h5.attrs["format"] = FORMAT
+        write_attribute(h5, "format", FORMAT)
         h5.attrs["format_version"] = FORMAT_VERSION
-        h5.attrs["creator"] = creator
+        write_attribute(h5, "creator", creator)
         h5.attrs["commit_id"] = np.bytes_(new_commit_id())
         # All that the root group will ever hold, so that its header, and the id in it, stay put.
         h5.create_group("tables")
@@ -278,6 +279,7 @@ def _stated_size(path: Path, file: FileIO) -> int | None:
 def _require_store(path: Path, h5: h5py.File) -> None:
     with readable(path):
         found, version = h5.attrs.get("format"), h5.attrs.get("format_version")
+        found = found.decode("utf-8", "replace") if isinstance(found, bytes) else found
     if found != FORMAT:
         raise FileFormatError(
             f"store {str(path)!r} is an HDF5 file, but not a featx store: attribute 'format' is "
@@ -285,6 +287,6 @@ def _require_store(path: Path, h5: h5py.File) -> None:
         )
     if version != FORMAT_VERSION:
         raise FileFormatError(
-            f"store {str(path)!r}: got format version {version!r}, expected {FORMAT_VERSION}; it "
+            f"store {str(path)!r}: got format version {version}, expected {FORMAT_VERSION}; it "
             "was written by another version of featx: upgrade with pip install -U featx"
         )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from featx.recipe import Recipe
 from featx.store._records import NUMERIC, Records
-from featx.store._text import TEXT, dataset_name
+from featx.store._text import TEXT, dataset_name, write_attribute
 
 __all__ = [
     "OUTSIDE",
@@ -40,16 +40,15 @@ def table_key(recipe: Recipe | None) -> str:
 
 
 def recipe_json(recipe: Recipe | None) -> str:
-    """Return the canonical JSON of a recipe, "" for none."""
-    if recipe is None:
-        return ""
-    return json.dumps(recipe.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """Return the canonical JSON of a recipe, "null" for none."""
+    fields = None if recipe is None else recipe.to_dict()
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def create_table(tables: Any, key: str, recipe: Recipe | None, width: int, dtype: str) -> Any:
     """Make the group and its empty datasets."""
     group = tables.create_group(key)
-    group.attrs["recipe"] = recipe_json(recipe)
+    write_attribute(group, "recipe", recipe_json(recipe))
     rows = min(max(CHUNK_BYTES // (width * np.dtype(dtype).itemsize), 1), CHUNK_ROWS)
     _create(group, "features", np.dtype(dtype).newbyteorder("<"), (width,), rows)
     _create(group, "row_crc", "<u4", (), CHUNK_ROWS)

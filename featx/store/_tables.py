@@ -9,6 +9,7 @@ from typing import Any
 from featx.errors import FileFormatError, ParameterError, nearest
 from featx.recipe import Recipe
 from featx.store._schema import table_key
+from featx.store._text import read_attribute
 
 __all__ = ["TableInfo", "choose_table", "list_tables", "table_info"]
 
@@ -62,8 +63,8 @@ class TableInfo:
 
 def table_info(key: str, group: Any) -> TableInfo:
     """Describe the table in an open group."""
-    text = group.attrs["recipe"]
-    recipe = Recipe.from_dict(json.loads(text)) if text else None
+    fields = json.loads(read_attribute(group, "recipe"))
+    recipe = None if fields is None else Recipe.from_dict(fields)
     if table_key(recipe) != key:
         raise FileFormatError(
             f"table {key!r}: its recipe has fingerprint {table_key(recipe)!r}, expected the "

@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from featx.errors import ParameterError
 
-__all__ = ["TEXT", "column_name", "dataset_name", "decode", "encode", "read_text", "text_array"]
+__all__ = [
+    "TEXT",
+    "column_name",
+    "dataset_name",
+    "decode",
+    "encode",
+    "read_attribute",
+    "read_text",
+    "text_array",
+    "write_attribute",
+]
 
 TEXT = h5py.string_dtype("utf-8")
 
@@ -66,3 +76,20 @@ def dataset_name(column: str) -> str:
 def column_name(dataset: str) -> str:
     """Undo `dataset_name`."""
     return dataset.replace("%2E", ".").replace("%2F", "/").replace("%25", "%")
+
+
+def write_attribute(holder: Any, name: str, text: str) -> None:
+    """Set a text attribute; of fixed length, so that it lies in a header with a checksum.
+
+    HDF5 keeps attributes of variable length in heaps without checksums, where a flipped byte gave
+    other text, or made HDF5 2.0 loop for ever.
+    """
+    holder.attrs[name] = np.bytes_(text.encode("utf-8", "surrogateescape"))
+
+
+def read_attribute(holder: Any, name: str) -> str:
+    """Return a text attribute."""
+    value = holder.attrs[name]
+    if not isinstance(value, bytes):
+        raise TypeError(f"attribute {name!r} is {type(value).__name__}, expected text")
+    return value.decode("utf-8", "surrogateescape")

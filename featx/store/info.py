@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from featx.store._container import open_for_reading, readable, store_path
 from featx.store._failures import Failure, read_failures
 from featx.store._tables import TableInfo, table_info
+from featx.store._text import read_attribute
 
 __all__ = ["StoreInfo", "store_info"]
 
@@ -53,7 +54,7 @@ def store_info(path: str | os.PathLike[str]) -> StoreInfo:
     try:
         with readable(place):
             tables = tuple(table_info(key, group) for key, group in opened.h5["tables"].items())
-            creator = str(opened.h5.attrs["creator"])
+            creator = read_attribute(opened.h5, "creator")
             return StoreInfo(tables, read_failures(opened.h5), creator)
     finally:
         opened.close()

@@ -20,7 +20,7 @@ from featx.store._journal import journal_path
 from featx.store._records import Records, digest_text
 from featx.store._rows import read_any, read_run
 from featx.store._tables import TableInfo, choose_table, list_tables, table_info
-from featx.store._text import text_array
+from featx.store._text import read_attribute, text_array
 
 __all__ = ["FeatureStore", "open_store"]
 
@@ -220,7 +220,7 @@ class FeatureStore:
     @property
     def made_with(self) -> dict[str, Any]:
         """Engine, device and versions of the last run that wrote to the table."""
-        text = self._settled(lambda h5: self._group(h5).attrs["made_with"])
+        text = self._settled(lambda h5: read_attribute(self._group(h5), "made_with"))
         with readable(self._file_path, "attribute 'made_with'"):
             return dict(json.loads(text))
 

@@ -18,6 +18,7 @@ from featx.store._failures import read_failures
 from featx.store._records import NUMERIC, Records, feature_crcs
 from featx.store._rows import chunk_blocks
 from featx.store._tables import table_info
+from featx.store._text import read_attribute
 
 __all__ = ["VerifyResult", "verify_store"]
 
@@ -135,7 +136,7 @@ def _check_head(group: Any, key: str) -> None:
             f"table {key!r}: features are {info.n_features} x {info.dtype}, expected "
             f"{info.recipe.n_features} x {info.recipe.dtype} by the recipe"
         )
-    json.loads(group.attrs["made_with"])
+    json.loads(read_attribute(group, "made_with"))
     bool(group.attrs["has_labels"])
 
 

@@ -31,6 +31,7 @@ from featx.store._failures import Failure, check_failures, read_failures, write_
 from featx.store._lock import WriterLock
 from featx.store._patched import PatchedFile
 from featx.store._schema import create_table, recipe_json, table_key
+from featx.store._text import read_attribute, write_attribute
 from featx.store._transaction import AppliedLaterError, TransactionFile
 from featx.store.table_writer import TableWriter
 
@@ -264,7 +265,7 @@ class StoreWriter:
                 table.apply(group)
                 group.attrs["has_labels"] = table.has_labels
                 if key in self._made_with or "made_with" not in group.attrs:
-                    group.attrs["made_with"] = self._made_with.get(key, "{}")
+                    write_attribute(group, "made_with", self._made_with.get(key, "{}"))
             if self._failures is not None:
                 write_failures(h5, list(self._failures.values()))
 
@@ -326,7 +327,7 @@ class StoreWriter:
             return wanted, dtype if recipe is None else recipe.dtype
         with readable(self.path, f"table {key!r}"):
             width, kind = group["features"].shape[1], group["features"].dtype.name
-            stored = group.attrs["recipe"]
+            stored = read_attribute(group, "recipe")
         if stored != recipe_json(recipe):
             raise FileFormatError(
                 f"store {str(self.path)!r}: the recipe of table {key!r} is {stored!r}, expected "
@@ -342,7 +343,7 @@ class StoreWriter:
     def _note(self, key: str, text: str) -> None:
         """Keep what the table is made with, if the file says something else."""
         group = self._group(key)
-        if group is None or group.attrs.get("made_with") != text:
+        if group is None or read_attribute(group, "made_with") != text:
             self._made_with[key] = text
 
     def _group(self, key: str) -> Any:

@@ -147,7 +147,7 @@ def test_a_store_is_read_with_plain_h5py(tmp_path):
         )
         writer.add_failures([Failure("bad.jpg", "cut short", "cd" * 32, 7, 8)])
     with h5py.File(path, "r") as h5:
-        assert dict(h5.attrs)["format"] == "featx feature store"
+        assert dict(h5.attrs)["format"] == b"featx feature store"
         group = h5["tables"][RECIPE.fingerprint]
         assert group["features"].dtype == np.float32
         assert group["path"].asstr()[0] == "ä.jpg"
