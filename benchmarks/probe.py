@@ -2,8 +2,8 @@
 
     python benchmarks/probe.py [--backbone NAME --weights FILE]
 
-flowers12 and scene15 on their own splits; caltech101 as the mean of 5 stratified splits with 10
-training images a class; cats_dogs as the mean of 10 splits with 10 a class. Centre crop, no
+flowers12 and scene15 on their own splits; caltech101 as the mean of 10 stratified splits with 10
+training images a class; cats_dogs as the mean of 30 splits with 10 a class. Centre crop, no
 tricks; flowers12 also without resizing, since its photographs are 224 px already.
 """
 
@@ -23,7 +23,7 @@ import featx
 from featx import FeatureExtractor, LinearProbeClassifier
 from featx.extraction import prepare_job
 
-SPLITS = {"caltech101": (5, 10), "cats_dogs": (10, 10)}
+SPLITS = {"caltech101": (10, 10), "cats_dogs": (30, 10)}
 LAYERS, POOLINGS = ["features.14", "features.16", "features.18"], ["avg", "gem(3)"]
 
 
@@ -58,7 +58,7 @@ def search(net, folder):
     root = ASSETS / "datasets" / "scene15"
     manifest = featx.ImageManifest.from_source(root / "train")
     paths, y = list(manifest.paths), list(manifest.labels)
-    counted = prepare_job(net["backbone"], weights=net["weights"]).backbone
+    counted = prepare_job(**net).backbone
     before, start = counted.n_images, time.perf_counter()
     pipeline = make_pipeline(
         FeatureExtractor(
@@ -89,8 +89,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backbone", default="mobilenet_v2")
     parser.add_argument("--weights", default=str(WEIGHTS))
+    parser.add_argument("--precision", default="float32")
     args = parser.parse_args()
-    net = {"backbone": args.backbone, "weights": args.weights}
+    net = {"backbone": args.backbone, "weights": args.weights, "precision": args.precision}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         figures = {

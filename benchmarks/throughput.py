@@ -69,9 +69,12 @@ def main():
     need_assets()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--images", type=int, default=1200, help="taken evenly over all sets")
     args = parser.parse_args()
     folders = [ASSETS / "datasets" / name for name in SETS]
-    paths = list(featx.ImageManifest.from_source(folders).paths)
+    every = featx.ImageManifest.from_source(folders).paths
+    chosen = np.linspace(0, len(every) - 1, min(args.images, len(every))).astype(int)
+    paths = [every[i] for i in chosen]
     contenders = {
         "DataLoader script, float32": script,
         "featx, float32": lambda p, out: ours(p, out, "float32"),
