@@ -23,6 +23,8 @@ bench: $(READY)
 
 faults: $(READY)
 	$(BIN)/python tests/faults/store_kill.py
+	$(BIN)/python tests/faults/store_flip.py
+	$(BIN)/python tests/faults/extract_kill.py
 
 # Everything a target needs, made once and again when pyproject.toml changes.
 $(READY): pyproject.toml
