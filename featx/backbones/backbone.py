@@ -180,11 +180,17 @@ class Backbone:
         layers = {name: self.layer(name) for name, _ in reads}
 
         def pool(name: str, x: torch.Tensor) -> None:
+            if len(x) != len(batch):  # else one image would get parts of another
+                raise BackboneError(
+                    f"backbone {self.name!r}: layer {name!r} gives {len(x)} rows for a batch of "
+                    f"{len(batch)} images, expected one row an image, first axis first"
+                )
             for i, (layer, pooling) in enumerate(reads):
                 if layer == name:
                     found[i] = pooling(x)
 
-        read_layers(self._module.eval(), self._input(view, pad_to), layers, pool, head=self.head)
+        batch = self._input(view, pad_to)
+        read_layers(self._module.eval(), batch, layers, pool, head=self.head)
         return [x.float().cpu().numpy() for x in found if x is not None]
 
     def _input(self, view: NDArray[Any], pad_to: int | None) -> torch.Tensor:

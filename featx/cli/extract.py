@@ -77,7 +77,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         workers=args.workers,
         on_error=args.on_error,
     )
-    return {**summary.to_dict(), "store": args.store}
+    result = {**summary.to_dict(), "store": args.store}
+    if summary.failed == summary.images:
+        result["ok"] = False  # not one could be read: no script should go on as if it were done
+    return result
 
 
 def show(result: dict[str, Any]) -> str:
@@ -93,6 +96,11 @@ def show(result: dict[str, Any]) -> str:
     lines += [f"table {fingerprint} in {r['store']}" for fingerprint in r["fingerprints"]]
     if r["failed"]:
         lines.append(f"featx info {r['store']} lists the images that could not be read and why")
+    if r["elsewhere"]:
+        lines.append(
+            f"the table also has {r['elsewhere']} rows of images that are not in this source "
+            "(other sources, deleted images); train and index use all rows"
+        )
     if r["interrupted"]:
         lines.append("interrupted; everything finished is kept: run the same command to go on")
     return "\n".join(lines)

@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     good = [paths[i] for i in found.good]
     failures = [{"path": paths[i], "reason": reason} for i, reason in found.failures]
-    return {"predictions": _labelled(saved.model, good, found.features), "failures": failures}
+    result = {"predictions": _labelled(saved.model, good, found.features), "failures": failures}
+    return result if good else {**result, "ok": False}
 
 
 def _labelled(model: Any, paths: list[str], features: Any) -> list[dict[str, Any]]:

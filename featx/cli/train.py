@@ -32,12 +32,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         result, model = fit(store, args)
         from featx.estimators import save_model
 
-        metadata = {
-            "task": args.task,
-            "made_with": store.made_with,
-            "cv_score": result["cv_score"],
-        }
-        save_model(model, args.out, recipe=store.recipe, metadata=metadata)
+        notes = {"task": args.task, "made_with": store.made_with}
+        save_model(model, args.out, recipe=store.recipe, metadata=notes)
+        result["n_unlabelled"] = len(store) - result["n_samples"]
     return {**result, "task": args.task, "seconds": time.monotonic() - start, "out": args.out}
 
 
@@ -78,8 +75,15 @@ def _attributes(store: Any, args: argparse.Namespace) -> tuple[dict[str, Any], A
 def show(result: dict[str, Any]) -> str:
     """Say what was trained."""
     score = result["cv_score"]
-    return (
-        f"{result['task']}: {len(result['classes'])} classes, {result['n_samples']} images, "
-        f"{result['cv_metric']} {'not measured' if score is None else f'{score:.3f}'} "
-        f"cross-validated, in {result['seconds']:.1f} s; saved to {result['out']}"
-    )
+    lines = [
+        (
+            f"{result['task']}: {len(result['classes'])} classes, {result['n_samples']} images, "
+            f"{result['cv_metric']} {'not measured' if score is None else f'{score:.3f}'} "
+            f"cross-validated, in {result['seconds']:.1f} s; saved to {result['out']}"
+        )
+    ]
+    if result["n_unlabelled"]:
+        lines.append(
+            f"{result['n_unlabelled']} images of the store have no label and were left out"
+        )
+    return "\n".join(lines)

@@ -164,7 +164,7 @@ class LinearProbeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         self.classes_, codes = np.unique(y[kept], return_inverse=True)
         if len(self.classes_) < 2:
             raise ParameterError(
-                f"y: got one class ({self.classes_[0]!r}), expected at least two classes"
+                f"y: got one class ({self.classes_[0]!s}), expected at least two classes"
             )
         rows, weights = self._prepared(X[kept]).astype(np.float64), weights[kept]
         problem = Problem.build(

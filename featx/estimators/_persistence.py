@@ -148,6 +148,11 @@ def load_model(path: str | Path, *, trust_pickle: bool = False) -> SavedModel:
             model = header["model"]
         return _saved(header, model)
     except FileFormatError as err:
+        if data.startswith(b"\x89HDF"):
+            raise FileFormatError(
+                f"model file {path}: is an HDF5 file, a store or an index; expected a file of "
+                "featx train (save_model)"
+            ) from err
         hint = (
             ""
             if data[:2] == b"PK"

@@ -254,6 +254,10 @@ class Run:
         self.writer.commit()
         self._committed_at, self._pending_bytes = time.monotonic(), 0
 
+    def _n_in_source(self) -> int:
+        names = set(self.items.names)
+        return sum(name in names for name in self.tables[0].paths)
+
     def summary(self, start: float) -> ExtractionSummary:
         """Return the figures of a run that began at `start` on the monotonic clock."""
         net = self.job.backbone
@@ -265,6 +269,7 @@ class Run:
             seconds=time.monotonic() - start,
             images_per_second=self.extracted / self.read_s if self.read_s else 0.0,
             fingerprints=tuple(recipe.fingerprint for recipe in self.job.recipes),
+            elsewhere=self.tables[0].n_samples - self._n_in_source(),
             device=net.device,
             precision=net.precision,
             engine=str(self.job.made_with["engine"]),

@@ -28,6 +28,8 @@ class ExtractionSummary:
         `extracted` over the time from the first read to the last commit; 0.0 if none.
     fingerprints : tuple of str
         One for each table that was written: layers times poolings, in the order asked for.
+    elsewhere : int
+        Rows of the first table whose images are not in the source: of other sources, or deleted.
     device, precision, engine : str
         What was chosen, for example "cpu", "bfloat16", "torch".
     interrupted : bool
@@ -41,6 +43,7 @@ class ExtractionSummary:
     seconds: float
     images_per_second: float
     fingerprints: tuple[str, ...]
+    elsewhere: int
     device: str
     precision: str
     engine: str

@@ -100,7 +100,7 @@ def choose_table(path: str, tables: tuple[TableInfo, ...], wanted: str | None) -
     if wanted is None:
         raise ParameterError(
             f"store {path!r} has {len(tables)} tables: {list_tables(tables)}; choose one with "
-            f"open_store(path, table={tables[0].key[:6]!r})"
+            f"table={tables[0].key[:6]!r} (--table {tables[0].key[:6]} on the command line)"
         )
     raise ParameterError(
         f"table: got {wanted!r}, which fits {len(fits)} tables of {path!r}, expected 1; "

@@ -98,6 +98,11 @@ class TableWriter:
         self.has_labels = any(records.label)
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """Path of each row, those not yet committed included."""
+        return tuple(self._paths)
+
+    @property
     def n_samples(self) -> int:
         """Number of rows, those not yet committed included."""
         return len(self._paths)

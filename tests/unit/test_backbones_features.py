@@ -206,6 +206,16 @@ def test_wrong_layers_and_poolings_are_named(resnet) -> None:
         plan_features(net, [])
 
 
+def test_a_network_that_mixes_images_is_refused() -> None:
+    class Mixing(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.reshape(-1, 8)
+
+    net = load_backbone(Mixing(), **F32)
+    with pytest.raises(BackboneError, match=r"'output' gives \d+ rows for a batch of 2 images"):
+        net.features([pictures(2)], [("output", NONE)])
+
+
 def test_a_network_that_cannot_take_the_image_says_so() -> None:
     net = load_backbone(nn.Linear(5, 2), **F32)
     with pytest.raises(BackboneError, match=r"Linear.*cannot process an image of shape"):

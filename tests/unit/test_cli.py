@@ -239,6 +239,32 @@ def test_another_recipe_is_refused_with_what_differs(world, capsys, tmp_path) ->
     assert "pooling: got 'max', expected 'avg'" in error
 
 
+def test_a_source_without_one_good_image_exits_with_1(world, capsys, tmp_path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no")
+    words = extract(world, "test")
+    words[1:4] = [tmp_path / "a.jpg", "--store", tmp_path / "f.h5"]
+    assert run(*words) == 1
+    assert run("predict", world / "model", tmp_path / "a.jpg") == 1
+
+
+def test_rows_of_other_sources_and_images_without_label_are_counted(
+    world, capsys, tmp_path
+) -> None:
+    words = extract(world, "test")
+    words[3] = tmp_path / "f.h5"
+    assert result(capsys, *words)["elsewhere"] == 0
+    words[1] = world / "test" / "red" / "24.png"
+    assert result(capsys, *words)["elsewhere"] == 5
+    (tmp_path / "l.csv").write_text(
+        "path,label\n"
+        + "".join(f"{p},{p.parent.name}\n" for p in sorted((world / "test").rglob("*.png"))[:4])
+    )
+    found = result(
+        capsys, "train", tmp_path / "f.h5", "--labels", tmp_path / "l.csv", "--out", tmp_path / "m"
+    )
+    assert found["n_unlabelled"] == 2
+
+
 def test_wrong_usage_exits_with_2(capsys) -> None:
     for words, says in ((["extract"], "SOURCE"), (["extrct", "x"], "Did you mean 'extract'")):
         with pytest.raises(SystemExit, match="2"):
