@@ -64,7 +64,19 @@ def score_sets(sets: tuple[LabelledSet, ...], embed: Embed) -> dict[str, float]:
     for one in sets:
         X = normalize(embed(one.paths)).astype(np.float32)
         scores.update(_SCORERS[one.name](X, one))
+        if one.name in ("flowers12", "scene15", "caltech101"):
+            scores[f"{one.name}:map"] = leave_one_out_map(X, one.labels)
     return scores
+
+
+def leave_one_out_map(X: Floats, y: NDArray[np.generic]) -> float:
+    """Mean AP of each vector's neighbours, those of its own label being right; X has unit rows."""
+    similarity = X @ X.T
+    np.fill_diagonal(similarity, -np.inf)
+    order = np.argsort(-similarity, axis=1, kind="stable")[:, :-1]
+    is_right = y[order] == y[:, None]
+    precision = is_right.cumsum(axis=1) / np.arange(1, len(y))
+    return float(np.mean((precision * is_right).sum(axis=1) / is_right.sum(axis=1)))
 
 
 def _by_folder(folder: Path) -> LabelledSet:

@@ -9,6 +9,7 @@ from torch import nn
 
 from featx.backbones.embedded import FeatxSmall, NetworkShape
 from featx.errors import ParameterError, nearest
+from pipelines.distill.families import SlimResNet, mobilenet
 from pipelines.distill.plain import PlainSmall
 from pipelines.distill.teacher import fold_mobilenet_v2
 
@@ -41,6 +42,10 @@ STUDENTS: dict[str, Student] = {
     "featx_small": _pruned(),
     "featx_small_pruned": _pruned(5, 9, 12),
     "plain_small": Student(PlainSmall),
+    "plain_wide": Student(lambda n: PlainSmall(n, wider=4 / 3)),
+    "resnet_slim": Student(SlimResNet),
+    "mobilenet_half": Student(lambda n: mobilenet(n, width=0.5)),
+    "mobilenet_whole": Student(lambda n: mobilenet(n, width=1.0)),
 }
 
 

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.metrics import average_precision_score
+from sklearn.preprocessing import normalize
 from torch import nn
 
 from featx.errors import ManifestError, ParameterError
 from pipelines.distill.config import DistillConfig
+from pipelines.distill.evaluate import leave_one_out_map
 from pipelines.distill.losses import FeatureScale, feature_loss
 from pipelines.distill.photographs import find_photographs
 from pipelines.distill.plain import PlainSmall
@@ -135,3 +138,25 @@ def test_unusable_settings_are_named(tmp_path: Path) -> None:
         build_student("plain_small", 8, teacher=nn.Linear(1, 1))
     with pytest.raises(ParameterError, match=r"'resnet19', .* Did you mean 'resnet1"):
         load_teacher("resnet19", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["plain_small", "plain_wide", "resnet_slim", "mobilenet_half", "mobilenet_whole"]
+)
+def test_every_student_gives_the_teachers_length_and_trains(name: str) -> None:
+    student = build_student(name, 1280).train()
+    found = student(torch.rand(2, 3, 64, 64).contiguous(memory_format=torch.channels_last))
+    assert found.shape == (2, 1280)
+    found.square().mean().backward()
+    assert all(p.grad is not None for p in student.parameters())
+
+
+def test_leave_one_out_map_is_the_mean_of_scikit_learns_average_precision() -> None:
+    rng = np.random.default_rng(0)
+    X = normalize(rng.normal(size=(30, 8))).astype(np.float32)
+    y = rng.integers(3, size=30)
+    expected = []
+    for i in range(30):
+        rest = np.arange(30) != i
+        expected.append(average_precision_score(y[rest] == y[i], (X @ X[i])[rest]))
+    assert leave_one_out_map(X, y) == pytest.approx(np.mean(expected), abs=1e-6)
