@@ -80,8 +80,8 @@ class Recipe:
     preprocessing : Preprocessing
         From image to network input.
     augment : str
-        "none", "hflip", "ten-crop" or "multi-scale"; with ":keep" the views' vectors are
-        concatenated, else averaged.
+        "none", "hflip", "multi-scale", "ten-crop", "sixteen-view" or "patches(L)"; with
+        ":keep" the views' vectors are concatenated, else averaged.
     precision : {"float32", "bfloat16", "float16"}
         Arithmetic of the network. Vectors are stored in `dtype`.
     n_features : int

@@ -41,7 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--crop", type=int, metavar="PX", help="side of the centre crop (likewise)"
     )
     for name, text in (
-        ("augment", "none, hflip, ten-crop or multi-scale, averaged; or kept with ':keep'"),
+        (
+            "augment",
+            "none, hflip, multi-scale, ten-crop, sixteen-view, patches(1-6); averaged, or ':keep'",
+        ),
         ("decode", "reduced (large JPEGs shrink while they are decoded) or full"),
         ("device", "auto, cpu, cuda, cuda:1"),
         ("precision", "auto, float32, bfloat16 or float16"),

@@ -72,8 +72,9 @@ def extract(
     poolings : str or list of str, optional
         "avg", "max", "gem(3)", "spoc", "crow", "mac", "rmac", "cls", "flatten".
     augment : str, default "none"
-        "hflip" (2 views), "ten-crop" (10) or "multi-scale" (3), averaged, or concatenated with
-        ":keep". Time grows with the number of views.
+        "hflip" (2 views), "multi-scale" (3), "ten-crop" (10), "sixteen-view" (16) or "patches(1)"
+        to "patches(6)" (1 to 91), averaged, or concatenated with ":keep". Time grows
+        with the number of views.
     resize_px, crop_px : int, optional
         Shorter side after resizing and side of the centre crop, in pixels; default what the
         weights ask for. Time grows with the square of the crop.

@@ -41,7 +41,8 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     layer, pooling : str, optional
         As for `featx.extract`; one of each.
     augment : str, default "none"
-        "hflip", "ten-crop" or "multi-scale", averaged, or concatenated with ":keep".
+        "hflip", "multi-scale", "ten-crop", "sixteen-view" or "patches(L)", averaged, or
+        concatenated with ":keep".
     resize_px, crop_px : int, optional
         As for `featx.extract`.
     decode : {"reduced", "full"}, default "reduced"

@@ -8,6 +8,7 @@ input as they are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,11 +19,21 @@ from PIL import Image, ImageOps
 
 from featx.errors import ImageDecodeError, ParameterError, nearest
 from featx.images._geometry import SCALES, Scale, centre_crop, resize, scaled, ten_crop
+from featx.images._views import CROP_SHARE, N_SIXTEEN, n_patches, patches, sixteen_views
 from featx.recipe import Preprocessing
 
 __all__ = ["AUGMENTS", "ImagePreprocessor", "TransformPreprocessor"]
 
-AUGMENTS = ("none", "hflip", "ten-crop", "multi-scale")
+PATCH_LEVELS = (1, 2, 3, 4, 5, 6)
+AUGMENTS = (
+    "none",
+    "hflip",
+    "ten-crop",
+    "multi-scale",
+    "sixteen-view",
+    *(f"patches({level})" for level in PATCH_LEVELS),
+)
+N_VIEWS = {"none": 1, "hflip": 2, "ten-crop": 10, "multi-scale": 3, "sixteen-view": N_SIXTEEN}
 KEEP = ":keep"
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest", "box", "hamming")
 
@@ -39,13 +50,16 @@ class ImagePreprocessor:
     augment : str, default "none"
         "none" is 1 view; "hflip" 2: the view and its mirror image; "ten-crop" 10: four corners,
         centre, then the mirrored image's five; "multi-scale" 3: both sizes times 1, 1/√2 and √2,
-        crops rounded to multiples of 32 px. Time in the network grows with the number of views.
+        crops rounded to multiples of 32 px; "sixteen-view" 16: the view, close-ups of the
+        corners and the centre, two rotations by 15 degrees, and their mirror images;
+        "patches(L)" 1, 5, 14, 30, 55 or 91 for L of 1 to 6: i x i overlapping patches for each i
+        up to L, each stretched to the crop. Time in the network grows with the number of views.
         A suffix ":keep" says what becomes of the views' features and changes nothing here.
 
     Raises
     ------
     ParameterError
-        If `augment` or the filter is unknown, or "ten-crop" is asked for without a crop.
+        If `augment` or the filter is unknown, or one that needs a crop is asked for without.
 
     Notes
     -----
@@ -65,7 +79,7 @@ class ImagePreprocessor:
     scales: tuple[Scale, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        kind = self.augment.removesuffix(KEEP)
+        kind = self._kind
         if kind not in AUGMENTS:
             raise ParameterError(
                 f"augment: got {self.augment!r}, expected one of {', '.join(AUGMENTS)}, each also "
@@ -77,20 +91,27 @@ class ImagePreprocessor:
                 f"interpolation: got {p.interpolation!r}, expected one of "
                 f"{', '.join(INTERPOLATIONS)}.{nearest(p.interpolation, INTERPOLATIONS)}"
             )
-        if kind == "ten-crop" and p.crop_px is None:
+        if kind not in ("none", "hflip", "multi-scale") and p.crop_px is None:
             raise ParameterError(
-                "augment: got 'ten-crop' with crop_px None, expected a crop size; "
+                f"augment: got {kind!r} with crop_px None, expected a crop size; "
                 "use 'hflip', or a preprocessing that crops"
             )
         scales = SCALES if kind == "multi-scale" else (1.0,)
         object.__setattr__(self, "scales", tuple(scaled(p, factor) for factor in scales))
 
     @property
+    def _kind(self) -> str:
+        return self.augment.removesuffix(KEEP)
+
+    @property
+    def _levels(self) -> int:
+        """Levels of patches, 0 where there are none."""
+        return int(self._kind[len("patches(") : -1]) if self._kind.startswith("patches") else 0
+
+    @property
     def n_views(self) -> int:
         """Number of views of an image."""
-        return {"none": 1, "hflip": 2, "ten-crop": 10, "multi-scale": 3}[
-            self.augment.removesuffix(KEEP)
-        ]
+        return n_patches(self._levels) or N_VIEWS[self._kind]
 
     @property
     def min_px(self) -> int | None:
@@ -98,6 +119,11 @@ class ImagePreprocessor:
         sizes = [s.resize_px for s in self.scales if s.resize_px is not None]
         if self.preprocessing.decode == "full" or len(sizes) < len(self.scales):
             return None
+        crop_px = self.preprocessing.crop_px or 0
+        if self._kind == "sixteen-view":
+            sizes.append(math.ceil(crop_px / CROP_SHARE))
+        if self._levels:
+            sizes = [math.ceil(crop_px * (self._levels + 1) / 2)]
         return max(sizes)
 
     def __call__(self, image: Image.Image) -> tuple[NDArray[np.uint8], ...]:
@@ -119,15 +145,20 @@ class ImagePreprocessor:
             If the image is so elongated that resizing its shorter side would make a picture of
             more than 178,956,970 pixels.
         """
-        kind = self.augment.removesuffix(KEEP)
-        if kind == "ten-crop":
-            assert self.preprocessing.crop_px is not None
-            resized = resize(image, self.scales[0], self.preprocessing.interpolation)
-            return tuple(_as_array(v) for v in ten_crop(resized, self.preprocessing.crop_px))
-        views = [self._view(image, scale) for scale in self.scales]
-        if kind == "hflip":
-            views.append(ImageOps.mirror(views[0]))
-        return tuple(_as_array(view) for view in views)
+        return tuple(_as_array(view) for view in self._views(image))
+
+    def _views(self, image: Image.Image) -> list[Image.Image]:
+        scale, interpolation = self.scales[0], self.preprocessing.interpolation
+        if self._kind in ("none", "hflip", "multi-scale"):
+            views = [self._view(image, each) for each in self.scales]
+            return [*views, ImageOps.mirror(views[0])] if self._kind == "hflip" else views
+        crop_px = scale.crop_px
+        assert crop_px is not None
+        if self._kind == "ten-crop":
+            return ten_crop(resize(image, scale, interpolation), crop_px)
+        if self._kind == "sixteen-view":
+            return sixteen_views(image, scale, interpolation)
+        return patches(image, crop_px, self._levels, interpolation)
 
     def _view(self, image: Image.Image, scale: Scale) -> Image.Image:
         resized = resize(image, scale, self.preprocessing.interpolation)

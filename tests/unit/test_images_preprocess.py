@@ -14,6 +14,7 @@ from torchvision.transforms import InterpolationMode
 
 from featx.errors import ImageDecodeError, ParameterError
 from featx.images import ImagePreprocessor, TransformPreprocessor
+from featx.images._views import patch_boxes
 from featx.recipe import Preprocessing
 
 
@@ -111,7 +112,9 @@ def test_min_px_follows_from_the_resize(preprocessing, expected):
     assert ImagePreprocessor(preprocessing).min_px == expected
 
 
-@pytest.mark.parametrize("augment", ["none", "hflip", "ten-crop", "multi-scale"])
+@pytest.mark.parametrize(
+    "augment", ["none", "hflip", "ten-crop", "multi-scale", "sixteen-view", "patches(3)"]
+)
 def test_n_views_is_the_number_of_views_with_and_without_keep(augment):
     for name in (augment, f"{augment}:keep"):
         preprocessor = pickle.loads(pickle.dumps(ImagePreprocessor(Preprocessing(), name)))
@@ -149,3 +152,70 @@ def test_a_transform_that_returns_no_network_input_is_refused():
 def test_a_transform_that_raises_is_a_reason():
     with pytest.raises(ImageDecodeError, match="the transform raised ZeroDivisionError"):
         TransformPreprocessor(lambda image: 1 / 0)(noise(20, 20))
+
+
+def test_sixteen_views_are_a_picture_its_close_ups_and_rotations_and_their_mirror_images():
+    image = noise(90, 120)
+    views = ImagePreprocessor(Preprocessing(40, 32), "sixteen-view")(image)
+    assert [v.shape for v in views] == [(32, 32, 3)] * 16
+    np.testing.assert_array_equal(views[0], ImagePreprocessor(Preprocessing(40, 32))(image)[0])
+    for view, mirrored in zip(views[:8], views[8:], strict=True):
+        np.testing.assert_array_equal(view[:, ::-1], mirrored)
+
+
+def test_close_ups_of_the_sixteen_show_four_ninths_of_the_area_at_corners_and_centre():
+    # A picture of nine flat tiles: each corner's close-up is made of its four tiles alone.
+    tiles = np.arange(9, dtype=np.uint8).reshape(3, 3) * 25
+    image = Image.fromarray(np.kron(tiles, np.ones((30, 30), np.uint8))).convert("RGB")
+    views = ImagePreprocessor(Preprocessing(60, 60), "sixteen-view")(image)
+    for view, rows, columns in (
+        (views[1], (0, 1), (0, 1)),
+        (views[2], (0, 1), (1, 2)),
+        (views[3], (1, 2), (0, 1)),
+        (views[4], (1, 2), (1, 2)),
+    ):
+        expected = np.kron(tiles[np.ix_(rows, columns)], np.ones((30, 30), np.uint8))
+        np.testing.assert_array_equal(view[:, :, 0], expected)
+    assert views[5][30, 30, 0] == tiles[1, 1]
+
+
+def test_rotated_views_have_no_blank_corner():
+    image = Image.new("RGB", (200, 70), (255, 255, 255))
+    for view in ImagePreprocessor(Preprocessing(32, 32), "sixteen-view")(image):
+        assert view.min() > 250
+
+
+def test_patches_cover_the_picture_and_overlap_by_half():
+    for levels, n in ((1, 1), (2, 5), (3, 14), (4, 30)):
+        boxes = np.array(patch_boxes(120, 60, levels))
+        assert (
+            len(boxes)
+            == n
+            == ImagePreprocessor(Preprocessing(32, 32), f"patches({levels})").n_views
+        )
+        last = boxes[-(levels**2) :]
+        assert last[:, :2].min() == 0
+        assert last[:, 2].max() == pytest.approx(120)
+        assert last[:, 3].max() == pytest.approx(60)
+        assert last[:, 2] - last[:, 0] == pytest.approx(2 * 120 / (levels + 1))
+    left, right = patch_boxes(120, 60, 2)[1:3]
+    assert (right[0] - left[0]) == pytest.approx((left[2] - left[0]) / 2)
+
+
+def test_a_patch_is_the_box_stretched_to_the_crop():
+    image = noise(60, 90)
+    views = ImagePreprocessor(Preprocessing(40, 32, decode="full"), "patches(2):keep")(image)
+    box = (0.0, 0.0, image.width * 2 / 3, image.height * 2 / 3)
+    cut = image.crop(tuple(map(round, box))).resize((32, 32), Image.Resampling.BILINEAR)
+    # At its inner edges a patch is smoothed with the pixels beyond, which a cut lacks.
+    inside = (slice(0, -1), slice(0, -1))
+    np.testing.assert_allclose(
+        views[1][inside].astype(int), pixels(cut)[inside].astype(int), atol=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("augment", "px"), [("none", 40), ("sixteen-view", 48), ("patches(4)", 80)]
+)
+def test_a_jpeg_is_decoded_as_large_as_the_closest_view_needs(augment, px):
+    assert ImagePreprocessor(Preprocessing(40, 32), augment).min_px == px
