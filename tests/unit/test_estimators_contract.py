@@ -10,6 +10,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from featx.estimators import (
     AttributeClassifier,
     LinearProbeClassifier,
+    MultiViewClassifier,
     PCAWhitening,
     PowerNormalizer,
 )
@@ -40,6 +41,7 @@ ESTIMATORS = [
     LinearProbeClassifier(Cs=10.0, normalize=False, tol=1e-11),
     YesAboveTheMedian(Cs=[1.0, 10.0], tol=1e-11),
     YesAboveTheMedian(method="svm", Cs=[0.1, 1.0], tol=1e-11),
+    MultiViewClassifier(LinearProbeClassifier(Cs=10.0, tol=1e-11)),
     PCAWhitening(),
     PCAWhitening(l2_before=False, l2_after=False, power=0.5),
     PowerNormalizer(),

@@ -1,0 +1,162 @@
+"""`MultiViewClassifier`: train on every view of an image, add up the responses at test."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
+
+from featx.errors import ParameterError
+from featx.estimators._linear_probe import LinearProbeClassifier
+
+__all__ = ["MultiViewClassifier"]
+
+Array = NDArray[np.float64]
+
+
+class MultiViewClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Fit a classifier on all views of the training images and average it over those of a new one.
+
+    A row holds an image's views side by side, as `featx.extract` with an `augment` that ends in
+    ":keep" writes them. Every view is a training sample with the image's label; folds are drawn
+    over images, so that views of one image never lie on both sides.
+
+    Parameters
+    ----------
+    estimator : classifier or None, default None
+        With `decision_function` or `predict_proba`. If it, or a step of it, has a parameter `cv`
+        that is a number, folds over images take its place. None is `LinearProbeClassifier()`.
+    n_views : int, default 1
+        Views in a row. Training costs that many times as much.
+
+    Attributes
+    ----------
+    estimator_ : classifier
+        Fitted on ``n_samples * n_views`` rows.
+    classes_ : ndarray
+        Of `estimator_`; absent for attributes.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Notes
+    -----
+    Razavian et al. 2014, section 3.1: all 16 views train, and the responses to the 16 views of a
+    test image are summed.
+
+    Examples
+    --------
+    >>> X = np.array([[0.0, 1.0, 0.1, 1.0], [1.0, 0.0, 1.0, 0.2]] * 5)  # two views of two numbers
+    >>> model = MultiViewClassifier(n_views=2).fit(X, ["a", "b"] * 5)
+    >>> model.predict([[0.1, 0.9, 0.2, 0.9]]).tolist()
+    ['a']
+    """
+
+    def __init__(self, estimator: Any = None, n_views: int = 1) -> None:
+        self.estimator = estimator
+        self.n_views = n_views
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit on every view.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_views * n_features)
+        y : array-like of shape (n_samples,), or (n_samples, n_attributes) for attributes
+
+        Returns
+        -------
+        MultiViewClassifier
+
+        Raises
+        ------
+        ParameterError
+            If the rows do not divide into `n_views` views of one length.
+        """
+        X = validate_data(self, X, dtype=[np.float64, np.float32])
+        if not isinstance(self.n_views, int | np.integer) or self.n_views < 1:
+            raise ParameterError(f"n_views: got {self.n_views!r}, expected an integer above 0")
+        if X.shape[1] % self.n_views:
+            raise ParameterError(
+                f"n_views: got {self.n_views}, expected a divisor of the {X.shape[1]} features; "
+                "extract with an augment that ends in ':keep', and give its number of views"
+            )
+        labels = _labels(y)
+        estimator = LinearProbeClassifier() if self.estimator is None else clone(self.estimator)
+        self._set_folds(estimator, labels)
+        estimator.fit(self._views(X), np.repeat(labels, self.n_views, axis=0))
+        self.estimator_: Any = estimator
+        if hasattr(estimator, "classes_"):
+            self.classes_: NDArray[Any] = estimator.classes_
+        return self
+
+    def decision_function(self, X: Any) -> Array:
+        """Return the mean score over the views, of the shape that `estimator` gives."""
+        return self._mean(X, "decision_function")
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the mean probability over the views, of the shape that `estimator` gives."""
+        return self._mean(X, "predict_proba")
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return each image's label: of the highest mean score; for attributes, 0 or 1."""
+        check_is_fitted(self)
+        name = "decision_function" if hasattr(self.estimator_, "decision_function") else None
+        scores = self._mean(X, name or "predict_proba")
+        if not hasattr(self, "classes_"):
+            return (scores > (0 if name else 0.5)).astype(np.int64)
+        if scores.ndim == 1:
+            return np.asarray(self.classes_[(scores > 0).astype(int)])
+        return np.asarray(self.classes_[scores.argmax(axis=1)])
+
+    def _mean(self, X: Any, method: str) -> Array:
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        scores = getattr(self.estimator_, method)(self._views(X))
+        mean: Array = scores.reshape(len(X), self.n_views, *scores.shape[1:]).mean(axis=1)
+        return mean
+
+    def _views(self, X: NDArray[Any]) -> NDArray[Any]:
+        return X.reshape(len(X) * self.n_views, -1)
+
+    def _set_folds(self, estimator: Any, labels: NDArray[Any]) -> None:
+        for name, value in estimator.get_params().items():
+            if name.split("__")[-1] == "cv" and isinstance(value, numbers.Integral):
+                folds = self._folds(labels, int(value))
+                if folds:
+                    estimator.set_params(**{name: folds})
+
+    def _folds(
+        self, labels: NDArray[Any], n_splits: int
+    ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Deal images, then list their views; nothing where there is one view or too few."""
+        _, counts = np.unique(labels, return_counts=True)
+        n = min(n_splits, len(labels) if labels.ndim > 1 else int(counts.min()))
+        if self.n_views == 1 or n < 2:
+            return []
+        maker = KFold if labels.ndim > 1 else StratifiedKFold
+        split = maker(n, shuffle=True, random_state=0).split(labels, labels)
+        offsets = np.arange(self.n_views)
+
+        def views_of(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+            return (rows[:, None] * self.n_views + offsets).ravel()
+
+        return [(views_of(train), views_of(test)) for train, test in split]
+
+
+def _labels(y: Any) -> NDArray[Any]:
+    if y is None:
+        raise ParameterError(
+            "MultiViewClassifier requires y to be passed, but the target y is None"
+        )
+    labels = np.asarray(y)
+    if labels.ndim == 1 or labels.shape[1:] == (1,):
+        labels = column_or_1d(labels, warn=True)
+        check_array(labels, ensure_2d=False, dtype=None, input_name="y")
+        check_classification_targets(labels)
+    return labels
