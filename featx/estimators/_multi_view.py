@@ -79,8 +79,9 @@ class MultiViewClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             If the rows do not divide into `n_views` views of one length.
         """
         X = validate_data(self, X, dtype=[np.float64, np.float32])
-        if not isinstance(self.n_views, int | np.integer) or self.n_views < 1:
-            raise ParameterError(f"n_views: got {self.n_views!r}, expected an integer above 0")
+        n: Any = self.n_views
+        if not isinstance(n, numbers.Integral) or n < 1:
+            raise ParameterError(f"n_views: got {n!r}, expected an integer above 0")
         if X.shape[1] % self.n_views:
             raise ParameterError(
                 f"n_views: got {self.n_views}, expected a divisor of the {X.shape[1]} features; "

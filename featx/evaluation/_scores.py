@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from featx.errors import ParameterError
 from featx.evaluation._validation import choose, labels_and_scores
@@ -15,6 +15,7 @@ __all__ = [
     "average_precision_voc",
     "mean_per_class_accuracy",
     "multilabel_mean_average_precision",
+    "multilabel_mean_roc_auc",
 ]
 
 Array = NDArray[np.float64]
@@ -84,6 +85,37 @@ def multilabel_mean_average_precision(
     0.9166666666666666
     """
     return _over_classes(y_true, score, average, average_precision_score)
+
+
+def multilabel_mean_roc_auc(y_true: Any, score: Any, *, average: str | None = "macro") -> Any:
+    """Return the mean over attributes of the area under the ROC curve.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_attributes)
+        1 for yes, 0 for no, NaN for not known: left out.
+    score : array-like of the same shape
+    average : {"macro", None}, default "macro"
+        Mean over the attributes that have both answers, or None for each attribute's value, NaN
+        where it has one.
+
+    Returns
+    -------
+    float, or ndarray of shape (n_attributes,) where `average` is None
+        `sklearn.metrics.roc_auc_score` of each attribute's known labels.
+
+    Examples
+    --------
+    >>> multilabel_mean_roc_auc([[1, 0], [0, 1], [1, np.nan]],
+    ...                         [[0.9, 0.1], [0.5, 0.8], [0.3, 0.9]])
+    0.75
+    """
+    return _over_classes(
+        y_true,
+        score,
+        average,
+        lambda truth, scores: np.nan if truth.all() else roc_auc_score(truth, scores),
+    )
 
 
 def _over_classes(y_true: Any, score: Any, average: str | None, metric: Any) -> Any:

@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from featx.errors import ParameterError, nearest
 
-__all__ = ["as_rankings", "as_row_sets", "choose", "labels_and_scores"]
+__all__ = [
+    "as_group_numbers",
+    "as_labels",
+    "as_rankings",
+    "as_row_sets",
+    "as_rows",
+    "choose",
+    "labels_and_scores",
+    "require_count",
+]
 
 Rows = NDArray[np.intp]
 
@@ -101,3 +110,89 @@ def labels_and_scores(
     if labels.ndim == 1:
         return labels[:, None], scores[:, None], True
     return labels, scores, False
+
+
+def require_count(name: str, value: Any, least: int = 1) -> None:
+    """Refuse what is not an integer of at least `least`."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise ParameterError(f"{name}: got {value!r}, expected an integer of at least {least}")
+
+
+def as_labels(y: Any) -> NDArray[Any]:
+    """Return labels of shape (n_samples,), or float attributes (n_samples, n_attributes).
+
+    Raises
+    ------
+    ParameterError
+        For another shape, or attributes that are not 1, 0 or NaN.
+    """
+    labels = np.asarray(y)
+    if labels.ndim not in (1, 2) or not labels.size:
+        raise ParameterError(
+            f"y: got shape {labels.shape}, expected (n_samples,) or (n_samples, n_attributes)"
+        )
+    if labels.ndim == 1:
+        return labels
+    try:
+        attributes = labels.astype(np.float64)
+    except (TypeError, ValueError) as err:
+        raise ParameterError(f"y: got {labels.dtype} attributes, expected 1, 0 or NaN") from err
+    wrong = ~((attributes == 0) | (attributes == 1) | np.isnan(attributes))
+    if wrong.any():
+        raise ParameterError(
+            f"y: got {float(attributes[wrong][0])!r}, expected 1, 0, or NaN for not known"
+        )
+    return attributes
+
+
+def as_rows(name: str, rows: Any, n_samples: int) -> Rows:
+    """Return row numbers from numbers or a mask; None gives all.
+
+    Raises
+    ------
+    ParameterError
+        For rows that are not there, or twice, or a mask of another length.
+    """
+    if rows is None:
+        return np.arange(n_samples)
+    array = np.asarray(rows)
+    if array.dtype == bool:
+        if array.shape != (n_samples,):
+            raise ParameterError(
+                f"{name}: got a mask of shape {array.shape}, expected ({n_samples},)"
+            )
+        array = np.flatnonzero(array)
+    if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
+        raise ParameterError(
+            f"{name}: got shape {array.shape} and dtype {array.dtype}, expected row numbers or a "
+            "mask, with at least one row"
+        )
+    outside = (array < 0) | (array >= n_samples)
+    if outside.any():
+        raise ParameterError(
+            f"{name}: got row {int(array[outside][0])}, expected 0 to {n_samples - 1}"
+        )
+    values, counts = np.unique(array, return_counts=True)
+    if len(values) != len(array):
+        raise ParameterError(
+            f"{name}: got row {int(values[counts > 1][0])} more than once, expected each once"
+        )
+    return array.astype(np.intp)
+
+
+def as_group_numbers(groups: Any, n_samples: int) -> Rows:
+    """Return a number a row, equal where groups are; None gives each row its own.
+
+    Raises
+    ------
+    ParameterError
+        For another length.
+    """
+    if groups is None:
+        return np.arange(n_samples)
+    array = np.asarray(groups)
+    if array.shape != (n_samples,):
+        raise ParameterError(
+            f"groups: got shape {array.shape}, expected ({n_samples},), a value for each row of y"
+        )
+    return np.unique(array, return_inverse=True)[1].reshape(-1).astype(np.intp)

@@ -1,4 +1,4 @@
-"""Geometry of the bars and the curve; the templates turn it into HTML and SVG."""
+"""Geometry of bars, curves and precision-recall lines; the templates turn it into HTML and SVG."""
 
 from __future__ import annotations
 
@@ -9,35 +9,12 @@ from typing import Any
 import numpy as np
 
 from featx.errors import ParameterError
-from featx.report._section import Section, number, require_finite, require_length
+from featx.report._axes import Axes, Axis, axis_of, colour_of, ticks
+from featx.report._section import Section, number, plain, require_finite, require_length
 
-__all__ = ["bars_section", "colour_of", "curve_section", "ticks"]
+__all__ = ["bars_section", "curve_section", "precision_recall_section"]
 
-WIDTH, HEIGHT = 480, 300  # of the curve's viewBox; text of 13 units stays readable on a phone
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 44
-GOLDEN_ANGLE = 137.508
-
-
-def colour_of(index: int) -> str:
-    """Return a hue for the index-th group; the golden angle keeps neighbours apart."""
-    return f"hsl({(215 + index * GOLDEN_ANGLE) % 360:.0f} 62% 52%)"
-
-
-def ticks(low: float, high: float, n: int = 5) -> list[float]:
-    """Return about n round numbers from at most `low` to at least `high`.
-
-    Examples
-    --------
-    >>> ticks(0.52, 0.98)
-    [0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
-    """
-    span = (high - low) or abs(high) or 1.0
-    raw = span / n
-    size = 10.0 ** math.floor(math.log10(raw))
-    step = next(s * size for s in (1, 2, 2.5, 5, 10) if s * size >= raw * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    digits = 1 - round(math.log10(size))  # 2.5 has one more than its size
-    return [round(k * step, digits) for k in range(first, max(last, first + 1) + 1)]
+MAX_POINTS = 400  # of a precision-recall line; more are below a pixel
 
 
 def _intervals(intervals: Any, n: int, name: str) -> np.ndarray | None:
@@ -88,6 +65,7 @@ def curve_section(
     intervals: Mapping[str, Any] | None,
     x_label: str,
     y_label: str,
+    log_x: bool,
     title: str,
 ) -> Section:
     """Lay out lines over a common x axis, each with the band of its intervals."""
@@ -104,16 +82,8 @@ def curve_section(
     everything = np.concatenate(
         [*ys.values(), *(b.ravel() for b in bands.values() if b is not None)]
     )
-    y_ticks, x_ticks = ticks(everything.min(), everything.max()), _x_ticks(xs[order])
-
-    def at(px: float, py: float) -> tuple[float, float]:
-        u = _share(px, min(x_ticks[0], xs.min()), max(x_ticks[-1], xs.max()))
-        v = _share(py, y_ticks[0], y_ticks[-1])
-        return (
-            round(LEFT + u * (WIDTH - LEFT - RIGHT), 1),
-            round(HEIGHT - BOTTOM - v * (HEIGHT - TOP - BOTTOM), 1),
-        )
-
+    axes = Axes(_curve_axis(xs, log_x), axis_of(everything, name="curves"))
+    at = axes.at
     lines, data = [], []
     for index, (name, values) in enumerate(ys.items()):
         band = bands.get(name)
@@ -123,25 +93,67 @@ def curve_section(
         lines.append({"name": name, "colour": colour_of(index), "points": points, "band": edge})
         pairs = band.tolist() if band is not None else None
         data.append({"name": name, "values": values.tolist(), "intervals": pairs})
-    view = {
-        "width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT,
-        "top": TOP, "bottom": HEIGHT - BOTTOM, "x_label": x_label, "y_label": y_label,
-        "x_ticks": [(at(t, y_ticks[0])[0], f"{t:g}") for t in x_ticks],
-        "y_ticks": [(at(x_ticks[0], t)[1], f"{t:g}") for t in y_ticks],
-        "lines": lines,
-    }  # fmt: skip
-    numbers = {"x": xs.tolist(), "x_label": x_label, "y_label": y_label, "curves": data}
+    view = axes.view(x_label, y_label) | {"lines": lines}
+    numbers = {"x": xs.tolist(), "x_label": x_label, "y_label": y_label, "log_x": log_x,
+               "curves": data}  # fmt: skip
     return Section("curve", title, view, numbers)
 
 
-def _x_ticks(xs: np.ndarray) -> list[float]:
-    """Return the measured places themselves where they are few and apart, else round numbers."""
+def _curve_axis(xs: np.ndarray, is_log: bool) -> Axis:
+    """Return an axis with ticks at the measured places: on a log axis, or where few and apart."""
     places = np.unique(xs)
-    span = places[-1] - places[0]
-    if len(places) <= 8 and (len(places) == 1 or np.diff(places).min() > span / 14):
-        return [float(p) for p in places]
-    return ticks(float(places[0]), float(places[-1]))
+    low, high = float(places[0]), float(places[-1])
+    few = len(places) <= 8 and (len(places) == 1 or np.diff(places).min() > (high - low) / 14)
+    if is_log:
+        axis_of(places, name="x", is_log=True)  # refuses 0
+    if is_log or few:
+        return Axis(low, high, tuple(places.tolist()), is_log)
+    return axis_of(places, name="x")
 
 
-def _share(value: float, low: float, high: float) -> float:
-    return float((value - low) / (high - low)) if high > low else 0.5
+def precision_recall_section(
+    curves: Mapping[str, tuple[Any, Any]], ap: Mapping[str, float] | None, title: str
+) -> Section:
+    """Lay out precision over recall, both from 0 to 1, a line a name."""
+    if not curves:
+        raise ParameterError("curves: got none, expected at least one name and its curve")
+    if unknown := [name for name in ap or {} if name not in curves]:
+        raise ParameterError(f"ap: got {unknown[0]!r}, expected one of {sorted(curves)}")
+    unit = Axis(0.0, 1.0, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0))
+    axes = Axes(unit, unit)
+    lines, data = [], []
+    for index, (name, pair) in enumerate(curves.items()):
+        recall, precision = _recall_and_precision(name, pair)
+        value = (ap or {}).get(name)
+        drawn = np.linspace(0, len(recall) - 1, min(len(recall), MAX_POINTS)).astype(int)
+        points = [axes.at(recall[i], precision[i]) for i in drawn]
+        text = "" if value is None else number(float(value))
+        lines.append({"name": name, "colour": colour_of(index), "points": points, "ap": text})
+        data.append({"name": name, "recall": recall.tolist(), "precision": precision.tolist(),
+                     "ap": plain(value)})  # fmt: skip
+    view = axes.view("recall", "precision") | {"lines": lines}
+    return Section("precision_recall", title, view, {"curves": data})
+
+
+def _recall_and_precision(name: str, pair: Any) -> tuple[np.ndarray, np.ndarray]:
+    if len(pair) != 2:
+        raise ParameterError(
+            f"curves[{name!r}]: got {len(pair)} arrays, expected (recall, precision)"
+        )
+    recall = require_finite(pair[0], f"recall of curves[{name!r}]", shape=(None,))
+    precision = require_finite(pair[1], f"precision of curves[{name!r}]", shape=(len(recall),))
+    if not len(recall):
+        raise ParameterError(f"curves[{name!r}]: got no points, expected at least one")
+    for what, values in (("recall", recall), ("precision", precision)):
+        if values.min() < 0 or values.max() > 1:
+            raise ParameterError(
+                f"curves[{name!r}]: {what} from {values.min():g} to {values.max():g}, expected 0 "
+                "to 1"
+            )
+    steps = np.diff(recall)
+    if (steps > 0).any() and (steps < 0).any():
+        raise ParameterError(
+            f"curves[{name!r}]: recall rises and falls, expected (recall, precision) with recall "
+            "in order; precision may have been given first"
+        )
+    return recall, precision

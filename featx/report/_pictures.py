@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import ParameterError
-from featx.report._charts import colour_of
+from featx.report._axes import colour_of
 from featx.report._section import Section, number, plain, require_finite, require_length
 from featx.report._thumbnails import PictureSource, ThumbnailPress
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import featx
 from featx.errors import ParameterError
-from featx.report._charts import bars_section, curve_section
+from featx.report._charts import bars_section, curve_section, precision_recall_section
 from featx.report._matrix import confusion_section
 from featx.report._pictures import (
     GalleryRow,
@@ -25,6 +25,7 @@ from featx.report._pictures import (
     mistakes_section,
 )
 from featx.report._render import render, to_json, write_together
+from featx.report._scatter import ScatterPoint, scatter_section
 from featx.report._section import Section, number, plain, require_length
 from featx.report._thumbnails import PictureSource, ThumbnailPress
 
@@ -209,6 +210,7 @@ class Report:
         *,
         x_label: str,
         y_label: str,
+        log_x: bool = False,
         title: str = "",
     ) -> Self:
         """Append lines over a common axis, for example a learning curve.
@@ -223,10 +225,66 @@ class Report:
             Low and high end for some of the names, drawn as a band.
         x_label, y_label : str
             What the axes show.
+        log_x : bool, default False
+            Equal ratios of x, which are above 0, take equal room; every x has a tick.
         title : str, default ""
             Heading.
         """
-        return self._add(curve_section(x, curves, intervals, x_label, y_label, title))
+        return self._add(curve_section(x, curves, intervals, x_label, y_label, log_x, title))
+
+    def add_scatter(
+        self,
+        points: Sequence[ScatterPoint],
+        *,
+        x_label: str,
+        y_label: str,
+        log_x: bool = False,
+        frontier: bool = False,
+        title: str = "",
+    ) -> Self:
+        """Append named points of two measures, for example accuracy against images a second.
+
+        Parameters
+        ----------
+        points : sequence of ScatterPoint
+            A name that finds no room beside its point is listed below the figure.
+        x_label, y_label : str
+            What the axes show.
+        log_x : bool, default False
+            Equal ratios of x, which are above 0, take equal room.
+        frontier : bool, default False
+            Draw the edge of what can be had, where more is better in both, and the points that
+            another beats in both paler.
+        title : str, default ""
+            Heading.
+
+        Raises
+        ------
+        ParameterError
+            For no points, or ones that are not finite.
+        """
+        return self._add(scatter_section(points, x_label, y_label, log_x, frontier, title))
+
+    def add_precision_recall(
+        self,
+        curves: Mapping[str, tuple[Any, Any]],
+        *,
+        ap: Mapping[str, float] | None = None,
+        title: str = "Precision and recall",
+    ) -> Self:
+        """Append precision over recall, for example of each attribute.
+
+        Parameters
+        ----------
+        curves : mapping of str to (recall, precision), each array-like of float, (n,)
+            As from `featx.evaluation.precision_recall_points`; in [0, 1], recall in order. Up to
+            400 points are drawn, evenly over those given; the JSON has all.
+        ap : mapping of str to float, optional
+            Average precision for some of the names, shown in the legend.
+        title : str, default "Precision and recall"
+            Heading.
+        """
+        return self._add(precision_recall_section(curves, ap, title))
 
     def add_gallery(self, rows: Sequence[GalleryRow], *, title: str = "Found images") -> Self:
         """Append queries with their matches, each `GalleryRow` on its own line.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, balanced_accuracy_score
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
 from featx.errors import ParameterError
 from featx.evaluation import (
@@ -17,6 +17,7 @@ from featx.evaluation import (
     bootstrap_interval,
     mean_per_class_accuracy,
     multilabel_mean_average_precision,
+    multilabel_mean_roc_auc,
 )
 
 
@@ -171,3 +172,20 @@ def test_bad_arguments_are_named(call: Any, match: str) -> None:
 def test_what_fails_on_all_rows_is_not_hidden_by_resampling() -> None:
     with pytest.raises(ParameterError, match=r"no positive label"):
         bootstrap_interval(multilabel_mean_average_precision, np.zeros(5), np.arange(5.0))
+
+
+def test_mean_roc_auc_is_scikit_learns_on_known_labels_and_skips_attributes_of_one_answer():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, (40, 4)).astype(float)
+    truth[rng.random(truth.shape) < 0.2] = np.nan
+    truth[:, 3] = 1
+    scores = rng.normal(size=truth.shape)
+    values = multilabel_mean_roc_auc(truth, scores, average=None)
+    expected = [
+        roc_auc_score(truth[known, c], scores[known, c])
+        for c in range(3)
+        for known in [~np.isnan(truth[:, c])]
+    ]
+    np.testing.assert_allclose(values[:3], expected)
+    assert np.isnan(values[3])
+    assert multilabel_mean_roc_auc(truth, scores) == pytest.approx(np.mean(expected))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from featx.errors import ParameterError
 from featx.report import GalleryMatch, GalleryRow, Mistake, Report
-from featx.report._charts import ticks
+from featx.report._axes import ticks
 from featx.report._section import number
 
 NAN, INF = math.nan, math.inf

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
-from featx.report import GalleryMatch, GalleryRow, Mistake, Report
+from featx.report import GalleryMatch, GalleryRow, Mistake, Report, ScatterPoint
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 URLS = {"href", "xlink:href", "src", "srcset", "action", "formaction", "poster", "data"}
@@ -87,6 +87,11 @@ def one_of_each(text: str, folder: Path) -> Report:
         .add_confusion_matrix([text] * 45, [f"{text}{k}" for k in range(45)], title=text)
         .add_bars([text], [0.5], [(0.25, 0.75)], title=text)
         .add_curve([1], {text: [0]}, {text: [(0, 1)]}, x_label=text, y_label=text, title=text)
+        .add_curve([1, 9], {text: [0, 1]}, x_label=text, y_label=text, log_x=True, title=text)
+        .add_scatter([ScatterPoint(text, 1, 2, 1, 3, text)], x_label=text, y_label=text,
+                     frontier=True, title=text)
+        .add_scatter([ScatterPoint(text, 1, 2)] * 20, x_label=text, y_label=text)
+        .add_precision_recall({text: ([0, 1], [1, 0.5])}, ap={text: 0.75}, title=text)
         .add_gallery([GalleryRow(file, matches, text), GalleryRow(text, ())], title=text)
         .add_mistakes([Mistake(text, text, text, 0.5), Mistake(file, text, text)], title=text)
         .add_embedding_map([[0, 1], [1, 0]], [text, text], [text, file], title=text)

@@ -1,0 +1,152 @@
+"""Axes of the charts: where a value lies, and which ticks stand beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from featx.errors import ParameterError
+
+__all__ = ["BOTTOM", "HEIGHT", "WIDTH", "Axes", "Axis", "axis_of", "colour_of",
+           "log_ticks", "ticks"]  # fmt: skip
+
+WIDTH, HEIGHT = 480, 300  # of the viewBox; text of 13 units stays readable on a phone
+TOP, BOTTOM = 14, 44
+LEAST_LEFT, LEAST_RIGHT = 52, 14
+GOLDEN_ANGLE = 137.508
+DIGIT_WIDTH, GAP = 8, 4  # of text of 13 units
+
+
+def colour_of(index: int) -> str:
+    """Return a hue for the index-th group; the golden angle keeps neighbours apart."""
+    return f"hsl({(215 + index * GOLDEN_ANGLE) % 360:.0f} 62% 52%)"
+
+
+def ticks(low: float, high: float, n: int = 5) -> list[float]:
+    """Return about n round numbers from at most `low` to at least `high`.
+
+    Examples
+    --------
+    >>> ticks(0.52, 0.98)
+    [0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    """
+    span = (high - low) or abs(high) or 1.0
+    raw = span / n
+    size = 10.0 ** math.floor(math.log10(raw))
+    step = next(s * size for s in (1, 2, 2.5, 5, 10) if s * size >= raw * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    digits = 1 - round(math.log10(size))  # 2.5 has one more than its size
+    return [round(k * step, digits) for k in range(first, max(last, first + 1) + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return round numbers from at most `low` to at least `high`, both above 0.
+
+    Steps of 1, 2, 5 within a decade, of decades where there are more than three.
+
+    Examples
+    --------
+    >>> log_ticks(3, 250)
+    [2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0]
+    >>> log_ticks(1, 1e5)
+    [1.0, 10.0, 100.0, 1000.0, 10000.0, 100000.0]
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    stride = max(math.ceil((last - first) / 8), 1)
+    decades = range(first, last + stride, stride)
+    steps = (1, 2, 5) if math.log10(high / low) <= 3 else (1,)
+    every = [float(f"{step}e{decade}") for decade in decades for step in steps]
+    start = max(k for k, tick in enumerate(every) if tick <= low * (1 + 1e-9))
+    stop = min(k for k, tick in enumerate(every) if tick >= high * (1 - 1e-9))
+    return every[start : max(stop, start + 1) + 1]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One direction of a chart.
+
+    Parameters
+    ----------
+    low, high : float
+        Values at its ends.
+    marks : tuple of float
+        Ticks.
+    is_log : bool, default False
+        Equal lengths are equal ratios.
+    """
+
+    low: float
+    high: float
+    marks: tuple[float, ...]
+    is_log: bool = False
+
+    def share(self, value: float) -> float:
+        """Return how far along the axis a value lies, 0 to 1; an axis of one value has it amid."""
+        low, high, at = self.low, self.high, value
+        if self.is_log:
+            low, high, at = math.log(low), math.log(high), math.log(value)
+        return float((at - low) / (high - low)) if high > low else 0.5
+
+
+def axis_of(values: Any, *, name: str, is_log: bool = False) -> Axis:
+    """Return an axis from round number to round number around the values."""
+    low, high = float(np.min(values)), float(np.max(values))
+    if is_log and low <= 0:
+        raise ParameterError(f"{name}: found {low:g}, expected values above 0 on a log axis")
+    if low == high and not is_log:  # amid the axis, not on its end
+        low, high = low - abs(low) / 10, high + abs(high) / 10
+    marks = log_ticks(low, high) if is_log else ticks(low, high)
+    return Axis(marks[0], marks[-1], tuple(marks), is_log)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Both directions, and the places in the viewBox."""
+
+    x: Axis
+    y: Axis
+
+    @property
+    def left(self) -> int:
+        """Where the x axis begins, right of the label and the ticks of y."""
+        return max(LEAST_LEFT, 28 + DIGIT_WIDTH * max(len(f"{t:g}") for t in self.y.marks))
+
+    @property
+    def right(self) -> int:
+        """Where the x axis ends, with room for half of its last tick."""
+        return WIDTH - max(LEAST_RIGHT, 2 + DIGIT_WIDTH * len(f"{self.x.marks[-1]:g}") // 2)
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Return where a point lies."""
+        return (
+            round(self.left + self.x.share(x) * (self.right - self.left), 1),
+            round(HEIGHT - BOTTOM - self.y.share(y) * (HEIGHT - TOP - BOTTOM), 1),
+        )
+
+    def view(self, x_label: str, y_label: str) -> dict[str, Any]:
+        """Return what `_axes.html.j2` draws."""
+        x_marks = [(self.at(t, self.y.low)[0], f"{t:g}") for t in self.x.marks]
+        return {
+            "width": WIDTH, "height": HEIGHT, "left": self.left, "right": self.right,
+            "top": TOP, "bottom": HEIGHT - BOTTOM, "x_label": x_label, "y_label": y_label,
+            "x_ticks": _apart(x_marks),
+            "y_ticks": [(self.at(self.x.low, t)[1], f"{t:g}") for t in self.y.marks],
+        }  # fmt: skip
+
+
+def _apart(marks: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Empty the texts of ticks that run into the one before, or into the last, which stays."""
+    shown: list[tuple[float, str]] = []
+    end = -math.inf
+    last_start = marks[-1][0] - len(marks[-1][1]) * DIGIT_WIDTH / 2
+    for place, text in marks:
+        half = len(text) * DIGIT_WIDTH / 2
+        is_last = place == marks[-1][0]
+        fits = place - half >= end and (is_last or place + half + GAP <= last_start)
+        shown.append((place, text if fits or is_last else ""))
+        end = place + half + GAP if fits else end
+    return shown
