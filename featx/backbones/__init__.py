@@ -10,15 +10,17 @@ from featx.backbones._layers import LayerOutput
 from featx.backbones.backbone import Backbone, Read
 from featx.backbones.cards import BackboneCard, WeightsEntry
 from featx.backbones.catalogue import backbone_card, list_backbones
-from featx.backbones.load import load_backbone
+from featx.backbones.load import Network, build_network, load_backbone
 
 __all__ = [
     "Backbone",
     "BackboneCard",
     "LayerOutput",
+    "Network",
     "Read",
     "WeightsEntry",
     "backbone_card",
+    "build_network",
     "list_backbones",
     "load_backbone",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,34 @@ from featx.backbones.weights import SUFFIXES, load_into, read_state_dict, state_
 from featx.errors import ParameterError, WeightsError, nearest
 from featx.recipe import Preprocessing
 
-__all__ = ["load_backbone"]
+__all__ = ["Network", "build_network", "load_backbone"]
 
 SEED = 0
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as it was built, before anything is done to it for speed.
+
+    Parameters
+    ----------
+    name : str
+        As `list_backbones` has it, or ``module:Class`` of your own.
+    module : nn.Module
+        On the CPU; its layers and parameters are those of the weights file.
+    head : str or None
+        Module whose input is the penultimate feature; None where that is the output.
+    weights_source : str
+        Where the weights come from, for people.
+    preprocessing : Preprocessing
+        What its images must be made into.
+    """
+
+    name: str
+    module: nn.Module
+    head: str | None
+    weights_source: str
+    preprocessing: Preprocessing
 
 
 def load_backbone(
@@ -75,26 +101,46 @@ def load_backbone(
     """
     where = choose_device(device)
     kind = choose_precision(precision, where)
-    if isinstance(backbone, str):
-        module, head, source, preprocessing = _named(backbone, weights)
-        name = backbone
-    else:
-        module, source = _own(backbone, weights)
-        name, head = f"{type(backbone).__module__}:{type(backbone).__qualname__}", None
-        preprocessing = Preprocessing()
+    network = build_network(backbone, weights=weights)
+    preprocessing = network.preprocessing
     if transform is not None:
         preprocessing = Preprocessing(transform=describe_transform(transform))
     return Backbone(
-        module,
-        name=name,
-        weights=state_digest(module),
-        weights_source=source,
+        network.module,
+        name=network.name,
+        weights=state_digest(network.module),
+        weights_source=network.weights_source,
         preprocessing=preprocessing,
         device=where,
         precision=kind,
-        head=head,
+        head=network.head,
         transform=transform,
     )
+
+
+def build_network(
+    backbone: str | nn.Module, *, weights: str | os.PathLike[str] | None = "default"
+) -> Network:
+    """Build a network with its weights, for training; `load_backbone` is for features.
+
+    Parameters and errors are those of `load_backbone`.
+
+    Returns
+    -------
+    Network
+        Of its own: nothing that is done to its module reaches another one.
+
+    Examples
+    --------
+    >>> build_network("resnet18", weights=None).head
+    'fc'
+    """
+    if isinstance(backbone, str):
+        module, head, source, preprocessing = _named(backbone, weights)
+        return Network(backbone, module, head, source, preprocessing)
+    module, source = _own(backbone, weights)
+    name = f"{type(backbone).__module__}:{type(backbone).__qualname__}"
+    return Network(name, module, None, source, Preprocessing())
 
 
 def _named(

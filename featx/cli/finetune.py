@@ -1,0 +1,120 @@
+"""``featx finetune``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import time
+from typing import Any
+
+from featx.cli._options import add_run, add_sources, as_source, defaults_of
+from featx.errors import ManifestError, nearest
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    from featx.finetuning import FineTuneClassifier
+
+    defaults = defaults_of(FineTuneClassifier)
+    add_sources(parser)
+    parser.add_argument("--out", required=True, metavar="TUNED.safetensors", help="weights file")
+    parser.add_argument("--labels", metavar="L.csv", help="columns path and label")
+    parser.add_argument(
+        "--train-from",
+        metavar="LAYER",
+        help="first layer that is trained, or all (default about the last third)",
+    )
+    for name, kind, text in (
+        ("backbone", str, "see featx backbones"),
+        ("weights", str, "a .pth or .safetensors file, or the name of published weights"),
+        ("epochs", int, "most epochs"),
+        ("device", str, "auto, cpu, cuda, cuda:1"),
+    ):
+        default = defaults[name]
+        parser.add_argument(
+            f"--{name}", type=kind, default=default, help=f"{text} (default {default})"
+        )
+    add_run(parser, defaults)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Train, save the tuned network, and return the figures."""
+    from featx.finetuning import FineTuneClassifier, check_target
+
+    start = time.monotonic()
+    check_target(args.out)
+    paths, labels, n_unlabelled = _labelled(as_source(args.source), args.labels)
+    model = FineTuneClassifier(
+        args.backbone,
+        weights=args.weights,
+        train_from=args.train_from,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        device=args.device,
+        workers=args.workers,
+    )
+    model.fit(paths, labels).save_backbone(args.out)
+    return {
+        "classes": model.classes_.tolist(),
+        "val_accuracy": model.history_[model.best_epoch_].val_accuracy,
+        "probe_val_accuracy": model.history_[0].val_accuracy,
+        "epochs": len(model.history_) - 1,
+        "best_epoch": model.best_epoch_,
+        "seconds": time.monotonic() - start,
+        "out": args.out,
+        "backbone": args.backbone,
+        "train_from": model.train_from_,
+        "n_trained_parameters": model.n_trained_parameters_,
+        "n_samples": len(paths),
+        "n_validation": len(model.validation_rows_),
+        "n_unlabelled": n_unlabelled,
+    }
+
+
+def _labelled(source: Any, csv_path: str | None) -> tuple[list[str], list[str], int]:
+    """Return the images that have a label, their labels, and how many have none."""
+    from featx.images import ImageManifest, join_labels
+
+    manifest = ImageManifest.from_source(source)
+    labels = list(manifest.labels or [""] * len(manifest))
+    if csv_path is not None:
+        joined = join_labels(manifest.paths, csv_path)
+        if joined.labels is None:
+            raise ManifestError(
+                f"CSV {csv_path!r}: got the columns {['path', *joined.columns]}, expected one "
+                f"named 'label'.{nearest('label', joined.columns)}"
+            )
+        labels = [""] * len(manifest)
+        for row, label in zip(joined.rows.tolist(), joined.labels, strict=True):
+            labels[row] = label
+    found = [(path, label) for path, label in zip(manifest.paths, labels, strict=True) if label]
+    if not found:
+        raise ManifestError(
+            f"source {source!r}: got {len(labels)} images without a label, expected one each; "
+            "name folders after the classes, or pass --labels L.csv"
+        )
+    return [p for p, _ in found], [x for _, x in found], len(labels) - len(found)
+
+
+def show(result: dict[str, Any]) -> str:
+    """Say what was gained, and how to extract with it."""
+    r = result
+    words = ["featx", "extract", "SOURCE", "--store", "F.h5"]
+    words += ["--backbone", r["backbone"], "--weights", r["out"]]
+    lines = [
+        (
+            f"{len(r['classes'])} classes, {r['n_samples']} images, {r['n_trained_parameters']} "
+            f"weights trained from {r['train_from']} on, {r['epochs']} epochs in "
+            f"{r['seconds']:.1f} s"
+        ),
+        (
+            f"accuracy on {r['n_validation']} held-out images, which also chose the epoch: "
+            f"{r['val_accuracy']:.3f} after epoch {r['best_epoch']}, "
+            f"{r['probe_val_accuracy']:.3f} by the probe on frozen features"
+        ),
+    ]
+    if r["best_epoch"] == 0:
+        lines.append("no epoch was better than the probe: the weights saved are the original ones")
+    if r["n_unlabelled"]:
+        lines.append(f"{r['n_unlabelled']} images have no label and were left out")
+    return "\n".join([*lines, f"extract with it: {shlex.join(words)}"])

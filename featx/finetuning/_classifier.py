@@ -1,0 +1,330 @@
+"""`FineTuneClassifier`: a network whose later layers are trained, as a scikit-learn classifier."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+import featx
+from featx.errors import ParameterError
+from featx.finetuning._parameters import check_choice, check_number, held_out, sources_of
+from featx.finetuning._views import check_augment
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["FineTuneClassifier"]
+
+HEADS = ("auto", "probe", "random")
+DEFAULT_BATCH_SIZE = 32
+DEFAULT_CACHE_BYTES = 2**30
+LARGEST_SEED = 2**31 - 1
+
+
+class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Classify images by a network whose later layers are trained on them.
+
+    For the case where a linear probe on frozen features does not suffice. It costs 10 to 100
+    times as long as the probe, and on few images often gains nothing: epoch 0 is the probe, and
+    its weights are kept where no later epoch is better on the held-out images.
+
+    Parameters
+    ----------
+    backbone : str or nn.Module, default "featx_small"
+        As for `featx.FeatureExtractor`.
+    weights : str, path or None, default "default"
+        As for `featx.FeatureExtractor`. None trains random weights: the baseline from scratch,
+        for which `train_from` is "all", the head is random, and batch norm is trained too.
+    train_from : str, optional
+        Name of the first layer that is trained, as in ``featx.load_backbone(...).layers``; all
+        that is computed after it is trained too. "all": every layer. Default: the earliest layer
+        from which on lies at most a third of the weight layers, such as "layer4" of a resnet18.
+        An earlier one costs time and memory, and overfits sooner.
+    head : {"auto", "probe", "random"}, default "auto"
+        Where the linear classifier on top starts: from `featx.LinearProbeClassifier` on the
+        frozen features, or from random weights, which learn at 10 times the rate. Auto is
+        "probe", and "random" for random weights.
+    augment : {"crop-hflip", "hflip", "none"}, default "crop-hflip"
+        Training views: random rectangles of 35 to 100 % of the area, mirrored or not; the
+        extraction's view and its mirror image; the extraction's view alone. Prediction takes the
+        extraction's view.
+    n_views : int, default 8
+        Random views an image, for "crop-hflip". They are the same in every epoch, so that the
+        frozen part sees each once. Memory and time grow with it.
+    epochs : int, default 15
+        Most epochs; each goes through all views of all images. Time grows with it, and the
+        learning rate falls more slowly.
+    learning_rate : float, optional
+        Peak of AdamW's. Default 1e-4; from scratch 1e-3.
+    weight_decay : float, default 0.01
+        AdamW's, on kernels and matrices.
+    label_smoothing : float, default 0
+        Share of the target that is spread over all classes; up to 0.99. It works against a head
+        that starts from a probe, whose scores are far apart already.
+    batch_size : int, default 32
+        Images a step.
+    validation_fraction : float, default 0.2
+        Share of each class that is held out to choose the epoch. 0 trains on all and keeps the
+        last epoch.
+    patience : int, default 5
+        Epochs without a better one after which training stops.
+    resize_px, crop_px : int, optional
+        As for `featx.FeatureExtractor`.
+    device : str, default "auto"
+        As for `featx.FeatureExtractor`.
+    workers : int, optional
+        As for `featx.FeatureExtractor`.
+    max_cache_bytes : int, default 2**30
+        Most memory for the activations before `train_from` (or the pixels, where nothing comes
+        before it). Where they need more, images are read and the frozen part is computed anew in
+        every epoch, and a warning says so; the result is the same.
+    random_state : int, RandomState or None, default 0
+        Views, order, held-out images, head and dropout. The same on one CPU gives the same
+        weights to the last bit.
+    progress : bool, optional
+        As for `featx.FeatureExtractor`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Sorted labels.
+    history_ : tuple of Epoch
+        ``epoch``, ``train_loss``, ``val_loss``, ``val_accuracy`` and ``seconds``; the first is
+        the network before training.
+    best_epoch_ : int
+        The one whose weights are kept: the most accurate on the held-out images, of equals that
+        of the lowest loss, of equals the first. 0: the backbone is the original.
+    train_from_ : str
+        First layer that is trained.
+    n_trained_parameters_ : int
+        Of the backbone; those of the linear classifier are not counted.
+    strategy_ : {"activations", "pixels", "recomputed"}
+        What is kept in memory: the activations before `train_from_`, the pixels (nothing is
+        computed before it, or the network cannot be cut), or neither.
+    uncut_ : str or None
+        Why the network cannot be cut in two, so that each step runs all of it; None where it can.
+    probe_ : LinearProbeClassifier or None
+        On the frozen features of the images that are trained on; None for a random head.
+    validation_rows_ : ndarray, intp
+        Positions of the held-out images.
+    network_ : nn.Module
+        The tuned network.
+
+    Notes
+    -----
+    LP-FT (Kumar et al. 2022, arXiv 2202.10054). Everything before `train_from` is frozen to the
+    last bit. Batch norm keeps its running statistics in the trained part too, since those of a
+    few images are worse than those of the network's own training set; its scale and offset are
+    trained. Dropout is active in the trained part. The head keeps the probe's scaling of vectors
+    to unit length. Computes in float32; on a GPU training steps run in bfloat16 autocast.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.integers(0, 128, (12, 48, 48, 3), dtype=np.uint8)
+    >>> X[6:] += 100
+    >>> y = ["dark"] * 6 + ["light"] * 6
+    >>> clf = FineTuneClassifier(n_views=1, epochs=1, crop_px=48, resize_px=48).fit(X, y)
+    >>> clf.train_from_, clf.strategy_, len(clf.history_)
+    ('blocks.12', 'activations', 2)
+    >>> clf.predict_proba(X).shape
+    (12, 2)
+    """
+
+    def __init__(
+        self,
+        backbone: str | nn.Module = "featx_small",
+        *,
+        weights: str | os.PathLike[str] | None = "default",
+        train_from: str | None = None,
+        head: str = "auto",
+        augment: str = "crop-hflip",
+        n_views: int = 8,
+        epochs: int = 15,
+        learning_rate: float | None = None,
+        weight_decay: float = 0.01,
+        label_smoothing: float = 0.0,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        validation_fraction: float = 0.2,
+        patience: int = 5,
+        resize_px: int | None = None,
+        crop_px: int | None = None,
+        device: str = "auto",
+        workers: int | None = None,
+        max_cache_bytes: int = DEFAULT_CACHE_BYTES,
+        random_state: Any = 0,
+        progress: bool | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.weights = weights
+        self.train_from = train_from
+        self.head = head
+        self.augment = augment
+        self.n_views = n_views
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.label_smoothing = label_smoothing
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.resize_px = resize_px
+        self.crop_px = crop_px
+        self.device = device
+        self.workers = workers
+        self.max_cache_bytes = max_cache_bytes
+        self.random_state = random_state
+        self.progress = progress
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit the probe, then train.
+
+        Parameters
+        ----------
+        X : path, PIL.Image.Image, ndarray, torch.Tensor, or a sequence of these
+            As `featx.FeatureExtractor.transform` takes them.
+        y : array-like of shape (n_images,)
+            Labels, numbers or text.
+
+        Returns
+        -------
+        FineTuneClassifier
+
+        Raises
+        ------
+        ParameterError
+            For a parameter out of range, fewer than two classes, or a loss that is no number.
+        ImageDecodeError
+            If images cannot be read; it names them.
+        BackboneError, WeightsError
+            If there is no such network, weights or layer.
+        """
+        self._check_parameters()
+        sources, names = sources_of(X)
+        y = column_or_1d(y)
+        check_classification_targets(y)
+        if len(y) != len(sources):
+            raise ParameterError(
+                f"y: got {len(y)} labels for {len(sources)} images, expected one each"
+            )
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ParameterError(
+                f"y: got one class ({self.classes_[0]!s}), expected at least two classes"
+            )
+        seed = int(check_random_state(self.random_state).randint(LARGEST_SEED))
+        mask = held_out(codes, self.validation_fraction, seed)
+        self.validation_rows_ = np.flatnonzero(mask)
+
+        from featx.finetuning._fit import Settings, fit_network
+        from featx.finetuning._pool import Labelled
+
+        settings = Settings(**{**self.get_params(deep=False), "random_state": seed})
+        fitted = fit_network(settings, Labelled(sources, names, codes), mask)
+        self.history_, self.best_epoch_ = fitted.history, fitted.best_epoch
+        self.train_from_ = fitted.tunable.train_from
+        self.n_trained_parameters_ = sum(p.numel() for p in fitted.tunable.trained.values())
+        self.strategy_, self.uncut_ = fitted.strategy, fitted.tunable.uncut
+        self.probe_, self.network_ = fitted.probe, fitted.tunable.whole.module
+        self._fitted = fitted.predictor
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the label of each image, shape (n_images,); `X` as for `fit`."""
+        best = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[best])
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : images
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_images, n_classes), float64
+            Rows sum to 1; columns in the order of `classes_`.
+
+        Raises
+        ------
+        ImageDecodeError
+            If images cannot be read; it names them.
+        """
+        check_is_fitted(self)
+        from scipy.special import softmax
+
+        from featx.finetuning._pool import Labelled
+
+        sources, names = sources_of(X)
+        scores = self._fitted.scores(
+            Labelled(sources, names, np.zeros(len(sources), np.intp)),
+            batch_size=self.batch_size,
+            workers=self.workers,
+            progress=self.progress,
+        )
+        return np.asarray(softmax(scores, axis=1))
+
+    def save_backbone(self, path: str | os.PathLike[str]) -> None:
+        """Write the tuned network, without its classifier, as a weights file.
+
+        ``featx.load_backbone(backbone, weights=path)``, ``FeatureExtractor`` and ``featx extract
+        --weights`` take it like any other; its features have a fingerprint of their own.
+
+        Parameters
+        ----------
+        path : path
+            Ends in ``.safetensors``; written beside and renamed. Its header says how it was made.
+
+        Raises
+        ------
+        ParameterError
+            If the name has another ending.
+        StoreWriteError
+            If it cannot be written.
+        """
+        check_is_fitted(self)
+        from featx.finetuning._save import write_weights
+
+        network = self._fitted.network
+        notes = {
+            "creator": f"featx {featx.__version__}",
+            "architecture": network.name,
+            "weights": self._fitted.weights,
+            "train_from": self.train_from_,
+            "classes": json.dumps([str(name) for name in self.classes_.tolist()]),
+            "epochs": str(len(self.history_) - 1),
+            "best_epoch": str(self.best_epoch_),
+            "resize_px": str(self._fitted.preprocessing.resize_px),
+            "crop_px": str(self._fitted.preprocessing.crop_px),
+        }
+        write_weights(path, network.module, head=network.head, metadata=notes)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        return tags
+
+    def _check_parameters(self) -> None:
+        check_augment(self.augment)
+        check_choice("head", self.head, HEADS)
+        for name, least in (
+            ("n_views", 1), ("epochs", 1), ("batch_size", 1), ("patience", 1),
+            ("max_cache_bytes", 0),
+        ):  # fmt: skip
+            check_number(name, getattr(self, name), least=least, integer=True)
+        if self.learning_rate is not None:
+            check_number("learning_rate", self.learning_rate, least=1e-12)
+        check_number("weight_decay", self.weight_decay, least=0)
+        check_number("label_smoothing", self.label_smoothing, least=0, most=0.99)
+        check_number("validation_fraction", self.validation_fraction, least=0, most=0.9)

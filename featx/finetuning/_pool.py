@@ -1,0 +1,207 @@
+"""Labelled images as inputs of what is trained, from memory where they fit, else read anew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from featx._progress import Progress
+from featx.errors import ImageDecodeError
+from featx.finetuning._network import Tunable
+from featx.images import iter_batches
+from featx.recipe import Preprocessing
+
+__all__ = ["Labelled", "Pool", "Stage"]
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images with their classes.
+
+    Parameters
+    ----------
+    sources : sequence
+        As `featx.images.as_sources` gives them.
+    names : sequence of str
+        For messages.
+    codes : ndarray of shape (n,), intp
+        Class of each image, numbered from 0.
+    """
+
+    sources: Sequence[Any]
+    names: Sequence[str]
+    codes: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.sources)
+
+    def subset(self, rows: NDArray[np.intp]) -> Labelled:
+        """Return some of the images, in the order given."""
+        places = rows.tolist()
+        return Labelled(
+            [self.sources[i] for i in places], [self.names[i] for i in places], self.codes[rows]
+        )
+
+
+class Stage:
+    """From pixels to what the trained part is given.
+
+    Parameters
+    ----------
+    tunable : Tunable
+    preprocessing : Preprocessing
+        Mean and deviation, and the crop's size.
+    device : torch.device
+
+    Notes
+    -----
+    What is kept of a view are its activations before the first trained layer, float32; where
+    nothing is frozen before it, its pixels, uint8.
+    """
+
+    def __init__(
+        self, tunable: Tunable, preprocessing: Preprocessing, device: torch.device
+    ) -> None:
+        self.tunable, self.device = tunable, device
+        self.preprocessing = preprocessing
+        scale = torch.tensor(preprocessing.std, dtype=torch.float32) * 255
+        mean = torch.tensor(preprocessing.mean, dtype=torch.float32) * 255
+        self._scale = (1 / scale).view(1, 3, 1, 1).to(device)
+        self._shift = (mean / scale).view(1, 3, 1, 1).to(device)
+
+    @torch.no_grad()
+    def activations(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
+        """Return what is kept of (B, H, W, 3) uint8 views."""
+        kept = torch.from_numpy(pixels)
+        if self.tunable.frozen is None:
+            return kept
+        found: torch.Tensor = self.tunable.frozen(self._normalised(kept))
+        return found
+
+    def enter(self, kept: torch.Tensor) -> torch.Tensor:
+        """Return the input of the trained part, on the device."""
+        if self.tunable.frozen is None:
+            return self._normalised(kept)
+        x = kept.to(self.device, non_blocking=True)
+        return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+    def sample(self) -> torch.Tensor:
+        """Return what is kept of one blank view, (1, ...)."""
+        side = self.preprocessing.crop_px
+        assert side is not None
+        return self.activations(np.zeros((1, side, side, 3), np.uint8))
+
+    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        # As `featx.backbones.Backbone` has it, to the last bit.
+        x = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()
+        return (x * self._scale - self._shift).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass
+class Pool:
+    """Images with a fixed number of views each.
+
+    Parameters
+    ----------
+    images : Labelled
+    views : callable
+        From numbers of views to what makes these views of an image.
+    n_views : int
+    stage : Stage
+    batch_size : int
+    workers : int or None
+        As for `featx.extract`.
+    """
+
+    images: Labelled
+    views: Callable[[tuple[int, ...]], Any]
+    n_views: int
+    stage: Stage
+    batch_size: int
+    workers: int | None
+    kept: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.images)
+
+    @property
+    def n_batches(self) -> int:
+        """Number of batches of one view of every image."""
+        return math.ceil(len(self) / self.batch_size)
+
+    def keep(self, bar: Progress) -> None:
+        """Compute the activations of every view and hold them in memory."""
+        sample = self.stage.sample()
+        self.kept = torch.empty((len(self), self.n_views, *sample.shape[1:]), dtype=sample.dtype)
+        for rows, views in self._read(np.arange(len(self)), tuple(range(self.n_views))):
+            for number, pixels in enumerate(views):
+                self.kept[torch.from_numpy(rows), number] = self.stage.activations(pixels).cpu()
+                bar.advance(len(rows))
+
+    def batches(
+        self, order: NDArray[np.intp], view: int
+    ) -> Iterator[tuple[torch.Tensor, NDArray[np.intp]]]:
+        """Go through one view of all images, in an order.
+
+        Yields
+        ------
+        x : Tensor
+            Input of the trained part, on the device.
+        rows : ndarray of shape (n,), intp
+            Positions of these images.
+
+        Notes
+        -----
+        Batches differ by at most one image, so that none is a single one, of which batch norm
+        would have no statistics.
+        """
+        groups = np.array_split(order, self.n_batches)
+        if self.kept is not None:
+            for rows in groups:
+                yield self.stage.enter(self.kept[torch.from_numpy(rows), view]), rows
+            return
+        pixels = self._one_by_one(order, view)
+        for rows in groups:
+            batch = np.stack([next(pixels) for _ in rows])
+            yield self.stage.enter(self.stage.activations(batch)), rows
+        next(pixels, None)  # to the end, where bad images are named
+
+    def _one_by_one(self, order: NDArray[np.intp], view: int) -> Iterator[NDArray[np.uint8]]:
+        for _, (pixels,) in self._read(order, (view,)):
+            yield from pixels
+
+    def _read(
+        self, order: NDArray[np.intp], numbers: tuple[int, ...]
+    ) -> Iterator[tuple[NDArray[np.intp], tuple[NDArray[np.uint8], ...]]]:
+        failures: list[tuple[str, str]] = []
+        images = self.images.subset(order)
+        for batch in iter_batches(
+            images.sources,
+            self.views(numbers),
+            batch_size=self.batch_size,
+            workers=self.workers,
+        ):
+            failures += [(images.names[i], reason) for i, reason in batch.failures]
+            if batch.views and not failures:
+                yield order[batch.good], batch.views
+        if failures:
+            raise _unreadable(failures, len(order))
+
+
+def _unreadable(failures: list[tuple[str, str]], n: int) -> ImageDecodeError:
+    shown = "; ".join(f"{name!r}: {reason}" for name, reason in failures[:SHOWN])
+    more = f"; and {len(failures) - SHOWN} more" if len(failures) > SHOWN else ""
+    return ImageDecodeError(
+        f"{len(failures)} of {n} images cannot be read ({shown}{more}); remove or replace them: "
+        "none is left out silently"
+    )

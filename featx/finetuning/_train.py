@@ -1,0 +1,203 @@
+"""The training loop: each step is a function of the seed, the epoch and the step's number."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from featx._progress import Progress
+from featx.errors import ParameterError
+from featx.finetuning._history import Epoch, best_of
+from featx.finetuning._network import Tunable
+from featx.finetuning._pool import Pool
+
+__all__ = ["Schedule", "measure", "train"]
+
+CLIP_NORM = 1.0
+WARM_UP = 0.05
+LAST_RATE = 0.01
+# A random head has everything to learn, what comes before it little.
+RANDOM_HEAD_FACTOR = 10.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How to train; fields are the parameters of `FineTuneClassifier`."""
+
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    label_smoothing: float
+    patience: int
+    seed: int
+    is_head_random: bool
+    is_norm_trained: bool
+
+
+@dataclass(frozen=True)
+class _State:
+    """Copies of everything that training changes."""
+
+    tensors: tuple[torch.Tensor, ...]
+
+    @classmethod
+    def of(cls, tunable: Tunable, head: nn.Module) -> _State:
+        return cls(tuple(t.detach().clone() for t in _changing(tunable, head)))
+
+    @torch.no_grad()
+    def restore(self, tunable: Tunable, head: nn.Module) -> None:
+        for tensor, copy in zip(_changing(tunable, head), self.tensors, strict=True):
+            tensor.copy_(copy)
+
+
+def train(
+    tunable: Tunable,
+    head: nn.Module,
+    pool: Pool,
+    val_pool: Pool | None,
+    schedule: Schedule,
+    *,
+    first: Epoch,
+    progress: bool | None,
+) -> tuple[Epoch, ...]:
+    """Train in place, and leave the best epoch's weights.
+
+    Parameters
+    ----------
+    tunable : Tunable
+    head : nn.Module
+        Vectors to scores.
+    pool, val_pool : Pool
+        Images to train on, and those held out (None where there are none).
+    schedule : Schedule
+    first : Epoch
+        The figures before training.
+    progress : bool or None
+
+    Raises
+    ------
+    ParameterError
+        If the loss is no longer a number.
+    """
+    optimiser = _optimiser(tunable, head, schedule)
+    history, best = [first], _State.of(tunable, head)
+    n_views = schedule.epochs * pool.n_views * len(pool)
+    with Progress(n_views, "finetune", unit="view", enabled=progress) as bar:
+        for epoch in range(1, schedule.epochs + 1):
+            start = time.monotonic()
+            loss = _epoch(tunable, head, pool, schedule, optimiser, epoch, bar)
+            val = measure(tunable, head, val_pool)
+            history.append(Epoch(epoch, loss, *val, time.monotonic() - start))
+            if best_of(history) == epoch:
+                best = _State.of(tunable, head)
+            elif epoch - best_of(history) >= schedule.patience:
+                break
+    best.restore(tunable, head)
+    tunable.eval()
+    return tuple(history)
+
+
+@torch.no_grad()
+def measure(tunable: Tunable, head: nn.Module, pool: Pool | None) -> tuple[float, float]:
+    """Return log loss and accuracy on held-out images; NaN where there are none."""
+    if pool is None:
+        return math.nan, math.nan
+    tunable.eval()
+    batches = pool.batches(np.arange(len(pool)), 0)
+    found = torch.cat([head(tunable.tail(x)).double().cpu() for x, _ in batches])
+    wanted = torch.from_numpy(pool.images.codes)
+    loss = float(functional.cross_entropy(found, wanted))
+    return loss, float((found.argmax(1) == wanted).double().mean())
+
+
+def _epoch(
+    tunable: Tunable,
+    head: nn.Module,
+    pool: Pool,
+    schedule: Schedule,
+    optimiser: torch.optim.Optimizer,
+    epoch: int,
+    bar: Progress,
+) -> float:
+    """Go once through every view of every image; no batch has an image twice."""
+    tunable.train(is_norm_trained=schedule.is_norm_trained)
+    losses: list[float] = []
+    n_steps = pool.n_views * pool.n_batches
+    for view in range(pool.n_views):
+        order = np.random.default_rng((schedule.seed, epoch, view)).permutation(len(pool))
+        for x, rows in pool.batches(order, view):
+            _set_rate(optimiser, (epoch - 1 + len(losses) / n_steps) / schedule.epochs)
+            target = torch.from_numpy(pool.images.codes[rows]).to(x.device)
+            losses.append(_step(tunable, head, optimiser, x, target, schedule))
+            bar.advance(len(rows))
+        if not math.isfinite(losses[-1]):
+            raise ParameterError(
+                f"learning_rate: got {schedule.learning_rate:g}, with which the loss became "
+                f"{losses[-1]} in epoch {epoch}, expected a smaller one: try a tenth"
+            )
+    return float(np.mean(losses))
+
+
+def _step(
+    tunable: Tunable,
+    head: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    x: torch.Tensor,
+    target: torch.Tensor,
+    schedule: Schedule,
+) -> float:
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=x.device.type == "cuda"):
+        scores = head(tunable.tail(x))
+    loss = functional.cross_entropy(
+        scores.float(), target, label_smoothing=schedule.label_smoothing
+    )
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_([*tunable.trained.values(), *head.parameters()], CLIP_NORM)
+    optimiser.step()
+    return float(loss.detach())
+
+
+def _optimiser(tunable: Tunable, head: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019), which decays matrices and kernels, not offsets."""
+    factor = RANDOM_HEAD_FACTOR if schedule.is_head_random else 1.0
+    groups = []
+    for values, times in (
+        (list(tunable.trained.values()), 1.0),
+        (list(head.parameters()), factor),
+    ):
+        for is_matrix in (True, False):
+            rate = schedule.learning_rate * times
+            groups.append(
+                {
+                    "params": [p for p in values if (p.ndim > 1) == is_matrix],
+                    "lr": rate,
+                    "peak": rate,
+                    "weight_decay": schedule.weight_decay if is_matrix else 0.0,
+                }
+            )
+    return torch.optim.AdamW([g for g in groups if g["params"]])
+
+
+def _set_rate(optimiser: torch.optim.Optimizer, done: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * _course(done)
+
+
+def _course(done: float) -> float:
+    """Warm up over 5 % of the run, then a half cosine down to 1 % of the peak."""
+    if done < WARM_UP:
+        return (done + LAST_RATE) / (WARM_UP + LAST_RATE)
+    past = (done - WARM_UP) / (1 - WARM_UP)
+    return LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * past)) / 2
+
+
+def _changing(tunable: Tunable, head: nn.Module) -> list[torch.Tensor]:
+    buffers = [b for module in tunable.modules for b in module.buffers(recurse=False)]
+    return [*tunable.trained.values(), *buffers, *head.state_dict(keep_vars=True).values()]
