@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import ManifestError, nearest
-from featx.images import join_labels
+from featx.images import ImageManifest, join_labels
 from featx.store import FeatureStore
 
-__all__ = ["attribute_labels", "class_labels"]
+__all__ = ["attribute_labels", "class_labels", "manifest_labels"]
 
 Rows = NDArray[np.intp]
 VALUES = {"1": 1.0, "0": 0.0, "-1": 0.0, "true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
@@ -43,6 +43,32 @@ def class_labels(store: FeatureStore, csv_path: str | None) -> tuple[Rows, NDArr
     labels = np.array(joined.labels)
     has_label = labels != ""
     return joined.rows[has_label], labels[has_label]
+
+
+def manifest_labels(
+    manifest: ImageManifest, csv_path: str | None
+) -> tuple[list[str], NDArray[Any]]:
+    """Return the images that have a label, and the labels.
+
+    Raises
+    ------
+    ManifestError
+        If there are none.
+    """
+    paths = list(manifest.paths)
+    if csv_path is None:
+        labels = np.array(manifest.labels if manifest.labels is not None else [""] * len(paths))
+        rows = np.arange(len(paths))
+    else:
+        joined = join_labels(paths, csv_path)
+        rows, labels = joined.rows, np.array(joined.labels if joined.labels is not None else [])
+    has_label = labels != ""
+    if not has_label.any():
+        raise ManifestError(
+            "SOURCE: got no labels, expected one an image; give folders named after the classes, "
+            "or pass --labels L.csv with the columns path and label"
+        )
+    return [paths[i] for i in rows[has_label]], labels[has_label]
 
 
 def attribute_labels(

@@ -36,10 +36,12 @@ COMMANDS = {
     "verify": "check every row of a store against its checksums",
     "export": "copy a store's table to .npz, .npy or .parquet",
     "train": "train a classifier on a store",
+    "finetune": "train the later layers of a network on labelled images",
     "predict": "label images with a trained classifier",
     "evaluate": "measure a trained classifier on a store with labels",
     "index": "build a retrieval index from a store",
     "query": "find the images of an index that look like the given ones",
+    "compare": "measure several networks on labelled images: accuracy against speed",
     "backbones": "list the networks by name",
 }
 

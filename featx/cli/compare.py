@@ -1,0 +1,75 @@
+"""``featx compare``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from featx.cli._options import add_run, add_sources, as_source, defaults_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    from featx.tasks import compare
+
+    defaults = defaults_of(compare)
+    add_sources(parser)
+    parser.add_argument("--store", required=True, metavar="F.h5", help="keeps all features")
+    parser.add_argument(
+        "--backbone",
+        action="append",
+        metavar="NAME[=FILE]",
+        help="a network, with its weights file where it is not downloaded; give it several times "
+        "(default featx_small)",
+    )
+    parser.add_argument("--layer", action="append", help="a layer; several times for several")
+    parser.add_argument("--pooling", action="append", help="a pooling; several times for several")
+    parser.add_argument(
+        "--preset", default=defaults["preset"], help="plain, svm, sqrt, hflip, ten-crop or best"
+    )
+    parser.add_argument("--labels", metavar="L.csv", help="columns path and label")
+    parser.add_argument("--folds", type=int, default=defaults["n_folds"], help="default 5")
+    parser.add_argument("--device", default=defaults["device"], help="auto, cpu, cuda")
+    parser.add_argument("--html", metavar="OUT.html", help="write a page with a plot")
+    add_run(parser, defaults)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Compare, and write the page."""
+    from featx.cli._labels import manifest_labels
+    from featx.images import ImageManifest
+    from featx.tasks import compare, comparison_report
+
+    manifest = ImageManifest.from_source(as_source(args.source))
+    paths, labels = manifest_labels(manifest, args.labels)
+    named = [word.partition("=") for word in args.backbone or ["featx_small"]]
+    found = compare(
+        paths,
+        labels,
+        args.store,
+        backbones=[name for name, _, _ in named],
+        weights={name: file for name, _, file in named if file},
+        layers=args.layer,
+        poolings=args.pooling,
+        preset=args.preset,
+        n_folds=args.folds,
+        device=args.device,
+        batch_size=args.batch_size,
+        workers=args.workers,
+    )
+    result = found.to_dict()
+    if args.html:
+        result["report"] = str(comparison_report(found).save(args.html))
+    return {**result, "table": str(found)}
+
+
+def show(result: dict[str, Any]) -> str:
+    """Print the table."""
+    lines = [result["table"]]
+    lines.append(
+        f"{result['n_images']} images of {result['n_classes']} classes, {result['n_folds']} folds"
+        + (f"; {result['n_failed']} could not be read" if result["n_failed"] else "")
+    )
+    if "report" in result:
+        lines.append(f"plot: {result['report']}")
+    return "\n".join(lines)

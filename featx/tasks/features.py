@@ -1,0 +1,204 @@
+"""The features of a data set under a preset: extracted once, kept in a store, read in order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import ManifestError
+from featx.extraction import extract
+from featx.images import ImagePreprocessor
+from featx.recipe import Recipe
+from featx.store import FeatureStore, open_store
+from featx.tasks.presets import Preset
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Features", "Network", "prepare_features"]
+
+# Of ten crops: the corners and the centre, then where each one's mirror image is in the mirrored
+# picture, whose left corner shows what the picture has on its right.
+PLACES, MIRRORED = [0, 1, 2, 3, 4], [6, 5, 8, 7, 9]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Which network to run, and how; fields as for `featx.extract`.
+
+    Parameters
+    ----------
+    backbone : str or nn.Module, default "featx_small"
+    weights : str, path or None, default "default"
+    layers : tuple of str, default ()
+        Several are scaled to unit length each and put side by side; none is the default layer.
+    pooling : str or None, default None
+    resize_px, crop_px : int or None, default None
+    device, precision : str, default "auto"
+    batch_size : int, default 32
+    workers : int or None, default None
+    """
+
+    backbone: str | nn.Module = "featx_small"
+    weights: str | os.PathLike[str] | None = "default"
+    layers: tuple[str, ...] = ()
+    pooling: str | None = None
+    resize_px: int | None = None
+    crop_px: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    batch_size: int = 32
+    workers: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Vectors of those images of a list that could be read, in the list's order.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_good, n_features), float32
+    good : ndarray of shape (n_good,), intp
+        Positions in the list.
+    digests : ndarray of shape (n_good,), str
+        Of the images' bytes.
+    failures : tuple of (str, str)
+        Path and reason of each image that could not be read.
+    recipes : tuple of Recipe
+        One for each layer.
+    n_views : int
+        Views side by side in a row.
+    images_per_second : float or None
+        Of the extraction; None where nothing had to be extracted.
+    """
+
+    X: NDArray[np.float32]
+    good: NDArray[np.intp]
+    digests: NDArray[np.str_]
+    failures: tuple[tuple[str, str], ...]
+    recipes: tuple[Recipe, ...]
+    n_views: int
+    images_per_second: float | None
+
+    def rows(self, positions: Any) -> NDArray[np.intp]:
+        """Return the rows of those positions of the list that could be read."""
+        wanted = np.asarray(positions, dtype=np.intp)
+        row_of = {int(p): i for i, p in enumerate(self.good)}
+        return np.array([row_of[int(p)] for p in wanted if int(p) in row_of], dtype=np.intp)
+
+
+def prepare_features(
+    paths: Sequence[str],
+    store: str | os.PathLike[str],
+    preset: Preset,
+    network: Network,
+    *,
+    progress: bool | None = None,
+) -> Features:
+    """Extract what the store lacks and read the vectors.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Images, each once.
+    store : path
+        HDF5 file; it may serve several presets and networks, each has a table of its own.
+    preset : Preset
+        Which views, and what becomes of them.
+    network : Network
+        What to run.
+    progress : bool, optional
+        As for `featx.extract`.
+
+    Returns
+    -------
+    Features
+        Holds n_images * n_features float32.
+
+    Raises
+    ------
+    ManifestError
+        If none of the images can be read.
+    """
+    with extract(
+        list(paths),
+        store,
+        backbone=network.backbone,
+        weights=network.weights,
+        layers=list(network.layers) or None,
+        poolings=network.pooling,
+        augment=preset.extract_augment,
+        resize_px=network.resize_px,
+        crop_px=network.crop_px,
+        device=network.device,
+        precision=network.precision,
+        batch_size=network.batch_size,
+        workers=network.workers,
+        progress=progress,
+    ) as first:
+        summary = first.summary
+        row_of = _row_of(first)
+        failures = {f.path: f.reason for f in first.failures}
+        digests = first.digests
+    absolute = [os.path.abspath(path) for path in paths]  # noqa: PTH100
+    good = [i for i, path in enumerate(absolute) if path in row_of and path not in failures]
+    if not good:
+        raise ManifestError(
+            f"store {os.fspath(store)!r}: none of {len(paths)} images could be read (the first: "
+            f"{next(iter(failures.values()), 'no such file')}), expected at least one"
+        )
+    rows = [row_of[absolute[i]] for i in good]
+    tables, recipes = [], []
+    for fingerprint in summary.fingerprints:
+        with open_store(store, table=fingerprint) as table:
+            assert table.recipe is not None
+            recipes.append(table.recipe)
+            own = _row_of(table)  # a table that was begun earlier has another order
+            X = table[[own[absolute[i]] for i in good]]
+            tables.append(_arranged(X, preset, table.recipe))
+    n_views = _n_views(recipes[0]) if preset.views == "train" else 1
+    return Features(
+        X=_beside(tables, n_views),
+        good=np.array(good, dtype=np.intp),
+        digests=digests[rows],
+        failures=tuple((p, failures[p]) for p in absolute if p in failures),
+        recipes=tuple(recipes),
+        n_views=n_views,
+        images_per_second=summary.images_per_second if summary.extracted else None,
+    )
+
+
+def _row_of(table: FeatureStore) -> dict[str, int]:
+    return {path: i for i, path in enumerate(table.paths.tolist())}
+
+
+def _n_views(recipe: Recipe) -> int:
+    return ImagePreprocessor(recipe.preprocessing, recipe.augment).n_views
+
+
+def _arranged(X: NDArray[Any], preset: Preset, recipe: Recipe) -> NDArray[np.float32]:
+    """Average mirror images where places are kept apart; else leave the rows alone."""
+    X = np.asarray(X, dtype=np.float32)
+    if preset.views != "places":
+        return X
+    views = X.reshape(len(X), _n_views(recipe), -1)
+    averaged: NDArray[np.float32] = (views[:, PLACES] + views[:, MIRRORED]) / 2
+    return averaged.reshape(len(X), -1)
+
+
+def _beside(tables: list[NDArray[np.float32]], n_views: int) -> NDArray[np.float32]:
+    """Put layers side by side, view by view, each at unit length."""
+    if len(tables) == 1:
+        return tables[0]
+    n = len(tables[0])
+    parts = [table.reshape(n * n_views, -1) for table in tables]
+    units = [
+        part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12) for part in parts
+    ]
+    joined: NDArray[np.float32] = np.concatenate(units, axis=1).reshape(n, -1)
+    return joined
