@@ -35,10 +35,22 @@ def main() -> None:
     pool = np.flatnonzero(data.split != "test")
     draws = few_label_splits(data.labels, args.labels_per_class, args.repeats, pool=pool)
     cache = FeatureExtractor(
-        net.backbone, weights=net.weights, cache=args.out / "features.h5", workers=args.workers
+        net.backbone,
+        weights=net.weights,
+        resize_px=net.resize_px,
+        crop_px=net.crop_px,
+        cache=args.out / "features.h5",
+        device=net.device,
+        workers=net.workers,
     )
     X = cache.transform(paths.tolist())
-    options = {"epochs": args.epochs, "device": args.device, "workers": args.workers}
+    options = {
+        "epochs": args.epochs,
+        "resize_px": net.resize_px,
+        "crop_px": net.crop_px,
+        "device": net.device,
+        "workers": net.workers,
+    }
     found: dict[str, list[float]] = {"probe": [], "fine-tuned": [], "from scratch": []}
     seconds: dict[str, list[float]] = {name: [] for name in found}
     for seed, (train, rest) in enumerate(draws):

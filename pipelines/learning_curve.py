@@ -43,9 +43,10 @@ def main() -> None:
     test = np.flatnonzero(data.split[features.good] == "test")
     own = test if len(test) else None
     with warnings.catch_warnings():
-        # NearestCentroid divides by the spread within a class, which one label does not have, and
-        # then does without.
+        # NearestCentroid divides by the spread within a class, which one label does not have, nor
+        # a feature that is zero throughout, and then does without.
         warnings.filterwarnings("ignore", "invalid value encountered in divide")
+        warnings.filterwarnings("ignore", "self.within_class_std_dev_ has at least 1 zero")
         curve = few_label_curve(
             features.X, y, _heads(), n_per_class=args.sizes, n_repeats=args.repeats, test=own
         )

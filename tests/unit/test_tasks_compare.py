@@ -1,0 +1,350 @@
+"""`compare` and ``featx compare``: folds by hand, the frontier by brute force, one-line errors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedKFold
+
+from featx import LinearProbeClassifier, extract, open_store
+from featx.cli.main import main
+from featx.datasets import read_dataset
+from featx.demo import sample_data_dir
+from featx.errors import BackboneError, ParameterError
+from featx.tasks import Comparison, ComparisonRow, Figure, compare
+from featx.tasks.compare import _marked
+
+RUN = {"device": "cpu", "workers": 0, "progress": False}
+BAD = b"\xff\xd8\xff\xe0 no picture"
+
+
+@pytest.fixture(scope="module")
+def objects() -> tuple[list[str], np.ndarray]:
+    """Six pictures each of three things; every fourth has another's label, so it is not easy."""
+    found = read_dataset("image_folder", sample_data_dir() / "objects")
+    names = np.unique(found.labels)[:3]
+    rows = np.concatenate([np.flatnonzero(found.labels == name)[:6] for name in names])
+    labels = found.labels[rows]
+    labels[::4] = np.roll(labels[::4], 1)
+    return [found.paths[i] for i in rows], labels
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("compare") / "all.h5"
+
+
+@pytest.fixture(scope="module")
+def found(objects, store) -> Comparison:
+    paths, labels = objects
+    layers, poolings = ["blocks.16", "blocks.7"], ["avg", "max"]
+    return compare(paths, labels, store, layers=layers, poolings=poolings, n_folds=3, **RUN)
+
+
+def by_hand(X: np.ndarray, y: np.ndarray, n_folds: int, seed: int = 0) -> float:
+    """Return the share of images whose label was told right when their fold was left out."""
+    right = 0
+    for train, test in StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(X, y):
+        probe = LinearProbeClassifier().fit(X[train], y[train])
+        right += sum(probe.predict(X[test]) == y[test])
+    return right / len(y)
+
+
+def features(paths, folder: Path, **options) -> tuple[np.ndarray, str]:
+    with extract(list(paths), folder / "x.h5", device="cpu", workers=0, **options) as table:
+        rows = {path: i for i, path in enumerate(table.paths.tolist())}
+        return table[[rows[path] for path in paths]], table.fingerprint
+
+
+def as_row(accuracy: float, rate: float, mark: bool = False) -> ComparisonRow:
+    return ComparisonRow("net", "penultimate", "none", 8, Figure(accuracy), rate, "f", mark)
+
+
+def test_accuracy_equals_folds_by_hand_for_every_layer_and_pooling(
+    objects, found, tmp_path
+) -> None:
+    paths, y = objects
+    assert len(found.rows) == 4
+    accuracies = set()
+    for row in found.rows:
+        X, fingerprint = features(paths, tmp_path, layers=row.layer, poolings=row.pooling)
+        assert row.accuracy.value == pytest.approx(by_hand(X, y, 3))
+        assert (row.fingerprint, row.n_features) == (fingerprint, X.shape[1])
+        assert row.accuracy.low <= row.accuracy.value <= row.accuracy.high
+        assert row.images_per_second > 0
+        accuracies.add(row.accuracy.value)
+    assert len(accuracies) > 1
+    assert (found.n_images, found.n_classes, found.n_folds, found.n_failed) == (18, 3, 3, 0)
+
+
+def test_rows_fall_in_accuracy_and_bear_the_name_of_layer_and_pooling(found) -> None:
+    values = [row.accuracy.value for row in found.rows]
+    assert values == sorted(values, reverse=True)
+    pairs = {(row.layer, row.pooling): row.name for row in found.rows}
+    assert pairs["blocks.7", "max"] == "featx_small blocks.7 max"
+    assert pairs["blocks.16", "avg"] == "featx_small blocks.16 avg"
+    assert as_row(0.5, 1).name == "net"
+
+
+def test_one_layer_has_one_speed(found) -> None:
+    speeds = {layer: set() for layer in ("blocks.16", "blocks.7")}
+    for row in found.rows:
+        speeds[row.layer].add(row.images_per_second)
+    assert [len(values) for values in speeds.values()] == [1, 1]
+
+
+def test_the_table_marks_the_rows_that_nothing_beats(found) -> None:
+    lines = str(found).splitlines()
+    for line, row in zip(lines[1:5], found.rows, strict=True):
+        assert line.startswith("*") is row.is_on_frontier
+        assert line.endswith(row.name)
+        others = [r for r in found.rows if r is not row]
+        assert row.is_on_frontier is not_beaten(row, others)
+
+
+def test_the_store_keeps_all_features(objects, found, store) -> None:
+    for row in found.rows:
+        with open_store(store, table=row.fingerprint) as table:
+            assert table.shape == (18, row.n_features)
+
+
+def test_the_dict_is_json_with_a_figure_and_a_name_for_each_row(found) -> None:
+    rows = json.loads(json.dumps(found.to_dict(), allow_nan=False))["rows"]
+    assert [row["name"] for row in rows] == [row.name for row in found.rows]
+    assert rows[0]["accuracy"] == vars(found.rows[0].accuracy)
+
+
+def test_fewer_folds_are_used_where_a_class_has_fewer_images(objects, found, store) -> None:
+    paths, y = objects
+    labels = ["rare" if i < 2 else name for i, name in enumerate(y)]
+    few = compare(paths, labels, store, n_folds=5, random_state=3, **RUN)
+    assert few.n_folds == 2
+    with open_store(store, table=few.rows[0].fingerprint) as table:
+        rows = {path: i for i, path in enumerate(table.paths.tolist())}
+        X = table[[rows[path] for path in paths]]
+    expected = by_hand(X, np.array(labels), 2, seed=3)
+    assert few.rows[0].accuracy.value == pytest.approx(expected)
+
+
+def test_images_that_cannot_be_read_are_left_out_and_those_of_other_runs_not_counted(
+    objects, tmp_path
+) -> None:
+    paths, y = objects
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(BAD)
+    bad = [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")]
+    more = [bad[0], *paths[:9], bad[1], *paths[9:]]
+    labels = ["gone", *y[:9], y[0], *y[9:]]
+    with pytest.raises(ParameterError, match="'gone' has 1 image"):
+        compare(more, labels, tmp_path / "f.h5", **RUN)
+    labels[0] = y[-1]
+    found = compare(more, labels, tmp_path / "f.h5", n_folds=3, **RUN)
+    assert (found.n_images, found.n_failed, found.n_classes) == (18, 2, 3)
+    X, _ = features(paths, tmp_path)
+    assert found.rows[0].accuracy.value == pytest.approx(by_hand(X, y, 3))
+    again = compare(paths, y, tmp_path / "f.h5", n_folds=3, **RUN)
+    assert (again.n_images, again.n_failed) == (18, 0)
+    assert again.rows[0].accuracy == found.rows[0].accuracy
+
+
+def test_a_class_of_which_one_image_can_be_read_is_named(objects, tmp_path) -> None:
+    paths, y = objects
+    (tmp_path / "bad.jpg").write_bytes(BAD)
+    more, labels = [*paths, str(tmp_path / "bad.jpg")], [*y[:-1], "rare", "rare"]
+    with pytest.raises(ParameterError, match=r"'rare' has 1 image\(s\) that can be read"):
+        compare(more, labels, tmp_path / "f.h5", **RUN)
+
+
+def test_images_of_which_none_can_be_read_are_refused(tmp_path) -> None:
+    paths = [str(tmp_path / f"{i}.jpg") for i in range(4)]
+    with pytest.raises(ParameterError, match=r"got 0 classes; expected two classes or more"):
+        compare(paths, ["a", "a", "b", "b"], tmp_path / "f.h5", **RUN)
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (["a"] * 4, "got 1 classes"),
+        (["a", "a", "a", "b"], r"got 2 classes, of which 'b' has 1 image"),
+        (["a", "a", "b"], r"got shape \(3,\) for 4 images, expected one label an image"),
+        ([["a"], ["a"], ["b"], ["b"]], r"got shape \(4, 1\) for 4 images"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused_before_anything_is_read(
+    tmp_path, labels, says
+) -> None:
+    with pytest.raises(ParameterError, match=says):
+        compare([f"{i}.jpg" for i in range(4)], labels, tmp_path / "f.h5", **RUN)
+    assert not (tmp_path / "f.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"preset": "paper"}, "preset: got 'paper', which keeps several vectors an image"),
+        ({"preset": "places"}, "preset: got 'places', which keeps"),
+        ({"preset": "bset"}, "preset: got 'bset'.*Did you mean 'best'"),
+        ({"n_folds": 1}, "n_folds: got 1, expected 2 or more"),
+        ({"backbones": []}, r"backbones: got \[\], expected a list of one name or more"),
+        ({"backbones": "resnet18"}, "backbones: got 'resnet18', expected a list"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(objects, tmp_path, options, says) -> None:
+    with pytest.raises(ParameterError, match=says):
+        compare(*objects, tmp_path / "f.h5", **options, **RUN)
+
+
+def test_an_unknown_layer_is_refused(objects, tmp_path) -> None:
+    with pytest.raises(BackboneError, match="got layer 'nope', expected a module"):
+        compare(*objects, tmp_path / "f.h5", layers=["nope"], **RUN)
+
+
+def not_beaten(row: ComparisonRow, others: list[ComparisonRow]) -> bool:
+    """Whether none of the others is as good in both measures and better in one."""
+    mine = (row.accuracy.value, row.images_per_second)
+    for other in others:
+        theirs = (other.accuracy.value, other.images_per_second)
+        if all(t >= m for t, m in zip(theirs, mine, strict=True)) and theirs != mine:
+            return False
+    return True
+
+
+# Few values, so that ties in one measure and in both are common.
+accuracies, rates = st.sampled_from([0.0, 0.5, 0.9, 1.0]), st.sampled_from([0.1, 10.0, 20.0])
+points = st.tuples(accuracies, rates)
+any_points = st.tuples(st.floats(0, 1), st.floats(1e-3, 1e6))
+
+
+@given(st.lists(points | any_points, max_size=12))
+def test_the_frontier_is_what_brute_force_finds_whatever_the_order(pairs) -> None:
+    rows = [as_row(accuracy, rate) for accuracy, rate in pairs]
+    rows.sort(key=lambda row: -row.accuracy.value)
+    marked = _marked(rows)
+    assert [(r.accuracy, r.images_per_second) for r in marked] == [
+        (r.accuracy, r.images_per_second) for r in rows
+    ]
+    for i, row in enumerate(marked):
+        assert row.is_on_frontier is not_beaten(row, marked[:i] + marked[i + 1 :])
+    assert any(row.is_on_frontier for row in marked) is bool(marked)
+
+
+# -- the command ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """A folder of two classes, and random weights of another network."""
+    root = tmp_path_factory.mktemp("cli")
+    for name in ("apple", "car"):
+        shutil.copytree(
+            sample_data_dir() / "objects" / name,
+            root / "photos" / name,
+            ignore=lambda _, files: sorted(files)[4:],
+        )
+    torch.manual_seed(0)
+    torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), root / "w.pth")
+    return root
+
+
+def run(*words) -> int:
+    return main([str(word) for word in words])
+
+
+def command(world: Path, *more) -> list:
+    words = ["compare", world / "photos", "--store", world / "f.h5", "--workers", "0"]
+    return [*words, "--device", "cpu", "--folds", "2", *more]
+
+
+def refused(capsys, *words) -> str:
+    capsys.readouterr()
+    assert run(*words) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    return printed.err
+
+
+def test_the_command_compares_networks_and_writes_a_page(world, capsys) -> None:
+    weights = f"squeezenet1_1={world / 'w.pth'}"
+    words = command(world, "--backbone", "featx_small", "--backbone", weights)
+    assert run(*words, "--html", world / "page.html", "--json") == 0
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    found = json.loads(printed)
+    assert set(found) == {
+        "rows", "n_images", "n_classes", "n_folds", "n_failed", "report", "table",
+    }  # fmt: skip
+    assert (found["n_images"], found["n_classes"], found["n_folds"]) == (8, 2, 2)
+    assert {row["backbone"]: row["n_features"] for row in found["rows"]} == {
+        "featx_small": 1280, "squeezenet1_1": 512,
+    }  # fmt: skip
+    assert set(found["rows"][0]) == {
+        "backbone", "layer", "pooling", "n_features", "accuracy", "images_per_second",
+        "fingerprint", "is_on_frontier", "name",
+    }  # fmt: skip
+    assert set(found["rows"][0]["accuracy"]) == {"value", "low", "high"}
+    page = (world / "page.html").read_text()
+    assert found["report"] == str(world / "page.html")
+    assert "squeezenet1_1" in page
+    sections = json.loads((world / "page.json").read_text())["sections"]
+    marks = {p["name"]: p["is_on_frontier"] for p in sections[0]["points"]}
+    assert marks == {row["name"]: row["is_on_frontier"] for row in found["rows"]}
+
+
+def test_the_command_prints_a_table_and_counts(world, capsys) -> None:
+    (world / "photos" / "car" / "broken.jpg").write_bytes(BAD)
+    try:
+        assert run(*command(world, "--layer", "blocks.2", "--pooling", "avg")) == 0
+    finally:
+        (world / "photos" / "car" / "broken.jpg").unlink()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["accuracy", "images/s", "length", "network"]
+    assert lines[1].endswith("24  featx_small blocks.2 avg")
+    assert lines[-1] == "8 images of 2 classes, 2 folds; 1 could not be read"
+
+
+def test_labels_of_a_csv_take_the_place_of_folders(world, capsys) -> None:
+    pictures = sorted((world / "photos").rglob("*.jpg"))[1:7]
+    lines = [f"{path},{'odd' if i % 2 else 'even'}" for i, path in enumerate(pictures)]
+    (world / "l.csv").write_text("\n".join(["path,label", *lines]))
+    assert run(*command(world, "--labels", world / "l.csv", "--json")) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["n_images"], found["n_classes"]) == (6, 2)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--backbone", "mobilnet_v2"], ["got 'mobilnet_v2'", "Did you mean 'mobilenet_v2'"]),
+        (["--backbone", "resnet18=ROOT/w.pth"], ["missing", "unexpected"]),
+        (["--backbone", "squeezenet1_1=ROOT/w.pht"], ["w.pht", "Did you mean"]),
+        (["--preset", "paper"], ["preset: got 'paper'", "'plain' or 'best'"]),
+        (["--folds", "1"], ["n_folds: got 1"]),
+        (["--labels", "ROOT/none.csv"], ["none.csv"]),
+        (["--labels", "ROOT/nolabel.csv"], ["label"]),
+    ],
+    ids=lambda v: "-".join(v[:2]) if isinstance(v, list) else "",
+)
+def test_errors_are_one_line_that_names_the_thing(world, capsys, more, says) -> None:
+    picture = next((world / "photos").rglob("*.jpg"))
+    (world / "nolabel.csv").write_text(f"path,colour\n{picture},red\n")
+    error = refused(capsys, *command(world, *(w.replace("ROOT", str(world)) for w in more)))
+    assert error.startswith("featx compare: ")
+    assert "fault in featx" not in error
+    for part in says:
+        assert part in error
+
+
+def test_pictures_without_labels_are_refused(world, capsys) -> None:
+    words = command(world)
+    words[1] = world / "photos" / "car"
+    error = refused(capsys, *words)
+    assert "got no labels, expected one an image" in error
