@@ -41,6 +41,7 @@ COMMANDS = {
     "evaluate": "measure a trained classifier on a store with labels",
     "index": "build a retrieval index from a store",
     "query": "find the images of an index that look like the given ones",
+    "duplicates": "group exact and near copies in a store, or find those across two",
     "compare": "measure several networks on labelled images: accuracy against speed",
     "backbones": "list the networks by name",
 }

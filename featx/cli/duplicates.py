@@ -1,0 +1,133 @@
+"""``featx duplicates``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from featx.cli._options import add_table, defaults_of
+
+MAX_PRINTED = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    from featx.evaluation import duplicate_groups
+
+    parser.add_argument("store", metavar="F.h5")
+    parser.add_argument(
+        "other", nargs="?", metavar="OTHER.h5", help="a second store: find copies across the two"
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=defaults_of(duplicate_groups)["threshold"],
+        help="smallest cosine of a near copy (default 0.95)",
+    )
+    parser.add_argument("--html", metavar="OUT.html", help="write a page with the pictures")
+    add_table(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Find copies within a store or across two."""
+    found = _across(args) if args.other else _within(args)
+    if args.html:
+        found["report"] = str(_page(found["groups"], args.html))
+    return {**found, "threshold": args.threshold}
+
+
+def _within(args: argparse.Namespace) -> dict[str, Any]:
+    import numpy as np
+
+    from featx.evaluation import duplicate_groups
+    from featx.store import open_store
+
+    with open_store(args.store, table=args.table) as store:
+        group = duplicate_groups(store[:], threshold=args.threshold, hashes=store.digests)
+        paths, digests = store.paths, store.digests
+    numbers, counts = np.unique(group, return_counts=True)
+    groups = []
+    for number in numbers[counts > 1]:
+        rows = np.flatnonzero(group == number)
+        is_exact = len(set(digests[rows].tolist())) == 1
+        groups.append({"paths": paths[rows].tolist(), "exact": is_exact})
+    groups.sort(key=lambda g: -len(g["paths"]))
+    return {
+        "n_samples": len(paths),
+        "n_groups": len(groups),
+        "n_copies": sum(len(g["paths"]) - 1 for g in groups),
+        "groups": groups,
+    }
+
+
+def _across(args: argparse.Namespace) -> dict[str, Any]:
+    from featx.evaluation import find_leaks
+    from featx.recipe import require_same_recipe
+    from featx.store import open_store
+
+    with (
+        open_store(args.store, table=args.table) as one,
+        open_store(args.other, table=args.table) as other,
+    ):
+        require_same_recipe(
+            other.recipe, one.recipe, thing=args.other, maker=f"store {args.store}"
+        )
+        leaks = find_leaks(
+            one[:],
+            other[:],
+            train_hashes=one.digests,
+            test_hashes=other.digests,
+            threshold=args.threshold,
+        )
+        mine, theirs = one.paths, other.paths
+    groups = [
+        {"paths": [str(mine[a]), str(theirs[b])], "exact": bool(exact), "cosine": float(cosine)}
+        for a, b, exact, cosine in zip(
+            leaks.train, leaks.test, leaks.is_exact, leaks.cosine, strict=True
+        )
+    ]
+    return {
+        "n_samples": len(mine) + len(theirs),
+        "n_groups": len(groups),
+        "n_copies": len(leaks.test_rows),
+        "groups": groups,
+    }
+
+
+def _page(groups: list[dict[str, Any]], out: str) -> Any:
+    from featx.report import GalleryMatch, GalleryRow, Report
+
+    rows = [
+        GalleryRow(
+            g["paths"][0],
+            tuple(GalleryMatch(p) for p in g["paths"][1:9]),
+            "same bytes" if g["exact"] else f"{len(g['paths'])} alike",
+        )
+        for g in groups
+    ]
+    report = Report("Copies", subtitle=f"{len(groups)} groups")
+    if rows:
+        report.add_gallery(rows, title="One row a group")
+    else:
+        report.add_text("None found.")
+    return report.save(Path(out))
+
+
+def show(result: dict[str, Any]) -> str:
+    """Print the groups, the largest first."""
+    counts = (
+        f"{result['n_groups']} groups of copies among {result['n_samples']} images, "
+        f"{result['n_copies']} images to spare (cosine of at least {result['threshold']:g}, or "
+        "the same bytes)"
+    )
+    lines = [counts]
+    for group in result["groups"][:MAX_PRINTED]:
+        heading = "same bytes:" if group["exact"] else "alike:"
+        lines += [heading, *(f"  {path}" for path in group["paths"])]
+    left = len(result["groups"]) - MAX_PRINTED
+    if left > 0:
+        lines.append(f"... and {left} more; --json or --html has all")
+    if "report" in result:
+        lines.append(f"page: {result['report']}")
+    return "\n".join(lines)

@@ -1,0 +1,79 @@
+"""`featx duplicates`: what was copied is found, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageOps
+
+from featx.cli.main import main
+from featx.demo import sample_data_dir
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory) -> tuple[Path, Path]:
+    """Six different things, a copy of the first's bytes and a mirrored, resaved second; beside it
+    a store with the third saved again."""
+    root = tmp_path_factory.mktemp("copies")
+    classes = sorted(p for p in (sample_data_dir() / "objects").iterdir() if p.is_dir())
+    originals = [sorted(c.iterdir())[0] for c in classes[:6]]
+    for name in ("one", "other"):
+        (root / name).mkdir()
+    for i, path in enumerate(originals):
+        shutil.copy(path, root / "one" / f"{i}{path.suffix}")
+    shutil.copy(originals[0], root / "one" / f"copy{originals[0].suffix}")
+    with Image.open(originals[1]) as image:
+        ImageOps.mirror(image.convert("RGB")).save(root / "one" / "mirror.jpg", quality=90)
+    with Image.open(originals[2]) as image:
+        image.convert("RGB").save(root / "other" / "again.jpg", quality=90)
+    for name in ("one", "other"):
+        store = root / f"{name}.h5"
+        assert main(["extract", str(root / name), "--store", str(store), "--workers", "0"]) == 0
+    return root / "one.h5", root / "other.h5"
+
+
+def found(capsys, *words: str) -> dict:
+    capsys.readouterr()
+    assert main(["duplicates", *map(str, words), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def stems(group: dict) -> set[str]:
+    return {Path(path).stem for path in group["paths"]}
+
+
+def test_groups_are_the_copies_that_were_made(stores, capsys) -> None:
+    result = found(capsys, stores[0])
+    by_names = {frozenset(stems(g)): g["exact"] for g in result["groups"]}
+    assert by_names == {frozenset({"0", "copy"}): True, frozenset({"1", "mirror"}): False}
+    assert (result["n_samples"], result["n_groups"], result["n_copies"]) == (8, 2, 2)
+
+
+def test_across_two_stores_the_pair_is_found(stores, capsys) -> None:
+    result = found(capsys, *stores)
+    assert [stems(g) for g in result["groups"]] == [{"2", "again"}]
+    assert result["groups"][0]["cosine"] > 0.95
+    assert not result["groups"][0]["exact"]
+
+
+def test_a_page_shows_them(stores, capsys, tmp_path) -> None:
+    result = found(capsys, stores[0], "--html", tmp_path / "copies.html")
+    page = Path(result["report"]).read_text()
+    assert page.count("data:image/jpeg") == 4
+    assert "same bytes" in page
+
+
+def test_none_is_said_so(stores, capsys, tmp_path) -> None:
+    assert main(["duplicates", str(stores[1]), "--html", str(tmp_path / "none.html")]) == 0
+    assert "0 groups of copies among 1 images" in capsys.readouterr().out
+    assert "None found." in (tmp_path / "none.html").read_text()
+
+
+def test_a_threshold_out_of_range_is_one_line(stores, capsys) -> None:
+    assert main(["duplicates", str(stores[0]), "--threshold", "2"]) == 1
+    error = capsys.readouterr().err
+    assert "threshold: got 2.0" in error
+    assert error.count("\n") == 1
