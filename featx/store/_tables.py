@@ -11,7 +11,7 @@ from featx.recipe import Recipe
 from featx.store._schema import table_key
 from featx.store._text import read_attribute
 
-__all__ = ["TableInfo", "choose_table", "list_tables", "table_info"]
+__all__ = ["TableInfo", "choose_by_name", "choose_table", "list_tables", "table_info"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,28 @@ def choose_table(path: str, tables: tuple[TableInfo, ...], wanted: str | None) -
     raise ParameterError(
         f"table: got {wanted!r}, which fits {len(fits)} tables of {path!r}, expected 1; "
         f"tables: {list_tables(tables)}.{nearest(wanted, [info.key for info in tables])}"
+    )
+
+
+def choose_by_name(
+    path: str, tables: tuple[TableInfo, ...], layer: str | None, pooling: str | None
+) -> TableInfo:
+    """Return the one table of this layer and pooling; None fits all.
+
+    Raises
+    ------
+    ParameterError
+        If none or several fit.
+    """
+    fits = [
+        info for info in tables if layer in (None, info.layer) and pooling in (None, info.pooling)
+    ]
+    if len(fits) == 1:
+        return fits[0]
+    near = nearest(layer, [info.layer for info in tables]) if layer else ""
+    raise ParameterError(
+        f"store {path!r}: layer={layer!r}, pooling={pooling!r} fit {len(fits)} tables, "
+        f"expected 1; tables: {list_tables(tables)}.{near}"
     )
 
 

@@ -13,14 +13,15 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import FileFormatError, ParameterError, nearest
+from featx.errors import FileFormatError, ParameterError
 from featx.store._container import Opened, open_for_reading, readable, store_path
 from featx.store._failures import Failure, read_failures
 from featx.store._journal import journal_path
 from featx.store._records import Records, digest_text
 from featx.store._rows import read_any, read_run
-from featx.store._tables import TableInfo, choose_table, list_tables, table_info
+from featx.store._tables import TableInfo, choose_by_name, choose_table, table_info
 from featx.store._text import read_attribute, text_array
+from featx.store.info import store_info
 
 __all__ = ["FeatureStore", "open_store"]
 
@@ -32,7 +33,13 @@ RETRIES = 40
 RETRY_S = 0.025
 
 
-def open_store(path: str | os.PathLike[str], *, table: str | None = None) -> FeatureStore:
+def open_store(
+    path: str | os.PathLike[str],
+    *,
+    table: str | None = None,
+    layer: str | None = None,
+    pooling: str | None = None,
+) -> FeatureStore:
     """Open a store for reading, also while a writer adds to it.
 
     Parameters
@@ -41,6 +48,8 @@ def open_store(path: str | os.PathLike[str], *, table: str | None = None) -> Fea
         A file made by `featx.extract` or `write_features`.
     table : str, optional
         Fingerprint of the table, or enough of its start; not needed where there is only one.
+    layer, pooling : str, optional
+        Choose the table by these instead, where they fit only one.
 
     Returns
     -------
@@ -53,8 +62,8 @@ def open_store(path: str | os.PathLike[str], *, table: str | None = None) -> Fea
         If there is no such file (then also a `FileNotFoundError`), or it is not a featx store, or
         is damaged.
     ParameterError
-        If `table` is not in the store, or is left out though there are several; the message lists
-        them.
+        If the choice fits no table, or several, or both ways of choosing are given; the message
+        lists them.
 
     Examples
     --------
@@ -66,7 +75,15 @@ def open_store(path: str | os.PathLike[str], *, table: str | None = None) -> Fea
     ...     store.shape, store.paths.tolist(), store[1]
     ((2, 2), ['a.jpg', 'b.jpg'], array([0., 1.], dtype=float32))
     """
-    return FeatureStore(path, table=table)
+    if layer is None and pooling is None:
+        return FeatureStore(path, table=table)
+    if table is not None:
+        raise ParameterError(
+            f"table: got {table!r} together with layer={layer!r}, pooling={pooling!r}, expected "
+            "one way to choose; leave the others out"
+        )
+    chosen = choose_by_name(os.fspath(path), store_info(path).tables, layer, pooling)
+    return FeatureStore(path, table=chosen.key)
 
 
 class FeatureStore:
@@ -232,18 +249,8 @@ class FeatureStore:
         ParameterError
             If none or several fit; the message lists the tables.
         """
-        fits = [
-            info
-            for info in self.tables
-            if layer in (None, info.layer) and pooling in (None, info.pooling)
-        ]
-        if len(fits) != 1:
-            near = nearest(layer, [info.layer for info in self.tables]) if layer else ""
-            raise ParameterError(
-                f"store {self.path!r}: layer={layer!r}, pooling={pooling!r} fit {len(fits)} "
-                f"tables, expected 1; tables: {list_tables(self.tables)}.{near}"
-            )
-        return FeatureStore(self.path, table=fits[0].key)
+        chosen = choose_by_name(self.path, self.tables, layer, pooling)
+        return FeatureStore(self.path, table=chosen.key)
 
     # -- the file ------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from featx.errors import ParameterError
 from featx.recipe import Preprocessing, Recipe
 from featx.store import Failure, StoreWriter, open_store, verify_store, write_features
 
@@ -172,6 +173,14 @@ def test_two_recipes_live_side_by_side_and_are_chosen_by_name(tmp_path):
         with store.select(layer="layer4") as first:
             assert first.recipe == RECIPE
             assert first.labels is None
+    with open_store(path, layer="layer3") as store:
+        assert store.recipe == other
+    with pytest.raises(ParameterError, match=r"layer='layer5'.*fit 0 tables.*Did you mean"):
+        open_store(path, layer="layer5")
+    with pytest.raises(ParameterError, match="fit 2 tables"):
+        open_store(path, pooling=RECIPE.pooling)
+    with pytest.raises(ParameterError, match="expected one way to choose"):
+        open_store(path, table="ab", layer="layer3")
 
 
 def test_file_names_that_are_no_utf8_come_back_as_they_were(tmp_path):
