@@ -110,6 +110,11 @@ class Backbone:
         return {layer.name: layer.shape for layer in found}
 
     @property
+    def trial_px(self) -> int:
+        """Side of the blank image that the shapes of `layers` are for, without a transform."""
+        return self.preprocessing.crop_px or self.preprocessing.resize_px or TRIAL_PX
+
+    @property
     def default_layer(self) -> str:
         """Layer that is read by default: "penultimate"; of a network of your own "output"."""
         return OUTPUT if ":" in self.name else PENULTIMATE
@@ -172,6 +177,41 @@ class Backbone:
                 joined.append(np.mean([v[:n] for v in vectors], axis=0, dtype=np.float32))
         return joined
 
+    def maps(self, images: NDArray[Any], layer: str) -> NDArray[np.float32]:
+        """Run the network as far as a layer and return its map, not pooled.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n, H, W, 3), uint8; or (n, C, H, W), float32
+            As one of the views of `features`.
+        layer : str
+            One that gives a map; see `layers`.
+
+        Returns
+        -------
+        ndarray of shape (n, channels, height, width), float32
+
+        Raises
+        ------
+        BackboneError
+            If there is no such layer, or it gives no map.
+
+        Examples
+        --------
+        >>> from featx import load_backbone
+        >>> net = load_backbone("resnet18", weights=None, precision="float32")
+        >>> net.maps(np.zeros((2, 64, 96, 3), np.uint8), "layer3").shape
+        (2, 256, 4, 6)
+        """
+        shape = self.layer(layer).shape
+        if len(shape) != 4:
+            raise BackboneError(
+                f"backbone {self.name!r}: layer {layer!r} gives an output of shape {shape}, "
+                "expected a map (1, C, H, W); read another layer"
+            )
+        self.n_images += len(images)
+        return self._one_view(images, [(layer, _copied)], None)[0]
+
     @torch.inference_mode()
     def _one_view(
         self, view: NDArray[Any], reads: Sequence[Read], pad_to: int | None
@@ -215,8 +255,7 @@ class Backbone:
 
     def _blank(self) -> torch.Tensor:
         if self.transform is None:
-            side = self.preprocessing.crop_px or self.preprocessing.resize_px or TRIAL_PX
-            return self._input(np.zeros((1, side, side, 3), np.uint8), None)
+            return self._input(np.zeros((1, self.trial_px, self.trial_px, 3), np.uint8), None)
         picture = Image.new("RGB", (2 * TRIAL_PX, 2 * TRIAL_PX))
         try:
             view = np.asarray(self.transform(picture), np.float32)
@@ -227,6 +266,10 @@ class Backbone:
                 "a PIL image into a float tensor (3, H, W)"
             ) from err
         return self._input(view[None], None)
+
+
+def _copied(x: torch.Tensor) -> torch.Tensor:
+    return x.to(torch.float32, copy=True)
 
 
 def _prepared(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:

@@ -11,12 +11,19 @@ from featx.cli._options import add_network, add_run, as_source, defaults_of
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     from featx.extraction.embed import embed_images
+    from featx.retrieval import RERANKINGS
 
     parser.add_argument("index", metavar="INDEX", help="a file of featx index")
     parser.add_argument(
         "image", nargs="+", metavar="IMAGE", help="images, folders, globs or a CSV with 'path'"
     )
     parser.add_argument("-k", type=int, default=10, help="matches an image (default 10)")
+    parser.add_argument(
+        "--rerank",
+        default="none",
+        choices=["none", *RERANKINGS],
+        help="another order than plain distance (default none)",
+    )
     parser.add_argument("--html", metavar="OUT", help="also write a page with the pictures")
     add_network(parser)
     add_run(parser, defaults_of(embed_images))
@@ -28,12 +35,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from featx.retrieval import RetrievalIndex
 
     index = RetrievalIndex.load(args.index, mmap=True)
+    index.set_params(weights=args.weights, device=args.device)
     paths, found = embed_sources(
         as_source(args.image), index.recipe_, index.made_with_, args, thing=f"index {args.index!r}"
     )
     results = []
     if len(found.good):
-        results = index.query(found.features, k=args.k).to_dicts()
+        images = [paths[i] for i in found.good]
+        matches = index.query(found.features, k=args.k, rerank=args.rerank, images=images)
+        results = matches.to_dicts()
     for result, i in zip(results, found.good, strict=True):
         result["query"] = paths[i]
     failures = [{"path": paths[i], "reason": reason} for i, reason in found.failures]
@@ -53,13 +63,18 @@ def _page(results: list[dict[str, Any]], out: str) -> Any:
     return Report("What looks like this").add_gallery(rows).save(out)
 
 
+def _agreeing(match: dict[str, Any]) -> str:
+    inliers = match.get("inliers", -1)
+    return f"  ({inliers} features agree)" if inliers >= 0 else ""
+
+
 def show(result: dict[str, Any]) -> str:
     """Print a block an image."""
     lines = []
     for r in result["results"]:
         lines.append(r["query"])
         lines += [
-            f"  {m['distance']:.4f}  {m['path']}  {m.get('label', '')}".rstrip()
+            f"  {m['distance']:.4f}  {m['path']}  {m.get('label', '')}".rstrip() + _agreeing(m)
             for m in r["matches"]
         ]
     lines += [f"{f['path']}: could not be read: {f['reason']}" for f in result["failures"]]

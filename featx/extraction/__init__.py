@@ -5,6 +5,7 @@ from __future__ import annotations
 from featx.extraction.embed import Embedded, embed_images
 from featx.extraction.fill import extract, fill_store
 from featx.extraction.job import DEFAULT_BACKBONE, Job, job_for_recipe, prepare_job
+from featx.extraction.local import MapRead, local_layer, read_maps
 from featx.extraction.summary import ExtractionSummary
 from featx.extraction.transformer import FeatureExtractor
 
@@ -14,9 +15,12 @@ __all__ = [
     "ExtractionSummary",
     "FeatureExtractor",
     "Job",
+    "MapRead",
     "embed_images",
     "extract",
     "fill_store",
     "job_for_recipe",
+    "local_layer",
     "prepare_job",
+    "read_maps",
 ]

@@ -1,6 +1,34 @@
-"""What looks like this: nearest neighbours of feature vectors, and of images through them."""
+"""What looks like this: nearest neighbours of feature vectors, and of images through them.
 
+Better rankings are small objects that `RetrievalIndex.query` takes as ``rerank``; a new one is a
+class with a method `rank`, and a line in `_names.RERANKINGS`.
+"""
+
+from featx.retrieval._augment import augment_database
+from featx.retrieval._diffusion import DiffusionReranking
+from featx.retrieval._expansion import AlphaQueryExpansion, AverageQueryExpansion
+from featx.retrieval._fusion import fuse_matches
 from featx.retrieval._index import RetrievalIndex
+from featx.retrieval._k_reciprocal import KReciprocalReranking
 from featx.retrieval._matches import Matches
+from featx.retrieval._names import RERANKINGS
+from featx.retrieval._rerank import Ranking, RankingInput, Reranking
+from featx.retrieval._spatial_search import SpatialSearch
+from featx.retrieval._verification import SpatialVerification
 
-__all__ = ["Matches", "RetrievalIndex"]
+__all__ = [
+    "RERANKINGS",
+    "AlphaQueryExpansion",
+    "AverageQueryExpansion",
+    "DiffusionReranking",
+    "KReciprocalReranking",
+    "Matches",
+    "Ranking",
+    "RankingInput",
+    "Reranking",
+    "RetrievalIndex",
+    "SpatialSearch",
+    "SpatialVerification",
+    "augment_database",
+    "fuse_matches",
+]

@@ -13,9 +13,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from featx.errors import ParameterError, nearest
 from featx.recipe import Recipe, require_same_recipe
+from featx.retrieval._columns import checked_ids, column
 from featx.retrieval._file import IndexContent, read_index, write_index
 from featx.retrieval._matches import Matches
-from featx.retrieval._queries import as_queries, check_vectors
+from featx.retrieval._names import reranking
+from featx.retrieval._queries import Queries, as_queries, check_vectors, recipe_backbone
+from featx.retrieval._rerank import Ranking, RankingInput, Reranking, require_count
 from featx.retrieval._search import METRICS, Vectors, row_norms, search
 from featx.store import FeatureStore
 
@@ -127,10 +130,11 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
         self._vectors = Vectors(data, row_norms(data))
         n = data.shape[0]
         self.n_features_in_ = data.shape[1]
-        self.ids_ = np.arange(n) if ids is None else _checked_ids(ids, n)
-        self.labels_ = None if labels is None else _column("labels", labels, n)
+        self.ids_ = np.arange(n) if ids is None else checked_ids(ids, n)
+        self.labels_ = None if labels is None else column("labels", labels, n)
         self.recipe_: Recipe | None = X.recipe if isinstance(X, FeatureStore) else None
         self.made_with_: dict[str, Any] = X.made_with if isinstance(X, FeatureStore) else {}
+        self._rerankings: dict[str, Reranking] = {}
         return self
 
     @property
@@ -180,9 +184,9 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
                 f"labels: got {got}, expected {expected} for each row, as the index has"
             )
         both = np.concatenate([mine, new])
-        all_ids = _checked_ids([*self.ids_.tolist(), *np.asarray(names).tolist()], len(both))
+        all_ids = checked_ids([*self.ids_.tolist(), *np.asarray(names).tolist()], len(both))
         if self.labels_ is not None and labels is not None:
-            added = _column("labels", labels, len(new))
+            added = column("labels", labels, len(new))
             self.labels_ = np.concatenate([self.labels_, added])
         self.ids_ = all_ids
         self._vectors = Vectors(both, np.concatenate([self._vectors.norms, row_norms(new)]))
@@ -212,7 +216,14 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
         self._vectors = Vectors(mine[kept], self._vectors.norms[kept])
         return self
 
-    def query(self, X: Any, k: int = 10) -> Matches:
+    def query(
+        self,
+        X: Any,
+        k: int = 10,
+        *,
+        rerank: str | Reranking | None = None,
+        images: Any = None,
+    ) -> Matches:
         """Find what is nearest to images or vectors.
 
         Parameters
@@ -222,11 +233,21 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
             or two dimensions are vectors.
         k : int, default 10
             Neighbours; all where the index has fewer.
+        rerank : str or object, optional
+            Another order than plain distance. "aqe" and "alpha-qe" search twice and give the
+            metric's distances to the expanded query; "k-reciprocal", "diffusion" and "spatial"
+            reorder the first candidates, whose distances then lie from 0 to 1, and leave the rest
+            below, above 1. Or an object with other parameters, such as
+            `featx.retrieval.AlphaQueryExpansion(n=5)`. "spatial" compares images, and reads those
+            of the first 100 candidates: see `featx.retrieval.SpatialVerification`.
+        images : sequence of images, optional
+            What X shows, one image a row, where X are vectors and "spatial" is to compare images.
 
         Returns
         -------
         Matches
-            Arrays of shape (k,) for one image or vector, else (n_queries, k).
+            Arrays of shape (k,) for one image or vector, else (n_queries, k). Distances ascend,
+            whatever they are.
 
         Raises
         ------
@@ -235,25 +256,59 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
         FingerprintMismatchError
             If a store of another recipe is given.
         ParameterError
-            If vectors do not fit.
+            If vectors do not fit, there is no such re-ranking, or it lacks the images.
         """
         check_is_fitted(self)
-        self._require_k(k)
+        require_count("k", k)
+        ranks = self._reranking(rerank)
         if isinstance(X, FeatureStore):
             require_same_recipe(X.recipe, self.recipe_, thing=X.path, maker="index in memory")
         queries = as_queries(
             X,
             self.n_features_in_,
             recipe=self.recipe_,
-            weights=self.weights or self.made_with_.get("weights", "default"),
+            weights=self._weights,
             device=self.device,
+            images=images,
         )
-        k = min(k, self.n_samples_fit_)
-        rows, distances = search(self._vectors, queries.vectors, k, metric=self.metric)
+        found = self._ranked(queries, min(k, self.n_samples_fit_), ranks)
+        rows, distances, inliers = found.rows, found.distances, found.inliers
         if queries.is_single:
             rows, distances = rows[0], distances[0]
+            inliers = None if inliers is None else inliers[0]
         labels = None if self.labels_ is None else self.labels_[rows]
-        return Matches(self.ids_[rows], distances, rows, labels, queries.names)
+        return Matches(self.ids_[rows], distances, rows, labels, queries.names, inliers)
+
+    def _ranked(self, queries: Queries, k: int, ranks: Reranking | None) -> Ranking:
+        recipe = self.recipe_
+
+        def backbone() -> Any:
+            assert recipe is not None
+            return recipe_backbone(recipe, weights=self._weights, device=self.device)
+
+        given = RankingInput(
+            self._vectors,
+            self.metric,
+            queries.vectors,
+            k,
+            self.ids_,
+            queries.images,
+            None if recipe is None else backbone,
+        )
+        return given.nearest(k) if ranks is None or not queries.names else ranks.rank(given)
+
+    def _reranking(self, rerank: str | Reranking | None) -> Reranking | None:
+        """Return what ranks; of a name always the same object, which may have learned."""
+        if isinstance(rerank, str) and rerank in self._rerankings:
+            return self._rerankings[rerank]
+        ranks = reranking(rerank)
+        if isinstance(rerank, str) and ranks is not None:
+            self._rerankings[rerank] = ranks
+        return ranks
+
+    @property
+    def _weights(self) -> Any:
+        return self.weights or self.made_with_.get("weights", "default")
 
     def kneighbors(self, X: Any = None, n_neighbors: int = 5, return_distance: bool = True) -> Any:
         """Find neighbours as scikit-learn's estimators do.
@@ -275,7 +330,7 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
             Rows of the index.
         """
         check_is_fitted(self)
-        self._require_k(n_neighbors)
+        require_count("k", n_neighbors)
         most = self.n_samples_fit_ - (X is None)
         if n_neighbors > most:
             raise ParameterError(
@@ -329,6 +384,7 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
         index._vectors, index.ids_ = content.vectors, content.ids
         index.labels_, index.recipe_ = content.labels, content.recipe
         index.made_with_, index.n_features_in_ = content.made_with, content.vectors.shape[1]
+        index._rerankings = {}
         return index
 
     def _database(self, X: Any, ids: Any, labels: Any) -> tuple[Any, Any, Any]:
@@ -353,27 +409,3 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
             )
         mine: NDArray[np.float32] = data
         return mine
-
-    def _require_k(self, k: Any) -> None:
-        if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
-            raise ParameterError(f"k: got {k!r}, expected an integer of at least 1")
-
-
-def _column(name: str, values: Any, n: int) -> NDArray[Any]:
-    column = np.asarray(values)
-    if column.shape != (n,):
-        raise ParameterError(
-            f"{name}: got shape {column.shape}, expected ({n},), one for each row"
-        )
-    return column
-
-
-def _checked_ids(ids: Any, n: int) -> NDArray[Any]:
-    column = _column("ids", [i.item() if isinstance(i, np.generic) else i for i in ids], n)
-    if column.dtype.kind not in "iuU":
-        raise ParameterError(f"ids: got {column.dtype}, expected text or integers")
-    names, counts = np.unique(column, return_counts=True)
-    if len(names) < n:
-        twice = names[counts > 1][0].item()
-        raise ParameterError(f"ids: got {twice!r} more than once, expected each id once")
-    return column

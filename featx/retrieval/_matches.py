@@ -37,6 +37,9 @@ class Matches:
         What the index knows of them; None where it has no labels.
     queries : tuple of str
         What was asked, one name a query: a path, or what kind of image or vector.
+    inliers : ndarray of the same shape, intp, or None
+        Pairs of local features that agree, where images were compared (rerank "spatial"); -1
+        where they were not.
 
     Examples
     --------
@@ -52,6 +55,7 @@ class Matches:
     indices: NDArray[np.intp]
     labels: NDArray[Any] | None = None
     queries: tuple[str, ...] = ("query",)
+    inliers: NDArray[np.intp] | None = None
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return iter((self.ids, self.distances))
@@ -66,6 +70,7 @@ class Matches:
             self.indices[query],
             None if self.labels is None else self.labels[query],
             (self.queries[query],),
+            None if self.inliers is None else self.inliers[query],
         )
 
     @property
@@ -80,15 +85,17 @@ class Matches:
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return ``{"query", "matches": [{"path", "distance", "label"}]}`` for each query.
 
-        JSON-serialisable; "label" only where the index has labels.
+        JSON-serialisable; "label" only where the index has labels, "inliers" only where images
+        were compared.
         """
         results = []
         for one in self.each():
             rows = zip(one.ids.tolist(), one.distances.tolist(), strict=True)
-            found = [{"path": i, "distance": d} for i, d in rows]
-            if one.labels is not None:
-                for row, label in zip(found, one.labels.tolist(), strict=True):
-                    row["label"] = label
+            found: list[dict[str, Any]] = [{"path": i, "distance": d} for i, d in rows]
+            for name, column in (("label", one.labels), ("inliers", one.inliers)):
+                if column is not None:
+                    for row, value in zip(found, column.tolist(), strict=True):
+                        row[name] = value
             results.append({"query": one.queries[0], "matches": found})
         return results
 

@@ -14,7 +14,7 @@ from featx.errors import ImageDecodeError, ParameterError
 from featx.recipe import Recipe
 from featx.store import FeatureStore
 
-__all__ = ["Queries", "as_queries", "check_vectors"]
+__all__ = ["Queries", "as_queries", "check_vectors", "recipe_backbone"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,14 @@ class Queries:
         What to call each.
     is_single : bool
         Whether one image or one vector was given by itself, so that one answer is expected.
+    images : tuple or None
+        What they show, as `featx.images.as_sources` gives it; None for vectors alone.
     """
 
     vectors: NDArray[np.float32]
     names: tuple[str, ...]
     is_single: bool
+    images: tuple[Any, ...] | None = None
 
 
 def as_queries(
@@ -43,8 +46,9 @@ def as_queries(
     recipe: Recipe | None,
     weights: str | os.PathLike[str] | None,
     device: str,
+    images: Any = None,
 ) -> Queries:
-    """Turn vectors or images into queries.
+    """Turn vectors or images into queries; `images` are what vectors show.
 
     Raises
     ------
@@ -55,13 +59,36 @@ def as_queries(
         If an image cannot be read.
     """
     if isinstance(X, FeatureStore):
-        return Queries(check_vectors(X[:], n_features), tuple(X.paths.tolist()), is_single=False)
+        names = tuple(X.paths.tolist())
+        shown = names if images is None else _shown(images, len(names))
+        return Queries(check_vectors(X[:], n_features), names, is_single=False, images=shown)
     vectors = _as_vectors(X)
     if vectors is not None:
         is_single = vectors.ndim == 1
         rows = check_vectors(np.atleast_2d(vectors), n_features)
-        return Queries(rows, tuple(f"vector {i}" for i in range(len(rows))), is_single)
+        names = tuple(f"vector {i}" for i in range(len(rows)))
+        return Queries(rows, names, is_single, _shown(images, len(rows)))
+    if images is not None:
+        raise ParameterError("images: got some beside X, which are images, expected none")
     return _embedded(X, recipe, weights, device)
+
+
+def _shown(images: Any, n: int) -> tuple[Any, ...] | None:
+    if images is None:
+        return None
+    from featx.images import as_sources
+
+    sources = tuple(as_sources(images, name="images"))
+    if len(sources) != n:
+        raise ParameterError(f"images: got {len(sources)}, expected {n}, one for each row of X")
+    return sources
+
+
+def recipe_backbone(recipe: Recipe, *, weights: str | os.PathLike[str] | None, device: str) -> Any:
+    """Load the network that a recipe names, or take the one loaded last."""
+    from featx.extraction import job_for_recipe
+
+    return job_for_recipe(recipe, weights=weights, device=device).backbone
 
 
 def check_vectors(X: NDArray[Any], n_features: int | None) -> NDArray[np.float32]:
@@ -123,7 +150,8 @@ def _embedded(
     if found.failures:
         position, reason = found.failures[0]
         raise ImageDecodeError(f"query {names[position]!r}: {reason}; give another image")
-    return Queries(found.features, names, _is_single(images, len(sources)))
+    is_single = _is_single(images, len(sources))
+    return Queries(found.features, names, is_single, tuple(sources))
 
 
 def _is_single(images: Any, n: int) -> bool:

@@ -1,0 +1,168 @@
+"""What a ranking by other means than plain distance is: its input, its result, its name.
+
+A re-ranking is any object with a method `rank`; `RetrievalIndex.query` takes one, or the name of
+one. Knows vectors and rows; images come in only as what a query's images are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import ParameterError
+from featx.retrieval._search import Vectors, search
+
+__all__ = [
+    "Floats",
+    "Ranking",
+    "RankingInput",
+    "Reranking",
+    "Rows",
+    "reordered",
+    "require_count",
+    "require_number",
+    "unit_rows",
+]
+
+Floats = NDArray[np.float32]
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class RankingInput:
+    """What is known when a ranking is asked for.
+
+    Parameters
+    ----------
+    vectors : Vectors
+        The database.
+    metric : {"cosine", "euclidean", "dot"}
+        The index's.
+    queries : ndarray of shape (n_queries, n_features), float32
+        Finite.
+    k : int
+        Rows wanted for each query, at most n_samples.
+    ids : ndarray of shape (n_samples,)
+        What the rows are called.
+    images : tuple or None
+        The queries' images, as `featx.images.as_sources` gives them; None for vectors.
+    backbone : callable, optional
+        Loads the network that the features were made with.
+    """
+
+    vectors: Vectors
+    metric: str
+    queries: Floats
+    k: int
+    ids: NDArray[Any]
+    images: tuple[Any, ...] | None = None
+    backbone: Callable[[], Any] | None = None
+
+    def nearest(self, k: int) -> Ranking:
+        """Return the plain ranking, of at most n_samples rows."""
+        k = min(k, self.vectors.shape[0])
+        return Ranking(*search(self.vectors, self.queries, k, metric=self.metric))
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Rows of the database for each query, best first.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_queries, k), intp
+    distances : ndarray of shape (n_queries, k), float32
+        Ascending.
+    inliers : ndarray of shape (n_queries, k), intp, or None
+        Pairs of local features that agree, where they were compared; -1 where not.
+    """
+
+    rows: Rows
+    distances: Floats
+    inliers: Rows | None = None
+
+    def first(self, k: int) -> Ranking:
+        """Return the first k of each query."""
+        inliers = None if self.inliers is None else self.inliers[:, :k]
+        return Ranking(self.rows[:, :k], self.distances[:, :k], inliers)
+
+
+class Reranking(Protocol):
+    """Another order than that of plain distance."""
+
+    def rank(self, given: RankingInput) -> Ranking:
+        """Return `given.k` rows for each query."""
+
+
+def reordered(found: Ranking, distances: Floats, inliers: Rows | None = None) -> Ranking:
+    """Put the first candidates in the order of new distances, and leave the rest below.
+
+    Parameters
+    ----------
+    found : Ranking
+        The plain ranking, of k rows.
+    distances : ndarray of shape (n_queries, n_candidates), float32
+        From 0 to 1, for the first n_candidates rows of `found`; equal ones keep their order.
+    inliers : ndarray of shape (n_queries, n_candidates), intp, optional
+        To be put in the same order.
+
+    Returns
+    -------
+    Ranking
+        The rest's distances are 1 and what the plain one is above that of the first of the rest.
+
+    Examples
+    --------
+    >>> found = Ranking(np.array([[4, 2, 9, 7]]), np.array([[0.1, 0.2, 0.25, 0.5]], np.float32))
+    >>> after = reordered(found, np.array([[0.75, 0.5]], np.float32))
+    >>> after.rows.tolist(), after.distances.tolist()
+    ([[2, 4, 9, 7]], [[0.5, 0.75, 1.0, 1.25]])
+    """
+    n = distances.shape[1]
+    order = np.argsort(distances, axis=1, kind="stable")
+    rows, below = found.rows.copy(), found.distances.copy()
+    rows[:, :n] = np.take_along_axis(found.rows[:, :n], order, axis=1)
+    if n < rows.shape[1]:
+        below[:, n:] = 1 + (found.distances[:, n:] - found.distances[:, n : n + 1])
+    below[:, :n] = np.take_along_axis(distances, order, axis=1)
+    if inliers is None:
+        return Ranking(rows, below)
+    counts = np.full(rows.shape, -1, np.intp)
+    counts[:, :n] = np.take_along_axis(inliers, order, axis=1)
+    return Ranking(rows, below, counts)
+
+
+def unit_rows(X: Floats) -> Floats:
+    """Scale vectors, along the last axis, to length 1; zeros stay zeros."""
+    norms = np.linalg.norm(X, axis=-1, keepdims=True)
+    unit: Floats = np.divide(X, norms, out=np.zeros_like(X), where=norms > 0)
+    return unit
+
+
+def require_count(name: str, value: Any, *, least: int = 1) -> None:
+    """Refuse what is no integer of at least `least`."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise ParameterError(f"{name}: got {value!r}, expected an integer of at least {least}")
+
+
+def require_number(
+    name: str, value: Any, least: float, most: float, *, below: bool = False
+) -> None:
+    """Refuse what is no number from `least` to `most`; with `below`, `most` is not one either."""
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if (
+        is_number
+        and np.isfinite(value)
+        and least <= value
+        and (value < most if below else value <= most)
+    ):
+        return
+    if np.isinf(most):
+        expected = f"a finite number of at least {least:g}"
+    else:
+        expected = f"a number from {least:g} to {'below ' if below else ''}{most:g}"
+    raise ParameterError(f"{name}: got {value!r}, expected {expected}")

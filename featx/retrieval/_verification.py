@@ -1,0 +1,242 @@
+"""`SpatialVerification`: candidates in the order of what they show in the same places."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from featx.errors import FingerprintMismatchError, ImageDecodeError, ParameterError
+from featx.retrieval._geometry import Agreement, LocalFeatures, agreement
+from featx.retrieval._local import LocalReader, learn_reader
+from featx.retrieval._rerank import (
+    Ranking,
+    RankingInput,
+    Rows,
+    reordered,
+    require_count,
+    require_number,
+)
+
+__all__ = ["SpatialVerification"]
+
+
+class SpatialVerification(BaseEstimator):  # type: ignore[misc]
+    """Compare the query's image with the first candidates' images, position by position.
+
+    Finds a certain thing (a cover, a building, a product) in other pictures of it, where one
+    vector for the whole picture has lost where things are. It does not help to find things of a
+    kind. Needs the images: queries are images, and the index's ids their paths.
+
+    Parameters
+    ----------
+    n_candidates : int, default 100
+        First rows of the plain ranking whose images are compared; the rest follow in their order.
+        Time grows with it.
+    layer : str, optional
+        Whose map is read. Default: of the layers with a stride of 16 px, the one with most
+        channels, and of these the deepest.
+    side_px : int, default 448
+        Images are stretched to a square of this side, in pixels. Reading takes time with its
+        square, comparing with its fourth power.
+    n_components : int, default 256
+        Length of a local feature, at most the layer's channels.
+    power : float, default 0.5
+        Of the whitening of local features: 1 is full, 0 none.
+    tolerance : float, default 0.06
+        How far from its place under the common transform a feature may lie, as a share of the
+        side.
+    n_fit_images : int, default 100
+        Images of the database that the whitening is learned from, at most, at the first query.
+    n_recent : int, default 500
+        Images whose local features are kept in memory: 0.8 MB each at the defaults.
+    backbone : Backbone, optional
+        From `featx.load_backbone`. Default: the network of the index's recipe.
+    random_state : int, default 0
+        Of the choice of images and positions for the whitening.
+
+    Attributes
+    ----------
+    layer_ : str
+        The layer that is read.
+    fitted_with_ : tuple of (str, str)
+        Name and weights' digest of the network.
+
+    Notes
+    -----
+    As Philbin et al., "Object retrieval with large vocabularies and fast spatial matching", CVPR
+    2007, with a map's positions as local features: unit length, PCA with half whitening, mutual
+    nearest neighbours, RANSAC. Distances returned are 1 / (1 + s), where s is the sum of the
+    cosines of the pairs that agree: from 0 to 1, and 1 where nothing agrees; above 1 for the rest.
+    `Matches.inliers` has the number of these pairs. A candidate that cannot be read is named in a
+    warning, stands at distance 1 and has -1 inliers. The first query reads every candidate; an
+    image that was read lately is not read again unless it changed. Results are the same at every
+    call.
+
+    Examples
+    --------
+    >>> SpatialVerification(n_candidates=20)
+    SpatialVerification(n_candidates=20)
+    """
+
+    def __init__(
+        self,
+        n_candidates: int = 100,
+        *,
+        layer: str | None = None,
+        side_px: int = 448,
+        n_components: int = 256,
+        power: float = 0.5,
+        tolerance: float = 0.06,
+        n_fit_images: int = 100,
+        n_recent: int = 500,
+        backbone: Any = None,
+        random_state: int = 0,
+    ) -> None:
+        self.n_candidates = n_candidates
+        self.layer = layer
+        self.side_px = side_px
+        self.n_components = n_components
+        self.power = power
+        self.tolerance = tolerance
+        self.n_fit_images = n_fit_images
+        self.n_recent = n_recent
+        self.backbone = backbone
+        self.random_state = random_state
+
+    def fit(self, images: Any, y: Any = None, *, backbone: Any = None) -> Self:
+        """Learn the whitening of local features.
+
+        Parameters
+        ----------
+        images : sequence of paths, or images in another form
+            Of which `n_fit_images` are taken at random.
+        y : ignored
+        backbone : Backbone, optional
+            Default: the parameter.
+
+        Returns
+        -------
+        SpatialVerification
+
+        Raises
+        ------
+        ImageDecodeError
+            If none of the images can be read.
+        ParameterError
+            If a parameter is out of range, or no network is given.
+        """
+        from featx.images import as_sources
+
+        self._check()
+        network = backbone if self.backbone is None else self.backbone
+        if network is None:
+            raise ParameterError(
+                "backbone: got none, expected the network to read local features with, from "
+                "featx.load_backbone"
+            )
+        rng = np.random.default_rng(self.random_state)
+        sources = as_sources(images)
+        chosen = np.sort(rng.permutation(len(sources))[: self.n_fit_images])
+        self._reader: LocalReader = learn_reader(
+            network,
+            [sources[i] for i in chosen],
+            layer=self.layer,
+            side_px=self.side_px,
+            n_components=self.n_components,
+            power=self.power,
+            n_recent=self.n_recent,
+            rng=rng,
+        )
+        self.layer_ = self._reader.layer
+        self.fitted_with_ = (network.name, network.weights)
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "fitted_with_")
+
+    def rank(self, given: RankingInput) -> Ranking:
+        """Return the ranking with the first candidates in their new order.
+
+        Learns the whitening from the database's images where `fit` was not called.
+        """
+        self._check()
+        images = _require_images(given)
+        network = _network(self.backbone, given.backbone)
+        paths = given.ids
+        if not hasattr(self, "fitted_with_"):
+            self.fit(paths.tolist(), backbone=network)
+        if self.fitted_with_ != (network.name, network.weights):
+            name, weights = self.fitted_with_
+            raise FingerprintMismatchError(
+                f"spatial verification: got the network {network.name!r} with weights "
+                f"{network.weights[:10]}..., expected {name!r} with {weights[:10]}..., which its "
+                "whitening was fitted with; use another SpatialVerification for this index"
+            )
+        found = given.nearest(max(given.k, self.n_candidates))
+        candidates = found.rows[:, : self.n_candidates]
+        agreements = [
+            self._agreements(network, image, paths[rows].tolist())
+            for image, rows in zip(images, candidates, strict=True)
+        ]
+        shape = candidates.shape
+        scores = np.array([[a.score for a in row] for row in agreements]).reshape(shape)
+        inliers: Rows = np.array([[a.inliers for a in row] for row in agreements], np.intp)
+        distances = (1 / (1 + scores)).astype(np.float32)
+        return reordered(found, distances, inliers.reshape(shape)).first(given.k)
+
+    def _agreements(self, network: Any, image: Any, paths: Sequence[str]) -> list[Agreement]:
+        (query,) = self._reader.read(network, [image])
+        if isinstance(query, str):
+            name = image if isinstance(image, str) else "an image in memory"
+            raise ImageDecodeError(f"query {name!r}: {query}; give another image")
+        others = self._reader.read(network, paths)
+        bad = [(p, one) for p, one in zip(paths, others, strict=True) if isinstance(one, str)]
+        if bad:
+            warnings.warn(
+                f"spatial verification: {len(bad)} of {len(paths)} candidates could not be read, "
+                f"{bad[0][0]!r} among them ({bad[0][1]}), and stand below those that agree; put "
+                "them back, or remove them from the index",
+                UserWarning,
+                stacklevel=5,
+            )
+        return [
+            agreement(query, one, self.tolerance)
+            if isinstance(one, LocalFeatures)
+            else Agreement(0.0, -1)
+            for one in others
+        ]
+
+    def _check(self) -> None:
+        for name in ("n_candidates", "side_px", "n_components", "n_fit_images", "n_recent"):
+            require_count(name, getattr(self, name), least=32 if name == "side_px" else 1)
+        require_number("power", self.power, 0, np.inf)
+        require_number("tolerance", self.tolerance, 0, 1)
+
+
+def _require_images(given: RankingInput) -> tuple[Any, ...]:
+    if given.images is None:
+        raise ParameterError(
+            "rerank 'spatial': got vectors as queries, expected images, whose local features are "
+            "compared; give the images themselves, or beside the vectors with images=..."
+        )
+    if given.ids.dtype.kind != "U":
+        raise ParameterError(
+            f"rerank 'spatial': the index's ids are {given.ids.dtype}, expected paths of images; "
+            "fit the index on a feature store, or with ids=paths"
+        )
+    return given.images
+
+
+def _network(own: Any, of_index: Callable[[], Any] | None) -> Any:
+    if own is not None:
+        return own
+    if of_index is None:
+        raise ParameterError(
+            "rerank 'spatial': the features of this index were made outside featx, so that no "
+            "network is known; expected one, as SpatialVerification(backbone=load_backbone(...))"
+        )
+    return of_index()
