@@ -109,7 +109,11 @@ class PCAWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         variance, components, self.mean_ = _principal_axes(X, l2=self.l2_before)
         total = float(variance.sum())
-        rank = int((variance > variance[0] * max(X.shape) * np.finfo(X.dtype).eps).sum())
+        # Singular values below max(shape) * eps of the largest are rounding, and variances are
+        # their squares; the covariance itself is summed in float64.
+        size = max(X.shape)
+        floor = max((size * np.finfo(X.dtype).eps) ** 2, size * np.finfo(np.float64).eps)
+        rank = int((variance > variance[0] * floor).sum())
         n = self._n_kept(variance, rank, X.shape[1])
         self.components_ = components[:n].copy()
         self.explained_variance_ = variance[:n].copy()

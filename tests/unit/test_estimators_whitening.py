@@ -136,3 +136,15 @@ def test_power_normalisation_by_hand() -> None:
     np.testing.assert_allclose(PowerNormalizer(2.0, l2=False).fit_transform(X), [[16, -81, 0]])
     with pytest.raises(ParameterError, match=r"power: got 0,"):
         PowerNormalizer(0).fit(X)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_directions_of_little_variance_count_as_directions(dtype):
+    # Deviations from 1 to 1e-3, as in features: all of them are far above rounding.
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(3000, 60)) * np.geomspace(1, 1e-3, 60)).astype(dtype)
+    model = PCAWhitening(l2_before=False).fit(X)
+    assert model.n_components_ == 60
+    flat = X.copy()
+    flat[:, -5:] = 0
+    assert PCAWhitening(l2_before=False).fit(flat).n_components_ == 55
