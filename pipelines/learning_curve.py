@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--from-scratch", type=int, default=0, metavar="REPEATS",
                         help="train random weights too, for so many draws")  # fmt: skip
     parser.add_argument("--epochs", type=int, default=30, help="of training from scratch")
+    parser.add_argument("--scratch-px", type=int, help="side of the images it trains on, in px")
     args = parser.parse_args()
     data = data_set(args, needs="labels")
     preset = get_preset(args.presets[0])
@@ -90,9 +91,16 @@ def _heads() -> dict[str, Any]:
 def _from_scratch(args: argparse.Namespace) -> Any:
     net = network(args)
     return FineTuneClassifier(
-        net.backbone, weights=None, epochs=args.epochs, validation_fraction=0, progress=False,
-        workers=args.workers, device=net.device,
-    )  # fmt: skip
+        net.backbone,
+        weights=None,
+        epochs=args.epochs,
+        validation_fraction=0,
+        resize_px=args.scratch_px or net.resize_px,
+        crop_px=args.scratch_px or net.crop_px,
+        device=net.device,
+        workers=net.workers,
+        progress=False,
+    )
 
 
 def _estimates(curve: FewLabelCurve, largest: int) -> list[str]:

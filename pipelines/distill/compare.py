@@ -79,8 +79,6 @@ CANDIDATES: dict[str, Candidate] = {
     "from teacher, pruned": Candidate("featx_small_pruned", init_from_teacher=True),
     "from teacher, quarter of the data": Candidate("featx_small", init_from_teacher=True, every=4),
     "from teacher, twice the time": Candidate("featx_small", init_from_teacher=True, epochs=4),
-    "plain_small, quarter of the data": Candidate("plain_small", every=4),
-    "plain_small, twice the time": Candidate("plain_small", epochs=4),
 }
 
 
