@@ -97,8 +97,8 @@ class _Block(nn.Module):
         self.has_residual = stride == 1 and n_in == n_out
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        hidden = x if self.expand is None else functional.relu6(self.expand(x))
-        out: torch.Tensor = self.project(functional.relu6(self.depthwise(hidden)))
+        hidden = x if self.expand is None else functional.relu6(self.expand(x), inplace=True)
+        out: torch.Tensor = self.project(functional.relu6(self.depthwise(hidden), inplace=True))
         return x + out if self.has_residual else out
 
 
@@ -129,8 +129,8 @@ class FeatxSmall(nn.Module):
 
     def forward_map(self, x: torch.Tensor) -> torch.Tensor:
         """Return the (B, n_features, H / 32, W / 32) map that `forward` averages."""
-        x = self.blocks(functional.relu6(self.stem(x)))
-        return functional.relu6(self.head(x))
+        x = self.blocks(functional.relu6(self.stem(x), inplace=True))
+        return functional.relu6(self.head(x), inplace=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the (B, n_features) mean of the last map over its positions."""
