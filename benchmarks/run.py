@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SCRIPTS = ("equality.py", "probe.py", "throughput.py", "growth.py", "retrieval.py")
+SCRIPTS = ("equality.py", "probe.py", "throughput.py", "growth.py", "retrieval.py", "serve.py")
 
 
 def main():

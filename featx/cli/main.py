@@ -42,6 +42,7 @@ COMMANDS = {
     "index": "build a retrieval index from a store",
     "query": "find the images of an index that look like the given ones",
     "duplicates": "group exact and near copies in a store, or find those across two",
+    "serve": "answer on a web page, and as JSON, what looks like an image",
     "compare": "measure several networks on labelled images: accuracy against speed",
     "backbones": "list the networks by name",
 }
@@ -100,9 +101,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module = importlib.import_module(f"featx.cli.{args.command}")
     try:
         result: dict[str, Any] = module.run(args)
-        text = json.dumps(_finite(result), allow_nan=False) if args.json else module.show(result)
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        if result:  # a command that runs until it is stopped has printed when it was ready
+            as_json = args.json
+            text = json.dumps(_finite(result), allow_nan=False) if as_json else module.show(result)
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
     except FeatxError as err:
         return _report(args, str(err))
     except KeyboardInterrupt:

@@ -1,0 +1,118 @@
+"""A web page and a JSON API over one index, for "what looks like this?" asked by many.
+
+Needs ``pip install 'featx[serve]'``. Importing this room imports neither FastAPI nor torch; they
+come with `create_app`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from featx._optional import require
+from featx.serve._options import ServeOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from featx.serve._service import Service
+
+__all__ = ["ServeOptions", "create_app", "open_service", "run_server"]
+
+PURPOSE = "featx serve"
+
+
+def open_service(
+    index: str,
+    *,
+    model: str | None = None,
+    options: ServeOptions | None = None,
+    weights: str | None = None,
+    device: str = "auto",
+) -> Service:
+    """Load an index, its network and a model, once.
+
+    Parameters
+    ----------
+    index : str
+        File of an index that was made from a store of featx extract. It is memory-mapped, or read
+        whole where `options.writable`.
+    model : str, optional
+        File of a model of the same recipe; then every query image is labelled, too.
+    options : ServeOptions, optional
+        Limits and switches.
+    weights : str, optional
+        Where the network's weights are now, if they moved.
+    device : str, default "auto"
+        Where the network runs.
+
+    Returns
+    -------
+    Service
+        Close it, or give it to `create_app`, whose shutdown does.
+
+    Raises
+    ------
+    BackboneError
+        If the index was made from features of unknown origin.
+    FingerprintMismatchError
+        If the model is of another recipe.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import featx
+    >>> from featx.demo import sample_data_dir
+    >>> folder = tempfile.mkdtemp()
+    >>> store = featx.extract(sample_data_dir() / "instances", f"{folder}/f.h5", progress=False)
+    >>> featx.RetrievalIndex().fit(store).save(f"{folder}/index")
+    >>> service = open_service(f"{folder}/index")
+    >>> service.database.n_samples == len(store)
+    True
+    >>> service.close()
+    """
+    from featx.serve._service import load_service
+
+    return load_service(index, model, options or ServeOptions(), weights=weights, device=device)
+
+
+def create_app(service: Service) -> Any:
+    """Return the ASGI application, for a server of your own or for tests.
+
+    Parameters
+    ----------
+    service : Service
+        Of `open_service`; the application's shutdown closes it.
+
+    Raises
+    ------
+    MissingDependencyError
+        If FastAPI is not installed.
+    """
+    require("fastapi", extra="serve", purpose=PURPOSE)
+    from featx.serve._app import build_app
+
+    return build_app(service)
+
+
+def run_server(service: Service, on_ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is running.
+
+    Parameters
+    ----------
+    service : Service
+        Of `open_service`; closed at the end.
+    on_ready : callable
+        Gets the address, such as ``"http://127.0.0.1:8000/"``, once requests are answered.
+
+    Raises
+    ------
+    ParameterError
+        If the address cannot be listened on.
+    MissingDependencyError
+        If FastAPI or uvicorn is not installed.
+    """
+    require("uvicorn", extra="serve", purpose=PURPOSE)
+    app = create_app(service)
+    from featx.serve._server import serve_until_stopped
+
+    serve_until_stopped(app, service.options, on_ready)

@@ -1,0 +1,307 @@
+"""The index as clients see it: rows by number, labels, neighbours, never a path.
+
+A row keeps its number as long as the server runs, whatever is added or removed, so that a click
+never opens another image than the one that was shown. Readers hold one state, which is never
+changed, only replaced: they need no lock.
+"""
+
+from __future__ import annotations
+
+import copy
+import ntpath
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import nearest
+from featx.retrieval import RetrievalIndex
+from featx.serve._refusal import RefusalError
+
+__all__ = ["Database", "Example", "LabelCount", "Match"]
+
+Floats = NDArray[np.float32]
+ROWS_AT_A_TIME = 8192  # of a label: 40 MB at 1280 features
+
+
+@dataclass(frozen=True)
+class Match:
+    """One neighbour. `name` only with --show-names; `copy_of` is an earlier match's row."""
+
+    row: int
+    distance: float
+    label: str | None = None
+    name: str | None = None
+    is_copy: bool = False
+    copy_of: int | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row to begin with. `name` only with --show-names."""
+
+    row: int
+    label: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class LabelCount:
+    """A label of the index and its number of images."""
+
+    label: str
+    n_samples: int
+
+
+class _State:
+    """One index with the numbers of its rows; never changed."""
+
+    def __init__(self, index: RetrievalIndex, numbers: NDArray[np.int64]) -> None:
+        self.index, self.numbers = index, numbers
+        labels = index.labels_
+        self.names: list[str] = []
+        self.codes: NDArray[np.intp] | None = None
+        if labels is not None:
+            names, self.codes = np.unique(labels.astype(str), return_inverse=True)
+            self.names = names.tolist()
+
+    def position(self, row: int) -> int:
+        """Return where in the index a row is."""
+        at = int(np.searchsorted(self.numbers, row)) if 0 <= row < 2**63 else -1
+        if at < 0 or at == len(self.numbers) or self.numbers[at] != row:
+            raise RefusalError(404, f"row {row}: is not in the index")
+        return at
+
+    def label(self, position: Any) -> str | None:
+        """Return a row's label, where rows have some."""
+        return None if self.codes is None else self.names[int(self.codes[position])]
+
+    def vectors(self, positions: Any) -> Floats:
+        """Return stored vectors."""
+        return np.asarray(self.index._vectors.data[positions], np.float32)
+
+    def of_label(self, label: str) -> NDArray[np.intp]:
+        """Return the positions of a label's rows."""
+        if label not in self.names:
+            raise RefusalError(
+                422,
+                f"label: got {label!r}, expected a label of the index."
+                f"{nearest(label, self.names)}",
+            )
+        return np.flatnonzero(self.codes == self.names.index(label))
+
+
+class Database:
+    """An index whose rows have numbers.
+
+    Parameters
+    ----------
+    index : RetrievalIndex
+        Taken over.
+    path : str
+        Its file, which `add` and `remove` rewrite.
+    show_names : bool, default False
+        Give the images' file names.
+    copy_distance : float, default 0
+        Cosine distance up to which images count as copies.
+
+    Examples
+    --------
+    >>> index = RetrievalIndex().fit([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], ids=["a", "b", "c"])
+    >>> database = Database(index, "index")
+    >>> [match.row for match in database.nearest(database.vector(0), 2, but=0)]
+    [2, 1]
+    """
+
+    def __init__(
+        self,
+        index: RetrievalIndex,
+        path: str,
+        *,
+        show_names: bool = False,
+        copy_distance: float = 0.0,
+    ) -> None:
+        self.path, self._show_names, self._copy_distance = path, show_names, copy_distance
+        n = index.n_samples_fit_
+        self._state = _State(index, np.arange(n, dtype=np.int64))
+        self._next = n
+
+    @property
+    def n_samples(self) -> int:
+        """Rows."""
+        return len(self._state.numbers)
+
+    @property
+    def metric(self) -> str:
+        """Of the distances."""
+        return str(self._state.index.metric)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether every row has one."""
+        return self._state.codes is not None
+
+    def labels(self) -> list[LabelCount]:
+        """Return the labels in alphabetical order."""
+        state = self._state
+        if state.codes is None:
+            return []
+        counts = np.bincount(state.codes, minlength=len(state.names)).tolist()
+        return [LabelCount(name, n) for name, n in zip(state.names, counts, strict=True)]
+
+    def examples(self, n: int) -> list[Example]:
+        """Return up to n rows from all over the index."""
+        state = self._state
+        count = len(state.numbers)
+        positions = np.unique(np.linspace(0, max(count - 1, 0), min(n, count)).astype(np.intp))
+        return [
+            Example(int(state.numbers[at]), state.label(at), self._name(state, at))
+            for at in positions
+        ]
+
+    def _name(self, state: _State, position: Any) -> str | None:
+        # a store may have been made on Windows: both kinds of separator end a folder
+        name = ntpath.basename(str(state.index.ids_[position].item()))
+        return name if self._show_names else None
+
+    def image_of(self, row: int) -> Any:
+        """Return a row's id in the index: the path of its image, where it was made from a store.
+
+        Raises
+        ------
+        RefusalError
+            If there is no such row.
+        """
+        state = self._state
+        return state.index.ids_[state.position(row)].item()
+
+    def vector(self, row: int) -> Floats:
+        """Return a row's vector, (n_features,).
+
+        Raises
+        ------
+        RefusalError
+            If there is no such row.
+        """
+        state = self._state
+        return state.vectors(state.position(row))
+
+    def nearest(
+        self, vector: Floats, k: int, *, label: str | None = None, but: int | None = None
+    ) -> list[Match]:
+        """Return the k nearest rows of a label, or of all, one row left out.
+
+        Raises
+        ------
+        RefusalError
+            If there is no such label.
+        """
+        state = self._state
+        n = k + (but is not None)
+        if label is None:
+            found = state.index.query(vector, n)
+            positions, distances = found.indices, found.distances
+        else:
+            positions, distances = _among(state, state.of_label(label), vector, n)
+        kept = np.flatnonzero(state.numbers[positions] != (-1 if but is None else but))[:k]
+        return self._matches(state, vector, positions[kept], distances[kept])
+
+    def _matches(
+        self, state: _State, vector: Floats, positions: NDArray[np.intp], distances: Floats
+    ) -> list[Match]:
+        is_copy, copy_of = _copies(vector, state.vectors(positions), self._copy_distance)
+        rows = state.numbers[positions].tolist()
+        found = []
+        for i, (row, at) in enumerate(zip(rows, positions, strict=True)):
+            first = copy_of[i]
+            found.append(
+                Match(
+                    row=row,
+                    distance=float(distances[i]),
+                    label=state.label(at),
+                    name=self._name(state, at),
+                    is_copy=is_copy[i],
+                    copy_of=None if first is None else rows[first],
+                )
+            )
+        return found
+
+    def add(self, vector: Floats, path: str, label: str | None) -> int:
+        """Add a row, write the index's file, and return the row's number. One caller at a time.
+
+        Raises
+        ------
+        RefusalError
+            If the image is there already.
+        StoreWriteError
+            If the file cannot be written; nothing has changed then.
+        """
+        state = self._state
+        there = np.flatnonzero(state.index.ids_.astype(str) == path)
+        if len(there):
+            row = int(state.numbers[there[0]])
+            raise RefusalError(409, f"this image is in the index already, as row {row}")
+        index = copy.copy(state.index)  # `add` replaces its arrays and changes none
+        index.add(vector[None], ids=[path], labels=None if label is None else [label])
+        index.save(self.path)
+        row, self._next = self._next, self._next + 1
+        self._state = _State(index, np.append(state.numbers, row))
+        return row
+
+    def remove(self, row: int) -> Any:
+        """Remove a row, write the index's file, and return the row's id. One caller at a time.
+
+        Raises
+        ------
+        RefusalError
+            If there is no such row.
+        StoreWriteError
+            If the file cannot be written; nothing has changed then.
+        """
+        state = self._state
+        at = state.position(row)
+        name = state.index.ids_[at].item()
+        index = copy.copy(state.index)
+        index.remove([name])
+        index.save(self.path)
+        self._state = _State(index, np.delete(state.numbers, at))
+        return name
+
+
+def _among(
+    state: _State, positions: NDArray[np.intp], vector: Floats, k: int
+) -> tuple[NDArray[np.intp], Floats]:
+    """Search some rows only, part by part, so that few of them are in memory at a time."""
+    rows, distances = [], []
+    for start in range(0, len(positions), ROWS_AT_A_TIME):
+        part = positions[start : start + ROWS_AT_A_TIME]
+        found = RetrievalIndex(state.index.metric).fit(state.vectors(part)).query(vector, k)
+        rows.append(part[found.indices])
+        distances.append(found.distances)
+    every, lengths = np.concatenate(rows), np.concatenate(distances)
+    best = np.lexsort((every, lengths))[:k]
+    return every[best], lengths[best]
+
+
+def _copies(
+    query: Floats, found: Floats, distance: float
+) -> tuple[list[bool], Sequence[int | None]]:
+    """Tell which vectors are copies of the query, and of which earlier one the others are."""
+    unit = _unit(np.concatenate([query[None], found]))
+    is_near = 1 - unit @ unit.T <= max(distance, 1e-6)  # the rounding of a product in float32
+    is_copy = is_near[0, 1:].tolist()
+    first: list[int | None] = []
+    for i, copies_query in enumerate(is_copy):
+        heads = (
+            j for j in range(i) if first[j] is None and not is_copy[j] and is_near[i + 1, j + 1]
+        )
+        first.append(None if copies_query else next(heads, None))
+    return is_copy, first
+
+
+def _unit(X: Floats) -> Floats:
+    lengths = np.linalg.norm(X, axis=1, keepdims=True)
+    unit: Floats = np.divide(X, lengths, out=np.zeros_like(X), where=lengths > 0)
+    return unit

@@ -1,0 +1,124 @@
+"""What may be set when serving, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from featx.errors import ParameterError
+
+__all__ = ["ServeOptions", "is_loopback"]
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """Where to listen, and the limits.
+
+    Parameters
+    ----------
+    host : str, default "127.0.0.1"
+        Address to listen on. Any but a loopback address needs a token.
+    port : int, default 8000
+        0 lets the system choose.
+    token : str, optional
+        What clients must send as ``Authorization: Bearer TOKEN``.
+    writable : bool, default False
+        Let clients add and remove images; needs a token.
+    show_names : bool, default False
+        Show the images' file names, without their folders. Else nothing of a path leaves.
+    batch_size : int, default 16
+        Images that go through the network together at most. Memory grows with it.
+    wait_ms : float, default 4
+        How long a query waits for others to go with. A lone query is that much slower.
+    max_upload_mb : float, default 20
+        Largest request body, in units of 10^6 bytes.
+    max_pixels : int, default 100,000,000
+        Largest width x height of an uploaded image. A decoded pixel takes 3 to 8 bytes, and two
+        images are decoded at a time.
+    rate : float, default 20
+        Requests a second that one client's address may make, each image of a batch counting one
+        and a thumbnail a tenth; unused ones are saved up for 10 s. 0: no limit.
+    copy_distance : float, default 0.02
+        Cosine distance of features up to which two images are shown as near-duplicates. At the
+        default, those that `featx.evaluation.find_leaks` found were all copies.
+
+    Raises
+    ------
+    ParameterError
+        If a value is out of range, or something needs a token and there is none.
+
+    Examples
+    --------
+    >>> ServeOptions(host="0.0.0.0")
+    Traceback (most recent call last):
+    featx.errors.ParameterError: host: got '0.0.0.0' without a token, expected a loopback ...
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+    writable: bool = False
+    show_names: bool = False
+    batch_size: int = 16
+    wait_ms: float = 4.0
+    max_upload_mb: float = 20.0
+    max_pixels: int = 100_000_000
+    rate: float = 20.0
+    copy_distance: float = 0.02
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("port", 0, 65535),
+            ("batch_size", 1, 1024),
+            ("wait_ms", 0, 1000),
+            ("max_upload_mb", 0.001, 2000),
+            ("max_pixels", 1, 2**31),
+            ("rate", 0, 1e6),
+            ("copy_distance", 0, 2),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ParameterError(f"{name}: got {value}, expected {low} to {high:g}")
+        if self.token is not None and not _fits_a_header(self.token):
+            raise ParameterError(
+                f"token: got {len(self.token)} characters, expected one or more, all printable "
+                "ASCII without spaces; make one with: python -c 'import secrets; "
+                "print(secrets.token_urlsafe())'"
+            )
+        if self.token is None and not is_loopback(self.host):
+            raise ParameterError(
+                f"host: got {self.host!r} without a token, expected a loopback address such as "
+                "127.0.0.1; to let other machines ask, set a token (--token, or FEATX_TOKEN)"
+            )
+        if self.token is None and self.writable:
+            raise ParameterError(
+                "writable: got no token, expected one, since any page in a browser here could "
+                "change the index otherwise; set a token (--token, or FEATX_TOKEN)"
+            )
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """Largest request body in bytes."""
+        return int(self.max_upload_mb * 1e6)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach a host's address.
+
+    Examples
+    --------
+    >>> is_loopback("127.0.0.1"), is_loopback("[::1]"), is_loopback("localhost")
+    (True, True, True)
+    >>> is_loopback("0.0.0.0"), is_loopback("example.org")
+    (False, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _fits_a_header(token: str) -> bool:
+    return bool(token) and all("!" <= c <= "~" for c in token)

@@ -1,0 +1,273 @@
+"""Everything behind the routes: read on two threads, run the network and search on one."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import BackboneError, ImageDecodeError, StoreWriteError
+from featx.images import thumbnail_jpeg
+from featx.retrieval import RetrievalIndex
+from featx.serve._batcher import Batcher
+from featx.serve._database import Database, Match
+from featx.serve._labeller import Labeller, Prediction
+from featx.serve._network import ImageNetwork, Views
+from featx.serve._options import ServeOptions
+from featx.serve._refusal import RefusalError
+
+__all__ = ["Answer", "Service", "load_service"]
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+N_READERS = 2
+THUMBNAIL_PX = 288  # twice what the page shows, for displays of two pixels a point
+MAX_THUMBNAILS = 1000  # kept, about 15 kB each
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Neighbours, nearest first, and what the model says of the query, where there is a model."""
+
+    matches: list[Match]
+    prediction: Prediction | None = None
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """A query in line: an image's views, or a row that is there already."""
+
+    k: int
+    label: str | None = None
+    views: Views | None = None
+    row: int | None = None
+
+
+_Found = tuple[NDArray[np.float32], Answer]
+
+
+class Service:
+    """An index, its network and a model, for many clients at a time.
+
+    Parameters
+    ----------
+    database : Database
+        What is searched.
+    network : ImageNetwork
+        Of the database's recipe.
+    labeller : Labeller, optional
+        Of the same recipe.
+    options : ServeOptions
+        Limits and switches.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        network: ImageNetwork,
+        labeller: Labeller | None,
+        options: ServeOptions,
+    ) -> None:
+        self.database, self.network, self.labeller = database, network, labeller
+        self.options = options
+        self.batcher: Batcher[_Ask, _Found | RefusalError] = Batcher(
+            self._answers, size=options.batch_size, wait_s=options.wait_ms / 1000
+        )
+        self._readers = ThreadPoolExecutor(N_READERS, "featx-reader")
+        self._painters = ThreadPoolExecutor(N_READERS, "featx-thumbnail")
+        self._writer = ThreadPoolExecutor(1, "featx-writer")
+        # Beside the index, so that featx query and spatial re-ranking find them, too.
+        self._added_dir = Path(os.path.abspath(f"{database.path}.images"))  # noqa: PTH100
+
+    def close(self) -> None:
+        """Finish what is running; nothing may be asked afterwards."""
+        for pool in (self._readers, self._painters, self._writer):
+            pool.shutdown(wait=True)
+        self.batcher.close()
+
+    async def query(self, data: bytes, *, k: int, label: str | None = None) -> Answer:
+        """Find what looks like an image.
+
+        Raises
+        ------
+        RefusalError
+            If the bytes are no image, or there is no such label.
+        """
+        return (await self._embedded(data, k, label))[1]
+
+    async def neighbours(self, row: int, *, k: int, label: str | None = None) -> Answer:
+        """Find what looks like an image of the index, itself left out.
+
+        Raises
+        ------
+        RefusalError
+            If there is no such row or label.
+        """
+        return (await self._asked(_Ask(k, label, row=row)))[1]
+
+    async def thumbnail(self, row: int) -> bytes:
+        """Return a small JPEG of a row's image.
+
+        Raises
+        ------
+        RefusalError
+            If there is no such row, or its image cannot be read.
+        """
+        return await _on(self._painters, partial(self._painted, row))
+
+    async def add(self, data: bytes, *, suffix: str, label: str | None) -> int:
+        """Keep an image beside the index, add it, and return its row.
+
+        Raises
+        ------
+        RefusalError
+            If the bytes are no image, a label lacks or is too many, the image is there already, or
+            the disk does not take it; nothing has changed then.
+        """
+        if (label is None) == self.database.has_labels:
+            got, expected = ("none", "one") if label is None else (repr(label), "none")
+            raise RefusalError(422, f"label: got {got}, expected {expected}, as the index has")
+        vector, _ = await self._embedded(data, 1, None)
+        return await self._written(partial(self._kept, data, suffix, vector, label))
+
+    async def remove(self, row: int) -> None:
+        """Remove a row, and its file if it was added here.
+
+        Raises
+        ------
+        RefusalError
+            If there is no such row, or the disk does not take it; nothing has changed then.
+        """
+        await self._written(partial(self._removed, row))
+
+    async def _written(self, work: Callable[[], T]) -> T:
+        try:
+            return await _on(self._writer, work)
+        except StoreWriteError as err:
+            logger.error("%s", err)  # noqa: TRY400 - a full disk is no fault to trace
+            raise RefusalError(
+                507, "the index cannot be written, so nothing was changed; the log says why"
+            ) from err
+
+    async def _embedded(self, data: bytes, k: int, label: str | None) -> _Found:
+        try:
+            views = await _on(self._readers, partial(self.network.read, data))
+        except ImageDecodeError as err:
+            raise RefusalError(422, f"image: {err}") from err
+        return await self._asked(_Ask(k, label, views=views))
+
+    async def _asked(self, ask: _Ask) -> _Found:
+        found = await asyncio.wrap_future(self.batcher.submit(ask))
+        if isinstance(found, RefusalError):
+            raise found
+        return found
+
+    def _answers(self, asks: Sequence[_Ask]) -> list[_Found | RefusalError]:
+        images = [ask.views for ask in asks if ask.views is not None]
+        embedded = iter(self.network.features(images) if images else ())
+        vectors: list[NDArray[np.float32] | RefusalError] = [
+            self._vector(ask.row) if ask.row is not None else next(embedded) for ask in asks
+        ]
+        good = [v for v in vectors if not isinstance(v, RefusalError)]
+        labelled = iter(self.labeller(np.stack(good)) if self.labeller and good else ())
+        found: list[_Found | RefusalError] = []
+        for ask, vector in zip(asks, vectors, strict=True):
+            if isinstance(vector, RefusalError):
+                found.append(vector)
+                continue
+            prediction = next(labelled, None)
+            try:
+                matches = self.database.nearest(vector, ask.k, label=ask.label, but=ask.row)
+                found.append((vector, Answer(matches, prediction)))
+            except RefusalError as err:
+                found.append(err)
+        return found
+
+    def _vector(self, row: int) -> NDArray[np.float32] | RefusalError:
+        try:
+            return self.database.vector(row)
+        except RefusalError as err:
+            return err
+
+    def _painted(self, row: int) -> bytes:
+        source = self.database.image_of(row)
+        if not isinstance(source, str):
+            raise RefusalError(404, f"row {row}: the index knows no image of it")
+        try:
+            return _thumbnail_of(source)
+        except ImageDecodeError as err:
+            raise RefusalError(404, f"row {row}: its image cannot be shown: {err}") from err
+
+    def _kept(
+        self, data: bytes, suffix: str, vector: NDArray[np.float32], label: str | None
+    ) -> int:
+        name = f"{hashlib.sha256(data).hexdigest()}{suffix}"
+        place = self._added_dir / name
+        is_new = not place.exists()
+        try:
+            self._added_dir.mkdir(exist_ok=True)
+            beside = place.with_name(f".{name}")
+            beside.write_bytes(data)
+            beside.replace(place)
+        except OSError as err:
+            raise StoreWriteError(f"image {str(place)!r}: cannot be written ({err})") from err
+        try:
+            return self.database.add(vector, str(place), label)
+        except BaseException:
+            if is_new:
+                place.unlink()
+            raise
+
+    def _removed(self, row: int) -> None:
+        name = Path(str(self.database.remove(row)))
+        if name.parent == self._added_dir:
+            name.unlink(missing_ok=True)
+
+
+async def _on(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+
+@functools.lru_cache(maxsize=MAX_THUMBNAILS)
+def _thumbnail_of(path: str) -> bytes:
+    return thumbnail_jpeg(path, THUMBNAIL_PX).data
+
+
+def load_service(
+    path: str,
+    model: str | None,
+    options: ServeOptions,
+    *,
+    weights: str | None,
+    device: str,
+) -> Service:
+    """Do what `featx.serve.open_service` says."""
+    from featx.extraction import job_for_recipe
+
+    index = RetrievalIndex.load(path, mmap=not options.writable)
+    recipe = index.recipe_
+    if recipe is None:
+        raise BackboneError(
+            f"index {path!r}: its features were made outside featx, so that no network is known "
+            "for new images; expected one made from a store of featx extract"
+        )
+    labeller = None if model is None else Labeller(model, recipe)
+    weights = weights or index.made_with_.get("weights", "default")
+    job = job_for_recipe(recipe, weights=weights, device=device)
+    network = ImageNetwork(job, max_pixels=options.max_pixels)
+    database = Database(
+        index, path, show_names=options.show_names, copy_distance=options.copy_distance
+    )
+    return Service(database, network, labeller, options)
