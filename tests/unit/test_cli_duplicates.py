@@ -19,7 +19,7 @@ def stores(tmp_path_factory) -> tuple[Path, Path]:
     a store with the third saved again."""
     root = tmp_path_factory.mktemp("copies")
     classes = sorted(p for p in (sample_data_dir() / "objects").iterdir() if p.is_dir())
-    originals = [sorted(c.iterdir())[0] for c in classes[:6]]
+    originals = [min(c.iterdir()) for c in classes[:6]]
     for name in ("one", "other"):
         (root / name).mkdir()
     for i, path in enumerate(originals):
