@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from featx.tasks import run_attributes, task_report
-from pipelines.options import add_common, command_line, data_set, network, run, write
+from featx.tasks import run_attributes
+from pipelines.options import add_common, data_set, run, sweep
 
 
 def main() -> None:
@@ -23,15 +23,12 @@ def main() -> None:
     data = data_set(args, needs="attributes")
     if args.limit:
         data = data.subset(range(min(args.limit, len(data))))
-    results = []
-    for preset in args.presets:
-        result = run_attributes(
-            data, args.out / "features.h5", network=network(args), preset=preset
-        )
-        print(result)
-        results.append(result)
-    page = task_report(results, command=command_line("pipelines.attributes"))
-    write(args.out, "attributes", page, [r.to_dict() for r in results])
+    sweep(
+        "attributes",
+        data,
+        args,
+        run_attributes,
+    )
 
 
 if __name__ == "__main__":

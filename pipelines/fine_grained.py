@@ -12,8 +12,8 @@ import argparse
 import sys
 
 from featx.datasets import write_crops
-from featx.tasks import run_classification, task_report
-from pipelines.options import add_common, command_line, data_set, network, run, write
+from featx.tasks import run_classification
+from pipelines.options import add_common, data_set, run, sweep
 
 
 def main() -> None:
@@ -27,20 +27,14 @@ def main() -> None:
     data = data_set(args, needs="labels")
     if data.boxes is not None and not args.whole:
         data = write_crops(data, args.out / "crops", enlarge=1.5)
-    results = []
-    for preset in args.presets:
-        result = run_classification(
-            data,
-            args.out / "features.h5",
-            network=network(args),
-            preset=preset,
-            n_per_class=args.labels_per_class,
-            n_repeats=args.repeats,
-        )
-        print(result)
-        results.append(result)
-    page = task_report(results, command=command_line("pipelines.fine_grained"))
-    write(args.out, "fine_grained", page, [r.to_dict() for r in results])
+    sweep(
+        "fine_grained",
+        data,
+        args,
+        run_classification,
+        n_per_class=args.labels_per_class,
+        n_repeats=args.repeats,
+    )
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ from typing import Any
 from featx.datasets import read_dataset
 from featx.errors import FeatxError, ParameterError
 from featx.report import Report
-from featx.tasks import Network
+from featx.tasks import Network, TaskResult, task_report
 
-__all__ = ["add_common", "command_line", "data_set", "network", "run", "write"]
+__all__ = ["add_common", "command_line", "data_set", "network", "run", "sweep", "write"]
 
 
 def add_common(parser: argparse.ArgumentParser, *, dataset: str, presets: Sequence[str]) -> None:
@@ -41,7 +41,7 @@ def add_common(parser: argparse.ArgumentParser, *, dataset: str, presets: Sequen
 def data_set(args: argparse.Namespace, *, needs: str | None = None) -> Any:
     """Read the data set; one read by folders alone is named after its folder.
 
-    `needs` is what the pipeline cannot do without: "labels" or "attributes".
+    `needs` is what the pipeline cannot do without: "labels", "attributes" or "queries".
     """
     options: dict[str, Any] = {}
     for word in args.option:
@@ -72,6 +72,25 @@ def network(args: argparse.Namespace) -> Network:
         device=args.device,
         workers=args.workers,
     )
+
+
+def sweep(
+    name: str,
+    data: Any,
+    args: argparse.Namespace,
+    task: Callable[..., TaskResult],
+    **settings: Any,
+) -> None:
+    """Run a task of `featx.tasks` with every preset, print the figures, write the page."""
+    results = []
+    for preset in args.presets:
+        result = task(
+            data, args.out / "features.h5", network=network(args), preset=preset, **settings
+        )
+        print(result)
+        results.append(result)
+    page = task_report(results, command=command_line(f"pipelines.{name}"))
+    write(args.out, name, page, [r.to_dict() for r in results])
 
 
 def write(out: Path, name: str, report: Report, results: Any) -> None:

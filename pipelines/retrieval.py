@@ -12,8 +12,8 @@ import sys
 
 from featx import ImageManifest
 from featx.datasets import write_crops
-from featx.tasks import run_retrieval, task_report
-from pipelines.options import add_common, command_line, data_set, network, run, write
+from featx.tasks import run_retrieval
+from pipelines.options import add_common, data_set, run, sweep
 
 
 def main() -> None:
@@ -23,24 +23,18 @@ def main() -> None:
     parser.add_argument("--whiten-on", metavar="FOLDER", help="images to learn whitening from")
     parser.add_argument("--protocol", help="default: the set's first")
     args = parser.parse_args()
-    data = data_set(args)
+    data = data_set(args, needs="queries")
     if data.query_boxes is not None:
         data = write_crops(data, args.out / "queries")
     others = list(ImageManifest.from_source(args.whiten_on).paths) if args.whiten_on else None
-    results = []
-    for preset in args.presets:
-        result = run_retrieval(
-            data,
-            args.out / "features.h5",
-            network=network(args),
-            preset=preset,
-            protocol=args.protocol,
-            whiten_on=others,
-        )
-        print(result)
-        results.append(result)
-    page = task_report(results, command=command_line("pipelines.retrieval"))
-    write(args.out, "retrieval", page, [r.to_dict() for r in results])
+    sweep(
+        "retrieval",
+        data,
+        args,
+        run_retrieval,
+        protocol=args.protocol,
+        whiten_on=others,
+    )
 
 
 if __name__ == "__main__":

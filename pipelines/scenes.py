@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from featx.tasks import run_classification, task_report
-from pipelines.options import add_common, command_line, data_set, network, run, write
+from featx.tasks import run_classification
+from pipelines.options import add_common, data_set, run, sweep
 
 
 def main() -> None:
@@ -22,20 +22,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10)
     args = parser.parse_args()
     data = data_set(args, needs="labels")
-    results = []
-    for preset in args.presets:
-        result = run_classification(
-            data,
-            args.out / "features.h5",
-            network=network(args),
-            preset=preset,
-            n_per_class=args.labels_per_class,
-            n_repeats=args.repeats,
-        )
-        print(result)
-        results.append(result)
-    page = task_report(results, command=command_line("pipelines.scenes"))
-    write(args.out, "scenes", page, [r.to_dict() for r in results])
+    sweep(
+        "scenes",
+        data,
+        args,
+        run_classification,
+        n_per_class=args.labels_per_class,
+        n_repeats=args.repeats,
+    )
 
 
 if __name__ == "__main__":
