@@ -169,7 +169,7 @@ EMBEDDED: dict[str, EmbeddedCard] = {
     "featx_small": EmbeddedCard(
         name="featx_small",
         file="featx_small.safetensors",
-        preprocessing=Preprocessing(resize_px=164, crop_px=144),
+        preprocessing=Preprocessing(resize_px=182, crop_px=160),
         n_features=1280,
         license="Apache-2.0",
         origin="derived from torchvision's mobilenet_v2 (docs/featx_small.md)",
