@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import ManifestError, nearest
-from featx.images import ImageManifest, join_labels
+from featx.images import ImageManifest, JoinedLabels, join_labels
 from featx.store import FeatureStore
 
 __all__ = ["attribute_labels", "class_labels", "manifest_labels"]
@@ -35,40 +35,42 @@ def class_labels(store: FeatureStore, csv_path: str | None) -> tuple[Rows, NDArr
         rows = np.flatnonzero(labels != "")
         return rows, labels[rows]
     joined = join_labels(store.paths.tolist(), csv_path)
+    labels = np.array(_label_column(joined, csv_path))
+    has_label = labels != ""
+    return joined.rows[has_label], labels[has_label]
+
+
+def manifest_labels(source: Any, csv_path: str | None) -> tuple[list[str], list[str], int]:
+    """Return the images that have a label, their labels, and how many images have none.
+
+    Raises
+    ------
+    ManifestError
+        If none has one, or the CSV has no such column.
+    """
+    manifest = ImageManifest.from_source(source)
+    labels = list(manifest.labels or [""] * len(manifest))
+    if csv_path is not None:
+        joined = join_labels(manifest.paths, csv_path)
+        labels = [""] * len(manifest)
+        for row, label in zip(joined.rows.tolist(), _label_column(joined, csv_path), strict=True):
+            labels[row] = label
+    found = [(path, label) for path, label in zip(manifest.paths, labels, strict=True) if label]
+    if not found:
+        raise ManifestError(
+            f"source {source!r}: got no labels, expected one an image ({len(labels)} images "
+            "without a label); name folders after the classes, or pass --labels L.csv"
+        )
+    return [p for p, _ in found], [x for _, x in found], len(labels) - len(found)
+
+
+def _label_column(joined: JoinedLabels, csv_path: str) -> tuple[str, ...]:
     if joined.labels is None:
         raise ManifestError(
             f"CSV {csv_path!r}: got the columns {['path', *joined.columns]}, expected one named "
             f"'label'.{nearest('label', joined.columns)}"
         )
-    labels = np.array(joined.labels)
-    has_label = labels != ""
-    return joined.rows[has_label], labels[has_label]
-
-
-def manifest_labels(
-    manifest: ImageManifest, csv_path: str | None
-) -> tuple[list[str], NDArray[Any]]:
-    """Return the images that have a label, and the labels.
-
-    Raises
-    ------
-    ManifestError
-        If there are none.
-    """
-    paths = list(manifest.paths)
-    if csv_path is None:
-        labels = np.array(manifest.labels if manifest.labels is not None else [""] * len(paths))
-        rows = np.arange(len(paths))
-    else:
-        joined = join_labels(paths, csv_path)
-        rows, labels = joined.rows, np.array(joined.labels if joined.labels is not None else [])
-    has_label = labels != ""
-    if not has_label.any():
-        raise ManifestError(
-            "SOURCE: got no labels, expected one an image; give folders named after the classes, "
-            "or pass --labels L.csv with the columns path and label"
-        )
-    return [paths[i] for i in rows[has_label]], labels[has_label]
+    return tuple(joined.labels)
 
 
 def attribute_labels(

@@ -37,11 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Compare, and write the page."""
     from featx.cli._labels import manifest_labels
-    from featx.images import ImageManifest
     from featx.tasks import compare, comparison_report
 
-    manifest = ImageManifest.from_source(as_source(args.source))
-    paths, labels = manifest_labels(manifest, args.labels)
+    paths, labels, n_unlabelled = manifest_labels(as_source(args.source), args.labels)
     named = [word.partition("=") for word in args.backbone or ["featx_small"]]
     found = compare(
         paths,
@@ -60,7 +58,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     result = found.to_dict()
     if args.html:
         result["report"] = str(comparison_report(found).save(args.html))
-    return {**result, "table": str(found)}
+    return {**result, "n_unlabelled": n_unlabelled, "table": str(found)}
 
 
 def show(result: dict[str, Any]) -> str:
@@ -70,6 +68,8 @@ def show(result: dict[str, Any]) -> str:
         f"{result['n_images']} images of {result['n_classes']} classes, {result['n_folds']} folds"
         + (f"; {result['n_failed']} could not be read" if result["n_failed"] else "")
     )
+    if result["n_unlabelled"]:
+        lines.append(f"{result['n_unlabelled']} images have no label and were left out")
     if "report" in result:
         lines.append(f"plot: {result['report']}")
     return "\n".join(lines)

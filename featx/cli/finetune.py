@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 from featx.cli._options import add_run, add_sources, as_source, defaults_of
-from featx.errors import ManifestError, nearest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,11 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Train, save the tuned network, and return the figures."""
+    from featx.cli._labels import manifest_labels
     from featx.finetuning import FineTuneClassifier, check_target
 
     start = time.monotonic()
     check_target(args.out)
-    paths, labels, n_unlabelled = _labelled(as_source(args.source), args.labels)
+    paths, labels, n_unlabelled = manifest_labels(as_source(args.source), args.labels)
     model = FineTuneClassifier(
         args.backbone,
         weights=args.weights,
@@ -69,31 +69,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "n_validation": len(model.validation_rows_),
         "n_unlabelled": n_unlabelled,
     }
-
-
-def _labelled(source: Any, csv_path: str | None) -> tuple[list[str], list[str], int]:
-    """Return the images that have a label, their labels, and how many have none."""
-    from featx.images import ImageManifest, join_labels
-
-    manifest = ImageManifest.from_source(source)
-    labels = list(manifest.labels or [""] * len(manifest))
-    if csv_path is not None:
-        joined = join_labels(manifest.paths, csv_path)
-        if joined.labels is None:
-            raise ManifestError(
-                f"CSV {csv_path!r}: got the columns {['path', *joined.columns]}, expected one "
-                f"named 'label'.{nearest('label', joined.columns)}"
-            )
-        labels = [""] * len(manifest)
-        for row, label in zip(joined.rows.tolist(), joined.labels, strict=True):
-            labels[row] = label
-    found = [(path, label) for path, label in zip(manifest.paths, labels, strict=True) if label]
-    if not found:
-        raise ManifestError(
-            f"source {source!r}: got {len(labels)} images without a label, expected one each; "
-            "name folders after the classes, or pass --labels L.csv"
-        )
-    return [p for p, _ in found], [x for _, x in found], len(labels) - len(found)
 
 
 def show(result: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold
 
 from featx import LinearProbeClassifier, extract, open_store
+from featx.cli._labels import manifest_labels
 from featx.cli.main import main
 from featx.datasets import read_dataset
 from featx.demo import sample_data_dir
@@ -280,7 +281,7 @@ def test_the_command_compares_networks_and_writes_a_page(world, capsys) -> None:
     assert printed.count("\n") == 1
     found = json.loads(printed)
     assert set(found) == {
-        "rows", "n_images", "n_classes", "n_folds", "n_failed", "report", "table",
+        "rows", "n_images", "n_classes", "n_folds", "n_failed", "n_unlabelled", "report", "table",
     }  # fmt: skip
     assert (found["n_images"], found["n_classes"], found["n_folds"]) == (8, 2, 2)
     assert {row["backbone"]: row["n_features"] for row in found["rows"]} == {
@@ -297,6 +298,21 @@ def test_the_command_compares_networks_and_writes_a_page(world, capsys) -> None:
     sections = json.loads((world / "page.json").read_text())["sections"]
     marks = {p["name"]: p["is_on_frontier"] for p in sections[0]["points"]}
     assert marks == {row["name"]: row["is_on_frontier"] for row in found["rows"]}
+
+
+def test_images_without_a_label_are_counted_and_a_csv_without_labels_is_named(
+    tmp_path, capsys
+) -> None:
+    table = tmp_path / "l.csv"
+    table.write_text("path,label\na.jpg,x\nb.jpg,\n")
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jpg").write_bytes(BAD)
+    paths, labels, n_unlabelled = manifest_labels(str(tmp_path), str(table))
+    assert ([Path(p).name for p in paths], labels, n_unlabelled) == (["a.jpg"], ["x"], 1)
+    table.write_text("path,lable\na.jpg,x\n")
+    words = ["compare", tmp_path, "--store", tmp_path / "f.h5", "--labels", table]
+    assert run(*words) == 1
+    assert "expected one named 'label'. Did you mean 'lable'?" in capsys.readouterr().err
 
 
 def test_the_command_prints_a_table_and_counts(world, capsys) -> None:
