@@ -14,7 +14,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", metavar="F.h5")
     parser.add_argument("--out", required=True, metavar="INDEX", help="file of the index")
     parser.add_argument(
-        "--kind", default="auto", choices=["auto", "exact"], help="auto is exact (default auto)"
+        "--kind",
+        default="auto",
+        choices=["auto", "exact", "hnsw", "ivf"],
+        help="exact compares with every image; hnsw and ivf with a part of them, through faiss; "
+        "auto is exact up to 1 GiB of vectors, then ivf (default auto)",
+    )
+    parser.add_argument(
+        "--codes",
+        default="auto",
+        choices=["auto", "float32", "float16", "int8", "pq"],
+        help="what hnsw and ivf hold of a vector (default auto: what fits the memory)",
+    )
+    parser.add_argument(
+        "--target-recall",
+        type=float,
+        default=0.95,
+        help="share of the first 10 that hnsw and ivf should find (default 0.95)",
+    )
+    parser.add_argument(
+        "--dtype",
+        default="float32",
+        choices=["float32", "float16"],
+        help="of the vectors in the file; float16 takes half (default float32)",
     )
     parser.add_argument("--metric", default="cosine", choices=["cosine", "euclidean", "dot"])
     add_table(parser)
@@ -27,12 +49,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     start = time.monotonic()
     with open_store(args.store, table=args.table) as store:
-        index = RetrievalIndex(args.metric, storage="store").fit(store)
+        index = RetrievalIndex(
+            args.metric,
+            kind=args.kind,
+            storage="store",
+            dtype=args.dtype,
+            codes=args.codes,
+            target_recall=args.target_recall,
+        ).fit(store)
         index.save(args.out)
+        recall = index.recall_
         return {
             "n_samples": index.n_samples_fit_,
             "n_features": index.n_features_in_,
-            "kind": "exact",
+            "kind": index.kind_.name,
+            "codes": None if recall is None else index.kind_.codes,
+            "reason": index.kind_.reason,
+            "recall": 1.0 if recall is None else recall.recall,
             "metric": args.metric,
             "fingerprint": store.fingerprint,
             "seconds": time.monotonic() - start,
@@ -42,7 +75,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> str:
     """Say what was built."""
+    kind = result["kind"]
+    if result["codes"] is not None:
+        kind = f"{kind} with {result['codes']} codes, recall at 10 {result['recall']:.3f}"
     return (
-        f"{result['n_samples']} images, {result['kind']}, {result['metric']}, in "
-        f"{result['seconds']:.1f} s; saved to {result['out']}"
+        f"{result['n_samples']} images, {kind}, {result['metric']}, in "
+        f"{result['seconds']:.1f} s; saved to {result['out']}\n"
+        f"kind {result['kind']}: {result['reason']}"
     )

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from featx.cli._options import add_network, add_run, as_source, defaults_of
+from featx.errors import ParameterError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="none",
         choices=["none", *RERANKINGS],
         help="another order than plain distance (default none)",
+    )
+    parser.add_argument(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="only images with this label or metadata, as label=cat; several columns must all "
+        "hold, several values of one column are alternatives",
     )
     parser.add_argument("--html", metavar="OUT", help="also write a page with the pictures")
     add_network(parser)
@@ -42,7 +51,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     results = []
     if len(found.good):
         images = [paths[i] for i in found.good]
-        matches = index.query(found.features, k=args.k, rerank=args.rerank, images=images)
+        matches = index.query(
+            found.features,
+            k=args.k,
+            filter=_filter(args.filter),
+            rerank=args.rerank,
+            images=images,
+        )
         results = matches.to_dicts()
     for result, i in zip(results, found.good, strict=True):
         result["query"] = paths[i]
@@ -51,6 +66,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.html:
         result["html"] = str(_page(results, args.html))
     return result
+
+
+def _filter(words: list[str]) -> dict[str, list[str]] | None:
+    """Turn COLUMN=VALUE words into columns and their values."""
+    wanted: dict[str, list[str]] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise ParameterError(f"--filter: got {word!r}, expected COLUMN=VALUE, as label=cat")
+        wanted.setdefault(name, []).append(value)
+    return wanted or None
 
 
 def _page(results: list[dict[str, Any]], out: str) -> Any:

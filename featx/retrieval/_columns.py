@@ -1,15 +1,154 @@
-"""What goes beside the vectors: one id, one label a row."""
+"""What goes beside the vectors: an id, a label and metadata for each row, and choosing by them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import ParameterError
+from featx.errors import ParameterError, nearest
 
-__all__ = ["checked_ids", "column"]
+__all__ = ["Columns", "checked_ids", "column"]
+
+Booleans = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the rows of an index are called and what is known of them.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (n_samples,), int or str
+        Each once.
+    labels : ndarray of shape (n_samples,), or None
+    metadata : dict of str to ndarray of shape (n_samples,)
+    """
+
+    ids: NDArray[Any]
+    labels: NDArray[Any] | None
+    metadata: dict[str, NDArray[Any]]
+
+    @classmethod
+    def of(cls, n: int, ids: Any, labels: Any, metadata: Mapping[str, Any] | None) -> Columns:
+        """Check what is given for n rows; ids that are None become row numbers."""
+        return cls(
+            np.arange(n) if ids is None else checked_ids(ids, n),
+            None if labels is None else column("labels", labels, n),
+            {str(k): column(f"metadata {k!r}", v, n) for k, v in (metadata or {}).items()},
+        )
+
+    def require_like(self, labels: Any, metadata: Mapping[str, Any] | None) -> None:
+        """Refuse labels or metadata where there are none, and their lack where there are."""
+        if (labels is None) != (self.labels is None):
+            got, expected = ("none", "one") if labels is None else ("some", "none")
+            raise ParameterError(
+                f"labels: got {got}, expected {expected} for each row, as the index has"
+            )
+        if set(metadata or {}) != set(self.metadata):
+            raise ParameterError(
+                f"metadata: got {sorted(metadata or {})}, expected {sorted(self.metadata)}, the "
+                "columns of the index"
+            )
+
+    def joined(self, other: Columns) -> Columns:
+        """Return these rows and then those of another, which has the same columns."""
+        n = len(self.ids) + len(other.ids)
+        ids = checked_ids([*self.ids.tolist(), *other.ids.tolist()], n)
+        labels = None
+        if self.labels is not None and other.labels is not None:
+            labels = np.concatenate([self.labels, other.labels])
+        both = {k: np.concatenate([v, other.metadata[k]]) for k, v in self.metadata.items()}
+        return Columns(ids, labels, both)
+
+    def taken(self, rows: Any) -> Columns:
+        """Return some rows, by number or mask."""
+        labels = None if self.labels is None else self.labels[rows]
+        return Columns(self.ids[rows], labels, {k: v[rows] for k, v in self.metadata.items()})
+
+    def rows_of(self, ids: Any) -> NDArray[np.intp]:
+        """Return the rows of ids.
+
+        Raises
+        ------
+        ParameterError
+            If an id is not there, with the nearest one.
+        """
+        wanted = [ids] if isinstance(ids, str | int | np.integer) else list(ids)
+        row = {name: i for i, name in enumerate(self.ids.tolist())}
+        wanted = [i.item() if isinstance(i, np.generic) else i for i in wanted]
+        missing = [name for name in wanted if name not in row]
+        if missing:
+            raise ParameterError(
+                f"ids: got {missing[0]!r} ({len(missing)} such ids), expected ids of the index."
+                f"{nearest(str(missing[0]), map(str, row))}"
+            )
+        return np.array([row[name] for name in wanted], np.intp)
+
+    def mask(self, where: Any) -> Booleans | None:
+        """Say which rows a filter lets through; None lets through all.
+
+        Parameters
+        ----------
+        where : dict, or array-like of shape (n_samples,), bool, or None
+            A dict names columns ("label", "id" or one of the metadata) and the value, or the list
+            of values, that a row must have in each.
+
+        Raises
+        ------
+        ParameterError
+            If a column is unknown, the mask does not fit, or nothing is let through.
+        """
+        if where is None:
+            return None
+        n = len(self.ids)
+        if isinstance(where, Mapping):
+            allowed = np.ones(n, bool)
+            for name, value in where.items():
+                allowed &= _equal(self._named(str(name)), value)
+        else:
+            allowed = np.asarray(where)
+            if allowed.dtype != bool or allowed.shape != (n,):
+                raise ParameterError(
+                    f"filter: got {allowed.dtype} of shape {allowed.shape}, expected a dict of "
+                    f"columns and values, or bool of shape ({n},), one for each row"
+                )
+        if not allowed.any():
+            known = "" if not isinstance(where, Mapping) else self._seen(where)
+            raise ParameterError(f"filter: no row of the index fits {where!r}.{known}")
+        return allowed
+
+    def _named(self, name: str) -> NDArray[Any]:
+        columns = {"id": self.ids, **self.metadata}
+        if self.labels is not None:
+            columns["label"] = self.labels
+        if name not in columns:
+            raise ParameterError(
+                f"filter: got column {name!r}, expected one of {', '.join(sorted(columns))}."
+                f"{nearest(name, columns)}"
+            )
+        return columns[name]
+
+    def _seen(self, where: Mapping[str, Any]) -> str:
+        """Give the nearest value for the first text that no row has."""
+        for name, value in where.items():
+            values = {str(v) for v in np.unique(self._named(str(name))).tolist()}
+            if isinstance(value, str) and value not in values:
+                return nearest(value, values)
+        return ""
+
+
+def _equal(values: NDArray[Any], wanted: Any) -> Booleans:
+    one_of = (
+        wanted if isinstance(wanted, list | tuple | set | frozenset | np.ndarray) else [wanted]
+    )
+    # text stays text: numpy would make '1' of 1, and compare False with nothing
+    as_text = values.dtype.kind in "US"
+    names = np.array([str(v) for v in one_of]) if as_text else np.array(list(one_of))
+    return np.isin(values, names)
 
 
 def column(name: str, values: Any, n: int) -> NDArray[Any]:
@@ -34,7 +173,10 @@ def checked_ids(ids: Any, n: int) -> NDArray[Any]:
     ParameterError
         If they are anything else.
     """
-    names = column("ids", [i.item() if isinstance(i, np.generic) else i for i in ids], n)
+    if isinstance(ids, np.ndarray) and ids.dtype.kind in "iuU":
+        names = column("ids", ids, n)
+    else:
+        names = column("ids", [i.item() if isinstance(i, np.generic) else i for i in ids], n)
     if names.dtype.kind not in "iuU":
         raise ParameterError(f"ids: got {names.dtype}, expected text or integers")
     different, counts = np.unique(names, return_counts=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.retrieval._rerank import Ranking, RankingInput, require_count, require_number, unit_rows
-from featx.retrieval._search import Vectors, search
+from featx.retrieval._search import Vectors
 
 __all__ = ["AlphaQueryExpansion", "AverageQueryExpansion", "expanded"]
 
@@ -109,7 +109,7 @@ def _searched_again(given: RankingInput, n: int, alpha: float) -> Ranking:
         for part in blocks_of(len(rows), rows.shape[1] * given.vectors.shape[1])
     ]
     queries = np.concatenate([given.queries[:0], *parts])
-    return Ranking(*search(given.vectors, queries, given.k, metric=given.metric))
+    return given.search(queries, given.k)
 
 
 def expanded(own: Floats, vectors: Vectors, rows: Rows, alpha: float, metric: str) -> Floats:

@@ -1,8 +1,10 @@
 """An index in one HDF5 file: written beside and renamed, checked when read, or memory-mapped.
 
-All text is one JSON document in the dataset ``header``, not HDF5's own strings of variable length:
+Text is one JSON document in the dataset ``header``, not HDF5's own strings of variable length:
 those lie in heaps without checksums, in which a flipped byte can make the HDF5 library loop
-forever. What remains are object headers, which have checksums, and two plain arrays.
+forever. What remains are object headers, which have checksums, and plain arrays, whose checksums
+the document has. Version 2 adds metadata, the kind, and what an approximate kind holds; version 1
+is read.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -24,12 +26,18 @@ from numpy.typing import NDArray
 import featx
 from featx.errors import FeatxError, FileFormatError, ParameterError, StoreWriteError
 from featx.recipe import Recipe
-from featx.retrieval._search import METRICS, Vectors
+from featx.retrieval._approximate import ApproximateFinder, finder_from_arrays
+from featx.retrieval._columns import Columns
+from featx.retrieval._database import in_type
+from featx.retrieval._kinds import CODES, KINDS, Kind
+from featx.retrieval._recall import Recall
+from featx.retrieval._search import METRICS, Vectors, row_norms
 
 __all__ = ["IndexContent", "read_index", "write_index"]
 
 FORMAT = "featx retrieval index"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -41,23 +49,32 @@ class IndexContent:
     metric : str
         See `RetrievalIndex`.
     vectors : Vectors
-        The database.
-    ids : ndarray of shape (n_samples,), int64 or str
-        What its rows are called.
-    labels : ndarray of shape (n_samples,), or None
-        Text.
+        The database, with its finder where the kind is approximate.
+    columns : Columns
+        Ids, labels and metadata.
     recipe : Recipe or None
         What the vectors were made with.
     made_with : dict
         Further notes, the weights file among them.
+    kind : Kind
+        How it searches.
+    recall : Recall or None
+        What an approximate kind was measured at.
+    target_recall : float
+        What it was tuned to.
+    dtype : {"float32", "float16"}
+        Of the vectors in the file.
     """
 
     metric: str
     vectors: Vectors
-    ids: NDArray[Any]
-    labels: NDArray[Any] | None
+    columns: Columns
     recipe: Recipe | None
     made_with: dict[str, Any]
+    kind: Kind
+    recall: Recall | None
+    target_recall: float
+    dtype: str = "float32"
 
 
 def write_index(path: str | os.PathLike[str], content: IndexContent) -> None:
@@ -93,28 +110,55 @@ def write_index(path: str | os.PathLike[str], content: IndexContent) -> None:
 
 def _write(h5: Any, content: IndexContent) -> None:
     # Contiguous and without filters, so that it can be memory-mapped.
-    vectors = h5.create_dataset("vectors", content.vectors.shape, "<f4")
+    dtype = np.dtype(content.dtype).newbyteorder("<")
+    vectors = h5.create_dataset("vectors", content.vectors.shape, dtype)
+    norms = np.empty(content.vectors.shape[0], "<f4")
     crcs = []
     for start, block in content.vectors.blocks():
-        vectors[start : start + len(block)] = block
-        crcs.append([start, len(block), crc32(np.ascontiguousarray(block).data)])
-    norms = content.vectors.norms.astype("<f4")
+        part = slice(start, start + len(block))
+        stored = np.ascontiguousarray(in_type(block, content.dtype), dtype)
+        vectors[part], norms[part] = stored, row_norms(stored)
+        crcs.append([start, len(block), crc32(stored.data)])
     h5["norms"] = norms
     header = {
         "creator": f"featx {featx.__version__}",
         "metric": content.metric,
         "recipe": None if content.recipe is None else content.recipe.to_dict(),
         "made_with": content.made_with,
-        "ids": content.ids.tolist(),
-        "labels": None if content.labels is None else [str(x) for x in content.labels.tolist()],
+        **_column_lists(content.columns),
         "vectors_crc": crcs,
         "norms_crc": crc32(norms.data),
+        "kind": asdict(content.kind),
+        "recall": None if content.recall is None else asdict(content.recall),
+        "target_recall": content.target_recall,
+        "finder": _write_finder(h5, content.vectors.finder),
     }
     text = json.dumps(header).encode("ascii")  # lone surrogates of odd file names are escaped
     h5["header"] = np.frombuffer(text, np.uint8)
     h5["header"].attrs["crc"] = crc32(text)
     h5.attrs["format"] = np.bytes_(FORMAT)
     h5.attrs["format_version"] = FORMAT_VERSION
+
+
+def _column_lists(columns: Columns) -> dict[str, Any]:
+    def text(values: NDArray[Any]) -> list[str]:
+        return [str(x) for x in values.tolist()]
+
+    return {
+        "ids": columns.ids.tolist(),
+        "labels": None if columns.labels is None else text(columns.labels),
+        "metadata": {name: text(values) for name, values in columns.metadata.items()},
+    }
+
+
+def _write_finder(h5: Any, finder: Any) -> dict[str, Any] | None:
+    if not isinstance(finder, ApproximateFinder):
+        return None
+    group, crcs = h5.create_group("finder"), {}
+    for name, values in finder.arrays().items():
+        stored = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+        group[name], crcs[name] = stored, crc32(stored.data)
+    return {"effort": finder.effort, "crc": crcs}
 
 
 def read_index(path: str | os.PathLike[str], *, mmap: bool) -> IndexContent:
@@ -140,20 +184,59 @@ def read_index(path: str | os.PathLike[str], *, mmap: bool) -> IndexContent:
         if crc32(norms.data) != header["norms_crc"]:
             raise _damaged(place, "the norms do not fit their checksum")
         data = _vectors(h5, place, header["vectors_crc"], mmap=mmap)
-        recipe, labels = header["recipe"], header["labels"]
+        recipe, recall = header["recipe"], header.get("recall")
+        kind = (
+            Kind(**header["kind"]) if "kind" in header else Kind("exact", "float32", "asked for")
+        )
+        if kind.name not in KINDS or kind.codes not in CODES or header["metric"] not in METRICS:
+            raise _damaged(place, "its kind or metric is unknown")
+        finder = _finder(h5, place, kind, header, data.shape[1])
         content = IndexContent(
             metric=header["metric"],
-            vectors=Vectors(data, norms),
-            ids=_column(header["ids"]),
-            labels=None if labels is None else _column(labels),
+            vectors=Vectors(data, norms, finder),
+            columns=_columns(header),
             recipe=None if recipe is None else Recipe.from_dict(recipe),
             made_with=header["made_with"],
+            kind=kind,
+            recall=None if recall is None else Recall(**recall),
+            target_recall=header.get("target_recall", 0.95),
         )
-    n = len(data)
-    lengths = {len(norms), len(content.ids), n if labels is None else len(labels)}
-    if lengths != {n} or content.metric not in METRICS:
+    n, columns = len(data), content.columns
+    beside = [columns.ids, *columns.metadata.values()]
+    beside += [] if columns.labels is None else [columns.labels]
+    if {len(norms), n, *map(len, beside)} != {n}:
         raise _damaged(place, "its parts do not fit each other")
     return content
+
+
+def _columns(header: dict[str, Any]) -> Columns:
+    labels = header["labels"]
+    metadata = header.get("metadata", {})
+    return Columns(
+        _column(header["ids"]),
+        None if labels is None else _column(labels),
+        {name: _column(values) for name, values in metadata.items()},
+    )
+
+
+def _finder(
+    h5: Any, place: str, kind: Kind, header: dict[str, Any], n_features: int
+) -> ApproximateFinder | None:
+    noted = header.get("finder")
+    if noted is None:
+        return None
+    arrays = {}
+    for name, crc in noted["crc"].items():
+        arrays[name] = h5["finder"][name][()]
+        if crc32(arrays[name].data) != crc:
+            raise _damaged(place, f"its array {name!r} does not fit its checksum")
+    row_of = arrays["row_of"]
+    rows = np.sort(row_of[row_of >= 0])
+    if not np.array_equal(rows, np.arange(len(h5["norms"]))):
+        raise _damaged(place, "a row has not exactly one code")
+    return finder_from_arrays(
+        arrays, kind, metric=header["metric"], effort=noted["effort"], n_features=n_features
+    )
 
 
 def _column(values: list[Any]) -> NDArray[Any]:
@@ -174,21 +257,23 @@ def _check_format(h5: Any, place: str) -> None:
             f"index {place!r}: is an HDF5 file, but its attribute 'format' is {found!r}, expected "
             f"{FORMAT!r}; give a file made by featx index"
         )
-    if version != FORMAT_VERSION:
+    if version not in READABLE:
         raise FileFormatError(
             f"index {place!r}: got format version {version}, expected {FORMAT_VERSION}; it was "
             "written by another version of featx: upgrade with pip install -U featx"
         )
 
 
-def _vectors(h5: Any, place: str, crcs: list[list[int]], *, mmap: bool) -> NDArray[np.float32]:
+def _vectors(h5: Any, place: str, crcs: list[list[int]], *, mmap: bool) -> NDArray[Any]:
     dataset = h5["vectors"]
+    if dataset.dtype not in (np.float32, np.float16):
+        raise _damaged(place, f"its vectors are {dataset.dtype}")
     if mmap:
         offset = dataset.id.get_offset()
         if offset is None:
             raise ParameterError(f"index {place!r}: is empty and cannot be memory-mapped")
-        return np.memmap(place, "<f4", "r", offset, dataset.shape)
-    data = np.asarray(dataset[:], np.float32)
+        return np.memmap(place, dataset.dtype, "r", offset, dataset.shape)
+    data: NDArray[Any] = dataset[:]
     for start, n, crc in crcs:
         if crc32(np.ascontiguousarray(data[start : start + n]).data) != crc:
             raise _damaged(place, f"rows {start}..{start + n - 1} do not fit their checksum")

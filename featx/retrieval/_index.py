@@ -1,49 +1,78 @@
-"""`RetrievalIndex`: exact nearest neighbours of images and of vectors."""
+"""`RetrievalIndex`: nearest neighbours of images and of vectors."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from featx.errors import ParameterError, nearest
-from featx.recipe import Recipe, require_same_recipe
-from featx.retrieval._columns import checked_ids, column
+from featx.errors import ParameterError
+from featx.recipe import Recipe
+from featx.retrieval._approximate import ApproximateFinder
+from featx.retrieval._columns import Columns
+from featx.retrieval._database import (
+    as_stored,
+    check_parameters,
+    settled_kind,
+    tuned_to,
+    with_finder,
+)
 from featx.retrieval._file import IndexContent, read_index, write_index
+from featx.retrieval._growth import Column, GrowingRows, with_store
 from featx.retrieval._matches import Matches
 from featx.retrieval._names import reranking
 from featx.retrieval._queries import Queries, as_queries, check_vectors, recipe_backbone
-from featx.retrieval._rerank import Ranking, RankingInput, Reranking, require_count
-from featx.retrieval._search import METRICS, Vectors, row_norms, search
+from featx.retrieval._rerank import (
+    Ranking,
+    RankingInput,
+    Reranking,
+    require_count,
+    require_number,
+)
+from featx.retrieval._search import Floats, Vectors, row_norms, search, search_within
 from featx.store import FeatureStore
 
 __all__ = ["RetrievalIndex"]
 
-STORAGES = ("memory", "store")
 
-
-class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
-    """A mapping from feature vectors to what lies nearest to them, found exactly.
+class RetrievalIndex(GrowingRows, BaseEstimator):  # type: ignore[misc]
+    """A mapping from feature vectors to what lies nearest to them.
 
     Parameters
     ----------
     metric : {"cosine", "euclidean", "dot"}, default "cosine"
         Distance, ascending: 1 - cos, where a vector of zeros is at 1 from all; the length of the
         difference; minus the inner product.
-    storage : {"memory", "store"}, default "memory"
-        "memory" holds n_samples * n_features float32. "store" leaves the vectors in the feature
+    kind : {"auto", "exact", "hnsw", "ivf"}, default "auto"
+        "exact" compares a query with every row. "hnsw" (a graph) and "ivf" (lists of rows around
+        k-means centroids) look at a part of the rows, through faiss (extra ``ann``), and compare
+        what they find with the vectors themselves: distances are right, some neighbours are
+        missed. "auto" is exact up to 1 GiB of float32, then "ivf".
+    storage : {"memory", "store", "cuda"}, default "memory"
+        "memory" holds n_samples * n_features values. "store" leaves the vectors in the feature
         store that the index is fitted on and reads them at every query, which takes 1.2 to 1.5
-        times as long; it can neither `add` nor `remove`. A `numpy.memmap` of float32 stays one.
+        times as long; it can neither `add` nor `remove`. "cuda" (or "cuda:1") compares on a GPU,
+        exactly. A `numpy.memmap` of float32 or float16 stays one.
+    dtype : {"float32", "float16"}, default "float32"
+        Of the vectors held in memory and saved; "float16" takes half and rounds at 5e-4 of a
+        value.
+    codes : {"auto", "float32", "float16", "int8", "pq"}, default "auto"
+        What an approximate kind holds of each vector, besides: 4, 2, 1, or a quarter of a byte a
+        feature. "auto" takes the largest, from float16 down, that fits a quarter of the memory.
+    target_recall : float, default 0.95
+        Share of the exact first 10 that an approximate kind should find. Time rises with it.
     weights : str or path, optional
         Where the weights of the recipe's network are, for queries by image. Default: where they
         were when the features were extracted.
     device : str, default "auto"
         Where to run that network.
+    random_state : int, default 0
+        Of the rows that k-means learns from and that the recall is measured on.
 
     Attributes
     ----------
@@ -51,6 +80,13 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
         What the rows are called: a store's paths, else what was given, else row numbers.
     labels_ : ndarray of shape (n_samples,), or None
         Labels of the rows.
+    metadata_ : dict of str to ndarray of shape (n_samples,)
+        A store's further columns, or what was given.
+    kind_ : Kind
+        What `kind` and `codes` became, with ``reason``.
+    recall_ : Recall or None
+        Recall at 10 that an approximate kind had when it was built, on rows of the database, each
+        left out of its own answer; None for an exact one. `tune` measures again.
     recipe_ : Recipe or None
         What the vectors were made with; features of another recipe are refused.
     made_with_ : dict
@@ -62,8 +98,13 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
-    A query of one image or vector gives arrays (k,), of many (n_queries, k). Time grows with
-    n_queries * n_samples * n_features; memory does not depend on n_samples beyond the vectors.
+    A query of one image or vector gives arrays (k,), of many (n_queries, k). Time of an exact one
+    grows with n_queries * n_samples * n_features; memory does not depend on n_samples beyond the
+    vectors.
+
+    HNSW: Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using
+    hierarchical navigable small world graphs", PAMI 2020. Inverted lists and product quantisation:
+    Jegou et al., "Product quantization for nearest neighbor search", PAMI 2011.
 
     Examples
     --------
@@ -72,28 +113,41 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
     ['east']
     >>> index.add([[1.0, 0.2]], ids=["east by north"]).query([3.0, 1.0], k=1).ids.tolist()
     ['east by north']
+    >>> index.kind_.describe()
+    'exact'
     """
 
     def __init__(
         self,
         metric: str = "cosine",
         *,
+        kind: str = "auto",
         storage: str = "memory",
+        dtype: str = "float32",
+        codes: str = "auto",
+        target_recall: float = 0.95,
         weights: str | os.PathLike[str] | None = None,
         device: str = "auto",
+        random_state: int = 0,
     ) -> None:
         self.metric = metric
+        self.kind = kind
         self.storage = storage
+        self.dtype = dtype
+        self.codes = codes
+        self.target_recall = target_recall
         self.weights = weights
         self.device = device
+        self.random_state = random_state
 
     def fit(
         self,
         X: Any,
         y: Any = None,
         *,
-        ids: Sequence[Any] | NDArray[Any] | None = None,
-        labels: Sequence[Any] | NDArray[Any] | None = None,
+        ids: Column | None = None,
+        labels: Column | None = None,
+        metadata: Mapping[str, Column] | None = None,
     ) -> Self:
         """Take the database.
 
@@ -107,6 +161,8 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
             A name for each row, each once. Default: a store's paths, else row numbers.
         labels : sequence, optional
             Default: the store's.
+        metadata : dict of str to sequence, optional
+            Further columns to filter by. Default: the store's.
 
         Returns
         -------
@@ -116,25 +172,30 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
         ------
         ParameterError
             If a parameter is unknown, ids come twice or lengths differ.
+        MissingDependencyError
+            If an approximate kind is asked for and faiss is not installed.
         """
-        for name, value, known in (
-            ("metric", self.metric, METRICS),
-            ("storage", self.storage, STORAGES),
-        ):
-            if value not in known:
-                raise ParameterError(
-                    f"{name}: got {value!r}, expected one of {', '.join(known)}."
-                    f"{nearest(str(value), known)}"
-                )
-        data, ids, labels = self._database(X, ids, labels)
-        self._vectors = Vectors(data, row_norms(data))
-        n = data.shape[0]
-        self.n_features_in_ = data.shape[1]
-        self.ids_ = np.arange(n) if ids is None else checked_ids(ids, n)
-        self.labels_ = None if labels is None else column("labels", labels, n)
+        check_parameters(self.metric, self.storage, self.dtype)
+        require_number("target_recall", self.target_recall, 0, 1)
+        ids, labels, metadata = with_store(X, ids, labels, metadata)
+        is_plain = not isinstance(X, FeatureStore | np.memmap) and self.storage != "store"
+        data = validate_data(self, X, dtype=np.float32) if is_plain else X
+        data = as_stored(data, self.storage, self.dtype)
+        columns = Columns.of(len(data), ids, labels, metadata)
+        kind = settled_kind(self.kind, self.codes, self.storage, data.shape)
+        vectors, recall = with_finder(
+            Vectors(data, row_norms(data)),
+            kind,
+            self.metric,
+            self.storage,
+            target=self.target_recall,
+            seed=self.random_state,
+        )
+        self.n_features_in_: int = data.shape[1]
         self.recipe_: Recipe | None = X.recipe if isinstance(X, FeatureStore) else None
         self.made_with_: dict[str, Any] = X.made_with if isinstance(X, FeatureStore) else {}
-        self._rerankings: dict[str, Reranking] = {}
+        self._take(columns, vectors, recall)
+        self.kind_ = kind
         return self
 
     @property
@@ -143,84 +204,21 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
         return self._vectors.shape[0]
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "ids_")
+        return hasattr(self, "_columns")
 
-    def add(
-        self,
-        X: Any,
-        *,
-        ids: Sequence[Any] | NDArray[Any] | None = None,
-        labels: Sequence[Any] | NDArray[Any] | None = None,
-    ) -> Self:
-        """Add rows at the end.
+    def vectors(self, rows: Any = slice(None)) -> Floats:
+        """Return stored vectors by row number, mask or slice, in float32; default all."""
+        check_is_fitted(self)
+        return self._vectors.rows(rows)
 
-        Parameters
-        ----------
-        X : FeatureStore, or array-like of shape (n_new, n_features)
-            Of the index's recipe.
-        ids : sequence, optional
-            None of which may be in the index. Default: a store's paths, else the next row numbers.
-        labels : sequence, optional
-            Needed where the index has labels and X is no store with labels.
-
-        Raises
-        ------
-        FingerprintMismatchError
-            If X is a store of another recipe.
-        ParameterError
-            If an id is there already, or the index cannot grow.
-        """
-        mine = self._own_memory("add")
-        if isinstance(X, FeatureStore):
-            require_same_recipe(X.recipe, self.recipe_, thing=X.path, maker="index in memory")
-            ids = X.paths if ids is None else ids
-            labels = X.labels if labels is None else labels
-        new = check_vectors(np.asarray(X), self.n_features_in_)
-        n = len(mine)
-        names = np.arange(n, n + len(new)) if ids is None else ids
-        if (labels is None) != (self.labels_ is None):
-            got, expected = ("none", "one") if labels is None else ("some", "none")
-            raise ParameterError(
-                f"labels: got {got}, expected {expected} for each row, as the index has"
-            )
-        both = np.concatenate([mine, new])
-        all_ids = checked_ids([*self.ids_.tolist(), *np.asarray(names).tolist()], len(both))
-        if self.labels_ is not None and labels is not None:
-            added = column("labels", labels, len(new))
-            self.labels_ = np.concatenate([self.labels_, added])
-        self.ids_ = all_ids
-        self._vectors = Vectors(both, np.concatenate([self._vectors.norms, row_norms(new)]))
-        return self
-
-    def remove(self, ids: Any) -> Self:
-        """Remove rows by id; the others keep their order.
-
-        Raises
-        ------
-        ParameterError
-            If an id is not in the index, with the nearest one; nothing is removed then.
-        """
-        mine = self._own_memory("remove")
-        unwanted = [ids] if isinstance(ids, str | int) else list(ids)
-        row = {name: i for i, name in enumerate(self.ids_.tolist())}
-        missing = [name for name in unwanted if name not in row]
-        if missing:
-            raise ParameterError(
-                f"ids: got {missing[0]!r} ({len(missing)} such ids), expected ids of the index."
-                f"{nearest(str(missing[0]), map(str, row))}"
-            )
-        kept = np.ones(len(mine), bool)
-        kept[[row[name] for name in unwanted]] = False
-        self.ids_ = self.ids_[kept]
-        self.labels_ = None if self.labels_ is None else self.labels_[kept]
-        self._vectors = Vectors(mine[kept], self._vectors.norms[kept])
-        return self
+    # -- questions --------------------------------------------------------------------------------
 
     def query(
         self,
         X: Any,
         k: int = 10,
         *,
+        filter: Any = None,
         rerank: str | Reranking | None = None,
         images: Any = None,
     ) -> Matches:
@@ -233,6 +231,9 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
             or two dimensions are vectors.
         k : int, default 10
             Neighbours; all where the index has fewer.
+        filter : dict, or array-like of shape (n_samples,), bool, optional
+            Rows that may be found: ``{"label": "cat"}``, ``{"year": ["2013", "2014"]}`` on
+            `metadata_`, ``{"id": [...]}``, all of them holding, or a mask over the rows.
         rerank : str or object, optional
             Another order than plain distance. "aqe" and "alpha-qe" search twice and give the
             metric's distances to the expanded query; "k-reciprocal", "diffusion" and "spatial"
@@ -256,14 +257,56 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
         FingerprintMismatchError
             If a store of another recipe is given.
         ParameterError
-            If vectors do not fit, there is no such re-ranking, or it lacks the images.
+            If vectors do not fit, no row fits the filter, there is no such re-ranking, or it lacks
+            the images.
         """
         check_is_fitted(self)
         require_count("k", k)
         ranks = self._reranking(rerank)
-        if isinstance(X, FeatureStore):
-            require_same_recipe(X.recipe, self.recipe_, thing=X.path, maker="index in memory")
-        queries = as_queries(
+        among = self._columns.mask(filter)
+        n_allowed = self.n_samples_fit_ if among is None else int(among.sum())
+        queries = self._asked(X, images)
+        found = self._ranked(queries, min(k, n_allowed), ranks, among)
+        if queries.is_single:
+            inliers = None if found.inliers is None else found.inliers[0]
+            found = Ranking(found.rows[0], found.distances[0], inliers)
+        return self._matches(found, queries.names)
+
+    def query_radius(self, X: Any, radius: float, *, filter: Any = None) -> list[Matches]:
+        """Find everything at most `radius` away; every row is compared, whatever the kind.
+
+        Parameters
+        ----------
+        X : as for `query`
+        radius : float
+            In the metric's distances.
+        filter : as for `query`
+
+        Returns
+        -------
+        list of Matches
+            One for each query, of whatever length.
+
+        Examples
+        --------
+        >>> index = RetrievalIndex().fit([[1.0, 0.0], [0.0, 1.0], [1.0, 0.1]])
+        >>> [matches.ids.tolist() for matches in index.query_radius([[1.0, 0.0]], 0.1)]
+        [[0, 2]]
+        """
+        check_is_fitted(self)
+        require_number("radius", radius, -np.inf if self.metric == "dot" else 0, np.inf)
+        among, queries = self._columns.mask(filter), self._asked(X, None)
+        found = search_within(
+            self._vectors, queries.vectors, radius, metric=self.metric, among=among
+        )
+        return [
+            self._matches(Ranking(rows, distances), (name,))
+            for (rows, distances), name in zip(found, queries.names, strict=True)
+        ]
+
+    def _asked(self, X: Any, images: Any) -> Queries:
+        self._require_own_recipe(X)
+        return as_queries(
             X,
             self.n_features_in_,
             recipe=self.recipe_,
@@ -271,15 +314,8 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
             device=self.device,
             images=images,
         )
-        found = self._ranked(queries, min(k, self.n_samples_fit_), ranks)
-        rows, distances, inliers = found.rows, found.distances, found.inliers
-        if queries.is_single:
-            rows, distances = rows[0], distances[0]
-            inliers = None if inliers is None else inliers[0]
-        labels = None if self.labels_ is None else self.labels_[rows]
-        return Matches(self.ids_[rows], distances, rows, labels, queries.names, inliers)
 
-    def _ranked(self, queries: Queries, k: int, ranks: Reranking | None) -> Ranking:
+    def _ranked(self, queries: Queries, k: int, ranks: Reranking | None, among: Any) -> Ranking:
         recipe = self.recipe_
 
         def backbone() -> Any:
@@ -294,8 +330,14 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
             self.ids_,
             queries.images,
             None if recipe is None else backbone,
+            among,
         )
         return given.nearest(k) if ranks is None or not queries.names else ranks.rank(given)
+
+    def _matches(self, found: Ranking, names: tuple[str, ...]) -> Matches:
+        rows = found.rows
+        labels = None if self.labels_ is None else self.labels_[rows]
+        return Matches(self.ids_[rows], found.distances, rows, labels, names, found.inliers)
 
     def _reranking(self, rerank: str | Reranking | None) -> Reranking | None:
         """Return what ranks; of a name always the same object, which may have learned."""
@@ -338,7 +380,7 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
             )
         exclude = np.arange(self.n_samples_fit_) if X is None else None
         if X is None:
-            queries = np.asarray(self._vectors.data[:], np.float32)
+            queries = self._vectors.rows(slice(None))
         elif isinstance(X, FeatureStore):
             queries = check_vectors(X[:], self.n_features_in_)
         else:
@@ -347,6 +389,41 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
             self._vectors, queries, n_neighbors, metric=self.metric, exclude=exclude
         )
         return (distances, rows) if return_distance else rows
+
+    def tune(self, target_recall: float | None = None, *, queries: Any = None) -> Self:
+        """Choose the search effort of an approximate index anew, and measure `recall_`.
+
+        Parameters
+        ----------
+        target_recall : float, optional
+            Default: the parameter of that name.
+        queries : as X of `query`, optional
+            Such as will be asked; half of them choose, the other half measures. Default: 1,000
+            rows of the database, which are easier than queries from elsewhere.
+
+        Raises
+        ------
+        ParameterError
+            If the index is exact.
+        """
+        check_is_fitted(self)
+        finder = self._vectors.finder
+        if not isinstance(finder, ApproximateFinder):
+            raise ParameterError("tune: got an exact index, expected kind 'hnsw' or 'ivf'")
+        target = self.target_recall if target_recall is None else target_recall
+        require_number("target_recall", target, 0, 1)
+        asked = None if queries is None else self._asked(queries, None).vectors
+        self._vectors, self.recall_ = tuned_to(
+            self._vectors,
+            finder,
+            self.metric,
+            target=target,
+            queries=asked,
+            seed=self.random_state,
+        )
+        return self
+
+    # -- files ------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index to one HDF5 file, beside and renamed: a crash leaves the old one.
@@ -358,12 +435,22 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         content = IndexContent(
-            self.metric, self._vectors, self.ids_, self.labels_, self.recipe_, self.made_with_
+            self.metric,
+            self._vectors,
+            self._columns,
+            self.recipe_,
+            self.made_with_,
+            self.kind_,
+            self.recall_,
+            self.target_recall,
+            self.dtype,
         )
         write_index(path, content)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> RetrievalIndex:
+    def load(
+        cls, path: str | os.PathLike[str], *, mmap: bool = False, storage: str = "memory"
+    ) -> RetrievalIndex:
         """Read an index.
 
         Parameters
@@ -372,40 +459,35 @@ class RetrievalIndex(BaseEstimator):  # type: ignore[misc]
             A file of `save`.
         mmap : bool, default False
             Map the vectors instead of reading them: opens at once whatever its size and shares
-            memory between processes, but skips their checksums and cannot `add` or `remove`.
+            memory between processes, but skips their checksums and cannot `add` or `remove`. What
+            an approximate kind holds besides is read.
+        storage : {"memory", "cuda"}, default "memory"
+            "cuda" (or "cuda:1") compares on a GPU, exactly, whatever the kind.
 
         Raises
         ------
         FileFormatError
             If it is missing, foreign, of another version or damaged.
+        MissingDependencyError
+            If it is approximate and faiss is not installed.
         """
+        check_parameters("cosine", storage, "float32")
         content = read_index(path, mmap=mmap)
-        index = cls(content.metric)
-        index._vectors, index.ids_ = content.vectors, content.ids
-        index.labels_, index.recipe_ = content.labels, content.recipe
-        index.made_with_, index.n_features_in_ = content.made_with, content.vectors.shape[1]
-        index._rerankings = {}
+        vectors, recall, kind = content.vectors, content.recall, content.kind
+        if storage.startswith("cuda"):
+            kind = settled_kind("exact", "auto", storage, vectors.shape)
+            vectors, recall = with_finder(
+                replace(vectors, finder=None), kind, content.metric, storage, target=1, seed=0
+            )
+        index = cls(
+            content.metric,
+            kind=kind.name,
+            codes=kind.codes,
+            storage=storage,
+            dtype=vectors.data.dtype.name,
+            target_recall=content.target_recall,
+        )
+        index.recipe_, index.made_with_ = content.recipe, content.made_with
+        index.n_features_in_, index.kind_ = vectors.shape[1], kind
+        index._take(content.columns, vectors, recall)
         return index
-
-    def _database(self, X: Any, ids: Any, labels: Any) -> tuple[Any, Any, Any]:
-        if isinstance(X, FeatureStore):
-            data = X if self.storage == "store" else check_vectors(X[:], None)
-            return data, X.paths if ids is None else ids, X.labels if labels is None else labels
-        if self.storage == "store":
-            raise ParameterError(
-                f"storage: got 'store' with X of type {type(X).__name__}, expected a FeatureStore"
-            )
-        if isinstance(X, np.memmap) and X.dtype == np.float32 and X.ndim == 2:
-            return X, ids, labels
-        return validate_data(self, X, dtype=np.float32), ids, labels
-
-    def _own_memory(self, method: str) -> NDArray[np.float32]:
-        check_is_fitted(self)
-        data = self._vectors.data
-        if isinstance(data, FeatureStore | np.memmap):
-            raise ParameterError(
-                f"{method}: got an index whose vectors are in a {type(data).__name__}, expected "
-                "one in memory; fit it with storage='memory', or load it with mmap=False"
-            )
-        mine: NDArray[np.float32] = data
-        return mine

@@ -45,13 +45,15 @@ class RankingInput:
     queries : ndarray of shape (n_queries, n_features), float32
         Finite.
     k : int
-        Rows wanted for each query, at most n_samples.
+        Rows wanted for each query, at most those that there are.
     ids : ndarray of shape (n_samples,)
         What the rows are called.
     images : tuple or None
         The queries' images, as `featx.images.as_sources` gives them; None for vectors.
     backbone : callable, optional
         Loads the network that the features were made with.
+    among : ndarray of shape (n_samples,), bool, optional
+        Rows that may be given. Default: all.
     """
 
     vectors: Vectors
@@ -61,11 +63,17 @@ class RankingInput:
     ids: NDArray[Any]
     images: tuple[Any, ...] | None = None
     backbone: Callable[[], Any] | None = None
+    among: NDArray[np.bool_] | None = None
 
     def nearest(self, k: int) -> Ranking:
-        """Return the plain ranking, of at most n_samples rows."""
-        k = min(k, self.vectors.shape[0])
-        return Ranking(*search(self.vectors, self.queries, k, metric=self.metric))
+        """Return the plain ranking, of at most the rows that may be given."""
+        n = self.vectors.shape[0] if self.among is None else int(self.among.sum())
+        return self.search(self.queries, min(k, n))
+
+    def search(self, queries: Floats, k: int) -> Ranking:
+        """Return the plain ranking of other queries."""
+        found = search(self.vectors, queries, k, metric=self.metric, among=self.among)
+        return Ranking(*found)
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,60 @@
-"""Exact nearest neighbours, block by block, so that no n x n matrix ever exists.
+"""Nearest neighbours: exactly, block by block, or of the candidates that a finder names.
 
-Candidates come from one matrix product a block and a running top k. The distances of the k that
-remain are then computed from the difference of the vectors: the product loses half of the digits
-where two vectors are nearly equal, and a copy of an image should be at distance 0.
+Exact candidates come from one matrix product a block, of which only what beats the k-th best so
+far is looked at again: no n x n matrix ever exists. Small distances of the k that remain are then
+computed from the difference of the vectors: the product loses half of the digits where two vectors
+are nearly equal, and a copy of an image should be at distance 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["METRICS", "Vectors", "row_norms", "search"]
+from featx.errors import ParameterError
+
+__all__ = ["METRICS", "Finder", "Vectors", "row_norms", "scaled", "search", "search_within"]
 
 METRICS = ("cosine", "euclidean", "dot")
 Floats = NDArray[np.float32]
 Rows = NDArray[np.intp]
 
 BLOCK_BYTES = 32 * 2**20
+BLOCK_ROWS = 16384
 QUERIES_AT_A_TIME = 512
+# Of a squared distance to the squared lengths: below it a product has lost more than two of its
+# seven digits.
+IS_CLOSE = 0.02
+# Where fewer rows than this, or than this share, are allowed, they are all compared: a finder
+# would look at as many that are not.
+FEW_ROWS = 4096
+FEW_SHARE = 1 / 16
+
+
+class Finder(Protocol):
+    """What names candidates without comparing a query with every row."""
+
+    def find(self, queries: Floats, k: int, among: NDArray[np.bool_] | None) -> Rows | None:
+        """Return candidates for each query, (n_queries, at least k), in no order.
+
+        Parameters
+        ----------
+        queries : ndarray of shape (n_queries, n_features), float32
+            Of length 1 where the metric is cosine.
+        k : int
+            Rows wanted.
+        among : ndarray of shape (n_samples,), bool, or None
+            Rows allowed; None allows all.
+
+        Returns
+        -------
+        ndarray of intp, or None
+            -1 stands where there is no further candidate. None: comparing all is better here.
+        """
 
 
 @dataclass(frozen=True)
@@ -31,25 +64,45 @@ class Vectors:
     Parameters
     ----------
     data : ndarray, memmap or FeatureStore of shape (n_samples, n_features)
-        Anything that gives rows for slices and for arrays of row numbers.
+        Anything that gives rows for slices and for arrays of row numbers; float32 or float16.
     norms : ndarray of shape (n_samples,), float32
         Euclidean lengths of the rows.
+    finder : Finder, optional
+        Names the candidates. Default: all rows are compared.
     """
 
     data: Any
     norms: Floats
+    finder: Finder | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """(n_samples, n_features)."""
         return int(self.data.shape[0]), int(self.data.shape[1])
 
+    def rows(self, numbers: Any) -> Floats:
+        """Return the vectors of row numbers, or of one, in float32."""
+        return np.asarray(self.data[numbers], np.float32)
+
     def blocks(self) -> Iterator[tuple[int, Floats]]:
         """Yield the first row and the vectors of each block."""
-        n, width = self.shape
-        step = max(1, BLOCK_BYTES // (4 * max(width, 1)))
+        n, step = self.shape[0], self._rows_a_block
         for start in range(0, n, step):
             yield start, np.asarray(self.data[start : start + step], np.float32)
+
+    def blocks_among(self, among: Rows | None) -> Iterator[tuple[Rows, Floats]]:
+        """Yield the row numbers and the vectors of each block of some rows, or of all."""
+        if among is None:
+            for start, block in self.blocks():
+                yield np.arange(start, start + len(block)), block
+            return
+        for start in range(0, len(among), self._rows_a_block):
+            part = among[start : start + self._rows_a_block]
+            yield part, self.rows(part)
+
+    @property
+    def _rows_a_block(self) -> int:
+        return max(1, min(BLOCK_BYTES // (4 * max(self.shape[1], 1)), BLOCK_ROWS))
 
 
 def row_norms(data: Any) -> Floats:
@@ -66,21 +119,24 @@ def search(
     *,
     metric: str,
     exclude: Rows | None = None,
+    among: NDArray[np.bool_] | None = None,
 ) -> tuple[Rows, Floats]:
     """Find the k nearest rows of each query.
 
     Parameters
     ----------
     vectors : Vectors
-        The database.
+        The database; with a finder, k nearest of the candidates that it names.
     queries : ndarray of shape (n_queries, n_features), float32
         Finite.
     k : int
-        At most n_samples, less one where rows are excluded.
+        At most the number of rows allowed, less one where rows are excluded.
     metric : {"cosine", "euclidean", "dot"}
         See `RetrievalIndex`.
     exclude : ndarray of shape (n_queries,), optional
         A row for each query that is left out: itself.
+    among : ndarray of shape (n_samples,), bool, optional
+        Rows allowed. Default: all.
 
     Returns
     -------
@@ -91,94 +147,203 @@ def search(
     Notes
     -----
     O(n_queries * n_samples * n_features) time; holds a block of the database and 512 queries'
-    distances to it.
+    distances to it. With a finder, queries for which it names fewer than k are compared with all.
     """
     n_queries = len(queries)
     rows = np.empty((n_queries, k), np.intp)
     distances = np.empty((n_queries, k), np.float32)
-    for start in range(0, n_queries, QUERIES_AT_A_TIME):
+    for start in range(0, n_queries if k else 0, QUERIES_AT_A_TIME):
         part = slice(start, start + QUERIES_AT_A_TIME)
         left_out = None if exclude is None else exclude[part]
-        scaled = _unit(queries[part]) if metric == "cosine" else queries[part]
-        candidates = _candidates(vectors, scaled, k, metric, left_out)
-        rows[part], distances[part] = _refined(vectors, scaled, candidates, metric)
+        candidates = _named(vectors, scaled(queries[part], metric), k, metric, left_out, among)
+        rows[part], distances[part] = _refined(
+            vectors, scaled(queries[part], metric), candidates, k, metric
+        )
     return rows, distances
 
 
-def _unit(X: Floats) -> Floats:
-    norms = np.linalg.norm(X, axis=1, keepdims=True)
+def search_within(
+    vectors: Vectors,
+    queries: Floats,
+    radius: float,
+    *,
+    metric: str,
+    among: NDArray[np.bool_] | None = None,
+) -> list[tuple[Rows, Floats]]:
+    """Find all rows at most `radius` away, always by comparing every row.
+
+    Returns
+    -------
+    list of (rows, distances)
+        For each query, of whatever length; distances ascend, equal ones in order of rows.
+    """
+    allowed = None if among is None else np.flatnonzero(among)
+    asked = scaled(queries, metric)
+    squares = np.einsum("ij,ij->i", asked, asked)
+    found: list[list[Rows]] = [[] for _ in asked]
+    for numbers, block in vectors.blocks_among(allowed):
+        norms = vectors.norms[numbers]
+        slack = 1e-5 * (squares[:, None] + norms.max(initial=0) ** 2 + 1)  # the products' rounding
+        if metric == "euclidean":
+            limits = radius**2 - squares[:, None] + slack
+        else:
+            limits = radius - (metric == "cosine") + slack
+        for start in range(0, len(asked), QUERIES_AT_A_TIME):
+            part = slice(start, start + QUERIES_AT_A_TIME)
+            query, at = np.nonzero(_keys(block, norms, asked[part], metric) <= limits[part])
+            for i in np.unique(query).tolist():
+                found[start + i].append(numbers[at[query == i]])
+    return [
+        _within(vectors, asked[i], np.concatenate([np.empty(0, np.intp), *parts]), radius, metric)
+        for i, parts in enumerate(found)
+    ]
+
+
+def _within(
+    vectors: Vectors, query: Floats, candidates: Rows, radius: float, metric: str
+) -> tuple[Rows, Floats]:
+    n = len(candidates)
+    if not n:
+        return candidates, np.empty(0, np.float32)
+    rows, distances = _refined(vectors, query[None], candidates[None], n, metric)
+    kept = distances[0] <= radius
+    return rows[0][kept], distances[0][kept]
+
+
+def scaled(X: Floats, metric: str) -> Floats:
+    """Scale vectors to length 1, zeros aside, where the metric is cosine."""
+    if metric != "cosine":
+        return X
+    norms = np.linalg.norm(X, axis=-1, keepdims=True)
     unit: Floats = np.divide(X, norms, out=np.zeros_like(X), where=norms > 0)
     return unit
 
 
-def _candidates(
-    vectors: Vectors, queries: Floats, k: int, metric: str, exclude: Rows | None
+def _named(
+    vectors: Vectors,
+    queries: Floats,
+    k: int,
+    metric: str,
+    exclude: Rows | None,
+    among: NDArray[np.bool_] | None,
+) -> Rows:
+    """Return k candidates of each query, in no order, or more with -1 among them."""
+    allowed = None if among is None else np.flatnonzero(among)
+    found = None
+    few = max(FEW_ROWS, FEW_SHARE * vectors.shape[0])
+    if vectors.finder is not None and (allowed is None or len(allowed) > few):
+        found = vectors.finder.find(queries, k + (exclude is not None), among)
+    if found is None:
+        return _nearest(vectors, queries, k, metric, exclude, allowed)
+    if exclude is not None:
+        found = np.where(found == exclude[:, None], -1, found)
+    short = np.flatnonzero((found >= 0).sum(axis=1) < k)
+    if len(short):
+        left_out = None if exclude is None else exclude[short]
+        found[short] = -1
+        found[short, :k] = _nearest(vectors, queries[short], k, metric, left_out, allowed)
+    return found
+
+
+def _nearest(
+    vectors: Vectors,
+    queries: Floats,
+    k: int,
+    metric: str,
+    exclude: Rows | None,
+    among: Rows | None,
 ) -> Rows:
     """Return the k nearest rows of each query, in no order."""
     m = len(queries)
-    best = np.full((m, k), np.inf, np.float32)
+    best = np.full((m, k), np.nan, np.float32)  # sorts behind everything
     rows = np.full((m, k), -1, np.intp)
-    for start, block in vectors.blocks():
-        keys = _keys(block, vectors.norms[start : start + len(block)], queries, metric)
+    for numbers, block in vectors.blocks_among(among):
+        keys = _keys(block, vectors.norms[numbers], queries, metric)
         if exclude is not None:
-            mine = np.flatnonzero((exclude >= start) & (exclude < start + len(block)))
-            keys[mine, exclude[mine] - start] = np.inf
-        if keys.shape[1] > k:
-            near = np.argpartition(keys, k - 1, axis=1)[:, :k]
-            keys = np.take_along_axis(keys, near, axis=1)
-        else:
-            near = np.broadcast_to(np.arange(keys.shape[1]), keys.shape)
-        both = np.concatenate([best, keys], axis=1)
-        both_rows = np.concatenate([rows, near + start], axis=1)
+            at = np.searchsorted(numbers, exclude)
+            mine = np.flatnonzero(numbers[np.minimum(at, len(numbers) - 1)] == exclude)
+            keys[mine, at[mine]] = np.inf
+        new, new_rows = _better(keys, numbers, best.max(axis=1), k)
+        both = np.concatenate([best, new], axis=1)
+        both_rows = np.concatenate([rows, new_rows], axis=1)
         kept = np.argpartition(both, k - 1, axis=1)[:, :k]
         best = np.take_along_axis(both, kept, axis=1)
         rows = np.take_along_axis(both_rows, kept, axis=1)
+    if (rows < 0).any():
+        raise ParameterError(
+            "X: squares of its values are beyond float32, expected lengths below 1e19; divide "
+            "features and queries by the same number"
+        )
     return rows
+
+
+def _better(keys: Floats, numbers: Rows, worst: Floats, k: int) -> tuple[Floats, Rows]:
+    """Return what is below each query's `worst`, at most k of it, filled up with inf."""
+    m, n = keys.shape
+    hits = np.flatnonzero(keys < worst[:, None])
+    if np.isnan(worst).any() or len(hits) > m * k:  # choosing k of each costs less than a list
+        if n <= k:
+            return keys, np.broadcast_to(numbers, keys.shape)
+        near = np.argpartition(keys, k - 1, axis=1)[:, :k]
+        return np.take_along_axis(keys, near, axis=1), numbers[near]
+    query, at = np.divmod(hits, n)
+    counts = np.bincount(query, minlength=m)
+    column = np.arange(len(hits)) - np.repeat(np.cumsum(counts) - counts, counts)
+    new = np.full((m, int(counts.max(initial=0))), np.inf, np.float32)
+    rows = np.full(new.shape, -1, np.intp)
+    new[query, column] = keys.reshape(-1)[hits]
+    rows[query, column] = numbers[at]
+    return new, rows
 
 
 def _keys(block: Floats, norms: Floats, queries: Floats, metric: str) -> Floats:
     """Return (n_queries, n_block) numbers in the order of the distances."""
-    products: Floats = queries @ block.T
     if metric == "euclidean":
-        products *= -2
+        products: Floats = (-2 * queries) @ block.T
         products += norms**2
         return products
+    products = -queries @ block.T
     if metric == "cosine":
         # a row of zeros is at right angles to everything
         products *= np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
-    return -products
+    return products
 
 
 def _refined(
-    vectors: Vectors, queries: Floats, candidates: Rows, metric: str
+    vectors: Vectors, queries: Floats, candidates: Rows, k: int, metric: str
 ) -> tuple[Rows, Floats]:
+    """Return the k nearest candidates, of which -1 is none, and their distances."""
     distances = np.empty(candidates.shape, np.float32)
     step = max(1, BLOCK_BYTES // (4 * max(queries.shape[1] * candidates.shape[1], 1)))
     for start in range(0, len(queries), step):
-        rows = candidates[start : start + step]
-        found = np.asarray(vectors.data[rows.reshape(-1)], np.float32)
-        found = found.reshape(*rows.shape, -1)
-        mine = queries[start : start + step, None]
-        distances[start : start + step] = _distances(mine, found, metric)
-    order = np.lexsort((candidates, distances), axis=1)
+        rows = np.maximum(candidates[start : start + step], 0)
+        found = vectors.rows(rows.reshape(-1)).reshape(*rows.shape, -1)
+        distances[start : start + step] = _distances(
+            queries[start : start + step], found, vectors.norms[rows], metric
+        )
+    distances[candidates < 0] = np.inf
+    order = np.lexsort((candidates, distances), axis=1)[:, :k]
     return (
         np.take_along_axis(candidates, order, axis=1),
         np.take_along_axis(distances, order, axis=1),
     )
 
 
-def _distances(queries: Floats, found: Floats, metric: str) -> Floats:
-    """Return the distances of (m, 1, d) queries to (m, k, d) vectors, (m, k)."""
+def _distances(queries: Floats, found: Floats, norms: Floats, metric: str) -> Floats:
+    """Return the distances of (m, d) queries to (m, k, d) vectors of those lengths, (m, k)."""
+    products: Floats = np.matmul(found, queries[:, :, None])[..., 0]
     if metric == "dot":
-        products: Floats = np.einsum("mid,mkd->mk", queries, found)
         return -products
     if metric == "cosine":
-        found = _unit(found.reshape(-1, found.shape[-1])).reshape(found.shape)
-    squares: Floats = np.square(queries - found).sum(axis=2)
-    if metric == "euclidean":
-        roots: Floats = np.sqrt(squares)
-        return roots
-    # Of unit vectors, 1 - cos = |a - b|^2 / 2; a vector of zeros has no direction: 1.
-    is_zero = ~found.any(axis=2) | ~queries.any(axis=2)
-    halves: Floats = np.where(is_zero, np.float32(1), squares / 2)
-    return halves
+        lengths = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
+        products *= lengths
+        both = np.float32(2)  # of unit vectors |a|^2 + |b|^2 = 2, and 1 - cos = |a - b|^2 / 2
+    else:
+        both = np.einsum("md,md->m", queries, queries)[:, None] + norms**2
+    squares = np.maximum(both - 2 * products, 0)
+    i, j = np.nonzero(squares < IS_CLOSE * both)
+    near = found[i, j] if metric == "euclidean" else found[i, j] * lengths[i, j, None]
+    difference = queries[i] - near
+    squares[i, j] = np.einsum("nd,nd->n", difference, difference)
+    distances: Floats = np.sqrt(squares) if metric == "euclidean" else squares / 2
+    return distances

@@ -23,7 +23,6 @@ from featx.serve._refusal import RefusalError
 __all__ = ["Database", "Example", "LabelCount", "Match"]
 
 Floats = NDArray[np.float32]
-ROWS_AT_A_TIME = 8192  # of a label: 40 MB at 1280 features
 
 
 @dataclass(frozen=True)
@@ -78,19 +77,16 @@ class _State:
         """Return a row's label, where rows have some."""
         return None if self.codes is None else self.names[int(self.codes[position])]
 
-    def vectors(self, positions: Any) -> Floats:
-        """Return stored vectors."""
-        return np.asarray(self.index._vectors.data[positions], np.float32)
-
-    def of_label(self, label: str) -> NDArray[np.intp]:
-        """Return the positions of a label's rows."""
+    def of_label(self, label: str) -> NDArray[np.bool_]:
+        """Say which positions are a label's."""
         if label not in self.names:
             raise RefusalError(
                 422,
                 f"label: got {label!r}, expected a label of the index."
                 f"{nearest(label, self.names)}",
             )
-        return np.flatnonzero(self.codes == self.names.index(label))
+        is_label: NDArray[np.bool_] = np.equal(np.asarray(self.codes), self.names.index(label))
+        return is_label
 
 
 class Database:
@@ -186,7 +182,7 @@ class Database:
             If there is no such row.
         """
         state = self._state
-        return state.vectors(state.position(row))
+        return state.index.vectors(state.position(row))
 
     def nearest(
         self, vector: Floats, k: int, *, label: str | None = None, but: int | None = None
@@ -200,18 +196,15 @@ class Database:
         """
         state = self._state
         n = k + (but is not None)
-        if label is None:
-            found = state.index.query(vector, n)
-            positions, distances = found.indices, found.distances
-        else:
-            positions, distances = _among(state, state.of_label(label), vector, n)
-        kept = np.flatnonzero(state.numbers[positions] != (-1 if but is None else but))[:k]
-        return self._matches(state, vector, positions[kept], distances[kept])
+        among = None if label is None else state.of_label(label)
+        found = state.index.query(vector, n, filter=among)
+        kept = np.flatnonzero(state.numbers[found.indices] != (-1 if but is None else but))[:k]
+        return self._matches(state, vector, found.indices[kept], found.distances[kept])
 
     def _matches(
         self, state: _State, vector: Floats, positions: NDArray[np.intp], distances: Floats
     ) -> list[Match]:
-        is_copy, copy_of = _copies(vector, state.vectors(positions), self._copy_distance)
+        is_copy, copy_of = _copies(vector, state.index.vectors(positions), self._copy_distance)
         rows = state.numbers[positions].tolist()
         found = []
         for i, (row, at) in enumerate(zip(rows, positions, strict=True)):
@@ -244,7 +237,9 @@ class Database:
             row = int(state.numbers[there[0]])
             raise RefusalError(409, f"this image is in the index already, as row {row}")
         index = copy.copy(state.index)  # `add` replaces its arrays and changes none
-        index.add(vector[None], ids=[path], labels=None if label is None else [label])
+        unknown = {name: [""] for name in index.metadata_}
+        labels = None if label is None else [label]
+        index.add(vector[None], ids=[path], labels=labels, metadata=unknown)
         index.save(self.path)
         row, self._next = self._next, self._next + 1
         self._state = _State(index, np.append(state.numbers, row))
@@ -268,21 +263,6 @@ class Database:
         index.save(self.path)
         self._state = _State(index, np.delete(state.numbers, at))
         return name
-
-
-def _among(
-    state: _State, positions: NDArray[np.intp], vector: Floats, k: int
-) -> tuple[NDArray[np.intp], Floats]:
-    """Search some rows only, part by part, so that few of them are in memory at a time."""
-    rows, distances = [], []
-    for start in range(0, len(positions), ROWS_AT_A_TIME):
-        part = positions[start : start + ROWS_AT_A_TIME]
-        found = RetrievalIndex(state.index.metric).fit(state.vectors(part)).query(vector, k)
-        rows.append(part[found.indices])
-        distances.append(found.distances)
-    every, lengths = np.concatenate(rows), np.concatenate(distances)
-    best = np.lexsort((every, lengths))[:k]
-    return every[best], lengths[best]
 
 
 def _copies(

@@ -312,6 +312,26 @@ def test_defaults_are_the_librarys() -> None:
         assert getattr(args, name) == defaults[name]
 
 
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+def test_an_approximate_index_says_its_recall_and_answers_through_a_filter(
+    world, tmp_path, kind, capsys
+) -> None:
+    words = ["index", world / "train.h5", "--out", tmp_path / "i", "--kind", kind]
+    found = result(capsys, *words, "--codes", "int8", "--dtype", "float16")
+    assert (found["kind"], found["codes"], found["reason"]) == (kind, "int8", "asked for")
+    assert 0.9 <= found["recall"] <= 1
+    assert run(*words) == 0
+    assert "recall at 10" in capsys.readouterr().out
+    query = ["query", tmp_path / "i", world / "test" / "red", "-k", "3"]
+    (one, *_) = result(capsys, *query, "--filter", "label=blue", "--filter", "label=green")[
+        "results"
+    ]
+    assert {m["label"] for m in one["matches"]} <= {"blue", "green"}
+    assert len(one["matches"]) == 3
+    assert "expected COLUMN=VALUE" in refused(capsys, *query, "--filter", "label")
+    assert "Did you mean 'label'?" in refused(capsys, *query, "--filter", "lable=red")
+
+
 def test_help_imports_neither_torch_nor_scikit_learn() -> None:
     code = (
         "import sys; from featx.cli.main import build_parser; build_parser(''); "
@@ -356,14 +376,24 @@ def test_a_stopped_extraction_keeps_what_is_done_and_goes_on(
     store = tmp_path / "f.h5"
     words = ["extract", tmp_path, "--store", store, "--backbone", "squeezenet1_1", "--weights",
              world / "w.pth", "--batch-size", "8", "--precision", "float32"]  # fmt: skip
-    process = subprocess.Popen(
-        [*FEATX, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    # Where the tests themselves run in the background, the shell has SIGINT ignored.
+    heeding = (
+        f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {FEATX[2]}"
     )
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not n_rows(store):
-        time.sleep(0.05)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    process = subprocess.Popen(
+        [*FEATX[:2], heeding, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not n_rows(store):
+            time.sleep(0.05)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "run the same command to go on" in out

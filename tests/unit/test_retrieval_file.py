@@ -116,5 +116,5 @@ def test_cut_and_foreign_files_are_refused(tmp_path) -> None:
         RetrievalIndex.load(tmp_path / "gone")
     with h5py.File(tmp_path / "i", "r+") as h5:
         h5.attrs["format_version"] = 99
-    with pytest.raises(FileFormatError, match=r"got format version 99, expected 1.*upgrade"):
+    with pytest.raises(FileFormatError, match=r"got format version 99, expected 2.*upgrade"):
         RetrievalIndex.load(tmp_path / "i")

@@ -158,9 +158,9 @@ def test_thumbnails_are_small_jpegs_by_row(world, client) -> None:
 
 
 def test_a_missing_image_has_no_thumbnail_and_no_path(world, tmp_path) -> None:
-    index = featx.RetrievalIndex.load(world.index)
-    index.ids_ = np.array([f"{world.root}/gone/{i}.jpg" for i in range(len(world.paths))])
-    index.save(tmp_path / "index")
+    store = featx.open_store(world.root / "f.h5")
+    gone = [f"{world.root}/gone/{i}.jpg" for i in range(len(world.paths))]
+    featx.RetrievalIndex().fit(store, ids=gone).save(tmp_path / "index")
     with world.client(index=str(tmp_path / "index")) as client:
         response = client.get("/thumbnails/0")
         assert response.status_code == 404
