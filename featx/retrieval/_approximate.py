@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from featx.errors import FileFormatError
 from featx.retrieval._kinds import Kind
 from featx.retrieval._search import Floats, Rows, Vectors, scaled
 
-__all__ = ["ApproximateFinder", "build_finder", "finder_from_arrays"]
+__all__ = ["ApproximateFinder", "Streamed", "build_finder", "finder_from_arrays"]
 
 GRAPH_DEGREE = 32  # edges of a vertex of HNSW; twice that on its lowest level
 GRAPH_EFFORT = 100  # candidates looked at while a vertex is put in
@@ -31,7 +32,6 @@ TRAINING_ROWS = 16384  # of the ranges and centroids of the codes: 64 for each o
 TRAINING_ROUNDS = 10
 # Candidates compared again, for each row wanted: codes put near rows in a wrong order.
 CANDIDATES = {"float32": 1, "float16": 1, "int8": 2, "pq": 8}
-ADD_ROWS = 65536
 Booleans = NDArray[np.bool_]
 
 
@@ -47,6 +47,26 @@ def _faiss() -> Any:
     finally:
         if before is None:
             del os.environ["OMP_WAIT_POLICY"]
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A long array of bytes that is given part by part: the codes are most of what faiss holds.
+
+    Parameters
+    ----------
+    size : int
+        Bytes.
+    parts : callable
+        Gives them, as arrays of uint8 one after the other.
+    """
+
+    size: int
+    parts: Callable[[], Iterator[NDArray[np.uint8]]]
+
+    def whole(self) -> NDArray[np.uint8]:
+        """Return them all."""
+        return np.concatenate([np.empty(0, np.uint8), *self.parts()])
 
 
 @dataclass(frozen=True)
@@ -143,19 +163,21 @@ class ApproximateFinder:
         row_of = np.where(self.row_of < 0, -1, new_row[np.maximum(self.row_of, 0)])
         return replace(self, row_of=row_of.astype(np.intp))
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what faiss holds, to be saved."""
+    def arrays(self) -> tuple[dict[str, NDArray[Any]], Streamed]:
+        """Return what faiss holds, to be saved: arrays, and the codes."""
         with self.lock:
-            parts = _of_lists(self.index) if self.kind.name == "ivf" else _of_graph(self.index)
-        return {"row_of": self.row_of.astype(np.int64), **parts}
+            arrays, codes = (_of_lists if self.kind.name == "ivf" else _of_graph)(self.index)
+        return {"row_of": self.row_of.astype(np.int64), **arrays}, codes
 
     def __getstate__(self) -> dict[str, Any]:
         state = {k: v for k, v in self.__dict__.items() if k not in ("index", "lock")}
-        return {**state, "n_features": self.index.d, "arrays": self.arrays()}
+        arrays, codes = self.arrays()
+        return {**state, "n_features": self.index.d, "arrays": arrays, "codes": codes.whole()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         again = finder_from_arrays(
             state["arrays"],
+            state["codes"],
             state["kind"],
             metric=state["metric"],
             effort=state["effort"],
@@ -220,34 +242,39 @@ def _empty(kind: Kind, n_features: int, metric: str, n_lists: int) -> Any:
 # -- as plain arrays --------------------------------------------------------------------------
 
 
-def _of_lists(index: Any) -> dict[str, NDArray[Any]]:
+def _of_lists(index: Any) -> tuple[dict[str, NDArray[Any]], Streamed]:
     faiss = _faiss()
     lists = index.invlists
     sizes = np.array([lists.list_size(i) for i in range(index.nlist)], np.int64)
     filled = np.flatnonzero(sizes).tolist()
     ids = [faiss.rev_swig_ptr(lists.get_ids(i), int(sizes[i])) for i in filled]
     width = index.code_size
-    codes = [faiss.rev_swig_ptr(lists.get_codes(i), int(sizes[i]) * width) for i in filled]
-    return {
+
+    def codes() -> Iterator[NDArray[np.uint8]]:
+        for i in filled:
+            yield faiss.rev_swig_ptr(lists.get_codes(i), int(sizes[i]) * width)
+
+    arrays = {
         "centroids": index.quantizer.reconstruct_n(0, index.nlist),
         "sizes": sizes,
         "ids": np.concatenate([np.empty(0, np.int64), *ids]),
-        "codes": np.concatenate([np.empty(0, np.uint8), *codes]),
         "trained": _trained(index),
     }
+    return arrays, Streamed(int(sizes.sum()) * width, codes)
 
 
-def _of_graph(index: Any) -> dict[str, NDArray[Any]]:
+def _of_graph(index: Any) -> tuple[dict[str, NDArray[Any]], Streamed]:
     faiss = _faiss()
     graph, storage = index.hnsw, faiss.downcast_index(index.storage)
-    return {
+    codes = faiss.vector_to_array(storage.codes)
+    arrays = {
         "levels": faiss.vector_to_array(graph.levels),
         "offsets": faiss.vector_to_array(graph.offsets).astype(np.int64),
         "neighbors": faiss.vector_to_array(graph.neighbors),
         "entry": np.array([graph.entry_point, graph.max_level], np.int64),
-        "codes": faiss.vector_to_array(storage.codes),
         "trained": _trained(storage),
     }
+    return arrays, Streamed(len(codes), lambda: iter([codes]))
 
 
 def _trained(index: Any) -> Floats:
@@ -261,9 +288,25 @@ def _trained(index: Any) -> Floats:
 
 
 def finder_from_arrays(
-    arrays: dict[str, NDArray[Any]], kind: Kind, *, metric: str, effort: int, n_features: int
+    arrays: dict[str, NDArray[Any]],
+    codes: Any,
+    kind: Kind,
+    *,
+    metric: str,
+    effort: int,
+    n_features: int,
 ) -> ApproximateFinder:
     """Give faiss what `ApproximateFinder.arrays` took from it.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray
+    codes : ndarray of uint8, or what gives one for slices
+        Asked for slices one after the other.
+    kind, metric, effort
+        See `ApproximateFinder`.
+    n_features : int
+        Length of a vector.
 
     Raises
     ------
@@ -272,7 +315,7 @@ def finder_from_arrays(
     """
     row_of = np.asarray(arrays["row_of"], np.intp)
     put = _lists_from if kind.name == "ivf" else _graph_from
-    index = put(arrays, kind, n_features, metric, len(row_of))
+    index = put(arrays, codes, kind, n_features, metric, len(row_of))
     return ApproximateFinder(kind, metric, effort, row_of, index, threading.Lock())
 
 
@@ -298,10 +341,15 @@ def _restore_trained(index: Any, trained: NDArray[Any]) -> None:
 
 
 def _lists_from(
-    arrays: dict[str, NDArray[Any]], kind: Kind, n_features: int, metric: str, n_codes: int
+    arrays: dict[str, NDArray[Any]],
+    codes: Any,
+    kind: Kind,
+    n_features: int,
+    metric: str,
+    n_codes: int,
 ) -> Any:
     faiss = _faiss()
-    centroids, sizes, ids, codes = (arrays[k] for k in ("centroids", "sizes", "ids", "codes"))
+    centroids, sizes, ids = (arrays[k] for k in ("centroids", "sizes", "ids"))
     _require(centroids.shape == (len(sizes), n_features), "its centroids do not fit its lists")
     index = _empty(kind, n_features, metric, len(sizes))
     width = index.code_size
@@ -313,22 +361,25 @@ def _lists_from(
     _restore_trained(index, arrays["trained"])
     if kind.codes == "pq":
         index.precompute_table()
-    ids, codes = np.ascontiguousarray(ids, np.int64), np.ascontiguousarray(codes, np.uint8)
+    ids = np.ascontiguousarray(ids, np.int64)
     ends = np.cumsum(sizes)
     for i in np.flatnonzero(sizes).tolist():
         start, end = int(ends[i] - sizes[i]), int(ends[i])
+        mine = np.ascontiguousarray(codes[start * width : end * width], np.uint8)
         index.invlists.add_entries(
-            i,
-            end - start,
-            faiss.swig_ptr(ids[start:end]),
-            faiss.swig_ptr(codes[start * width : end * width]),
+            i, end - start, faiss.swig_ptr(ids[start:end]), faiss.swig_ptr(mine)
         )
     index.ntotal = n_codes
     return index
 
 
 def _graph_from(
-    arrays: dict[str, NDArray[Any]], kind: Kind, n_features: int, metric: str, n_codes: int
+    arrays: dict[str, NDArray[Any]],
+    codes: Any,
+    kind: Kind,
+    n_features: int,
+    metric: str,
+    n_codes: int,
 ) -> Any:
     faiss = _faiss()
     levels, offsets, neighbors = (arrays[k] for k in ("levels", "offsets", "neighbors"))
@@ -346,13 +397,13 @@ def _graph_from(
     is_entry = 0 <= entry < n_codes and top == levels.max() - 1 and levels[entry] - 1 == top
     _require(is_entry, "its entry point is no vertex of the highest level")
     _require(_edges_fit(levels, offsets, neighbors, per_level), "an edge leads below its level")
-    _require(arrays["codes"].shape == (n_codes * storage.code_size,), "its codes do not fit")
+    _require(codes.shape == (n_codes * storage.code_size,), "its codes do not fit the rows")
     _restore_trained(storage, arrays["trained"])
     for values, kept, kind_of in (
         (levels, graph.levels, np.int32),
         (offsets, graph.offsets, np.uint64),
         (neighbors, graph.neighbors, np.int32),
-        (arrays["codes"], storage.codes, np.uint8),
+        (codes[:], storage.codes, np.uint8),
     ):
         faiss.copy_array_to_vector(np.ascontiguousarray(values, kind_of), kept)
     graph.entry_point, graph.max_level = entry, top

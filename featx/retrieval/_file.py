@@ -155,9 +155,14 @@ def _write_finder(h5: Any, finder: Any) -> dict[str, Any] | None:
     if not isinstance(finder, ApproximateFinder):
         return None
     group, crcs = h5.create_group("finder"), {}
-    for name, values in finder.arrays().items():
+    arrays, codes = finder.arrays()
+    for name, values in arrays.items():
         stored = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
         group[name], crcs[name] = stored, crc32(stored.data)
+    dataset, start, crcs["codes"] = group.create_dataset("codes", codes.size, np.uint8), 0, 0
+    for part in codes.parts():
+        dataset[start : start + len(part)] = part
+        start, crcs["codes"] = start + len(part), crc32(part.data, crcs["codes"])
     return {"effort": finder.effort, "crc": crcs}
 
 
@@ -225,18 +230,40 @@ def _finder(
     noted = header.get("finder")
     if noted is None:
         return None
+    group, crcs = h5["finder"], dict(noted["crc"])
+    codes, codes_crc = _InOrder(group["codes"]), crcs.pop("codes")
     arrays = {}
-    for name, crc in noted["crc"].items():
-        arrays[name] = h5["finder"][name][()]
+    for name, crc in crcs.items():
+        arrays[name] = group[name][()]
         if crc32(arrays[name].data) != crc:
             raise _damaged(place, f"its array {name!r} does not fit its checksum")
     row_of = arrays["row_of"]
     rows = np.sort(row_of[row_of >= 0])
     if not np.array_equal(rows, np.arange(len(h5["norms"]))):
         raise _damaged(place, "a row has not exactly one code")
-    return finder_from_arrays(
-        arrays, kind, metric=header["metric"], effort=noted["effort"], n_features=n_features
+    finder = finder_from_arrays(
+        arrays,
+        codes,
+        kind,
+        metric=header["metric"],
+        effort=noted["effort"],
+        n_features=n_features,
     )
+    if codes.crc != codes_crc:
+        raise _damaged(place, "its codes do not fit their checksum")
+    return finder
+
+
+class _InOrder:
+    """A dataset of bytes whose slices are read one after the other, and their checksum."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset, self.shape, self.crc = dataset, dataset.shape, 0
+
+    def __getitem__(self, part: slice) -> NDArray[np.uint8]:
+        found: NDArray[np.uint8] = self._dataset[part]
+        self.crc = crc32(np.ascontiguousarray(found).data, self.crc)
+        return found
 
 
 def _column(values: list[Any]) -> NDArray[Any]:

@@ -446,12 +446,13 @@ BREAKS = {
 def test_arrays_that_do_not_fit_never_reach_faiss(built, kind, codes) -> None:
     """Would crash the process: faiss trusts what it holds."""
     finder = built(kind, codes)._vectors.finder
-    arrays = finder.arrays()
+    arrays, codes = finder.arrays()
+    arrays["codes"] = codes.whole()
     options = {"metric": "cosine", "effort": 8, "n_features": D}
     for name in arrays.keys() & BREAKS.keys():
         broken = {**arrays, name: BREAKS[name](arrays[name])}
         with pytest.raises(FileFormatError, match=r"approximate index: .* the file is damaged"):
-            finder_from_arrays(broken, finder.kind, **options)
+            finder_from_arrays(broken, broken["codes"], finder.kind, **options)
 
 
 @pytest.mark.parametrize(("kind", "codes"), [("ivf", "float16"), ("hnsw", "float16")])
