@@ -186,18 +186,22 @@ class ApproximateFinder:
         self.__dict__.update(again.__dict__)
 
 
-def build_finder(vectors: Vectors, kind: Kind, metric: str, *, seed: int) -> ApproximateFinder:
-    """Train on a sample, and put in every row, block by block."""
-    n, n_features = vectors.shape
+def build_finder(
+    vectors: Vectors, kind: Kind, metric: str, *, held_out: Rows, seed: int
+) -> ApproximateFinder:
+    """Train on a sample, and put in every row that is not held out, block by block."""
+    n_features = vectors.shape[1]
+    taken = np.ones(vectors.shape[0], bool)
+    taken[held_out] = False
     index = _empty(kind, n_features, metric, kind.n_lists)
     if kind.name == "ivf":
         index.cp.seed = seed
     if not index.is_trained:
         n_rows = max(TRAINING_ROWS_A_LIST * kind.n_lists, TRAINING_ROWS)
         index.train(scaled(_sample(vectors, n_rows, seed), metric))
-    for _, block in vectors.blocks():
-        index.add(scaled(block, metric))
-    return ApproximateFinder(kind, metric, 16, np.arange(n), index, threading.Lock())
+    for start, block in vectors.blocks():
+        index.add(scaled(block[taken[start : start + len(block)]], metric))
+    return ApproximateFinder(kind, metric, 16, np.flatnonzero(taken), index, threading.Lock())
 
 
 def _sample(vectors: Vectors, n: int, seed: int) -> Floats:

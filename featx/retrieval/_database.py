@@ -14,11 +14,20 @@ from featx.retrieval._approximate import ApproximateFinder, build_finder
 from featx.retrieval._device import DeviceFinder
 from featx.retrieval._kinds import Kind, chosen_kind
 from featx.retrieval._queries import check_vectors
-from featx.retrieval._recall import Recall, tuned
-from featx.retrieval._search import METRICS, Floats, Vectors
+from featx.retrieval._recall import Recall, rows_to_hold_out, tuned
+from featx.retrieval._search import METRICS, Floats, Vectors, row_norms
 from featx.store import FeatureStore
 
-__all__ = ["as_stored", "check_parameters", "own_memory", "settled_kind", "with_finder"]
+__all__ = [
+    "as_stored",
+    "check_parameters",
+    "checked_norms",
+    "in_type",
+    "own_memory",
+    "settled_kind",
+    "tuned_to",
+    "with_finder",
+]
 
 STORAGES = ("memory", "store", "cuda")
 DTYPES = ("float32", "float16")
@@ -88,6 +97,24 @@ def own_memory(data: Any, method: str) -> NDArray[Any]:
     return mine
 
 
+def checked_norms(data: Any) -> Floats:
+    """Return the lengths of the rows.
+
+    Raises
+    ------
+    ParameterError
+        If one is not finite.
+    """
+    norms = row_norms(data)
+    bad = np.flatnonzero(~np.isfinite(norms))
+    if len(bad):
+        raise ParameterError(
+            f"X: row {int(bad[0])} has a value that is not finite, or is too long for float32; "
+            "expected finite numbers"
+        )
+    return norms
+
+
 def settled_kind(kind: str, codes: str, storage: str, shape: tuple[int, int]) -> Kind:
     """Return the kind of an index of a shape."""
     if storage.startswith("cuda"):
@@ -108,21 +135,24 @@ def with_finder(
         return replace(vectors, finder=DeviceFinder(vectors, metric, storage)), None
     if kind.name == "exact":
         return vectors, None
-    finder = build_finder(vectors, kind, metric, seed=seed)
-    return tuned_to(vectors, finder, metric, target=target, seed=seed)
+    held_out = rows_to_hold_out(vectors.shape[0], seed)
+    finder = build_finder(vectors, kind, metric, held_out=held_out, seed=seed)
+    asked, taken = vectors.rows(held_out), np.ones(vectors.shape[0], bool)
+    taken[held_out] = False
+    best, recall = tuned_to(vectors, finder, target, queries=asked, among=taken)
+    return replace(vectors, finder=best.added(asked, held_out)), recall
 
 
 def tuned_to(
     vectors: Vectors,
     finder: ApproximateFinder,
-    metric: str,
-    *,
     target: float,
-    queries: Floats | None = None,
-    seed: int,
-) -> tuple[Vectors, Recall]:
-    """Choose the finder's effort; warn where the target is out of reach."""
-    best, recall = tuned(vectors, finder, metric, target, queries=queries, seed=seed)
+    *,
+    queries: Floats,
+    among: NDArray[np.bool_] | None = None,
+) -> tuple[ApproximateFinder, Recall]:
+    """Choose a finder's effort; warn where the target is out of reach."""
+    best, recall = tuned(vectors, finder, target, queries=queries, among=among)
     if best.effort == best.most_effort and recall.recall < target:
         warnings.warn(
             f"{best.kind.describe()}: recall at {recall.k} is {recall.recall:.3f}, expected "
@@ -130,4 +160,4 @@ def tuned_to(
             UserWarning,
             stacklevel=4,
         )
-    return replace(vectors, finder=best), recall
+    return best, recall

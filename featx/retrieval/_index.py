@@ -18,6 +18,7 @@ from featx.retrieval._columns import Columns
 from featx.retrieval._database import (
     as_stored,
     check_parameters,
+    checked_norms,
     settled_kind,
     tuned_to,
     with_finder,
@@ -34,7 +35,7 @@ from featx.retrieval._rerank import (
     require_count,
     require_number,
 )
-from featx.retrieval._search import Floats, Vectors, row_norms, search, search_within
+from featx.retrieval._search import Floats, Vectors, search, search_within
 from featx.store import FeatureStore
 
 __all__ = ["RetrievalIndex"]
@@ -59,11 +60,13 @@ class RetrievalIndex(GrowingRows, BaseEstimator):  # type: ignore[misc]
         times as long; it can neither `add` nor `remove`. "cuda" (or "cuda:1") compares on a GPU,
         exactly. A `numpy.memmap` of float32 or float16 stays one.
     dtype : {"float32", "float16"}, default "float32"
-        Of the vectors held in memory and saved; "float16" takes half and rounds at 5e-4 of a
-        value.
+        Of the vectors held in memory and saved; "float16" takes half, rounds at 5e-4 of a value,
+        and makes a single exact query about 5 times as slow, many at once hardly. Vectors in a
+        store or a memory map stay what they are until they are saved.
     codes : {"auto", "float32", "float16", "int8", "pq"}, default "auto"
         What an approximate kind holds of each vector, besides: 4, 2, 1, or a quarter of a byte a
-        feature. "auto" takes the largest, from float16 down, that fits a quarter of the memory.
+        feature. "auto" takes the largest, from float16 down, that fits a quarter of the memory;
+        an exact kind takes no other.
     target_recall : float, default 0.95
         Share of the exact first 10 that an approximate kind should find. Time rises with it.
     weights : str or path, optional
@@ -85,8 +88,8 @@ class RetrievalIndex(GrowingRows, BaseEstimator):  # type: ignore[misc]
     kind_ : Kind
         What `kind` and `codes` became, with ``reason``.
     recall_ : Recall or None
-        Recall at 10 that an approximate kind had when it was built, on rows of the database, each
-        left out of its own answer; None for an exact one. `tune` measures again.
+        Recall at 10 that an approximate kind had when it was built, for 500 rows that were put in
+        afterwards; None for an exact one. `tune` measures again, with your queries.
     recipe_ : Recipe or None
         What the vectors were made with; features of another recipe are refused.
     made_with_ : dict
@@ -184,7 +187,7 @@ class RetrievalIndex(GrowingRows, BaseEstimator):  # type: ignore[misc]
         columns = Columns.of(len(data), ids, labels, metadata)
         kind = settled_kind(self.kind, self.codes, self.storage, data.shape)
         vectors, recall = with_finder(
-            Vectors(data, row_norms(data)),
+            Vectors(data, checked_norms(data)),
             kind,
             self.metric,
             self.storage,
@@ -390,16 +393,16 @@ class RetrievalIndex(GrowingRows, BaseEstimator):  # type: ignore[misc]
         )
         return (distances, rows) if return_distance else rows
 
-    def tune(self, target_recall: float | None = None, *, queries: Any = None) -> Self:
+    def tune(self, queries: Any, *, target_recall: float | None = None) -> Self:
         """Choose the search effort of an approximate index anew, and measure `recall_`.
 
         Parameters
         ----------
+        queries : as X of `query`
+            Such as will be asked, not rows of the index: half of them choose, the other half
+            measures.
         target_recall : float, optional
-            Default: the parameter of that name.
-        queries : as X of `query`, optional
-            Such as will be asked; half of them choose, the other half measures. Default: 1,000
-            rows of the database, which are easier than queries from elsewhere.
+            Recall at 10. Default: the parameter of that name.
 
         Raises
         ------
@@ -412,15 +415,9 @@ class RetrievalIndex(GrowingRows, BaseEstimator):  # type: ignore[misc]
             raise ParameterError("tune: got an exact index, expected kind 'hnsw' or 'ivf'")
         target = self.target_recall if target_recall is None else target_recall
         require_number("target_recall", target, 0, 1)
-        asked = None if queries is None else self._asked(queries, None).vectors
-        self._vectors, self.recall_ = tuned_to(
-            self._vectors,
-            finder,
-            self.metric,
-            target=target,
-            queries=asked,
-            seed=self.random_state,
-        )
+        asked = self._asked(queries, None).vectors
+        best, self.recall_ = tuned_to(self._vectors, finder, target, queries=asked)
+        self._vectors = replace(self._vectors, finder=best)
         return self
 
     # -- files ------------------------------------------------------------------------------------
@@ -482,7 +479,7 @@ class RetrievalIndex(GrowingRows, BaseEstimator):  # type: ignore[misc]
         index = cls(
             content.metric,
             kind=kind.name,
-            codes=kind.codes,
+            codes="auto" if kind.name == "exact" else kind.codes,
             storage=storage,
             dtype=vectors.data.dtype.name,
             target_recall=content.target_recall,

@@ -90,6 +90,11 @@ def chosen_kind(kind: str, codes: str, n_samples: int, n_features: int) -> Kind:
                 f"{name}: got {value!r}, expected one of {', '.join(known)}."
                 f"{nearest(str(value), known)}"
             )
+    if kind == "exact" and codes != "auto":
+        raise ParameterError(
+            f"codes: got {codes!r} for kind 'exact', expected 'auto': it holds the vectors only; "
+            "dtype says in which type"
+        )
     if kind == "hnsw" and codes == "pq":
         raise ParameterError("codes: got 'pq' for kind 'hnsw', expected float32, float16 or int8")
     reason = "asked for"

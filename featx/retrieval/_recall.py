@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featx.retrieval._approximate import ApproximateFinder
-from featx.retrieval._search import Floats, Rows, Vectors, search
+from featx.retrieval._search import Floats, Rows, Vectors, scaled, search
 
-__all__ = ["Recall", "measured_recall", "sample_rows", "tuned"]
+__all__ = ["Recall", "rows_to_hold_out", "tuned"]
 
 N_QUERIES = 500
 AT = 10
@@ -37,52 +38,22 @@ class Recall:
     n_samples: int
 
 
-@dataclass(frozen=True)
-class _Exam:
-    """Queries with their exact answers."""
+def rows_to_hold_out(n_samples: int, seed: int) -> Rows:
+    """Choose rows to ask with before they are put in: a tenth, at most 1,000.
 
-    queries: Floats
-    own_rows: Rows | None
-    right: Rows
-
-    @classmethod
-    def of(cls, vectors: Vectors, queries: Floats, own_rows: Rows | None, metric: str) -> _Exam:
-        k = min(AT, vectors.shape[0] - (own_rows is not None))
-        exact = replace(vectors, finder=None)
-        right, _ = search(exact, queries, k, metric=metric, exclude=own_rows)
-        return cls(queries, own_rows, right)
-
-    def recall(self, vectors: Vectors, metric: str) -> float:
-        k = self.right.shape[1]
-        found, _ = search(vectors, self.queries, k, metric=metric, exclude=self.own_rows)
-        is_found = (found[:, :, None] == self.right[:, None, :]).any(axis=2)
-        return float(is_found.mean()) if is_found.size else 1.0
-
-
-def sample_rows(n_samples: int, n: int, seed: int) -> Rows:
-    """Choose rows to ask with, in order."""
+    A row that is in a graph leads to its neighbours at once, as no photograph from elsewhere does.
+    """
     rng = np.random.default_rng(seed)
-    return np.sort(rng.choice(n_samples, min(n, n_samples), replace=False))
-
-
-def measured_recall(
-    vectors: Vectors, metric: str, *, queries: Floats | None = None, seed: int = 0
-) -> Recall:
-    """Ask with queries, or with rows of the index, themselves left out."""
-    rows = sample_rows(vectors.shape[0], N_QUERIES, seed) if queries is None else None
-    asked = vectors.rows(rows) if queries is None else queries
-    exam = _Exam.of(vectors, asked, rows, metric)
-    return Recall(exam.recall(vectors, metric), exam.right.shape[1], len(asked), vectors.shape[0])
+    return np.sort(rng.choice(n_samples, min(2 * N_QUERIES, n_samples // 10), replace=False))
 
 
 def tuned(
     vectors: Vectors,
     finder: ApproximateFinder,
-    metric: str,
     target: float,
     *,
-    queries: Floats | None = None,
-    seed: int = 0,
+    queries: Floats,
+    among: NDArray[np.bool_] | None = None,
 ) -> tuple[ApproximateFinder, Recall]:
     """Find the least effort that reaches a recall, and measure the recall on other queries.
 
@@ -92,14 +63,12 @@ def tuned(
         The database; its own finder is not used.
     finder : ApproximateFinder
         Whose effort is sought.
-    metric : str
-        The index's.
     target : float
         Recall at 10.
-    queries : ndarray of shape (n_queries, n_features), optional
-        Default: 1,000 rows of the database, each left out of its own answer.
-    seed : int, default 0
-        Of the choice of rows.
+    queries : ndarray of shape (n_queries, n_features), float32
+        Half of them choose, the other half measures.
+    among : ndarray of shape (n_samples,), bool, optional
+        The rows that the finder has. Default: all.
 
     Returns
     -------
@@ -108,26 +77,33 @@ def tuned(
     Recall
         On the half of the queries that the effort was not chosen on.
     """
-    rows = sample_rows(vectors.shape[0], 2 * N_QUERIES, seed) if queries is None else None
-    asked = vectors.rows(rows) if queries is None else queries
-    exam = _Exam.of(vectors, asked, rows, metric)
-    halves = [
-        _Exam(exam.queries[i::2], None if rows is None else rows[i::2], exam.right[i::2])
-        for i in (0, 1)
-    ]
-    held_out = halves[1] if len(asked) > 1 else halves[0]
+    n = vectors.shape[0] if among is None else int(among.sum())
+    exact = replace(vectors, finder=None)
+    metric = finder.metric
+    right, _ = search(exact, queries, min(AT, n), metric=metric, among=among)
+    asked = scaled(queries, metric)
+    choosing, measuring = slice(0, None, 2), slice(1, None, 2)
+    if len(queries) < 2:
+        measuring = choosing
 
-    def reaches(effort: int) -> bool:
-        with_it = replace(vectors, finder=finder.with_effort(effort))
-        return halves[0].recall(with_it, metric) >= target
+    def recall(effort: int, part: slice) -> float:
+        return _recall(finder.with_effort(effort), asked[part], right[part])
 
     low, high = 0, 1  # no effort reaches nothing
-    while high < finder.most_effort and not reaches(high):
+    while high < finder.most_effort and recall(high, choosing) < target:
         low, high = high, min(2 * high, finder.most_effort)
     while high - low > max(1, low // 8):  # to an eighth: time is about linear in it
         middle = (low + high) // 2
-        low, high = (low, middle) if reaches(middle) else (middle, high)
-    best = finder.with_effort(high)
-    with_best = replace(vectors, finder=best)
-    recall = held_out.recall(with_best, metric)
-    return best, Recall(recall, exam.right.shape[1], len(held_out.queries), vectors.shape[0])
+        low, high = (middle, high) if recall(middle, choosing) < target else (low, middle)
+    found = Recall(
+        recall(high, measuring), right.shape[1], len(asked[measuring]), vectors.shape[0]
+    )
+    return finder.with_effort(high), found
+
+
+def _recall(finder: ApproximateFinder, queries: Floats, right: Rows) -> float:
+    """Return the share of the right rows that are among the candidates: the rest is exact."""
+    found = finder.find(queries, right.shape[1], None)
+    if found is None or not right.size:  # compared with every row
+        return 1.0
+    return float((found[:, :, None] == right[:, None, :]).any(axis=1).mean())
