@@ -90,12 +90,19 @@ class Vectors:
         for start in range(0, n, step):
             yield start, self.rows(slice(start, start + step))
 
-    def blocks_among(self, among: Rows | None) -> Iterator[tuple[Rows, Floats, Floats]]:
+    def blocks_among(
+        self, among: Rows | None, n_queries: int
+    ) -> Iterator[tuple[Rows, Floats, Floats]]:
         """Yield row numbers, vectors and their lengths of each block of some rows, or of all."""
         n = self.shape[0] if among is None else len(among)
         every = np.arange(n) if among is None else among
-        for start in range(0, n, self._rows_a_block):
-            part = slice(start, start + self._rows_a_block)
+        step = self._rows_a_block
+        if among is None and isinstance(self.data, np.ndarray) and self.data.dtype == np.float32:
+            # Nothing is copied, so that only the products take memory: few queries, long blocks,
+            # since the threads of each product wait for each other at its end.
+            step = max(step, BLOCK_BYTES // (4 * max(n_queries, 1)))
+        for start in range(0, n, step):
+            part = slice(start, start + step)
             # all rows lie side by side, and need no copy
             numbers = every[part]
             read = part if among is None else numbers
@@ -193,7 +200,7 @@ def search_within(
     asked = scaled(queries, metric)
     squares = np.einsum("ij,ij->i", asked, asked)
     found: list[list[Rows]] = [[] for _ in asked]
-    for numbers, block, norms in vectors.blocks_among(allowed):
+    for numbers, block, norms in vectors.blocks_among(allowed, len(asked)):
         slack = 1e-5 * (squares[:, None] + norms.max(initial=0) ** 2 + 1)  # the products' rounding
         if metric == "euclidean":
             limits = radius**2 - squares[:, None] + slack
@@ -268,7 +275,7 @@ def _nearest(
     m = len(queries)
     best = np.full((m, k), np.nan, np.float32)  # sorts behind everything
     rows = np.full((m, k), -1, np.intp)
-    for numbers, block, norms in vectors.blocks_among(among):
+    for numbers, block, norms in vectors.blocks_among(among, m):
         keys = _keys(block, norms, queries, metric)
         if exclude is not None:
             at = np.searchsorted(numbers, exclude)
