@@ -71,7 +71,15 @@ GROUPS = {
         "faiss flat",
         ("faiss flat", "numpy", "scikit-learn", "featx exact", "featx exact float16"),
     ),
-    "ivf": ("faiss ivf float16", ("featx ivf", "faiss ivf float16", "faiss ivf float32")),
+    "ivf": (
+        "faiss ivf float16",
+        (
+            "featx ivf",
+            "faiss ivf float16",
+            "faiss ivf float16, refined",
+            "faiss ivf float32",
+        ),
+    ),
     "hnsw": ("faiss hnsw", ("featx hnsw", "faiss hnsw", *SLOW)),
 }
 
@@ -250,6 +258,23 @@ class FaissIvfFlat(FaissIvf):
     factory = "IVF{lists},Flat"
 
 
+class FaissIvfRefined(FaissIvf):
+    """Candidates from the codes, compared again with the vectors: what featx does."""
+
+    factory = "IVF{lists},SQfp16,RFlat"
+
+    def prepare(self):
+        lists = self.library.extract_index_ivf(self.index)
+        self.most_effort, self.lists = lists.nlist, lists
+        self.index.k_factor = 1
+
+    def set_effort(self, effort):
+        self.lists.nprobe = effort
+
+    def notes(self, Q, right):
+        return {"lists": self.lists.nlist}
+
+
 class FaissHnsw(Faiss):
     factory = f"HNSW{DEGREE},SQfp16"
     effort_name = "efSearch"
@@ -362,6 +387,7 @@ CONTENDERS = {
     "scikit-learn": Sklearn,
     "faiss flat": Faiss,
     "faiss ivf float16": FaissIvf,
+    "faiss ivf float16, refined": FaissIvfRefined,
     "faiss ivf float32": FaissIvfFlat,
     "faiss hnsw": FaissHnsw,
     "hnswlib": Hnswlib,

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,7 @@ class ApproximateFinder:
         """Effort beyond which nothing more is found."""
         return int(self.index.nlist) if self.kind.name == "ivf" else 4096
 
-    @property
+    @cached_property
     def n_dead(self) -> int:
         """Codes of removed rows."""
         return int((self.row_of < 0).sum())
@@ -119,9 +120,9 @@ class ApproximateFinder:
     def _allowed(self, among: Booleans | None) -> Booleans | None:
         """Return which of faiss' codes may be found, None for all of them."""
         n_codes = self.index.ntotal
-        is_live = self.row_of >= 0
-        if among is None and n_codes == len(self.row_of) and is_live.all():
+        if among is None and n_codes == len(self.row_of) and not self.n_dead:
             return None
+        is_live = self.row_of >= 0
         allowed = np.zeros(n_codes, bool)  # a copy of this index may have added more: not ours
         allowed[: len(self.row_of)] = is_live if among is None else is_live & among[self.row_of]
         return allowed

@@ -26,6 +26,7 @@ Rows = NDArray[np.intp]
 BLOCK_BYTES = 32 * 2**20
 BLOCK_ROWS = 16384
 QUERIES_AT_A_TIME = 512
+QUERIES_TO_A_FINDER = 8192  # it shares them out among threads
 # Of a squared distance to the squared lengths: below it a product has lost more than two of its
 # seven digits.
 IS_CLOSE = 0.02
@@ -166,18 +167,18 @@ def search(
     Notes
     -----
     O(n_queries * n_samples * n_features) time; holds a block of the database and 512 queries'
-    distances to it. With a finder, queries for which it names fewer than k are compared with all.
+    distances to it, and 8192 queries at a time. With a finder, queries for which it names fewer
+    than k are compared with all.
     """
     n_queries = len(queries)
     rows = np.empty((n_queries, k), np.intp)
     distances = np.empty((n_queries, k), np.float32)
-    for start in range(0, n_queries if k else 0, QUERIES_AT_A_TIME):
-        part = slice(start, start + QUERIES_AT_A_TIME)
+    for start in range(0, n_queries if k else 0, QUERIES_TO_A_FINDER):
+        part = slice(start, start + QUERIES_TO_A_FINDER)
+        asked = scaled(queries[part], metric)
         left_out = None if exclude is None else exclude[part]
-        candidates = _named(vectors, scaled(queries[part], metric), k, metric, left_out, among)
-        rows[part], distances[part] = _refined(
-            vectors, scaled(queries[part], metric), candidates, k, metric
-        )
+        candidates = _named(vectors, asked, k, metric, left_out, among)
+        rows[part], distances[part] = _refined(vectors, asked, candidates, k, metric)
     return rows, distances
 
 
@@ -272,6 +273,23 @@ def _nearest(
     among: Rows | None,
 ) -> Rows:
     """Return the k nearest rows of each query, in no order."""
+    rows = np.empty((len(queries), k), np.intp)
+    for start in range(0, len(queries), QUERIES_AT_A_TIME):
+        part = slice(start, start + QUERIES_AT_A_TIME)
+        left_out = None if exclude is None else exclude[part]
+        rows[part] = _nearest_of_few(vectors, queries[part], k, metric, left_out, among)
+    return rows
+
+
+def _nearest_of_few(
+    vectors: Vectors,
+    queries: Floats,
+    k: int,
+    metric: str,
+    exclude: Rows | None,
+    among: Rows | None,
+) -> Rows:
+    """Do so for queries whose distances to a block fit the memory."""
     m = len(queries)
     best = np.full((m, k), np.nan, np.float32)  # sorts behind everything
     rows = np.full((m, k), -1, np.intp)
