@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +26,7 @@ Rows = NDArray[np.intp]
 
 BLOCK_BYTES = 32 * 2**20
 BLOCK_ROWS = 16384
+FIRST_ROWS = 1024
 QUERIES_AT_A_TIME = 512
 QUERIES_TO_A_FINDER = 8192  # it shares them out among threads
 # Of a squared distance to the squared lengths: below it a product has lost more than two of its
@@ -102,8 +104,10 @@ class Vectors:
             # Nothing is copied, so that only the products take memory: few queries, long blocks,
             # since the threads of each product wait for each other at its end.
             step = max(step, BLOCK_BYTES // (4 * max(n_queries, 1)))
-        for start in range(0, n, step):
-            part = slice(start, start + step)
+        # the first block is short: until k of a query are known, all of its rows may be among them
+        starts = [0, *range(min(FIRST_ROWS, step), n, step)]
+        for start, stop in pairwise([*starts, n]):
+            part = slice(start, stop)
             # all rows lie side by side, and need no copy
             numbers = every[part]
             read = part if among is None else numbers
@@ -233,8 +237,10 @@ def scaled(X: Floats, metric: str) -> Floats:
     """Scale vectors to length 1, zeros aside, where the metric is cosine."""
     if metric != "cosine":
         return X
-    norms = np.linalg.norm(X, axis=-1, keepdims=True)
-    unit: Floats = np.divide(X, norms, out=np.zeros_like(X), where=norms > 0)
+    norms = np.sqrt(np.einsum("ij,ij->i", X, X))[:, None]
+    if not np.isfinite(norms).all():  # squares beyond float32
+        norms = np.linalg.norm(X.astype(np.float64), axis=1, keepdims=True)
+    unit: Floats = np.divide(X, norms, out=np.zeros_like(X), where=norms > 0, casting="same_kind")
     return unit
 
 
@@ -317,7 +323,7 @@ def _better(keys: Floats, numbers: Rows, worst: Floats, k: int) -> tuple[Floats,
     """Return what is below each query's `worst`, at most k of it, filled up with inf."""
     m, n = keys.shape
     hits = np.flatnonzero(keys < worst[:, None])
-    if np.isnan(worst).any() or len(hits) > m * k:  # choosing k of each costs less than a list
+    if np.isnan(worst).any() or 32 * len(hits) > keys.size:  # then choosing costs less than a list
         if n <= k:
             return keys, np.broadcast_to(numbers, keys.shape)
         near = np.argpartition(keys, k - 1, axis=1)[:, :k]
