@@ -43,9 +43,9 @@ TELEMETRY = "openvino_telemetry"
 def import_openvino() -> Any:
     """Import OpenVINO without its telemetry.
 
-    ``import openvino`` as such reports to Google Analytics, unless the user has opted out, and
-    ``convert_model`` does at each call. Without the package for it they take a stub that sends
-    nothing. Where a program has imported OpenVINO before, its choice stands.
+    ``import openvino`` as such reports to Google Analytics, unless the user has opted out. Without
+    the package for it, it takes a stub that sends nothing. Where a program has imported OpenVINO
+    before, that has happened.
 
     Raises
     ------
@@ -129,7 +129,7 @@ class OpenVINOEngine:
             raise BackboneError(
                 f"{self._thing}: OpenVINO cannot run it ({type(err).__name__}: "
                 f"{' '.join(str(err).split())[:200]}), expected a network that torch.jit.trace "
-                "and openvino.convert_model take; use engine 'torch'"
+                "and OpenVINO's converter take; use engine 'torch'"
             ) from err
         self._requests[key] = request
         while len(self._requests) > MAX_GRAPHS:
@@ -148,7 +148,7 @@ class OpenVINOEngine:
             expected = whole(x)
             trace: Any = torch.jit.trace
             traced = trace(whole, x[:N_TRACED], check_trace=False, strict=False)
-            graph = openvino.convert_model(traced, example_input=x[:N_TRACED])
+            graph = _graph_of(traced, x[:N_TRACED])
         graph.reshape([-1, *shape])
         request = _compiled(openvino, graph, "float32")
         self._require_same(layers, expected, _inferred(request, probe))
@@ -217,6 +217,16 @@ class _Reads(nn.Module):
 
         read_layers(self.module, self.normalise(x), self._layers, keep, head=self._head)
         return tuple(found[name] for name in self._layers)
+
+
+def _graph_of(traced: Any, x: torch.Tensor) -> Any:
+    """Convert as ``openvino.convert_model`` does, which besides sets up the root logger."""
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    front_end = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(traced, example_input=x)  # must outlive the conversion
+    return front_end.convert(front_end.load(decoder))
 
 
 def _compiled(openvino: Any, graph: Any, precision: str) -> Any:
