@@ -6,6 +6,7 @@ line in `catalogue.SOURCES`. Knows nothing of image files, HDF5 or poolings.
 
 from __future__ import annotations
 
+from featx.backbones._engine import EngineChoice
 from featx.backbones._layers import LayerOutput
 from featx.backbones.backbone import Backbone, Read
 from featx.backbones.cards import BackboneCard, WeightsEntry
@@ -15,6 +16,7 @@ from featx.backbones.load import Network, build_network, load_backbone
 __all__ = [
     "Backbone",
     "BackboneCard",
+    "EngineChoice",
     "LayerOutput",
     "Network",
     "Read",

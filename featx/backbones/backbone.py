@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,20 +14,29 @@ from PIL import Image
 from torch import nn
 
 from featx.backbones._device import DTYPES
+from featx.backbones._engine import (
+    Engine,
+    EngineChoice,
+    Normalise,
+    TorchEngine,
+    may_convert,
+    why_torch,
+)
 from featx.backbones._layers import (
     OUTPUT,
     PENULTIMATE,
     LayerOutput,
-    read_layers,
     require_layer,
     trace_layers,
 )
-from featx.errors import BackboneError
+from featx.backbones._openvino import OpenVINOEngine
+from featx.errors import BackboneError, MissingDependencyError, ParameterError
 from featx.recipe import Preprocessing
 
 __all__ = ["Backbone", "Read"]
 
 TRIAL_PX = 224
+log = logging.getLogger(__name__)
 
 
 Read = tuple[str, Callable[[torch.Tensor], torch.Tensor]]
@@ -55,6 +66,9 @@ class Backbone:
         Module whose input is the penultimate feature; None where that is the output.
     transform : callable, optional
         A user's own way from a PIL image to the network's input.
+    engine : {"auto", "torch", "openvino"}, default "auto"
+        What runs it; auto is decided by `choose_engine`. Another than torch keeps the float32
+        weights in memory, beside those in `precision`.
 
     Attributes
     ----------
@@ -86,18 +100,35 @@ class Backbone:
         precision: str,
         head: str | None = None,
         transform: Callable[[Any], Any] | None = None,
+        engine: str = "auto",
     ) -> None:
         self.name, self.weights, self.weights_source = name, weights, weights_source
         self.preprocessing, self.transform = preprocessing, transform
         self.device, self.precision, self.head = str(device), precision, head
+        self.engine = engine
         self.n_images = 0
-        self._device, self._dtype = device, DTYPES[precision]
-        self._module = _prepared(module, device, self._dtype)
         self._layers: dict[str, LayerOutput] | None = None
-        scale = torch.tensor(preprocessing.std, dtype=torch.float32) * 255
-        mean = torch.tensor(preprocessing.mean, dtype=torch.float32) * 255
-        self._scale = (1 / scale).view(1, 3, 1, 1).to(device)
-        self._shift = (mean / scale).view(1, 3, 1, 1).to(device)
+        self._device = device
+        is_copied = may_convert(engine, device, precision) and precision != "float32"
+        source = copy.deepcopy(module) if is_copied else module  # the next line rounds the other
+        self._module = _prepared(module, device, DTYPES[precision])
+        self._torch = TorchEngine(
+            self._module,
+            head=head,
+            normalise=Normalise(preprocessing),
+            device=device,
+            dtype=DTYPES[precision],
+        )
+        self._openvino: OpenVINOEngine | None = None
+        if may_convert(engine, device, precision):
+            self._openvino = OpenVINOEngine(
+                source.eval().requires_grad_(False),
+                head=head,
+                normalise=Normalise(preprocessing),
+                precision=precision,
+                torch_engine=self._torch,
+                thing=f"backbone {name!r}",
+            )
 
     @property
     def layers(self) -> dict[str, tuple[int, ...]]:
@@ -142,6 +173,7 @@ class Backbone:
         *,
         keep_views: bool = False,
         pad_to: int | None = None,
+        engine: str | None = None,
     ) -> list[NDArray[np.float32]]:
         """Run the network once over each view, as far as the deepest layer that is read.
 
@@ -158,6 +190,9 @@ class Backbone:
             Fill the batch up with blank images to this many, so that an image's vector is the same
             to the last bit however many others come with it. Without it vectors agree to about
             1e-6 of their length in float32.
+        engine : {"torch", "openvino"}, optional
+            Default: openvino where the network was loaded with it, else torch. See
+            `choose_engine`.
 
         Returns
         -------
@@ -166,7 +201,8 @@ class Backbone:
         """
         n = len(views[0])
         self.n_images += n
-        by_view = [self._one_view(view, reads, pad_to) for view in views]
+        runner = self._engine(engine)
+        by_view = [self._one_view(runner, view, reads, pad_to) for view in views]
         joined = []
         for vectors in zip(*by_view, strict=True):
             if len(vectors) == 1:
@@ -210,38 +246,97 @@ class Backbone:
                 "expected a map (1, C, H, W); read another layer"
             )
         self.n_images += len(images)
-        return self._one_view(images, [(layer, _copied)], None)[0]
+        return self._one_view(self._engine(None), images, [(layer, _copied)], None)[0]
 
-    @torch.inference_mode()
+    def choose_engine(
+        self,
+        layers: Sequence[str],
+        shapes: Sequence[tuple[int, ...]] | None,
+        *,
+        n_images: int,
+    ) -> EngineChoice:
+        """Say what is to run the network over many images, and why; converts it where need be.
+
+        Parameters
+        ----------
+        layers : sequence of str
+            What will be read.
+        shapes : sequence of tuple of int, or None
+            (H, W, 3) of each view of an image; None where that is not known beforehand.
+        n_images : int
+            How many are to come. Auto is torch for a few, which do not pay for the conversion.
+
+        Returns
+        -------
+        EngineChoice
+            For `features`. Where "auto" cannot have OpenVINO, its reason is also logged.
+
+        Raises
+        ------
+        BackboneError
+            If "openvino" was asked for, and cannot run the network or gives other features than
+            torch.
+
+        Examples
+        --------
+        >>> from featx import load_backbone
+        >>> net = load_backbone("resnet18", weights=None, engine="torch")
+        >>> net.choose_engine(["penultimate"], [(224, 224, 3)], n_images=1000)
+        EngineChoice(name='torch', reason='as asked for')
+        """
+        if self.engine == "torch":
+            return EngineChoice("torch", "as asked for")
+        if self.engine == "openvino":
+            self._prepare(layers, shapes)
+            return EngineChoice("openvino", "as asked for")
+        n_views = None if shapes is None else len(shapes)
+        reason = why_torch(self._device, self.precision, n_images=n_images, n_views=n_views)
+        if reason is not None:
+            return EngineChoice("torch", reason)
+        try:
+            self._prepare(layers, shapes)
+        except (BackboneError, MissingDependencyError) as err:
+            log.warning("engine torch: %s", err)
+            return EngineChoice("torch", str(err))
+        return EngineChoice("openvino", "on a CPU, and agrees with torch on trial images")
+
+    def _prepare(self, layers: Sequence[str], shapes: Sequence[tuple[int, ...]] | None) -> None:
+        assert self._openvino is not None
+        wanted = {name: self.layer(name) for name in layers}
+        for shape in shapes or ():
+            self._openvino.prepare(wanted, shape)
+
+    def _engine(self, name: str | None) -> Engine:
+        if (name or self.engine) != "openvino":
+            return self._torch
+        if self._openvino is None:
+            raise ParameterError(
+                f"engine: got 'openvino' for backbone {self.name!r}, which was loaded for engine "
+                f"{self.engine!r}, expected 'torch'; load it with engine='openvino'"
+            )
+        return self._openvino
+
     def _one_view(
-        self, view: NDArray[Any], reads: Sequence[Read], pad_to: int | None
+        self, engine: Engine, view: NDArray[Any], reads: Sequence[Read], pad_to: int | None
     ) -> list[NDArray[np.float32]]:
         found: list[torch.Tensor | None] = [None] * len(reads)
         layers = {name: self.layer(name) for name, _ in reads}
+        if pad_to is not None and len(view) < pad_to:
+            blank = np.zeros((pad_to - len(view), *view.shape[1:]), view.dtype)
+            view = np.concatenate([view, blank])
 
         def pool(name: str, x: torch.Tensor) -> None:
-            if len(x) != len(batch):  # else one image would get parts of another
+            if len(x) != len(view):  # else one image would get parts of another
                 raise BackboneError(
                     f"backbone {self.name!r}: layer {name!r} gives {len(x)} rows for a batch of "
-                    f"{len(batch)} images, expected one row an image, first axis first"
+                    f"{len(view)} images, expected one row an image, first axis first"
                 )
             for i, (layer, pooling) in enumerate(reads):
                 if layer == name:
                     found[i] = pooling(x)
 
-        batch = self._input(view, pad_to)
-        read_layers(self._module.eval(), batch, layers, pool, head=self.head)
+        engine.read(view, layers, pool)
         return [x.float().cpu().numpy() for x in found if x is not None]
-
-    def _input(self, view: NDArray[Any], pad_to: int | None) -> torch.Tensor:
-        if pad_to is not None and len(view) < pad_to:
-            blank = np.zeros((pad_to - len(view), *view.shape[1:]), view.dtype)
-            view = np.concatenate([view, blank])
-        # uint8 travels to the device, a quarter of the bytes; the rest happens there.
-        x = torch.from_numpy(np.ascontiguousarray(view)).to(self._device)
-        if x.dtype == torch.uint8:
-            x = x.permute(0, 3, 1, 2).float() * self._scale - self._shift
-        return x.to(self._dtype).contiguous(memory_format=torch.channels_last)
 
     def _traced(self) -> dict[str, LayerOutput]:
         if self._layers is None:
@@ -255,7 +350,7 @@ class Backbone:
 
     def _blank(self) -> torch.Tensor:
         if self.transform is None:
-            return self._input(np.zeros((1, self.trial_px, self.trial_px, 3), np.uint8), None)
+            return self._torch.input(np.zeros((1, self.trial_px, self.trial_px, 3), np.uint8))
         picture = Image.new("RGB", (2 * TRIAL_PX, 2 * TRIAL_PX))
         try:
             view = np.asarray(self.transform(picture), np.float32)
@@ -265,7 +360,7 @@ class Backbone:
                 f"RGB image ({' '.join(str(err).split())[:200]}); expected a callable that turns "
                 "a PIL image into a float tensor (3, H, W)"
             ) from err
-        return self._input(view[None], None)
+        return self._torch.input(view[None])
 
 
 def _copied(x: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 from featx.backbones._device import choose_device, choose_precision
+from featx.backbones._engine import require_engine
 from featx.backbones._layers import find_head
+from featx.backbones._openvino import import_openvino
 from featx.backbones._transform import describe_transform
 from featx.backbones.backbone import Backbone
 from featx.backbones.cards import BackboneCard, Source
@@ -59,6 +61,7 @@ def load_backbone(
     transform: Callable[[Any], Any] | None = None,
     device: str = "auto",
     precision: str = "auto",
+    engine: str = "auto",
 ) -> Backbone:
     """Load a network for feature extraction.
 
@@ -77,6 +80,10 @@ def load_backbone(
         "cpu", "cuda", "cuda:1", ...; auto takes a GPU where there is one.
     precision : {"auto", "float32", "bfloat16", "float16"}, default "auto"
         Auto is bfloat16 where the device computes it natively, else float32.
+    engine : {"auto", "torch", "openvino"}, default "auto"
+        What runs the network. "openvino", on a CPU (``pip install 'featx[openvino]'``), gives
+        torch's features to 1e-5 of the largest element in float32. Auto takes it for many images
+        at once where it is installed and does that; see `Backbone.choose_engine`.
 
     Returns
     -------
@@ -90,7 +97,9 @@ def load_backbone(
         If the weights cannot be had or do not fit; offline, with the file to fetch and where to
         put it.
     ParameterError
-        If there is no such device or precision.
+        If there is no such device, precision or engine, or they do not go together.
+    MissingDependencyError
+        If the engine is "openvino" and it is not installed.
 
     Examples
     --------
@@ -99,8 +108,11 @@ def load_backbone(
     >>> net.layer("penultimate").shape
     (1, 512)
     """
-    where = choose_device(device)
+    where = choose_device("cpu" if engine == "openvino" and device == "auto" else device)
     kind = choose_precision(precision, where)
+    require_engine(engine, where, kind)
+    if engine == "openvino":
+        import_openvino()
     network = build_network(backbone, weights=weights)
     preprocessing = network.preprocessing
     if transform is not None:
@@ -115,6 +127,7 @@ def load_backbone(
         precision=kind,
         head=network.head,
         transform=transform,
+        engine=engine,
     )
 
 

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("decode", "reduced (large JPEGs shrink while they are decoded) or full"),
         ("device", "auto, cpu, cuda, cuda:1"),
         ("precision", "auto, float32, bfloat16 or float16"),
-        ("engine", "auto or torch"),
+        ("engine", "auto, torch, or openvino on a CPU (pip install 'featx[openvino]')"),
         ("on-error", "record bad images in the failures table, or raise"),
     ):
         default = defaults[name.replace("-", "_")]
@@ -94,7 +94,8 @@ def show(result: dict[str, Any]) -> str:
             f"{r['images']} images: {r['extracted']} extracted, {r['reused']} reused, "
             f"{r['failed']} failed, in {r['seconds']:.1f} s "
             f"({r['images_per_second']:.0f} images/s on {r['device']} in {r['precision']})"
-        )
+        ),
+        f"engine {r['engine']}: {r['engine_reason']}",
     ]
     lines += [f"table {fingerprint} in {r['store']}" for fingerprint in r["fingerprints"]]
     if r["failed"]:

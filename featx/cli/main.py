@@ -127,6 +127,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _set_up(args: argparse.Namespace) -> None:
     """Give logs, warnings and the signals of batch systems the shape of a command line."""
+    # Torch's threads wait for one another after every step; where they spin meanwhile, they keep
+    # the cores from the readers. Read when torch is imported, which is later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(level=logging.DEBUG if args.debug else logging.WARNING, stream=sys.stderr)
 
     def warn(message: Warning | str, *_: Any, **__: Any) -> None:

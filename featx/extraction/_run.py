@@ -22,6 +22,7 @@ from featx.extraction.summary import ExtractionSummary
 from featx.store import Failure, KnownRow, StoreWriter, TableWriter
 
 if TYPE_CHECKING:
+    from featx.backbones import EngineChoice
     from featx.images import ImageBatch
 
 __all__ = ["Run"]
@@ -31,6 +32,7 @@ COMMIT_EVERY_S = 2.0
 COMMIT_EVERY_BYTES = 64 * 2**20
 # Batches that may wait for the writer: one being written, one ready.
 WRITES_AHEAD = 2
+NOTHING_READ = "no image had to go through the network"
 
 
 @dataclass
@@ -47,6 +49,8 @@ class Run:
         The open store.
     on_error : {"record", "raise"}
         What an image that cannot be read becomes.
+    engine : EngineChoice, optional
+        What ran the network; None until something is read.
     """
 
     job: Job
@@ -58,6 +62,7 @@ class Run:
     failed: int = 0
     read_s: float = 0.0
     interrupted: bool = False
+    engine: EngineChoice | None = None
     tables: list[TableWriter] = field(init=False)
     known: list[dict[str, KnownRow]] = field(init=False)
     _failures: list[Failure] = field(default_factory=list)
@@ -158,6 +163,10 @@ class Run:
         if not positions:
             return
         start = time.monotonic()
+        # By all images, not by those that are left, so that a run that was killed and goes on
+        # takes the same engine.
+        self.engine = self.job.choose_engine(len(self.items.names))
+        self._note(self.engine)
         sources = [self.items.sources[i] for i in positions]
         waiting: deque[Future[None]] = deque()
         self._committed_at = start
@@ -166,7 +175,13 @@ class Run:
             ThreadPoolExecutor(1, thread_name_prefix="featx-writer") as thread,
         ):
             try:
-                batches = self.job.embed(sources, batch_size=batch_size, workers=workers, pad=True)
+                batches = self.job.embed(
+                    sources,
+                    batch_size=batch_size,
+                    workers=workers,
+                    pad=True,
+                    engine=self.engine.name,
+                )
                 for batch, features in batches:
                     rows = [positions[i] for i in batch.rows]
                     waiting.append(thread.submit(self._write, rows, batch, features))
@@ -181,6 +196,15 @@ class Run:
                 waiting.popleft().result()
             thread.submit(self._commit).result()
         self.read_s = time.monotonic() - start
+
+    def _note(self, engine: EngineChoice) -> None:
+        made_with = {
+            "engine": engine.name,
+            "engine_version": engine.version,
+            "engine_reason": engine.reason,
+        }
+        for recipe in self.job.recipes:
+            self.writer.table(recipe, has_labels=False, made_with=made_with)
 
     def _require_good(self, rows: list[int], batch: ImageBatch) -> None:
         for i, image in zip(rows, batch.read, strict=True):
@@ -272,7 +296,8 @@ class Run:
             elsewhere=self.tables[0].n_samples - self._n_in_source(),
             device=net.device,
             precision=net.precision,
-            engine=str(self.job.made_with["engine"]),
+            engine="none" if self.engine is None else self.engine.name,
+            engine_reason=NOTHING_READ if self.engine is None else self.engine.reason,
             interrupted=self.interrupted,
         )
 

@@ -41,6 +41,7 @@ def embed_images(
     batch_size: int = DEFAULT_BATCH_SIZE,
     workers: int | None = None,
     progress: bool | None = None,
+    engine: str | None = None,
 ) -> Embedded:
     """Run a job over images and return the vectors of its first spec.
 
@@ -52,6 +53,8 @@ def embed_images(
         As `featx.images.as_sources` gives them.
     batch_size, workers, progress
         As for `featx.extract`.
+    engine : {"torch", "openvino"}, optional
+        Default: what the job chooses for so many images.
 
     Returns
     -------
@@ -62,7 +65,9 @@ def embed_images(
     good: list[NDArray[np.intp]] = []
     failures: list[tuple[int, str]] = []
     with Progress(len(sources), "embed", enabled=progress) as bar:
-        for batch, vectors in job.embed(sources, batch_size=batch_size, workers=workers):
+        for batch, vectors in job.embed(
+            sources, batch_size=batch_size, workers=workers, engine=engine
+        ):
             features.append(vectors[0])
             good.append(batch.good)
             failures.extend(batch.failures)

@@ -12,23 +12,24 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from featx.errors import BackboneError, FingerprintMismatchError, ParameterError, nearest
+from featx.errors import BackboneError, FingerprintMismatchError, ParameterError
 from featx.extraction.specs import FeatureSpec, plan_features
 from featx.recipe import Decode, Preprocessing, Recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from featx.backbones import Backbone
+    from featx.backbones import Backbone, EngineChoice
     from featx.images import ImageBatch
 
 __all__ = ["Job", "job_for_recipe", "prepare_job"]
 
 DEFAULT_BACKBONE = "featx_small"
 DEFAULT_BATCH_SIZE = 32
-ENGINES = ("auto", "torch")
 MAX_PX = 4096
+TRIAL_PX = 256
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Job:
     recipes : tuple of Recipe
         One for each spec.
     made_with : dict
-        What the recipes leave out, for people and for loading the network again.
+        What the recipes leave out, for people and for loading the network again; the engine,
+        which depends on how many images there are, comes from `choose_engine`.
     """
 
     backbone: Backbone
@@ -61,6 +63,21 @@ class Job:
         recipe = self.recipes[0]
         return ImagePreprocessor(recipe.preprocessing, recipe.augment)
 
+    def choose_engine(self, n_images: int) -> EngineChoice:
+        """Say what is to run the network over so many images, and why; converts it if need be.
+
+        Raises
+        ------
+        BackboneError
+            If the engine that was asked for cannot run it.
+        """
+        shapes = None
+        if self.backbone.transform is None and self.recipes[0].preprocessing.crop_px is not None:
+            blank = Image.new("RGB", (TRIAL_PX, TRIAL_PX))
+            shapes = [view.shape for view in self.preprocessor()(blank)]
+        layers = [spec.layer for spec in self.specs]
+        return self.backbone.choose_engine(layers, shapes, n_images=n_images)
+
     def embed(
         self,
         sources: Sequence[Any],
@@ -68,6 +85,7 @@ class Job:
         batch_size: int = DEFAULT_BATCH_SIZE,
         workers: int | None = None,
         pad: bool = False,
+        engine: str | None = None,
     ) -> Iterator[tuple[ImageBatch, list[NDArray[np.float32]]]]:
         """Read images and run the network, batch by batch in input order.
 
@@ -80,6 +98,8 @@ class Job:
         pad : bool, default False
             Fill every batch up to `batch_size` with blank images, so that vectors are the same to
             the last bit whatever else is read with them.
+        engine : {"torch", "openvino"}, optional
+            Default: what `choose_engine` says for so many images.
 
         Yields
         ------
@@ -90,6 +110,8 @@ class Job:
         """
         from featx.images import iter_batches
 
+        engine = engine or self.choose_engine(len(sources)).name
+        pad_to = batch_size if pad else None
         reads = [(spec.layer, spec.pooling) for spec in self.specs]
         keep = self.recipes[0].augment.endswith(":keep")
         for batch in iter_batches(
@@ -98,11 +120,10 @@ class Job:
             if not batch.views:
                 yield batch, [np.empty((0, r.n_features), np.float32) for r in self.recipes]
                 continue
-            pad_to = batch_size if pad else None
-            yield (
-                batch,
-                self.backbone.features(batch.views, reads, keep_views=keep, pad_to=pad_to),
+            features = self.backbone.features(
+                batch.views, reads, keep_views=keep, pad_to=pad_to, engine=engine
             )
+            yield batch, features
 
 
 def prepare_job(
@@ -124,14 +145,9 @@ def prepare_job(
 
     Parameters are those of `featx.extract`; None in a list of layers or poolings is the default.
     """
-    if engine not in ENGINES:
-        raise ParameterError(
-            f"engine: got {engine!r}, expected one of {', '.join(ENGINES)}."
-            f"{nearest(engine, ENGINES)}"
-        )
     if decode not in get_args(Decode):
         raise ParameterError(f"decode: got {decode!r}, expected 'reduced' or 'full'")
-    net = _load(backbone, weights, device, precision, transform)
+    net = _load(backbone, weights, device, precision, engine, transform)
     specs = plan_features(net, _as_list(layers), _as_list(poolings))
     preprocessing = _preprocessing(net.preprocessing, augment, resize_px, crop_px, decode)
     n_views = _n_views(preprocessing, augment)
@@ -157,6 +173,7 @@ def job_for_recipe(
     *,
     weights: str | os.PathLike[str] | None = "default",
     device: str = "auto",
+    engine: str = "auto",
 ) -> Job:
     """Load the network that a recipe names, and refuse if it would give other features.
 
@@ -168,6 +185,8 @@ def job_for_recipe(
         Where the weights are, as for `featx.extract`.
     device : str, default "auto"
         Where to run.
+    engine : {"auto", "torch", "openvino"}, default "auto"
+        What runs it; any, whatever made the recipe's features.
 
     Raises
     ------
@@ -192,6 +211,7 @@ def job_for_recipe(
         decode=recipe.preprocessing.decode,
         device=device,
         precision=recipe.precision,
+        engine=engine,
     )
     differences = job.recipes[0].differences(recipe)
     if differences:
@@ -244,7 +264,6 @@ def _made_with(net: Backbone, weights: str | os.PathLike[str] | None) -> dict[st
 
     path = None if weights is None else Path(weights)
     return {
-        "engine": "torch",
         "device": net.device,
         "weights_source": net.weights_source,
         "weights": os.path.abspath(path) if path and path.is_file() else weights,  # noqa: PTH100
@@ -258,6 +277,7 @@ def _load(
     weights: str | os.PathLike[str] | None,
     device: str,
     precision: str,
+    engine: str,
     transform: Callable[[Any], Any] | None,
 ) -> Backbone:
     """Load a network, or take the one loaded last where nothing changed.
@@ -267,18 +287,25 @@ def _load(
     if isinstance(backbone, str) and transform is None:
         path = None if weights is None else os.fspath(weights)
         stamp = os.stat(path).st_mtime_ns if path and os.path.isfile(path) else 0  # noqa: PTH113, PTH116
-        return _load_by_name(backbone, path, stamp, device, precision)
+        return _load_by_name(backbone, path, stamp, device, precision, engine)
     from featx.backbones import load_backbone
 
     return load_backbone(
-        backbone, weights=weights, transform=transform, device=device, precision=precision
+        backbone,
+        weights=weights,
+        transform=transform,
+        device=device,
+        precision=precision,
+        engine=engine,
     )
 
 
 @functools.lru_cache(maxsize=2)
 def _load_by_name(
-    backbone: str, weights: str | None, stamp: int, device: str, precision: str
+    backbone: str, weights: str | None, stamp: int, device: str, precision: str, engine: str
 ) -> Backbone:
     from featx.backbones import load_backbone
 
-    return load_backbone(backbone, weights=weights, device=device, precision=precision)
+    return load_backbone(
+        backbone, weights=weights, device=device, precision=precision, engine=engine
+    )

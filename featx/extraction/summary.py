@@ -31,7 +31,10 @@ class ExtractionSummary:
     elsewhere : int
         Rows of the first table whose images are not in the source: of other sources, or deleted.
     device, precision, engine : str
-        What was chosen, for example "cpu", "bfloat16", "torch".
+        What was chosen, for example "cpu", "bfloat16", "openvino"; the engine is "none" where no
+        image had to go through the network.
+    engine_reason : str
+        Why this engine.
     interrupted : bool
         True where Ctrl-C ended it early; what was finished is committed.
     """
@@ -47,6 +50,7 @@ class ExtractionSummary:
     device: str
     precision: str
     engine: str
+    engine_reason: str
     interrupted: bool = False
 
     @property

@@ -47,7 +47,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         As for `featx.extract`.
     decode : {"reduced", "full"}, default "reduced"
         Whether a large JPEG may be shrunk while it is decoded.
-    device, precision : str, default "auto"
+    device, precision, engine : str, default "auto"
         As for `featx.extract`.
     image_transform : callable, optional
         PIL image to float tensor (3, H, W), for a network of your own.
@@ -88,6 +88,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         decode: str = "reduced",
         device: str = "auto",
         precision: str = "auto",
+        engine: str = "auto",
         image_transform: Callable[[Any], Any] | None = None,
         cache: str | os.PathLike[str] | None = None,
         cached_layers: Sequence[str] | None = None,
@@ -107,6 +108,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.decode = decode
         self.device = device
         self.precision = precision
+        self.engine = engine
         self.image_transform = image_transform
         self.cache = cache
         self.cached_layers = cached_layers
@@ -191,6 +193,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             decode=self.decode,
             device=self.device,
             precision=self.precision,
+            engine=self.engine,
             transform=self.image_transform,
         )
 

@@ -200,6 +200,7 @@ def _job(settings: Settings) -> Job:
         crop_px=settings.crop_px,
         device=settings.device,
         precision="float32",
+        engine="torch",  # trained with torch: the frozen part is to give it the same bits
     )
     if job.recipes[0].preprocessing.crop_px is None:
         raise ParameterError(

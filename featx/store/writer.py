@@ -140,7 +140,8 @@ class StoreWriter:
         has_labels : bool
             Whether the images have labels. A table that has labels keeps them.
         made_with : dict, optional
-            JSON-serialisable: engine, device, versions; kept for people, replaced at each run.
+            JSON-serialisable: engine, device, versions; kept for people. A key replaces what an
+            earlier run or call said under it.
         n_features : int, optional
             Width of a new table without a recipe.
         dtype : {"float32", "float16"}, default "float32"
@@ -163,7 +164,7 @@ class StoreWriter:
             self._tables[key] = table
         self._tables[key].has_labels |= has_labels
         if made_with is not None:
-            self._note(key, json.dumps(dict(made_with), sort_keys=True))
+            self._note(key, made_with)
         return self._tables[key]
 
     def add_failures(self, failures: Iterable[Failure]) -> None:
@@ -340,10 +341,14 @@ class StoreWriter:
             )
         return width, kind
 
-    def _note(self, key: str, text: str) -> None:
+    def _note(self, key: str, made_with: Mapping[str, Any]) -> None:
         """Keep what the table is made with, if the file says something else."""
         group = self._group(key)
-        if group is None or read_attribute(group, "made_with") != text:
+        with readable(self.path, f"attribute 'made_with' of table {key!r}"):
+            stored = "{}" if group is None else read_attribute(group, "made_with")
+            notes = {**json.loads(self._made_with.get(key, stored)), **made_with}
+        text = json.dumps(notes, sort_keys=True)
+        if group is None or stored != text:
             self._made_with[key] = text
 
     def _group(self, key: str) -> Any:

@@ -272,8 +272,12 @@ def _rate(
     )
     timed = [paths[i] for i in kept[:N_TIMED]]
 
+    engine = job.choose_engine(len(paths)).name  # as the extraction did, for all of them
+
     def run(some: list[str]) -> None:
-        embed_images(job, some, batch_size=batch_size, workers=workers, progress=False)
+        embed_images(
+            job, some, batch_size=batch_size, workers=workers, progress=False, engine=engine
+        )
 
     run(timed[:batch_size])
     start = time.perf_counter()

@@ -39,7 +39,7 @@ class Network:
         Several are scaled to unit length each and put side by side; none is the default layer.
     pooling : str or None, default None
     resize_px, crop_px : int or None, default None
-    device, precision : str, default "auto"
+    device, precision, engine : str, default "auto"
     batch_size : int, default 32
     workers : int or None, default None
     """
@@ -52,6 +52,7 @@ class Network:
     crop_px: int | None = None
     device: str = "auto"
     precision: str = "auto"
+    engine: str = "auto"
     batch_size: int = 32
     workers: int | None = None
 
@@ -137,6 +138,7 @@ def prepare_features(
         crop_px=network.crop_px,
         device=network.device,
         precision=network.precision,
+        engine=network.engine,
         batch_size=network.batch_size,
         workers=network.workers,
         progress=progress,

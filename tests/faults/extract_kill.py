@@ -30,7 +30,13 @@ from featx.errors import FeatxError
 from featx.extraction import _run
 from featx.store import open_store, verify_store
 
-NET = {"backbone": "squeezenet1_1", "weights": None, "precision": "float32", "device": "cpu"}
+NET = {
+    "backbone": "squeezenet1_1",
+    "weights": None,
+    "precision": "float32",
+    "device": "cpu",
+    "engine": "torch",  # OpenVINO's threads do not survive a fork either
+}
 
 
 @dataclass

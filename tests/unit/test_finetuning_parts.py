@@ -82,7 +82,7 @@ def test_both_halves_in_turn_give_what_the_whole_network_and_extraction_give(nam
     pixels = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), np.uint8)
     job = prepare_job(name, weights=None, **F32)
     (expected,) = job.backbone.features([pixels], [(job.specs[0].layer, job.specs[0].pooling)])
-    x = job.backbone._input(pixels, None)
+    x = job.backbone._torch.input(pixels)
     with torch.no_grad():
         whole, cut = net.whole(x), net.tail(net.frozen(x))
     scale = np.abs(expected).max()

@@ -1,0 +1,201 @@
+"""Engines against each other: the network alone, its agreement, and a whole extraction.
+
+    python benchmarks/engines.py [--repeats 5] [--images 500]
+
+The contenders of each repeat run one after the other, so that what else the machine does meets
+them alike; figures are medians, and medians of ratios. The ceiling of a whole extraction is
+1 / (1 / decode + 1 / network): on a CPU both share the cores. Torch's threads wait for one another
+after every step, so that on cores that others use too its figures on all threads fall far more
+than OpenVINO's; those on one thread are the fairer ratio there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from common import ASSETS, SETS, WEIGHTS, keep, need_assets
+
+import featx
+from featx.extraction import prepare_job
+from featx.images import iter_batches
+from featx.pooling import get_pooling
+
+BATCH = 32
+N_BATCHES = 2
+READS = {"featx_small": "penultimate", "mobilenet_v2": "penultimate", "resnet50": "avgpool"}
+CONTENDERS = [(e, p) for p in ("float32", "bfloat16") for e in ("torch", "openvino")]
+
+
+def networks():
+    """Return what each name is loaded from; resnet50 as a module of one's own, random."""
+    torch.manual_seed(0)
+    return {
+        "featx_small": {"backbone": "featx_small"},
+        "mobilenet_v2": {"backbone": "mobilenet_v2", "weights": WEIGHTS},
+        "resnet50": {"backbone": torchvision.models.resnet50(weights=None)},
+    }
+
+
+def loaded(options, engine, precision):
+    """Load a network for the CPU."""
+    options = {"weights": "default", **options}
+    name = options.pop("backbone")
+    return featx.load_backbone(name, device="cpu", engine=engine, precision=precision, **options)
+
+
+def rate(run, n):
+    """Return images a second."""
+    start = time.perf_counter()
+    run()
+    return n / (time.perf_counter() - start)
+
+
+def network_alone(repeats):
+    """Images a second at batch 32 on one thread and on all, and how long converting takes."""
+    for name, options in networks().items():
+        for n_threads in sorted({1, torch.get_num_threads()}):
+            with threads(n_threads):
+                figures = alone(name, options, repeats)
+            keep(f"engines_network_{name}_{n_threads}_threads", {"repeats": repeats, **figures})
+
+
+@contextlib.contextmanager
+def threads(n):
+    """Give both engines so many: OpenVINO takes as many as torch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    yield
+    torch.set_num_threads(before)
+
+
+def alone(name, options, repeats):
+    """Measure every engine and precision on one network."""
+    nets = {c: loaded(options, *c) for c in CONTENDERS}
+    side = nets[CONTENDERS[0]].trial_px
+    images = np.random.default_rng(0).integers(0, 256, (BATCH, side, side, 3), np.uint8)
+    layer = READS[name]
+    reads = [(layer, get_pooling("none" if layer == "penultimate" else "avg"))]
+
+    def run(net):
+        for _ in range(N_BATCHES):
+            net.features([images], reads)
+
+    convert_s = {}
+    for c, net in nets.items():
+        net.layer(layer)
+        start = time.perf_counter()
+        net.choose_engine([layer], [images.shape[1:]], n_images=1000)
+        convert_s[c] = time.perf_counter() - start
+        run(net)
+    rates = {c: [] for c in CONTENDERS}
+    for _ in range(repeats):
+        for c, net in nets.items():
+            rates[c].append(rate(lambda net=net: run(net), N_BATCHES * BATCH))
+    return {
+        f"{engine}, {precision}": {
+            "images_per_second": float(np.median(rates[engine, precision])),
+            "ratio_to_torch": float(
+                np.median(np.array(rates[engine, precision]) / rates["torch", precision])
+            ),
+            "convert_s": convert_s[engine, precision],
+        }
+        for engine, precision in CONTENDERS
+    }
+
+
+def agreement(paths):
+    """Worst and mean cosine between engines and precisions on photographs."""
+    for name, options in networks().items():
+        if name == "resnet50":
+            continue  # random weights: every image's vector is nearly the same
+        found = {}
+        for c in CONTENDERS:
+            job = prepare_job(device="cpu", engine=c[0], precision=c[1], **options)
+            parts = [vectors[0] for _, vectors in job.embed(paths, pad=True)]
+            found[c] = np.concatenate(parts).astype(np.float64)
+        figures = {}
+        for i, a in enumerate(CONTENDERS):
+            for b in CONTENDERS[i + 1 :]:
+                x, y = found[a], found[b]
+                cosine = (x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
+                figures[f"{' '.join(a)} to {' '.join(b)}"] = {
+                    "worst_cosine": float(cosine.min()),
+                    "mean_cosine": float(cosine.mean()),
+                    "largest_difference": float(np.abs(x - y).max() / np.abs(x).max()),
+                }
+        keep(f"engines_agreement_{name}", {"n_images": len(paths), **figures})
+
+
+def whole(paths, repeats):
+    """Images a second end to end, by decoding only and by the network only."""
+    for name in ("featx_small", "mobilenet_v2"):
+        options = networks()[name]
+        runs = {engine: [] for engine in ("torch", "openvino")}
+        for repeat in range(repeats + 1):
+            for engine in runs:
+                job = prepare_job(device="cpu", engine=engine, **options)
+                job.choose_engine(len(paths))
+                reads = [(spec.layer, spec.pooling) for spec in job.specs]
+                batches = []
+                decode = rate(
+                    lambda job=job, batches=batches: batches.extend(
+                        iter_batches(paths, job.preprocessor(), batch_size=BATCH)
+                    ),
+                    len(paths),
+                )
+                network = rate(
+                    lambda job=job, batches=batches, reads=reads: [
+                        job.backbone.features(b.views, reads, pad_to=BATCH) for b in batches[:8]
+                    ],
+                    8 * BATCH,
+                )
+                with (
+                    tempfile.TemporaryDirectory() as folder,
+                    featx.extract(
+                        paths, Path(folder) / "f.h5", device="cpu", engine=engine,
+                        batch_size=BATCH, progress=False, **options,
+                    ) as store,
+                ):  # fmt: skip
+                    whole = store.summary.images_per_second
+                ceiling = 1 / (1 / decode + 1 / network)
+                if repeat:  # the first is for caches and clocks
+                    runs[engine].append((decode, network, whole, whole / ceiling))
+        figures = {
+            engine: dict(
+                zip(
+                    ("decode", "network", "end_to_end", "ratio_to_ceiling"),
+                    map(float, np.median(rows, axis=0)),
+                    strict=True,
+                )
+            )
+            for engine, rows in runs.items()
+        }
+        ratio = np.median([b[2] / a[2] for a, b in zip(*runs.values(), strict=True)])
+        figures["openvino_to_torch_end_to_end"] = float(ratio)
+        keep(f"engines_whole_{name}", {"n_images": len(paths), "repeats": repeats, **figures})
+
+
+def main():
+    """Run all three."""
+    need_assets()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--images", type=int, default=500, help="taken evenly over all sets")
+    args = parser.parse_args()
+    every = featx.ImageManifest.from_source([ASSETS / "datasets" / name for name in SETS]).paths
+    chosen = np.linspace(0, len(every) - 1, min(args.images, len(every))).astype(int)
+    paths = [every[i] for i in chosen]
+    network_alone(args.repeats)
+    agreement(paths)
+    whole(paths, args.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""OpenVINO as the engine on a CPU: one converted graph for each set of layers and input size.
+
+The module is traced with its normalisation and the layers that are read, so that several layers
+come from one pass; poolings stay with torch, in float32. Every graph is compared with torch before
+it is used. Nothing is kept on disk: docs/decisions/engines.md has the times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from featx._optional import require
+from featx.backbones._engine import Engine, Normalise, Use
+from featx.backbones._layers import LayerOutput, read_layers
+from featx.errors import BackboneError, MissingDependencyError
+
+__all__ = ["TOLERANCE", "OpenVINOEngine", "import_openvino"]
+
+# Largest difference to torch in float32, as a share of the output's largest element.
+TOLERANCE = 1e-5
+# In bfloat16, 1 - cosine to float32 may be this many times torch's own, and this much more.
+TIMES_TORCH, MORE_THAN_TORCH = 2.0, 1e-3
+HINTS = {"float32": "f32", "bfloat16": "bf16"}
+# The sizes of a multi-scale extraction and some more; each holds the network's weights.
+MAX_GRAPHS = 8
+# Traced with another number of images than it is compared with: a batch size that the module has
+# turned into a number would show.
+N_TRACED, N_COMPARED = 2, 3
+SEED = 0
+TELEMETRY = "openvino_telemetry"
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without its telemetry.
+
+    ``import openvino`` as such reports to Google Analytics, unless the user has opted out. Without
+    the package for it, it takes a stub that sends nothing. Where a program has imported OpenVINO
+    before, that has happened.
+
+    Raises
+    ------
+    MissingDependencyError
+        With the install command.
+    """
+    if "openvino" in sys.modules or TELEMETRY in sys.modules:
+        return require("openvino", extra="openvino", purpose="engine 'openvino'")
+    sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # makes its import an ImportError
+    try:
+        return require("openvino", extra="openvino", purpose="engine 'openvino'")
+    finally:
+        del sys.modules[TELEMETRY]
+
+
+class OpenVINOEngine:
+    """A module converted and compiled for the CPU.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Float32, on the CPU; not changed.
+    head : str or None
+        Module whose input is the penultimate feature.
+    normalise : Normalise
+        On the CPU.
+    precision : {"float32", "bfloat16"}
+        What it computes in.
+    torch_engine : Engine
+        The same network in the same precision, to compare with.
+    thing : str
+        The network, for messages.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        head: str | None,
+        normalise: Normalise,
+        precision: str,
+        torch_engine: Engine,
+        thing: str,
+    ) -> None:
+        self._module, self._head, self._normalise = module, head, normalise
+        self._precision, self._torch, self._thing = precision, torch_engine, thing
+        self._requests: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+
+    def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> None:
+        """Run one batch; converts the network where this is the first of its size."""
+        request = self.prepare(layers, view.shape[1:], view.dtype)
+        for name, output in zip(layers, _inferred(request, view), strict=True):
+            use(name, output)
+
+    def prepare(
+        self, layers: Mapping[str, LayerOutput], shape: Sequence[int], dtype: Any = np.uint8
+    ) -> Any:
+        """Convert the network for reading these layers of views (n, *shape), and compare.
+
+        Returns
+        -------
+        openvino.InferRequest
+            Kept for the next call, as are the last ones of other sizes.
+
+        Raises
+        ------
+        MissingDependencyError
+            If OpenVINO is not installed.
+        BackboneError
+            If it cannot convert the network, or gives other features than torch.
+        """
+        key = (tuple(layers), tuple(shape), np.dtype(dtype).str)
+        if key in self._requests:
+            self._requests.move_to_end(key)
+            return self._requests[key]
+        try:
+            request = self._converted(layers, shape, dtype)
+        except (BackboneError, MissingDependencyError):
+            raise
+        except Exception as err:
+            raise BackboneError(
+                f"{self._thing}: OpenVINO cannot run it ({type(err).__name__}: "
+                f"{' '.join(str(err).split())[:200]}), expected a network that torch.jit.trace "
+                "and OpenVINO's converter take; use engine 'torch'"
+            ) from err
+        self._requests[key] = request
+        while len(self._requests) > MAX_GRAPHS:
+            self._requests.popitem(last=False)
+        return request
+
+    def _converted(
+        self, layers: Mapping[str, LayerOutput], shape: Sequence[int], dtype: Any
+    ) -> Any:
+        openvino = import_openvino()
+        whole = _Reads(self._module.eval(), self._normalise, layers, self._head)
+        probe = _probe((N_COMPARED, *shape), dtype)
+        with torch.inference_mode(), _one_thread(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tracing is deprecated; its successor cannot do hooks
+            x = torch.from_numpy(probe)
+            expected = whole(x)
+            trace: Any = torch.jit.trace
+            traced = trace(whole, x[:N_TRACED], check_trace=False, strict=False)
+            graph = _graph_of(traced, x[:N_TRACED])
+        graph.reshape([-1, *shape])
+        request = _compiled(openvino, graph, "float32")
+        self._require_same(layers, expected, _inferred(request, probe))
+        if self._precision == "float32":
+            return request
+        request = _compiled(openvino, graph, self._precision)
+        self._require_as_near(layers, expected, _inferred(request, probe), probe)
+        return request
+
+    def _require_same(
+        self,
+        layers: Mapping[str, LayerOutput],
+        expected: Sequence[torch.Tensor],
+        found: Sequence[torch.Tensor],
+    ) -> None:
+        for name, a, b in zip(layers, expected, found, strict=True):
+            scale = float(a.abs().max())
+            if a.shape != b.shape or not float((a - b).abs().max()) <= TOLERANCE * scale:
+                raise BackboneError(
+                    f"{self._thing}: OpenVINO gives another output of layer {name!r} than torch: "
+                    f"shapes {tuple(b.shape)} and {tuple(a.shape)}, largest elements "
+                    f"{float(b.abs().max()):.6g} and {scale:.6g}, expected them to agree to "
+                    f"{TOLERANCE:g} of the largest; use engine 'torch'"
+                )
+
+    def _require_as_near(
+        self,
+        layers: Mapping[str, LayerOutput],
+        expected: Sequence[torch.Tensor],
+        found: Sequence[torch.Tensor],
+        probe: NDArray[Any],
+    ) -> None:
+        """Let OpenVINO lose what torch loses in this precision, and little more."""
+        theirs: dict[str, torch.Tensor] = {}
+        self._torch.read(probe, layers, lambda n, x: theirs.update({n: x.float().clone()}))
+        for name, a, b in zip(layers, expected, found, strict=True):
+            loss = _loss(a, b)
+            allowed = TIMES_TORCH * _loss(a, theirs[name]) + MORE_THAN_TORCH
+            if not loss <= allowed:
+                raise BackboneError(
+                    f"{self._thing}: OpenVINO in {self._precision} gives an output of layer "
+                    f"{name!r} with a cosine of {1 - loss:.4f} to float32, expected at least "
+                    f"{1 - allowed:.4f}; use engine 'torch', or precision 'float32'"
+                )
+
+
+class _Reads(nn.Module):
+    """A pass from views to the outputs of some layers, as one function that can be traced."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        normalise: Normalise,
+        layers: Mapping[str, LayerOutput],
+        head: str | None,
+    ) -> None:
+        super().__init__()
+        self.module, self.normalise = module, normalise
+        self._layers, self._head = dict(layers), head
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found: dict[str, torch.Tensor] = {}
+
+        def keep(name: str, output: torch.Tensor) -> None:
+            found[name] = output.clone()
+
+        read_layers(self.module, self.normalise(x), self._layers, keep, head=self._head)
+        return tuple(found[name] for name in self._layers)
+
+
+def _graph_of(traced: Any, x: torch.Tensor) -> Any:
+    """Convert as ``openvino.convert_model`` does, which besides sets up the root logger."""
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    front_end = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(traced, example_input=x)  # must outlive the conversion
+    return front_end.convert(front_end.load(decoder))
+
+
+def _compiled(openvino: Any, graph: Any, precision: str) -> Any:
+    hints = {
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        # One batch at a time on all cores: as fast as several at once, and simpler.
+        "PERFORMANCE_HINT": "LATENCY",
+        # As torch: so OMP_NUM_THREADS and torch.set_num_threads hold here too.
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        # Readers and other programs need the cores too, and pinned threads wait for theirs.
+        "ENABLE_CPU_PINNING": False,
+    }
+    compiled = openvino.Core().compile_model(graph, "CPU", hints)
+    got = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    if got != HINTS[precision]:
+        raise BackboneError(
+            f"precision: got {precision!r}, but OpenVINO computes in {got} on this CPU, expected "
+            f"{HINTS[precision]}; use engine 'torch', or precision 'float32'"
+        )
+    return compiled.create_infer_request()
+
+
+def _inferred(request: Any, view: NDArray[Any]) -> list[torch.Tensor]:
+    """Return the outputs, which the next call overwrites."""
+    found = request.infer([np.ascontiguousarray(view)], share_inputs=True, share_outputs=True)
+    return [torch.from_numpy(output) for output in found.to_tuple()]
+
+
+def _probe(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Make pictures with something at every scale: noise, and blocks of 16 px."""
+    rng = np.random.default_rng(SEED)
+    if np.dtype(dtype) != np.uint8:
+        return rng.standard_normal(shape).astype(dtype)
+    n, height, width, channels = shape
+    blocks = rng.integers(0, 192, (n, -(-height // 16), -(-width // 16), channels))
+    large = blocks.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
+    return (large + rng.integers(0, 64, shape)).astype(np.uint8)
+
+
+def _loss(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Return 1 - cosine of the image that is worst, 0 where both are zeros."""
+    a, b = a.flatten(1).double(), b.flatten(1).double()
+    lengths = a.norm(dim=1) * b.norm(dim=1)
+    cosines = (a * b).sum(1) / lengths
+    both_zero = (a.norm(dim=1) == 0) & (b.norm(dim=1) == 0)
+    return float((1 - cosines.where(~both_zero, torch.ones_like(cosines))).max())
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Trace on one thread: its many small steps wait for one another where cores are busy."""
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n)
