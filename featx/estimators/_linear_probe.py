@@ -59,9 +59,9 @@ class LinearProbeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         Factor on the weight of each class's samples. "balanced" gives all classes the same sum.
     tol : float, default 1e-5
         Stop when the objective lies above its least by about this share of itself, as the solver
-        estimates; on the folds it may be up to ten times that. The last fit takes a hundredth.
-        Below 1e-6 the folds are solved in float64 instead of float32; 1e-7 costs about four times
-        as much.
+        estimates; on hard problems it may be up to fifty times that. The last fit takes a
+        hundredth. Below 1e-6 the folds are solved in float64 instead of float32; 1e-7 costs about
+        four times as much.
     max_iter : int, default 1000
         Most iterations for one C; a ConvergenceWarning says when they did not suffice.
     random_state : int, RandomState or None, default 0
