@@ -10,7 +10,15 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SCRIPTS = ("equality.py", "probe.py", "throughput.py", "growth.py", "retrieval.py", "serve.py")
+SCRIPTS = (
+    "equality.py",
+    "probe.py",
+    "linear_probe.py",
+    "throughput.py",
+    "growth.py",
+    "retrieval.py",
+    "serve.py",
+)
 
 
 def main():

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.special import log_expit
 
 from featx.estimators._attribute_targets import Targets
+from featx.estimators._axes import Axes
 from featx.estimators._calibration import DEFAULT_SLOPE, column_slope
-from featx.estimators._linalg import rotate
 from featx.estimators._path import column_loss, solve_finally, solve_path, working_dtype
 
 __all__ = ["Design", "FittedBlock"]
@@ -48,12 +48,9 @@ class Design:
 
     Parameters
     ----------
-    points : ndarray of shape (n_samples, n_axes), float64
-        Where the method is "logistic" the last axis is a column of ones.
+    axes : Axes
     quick : ndarray of shape (n_samples, n_axes)
-        The same in the dtype in which the folds are solved.
-    basis : ndarray of shape (n_inputs, n_axes)
-    shift : ndarray of shape (n_features,)
+        Its points in the dtype in which the folds are solved.
     Cs : ndarray of shape (n_Cs,)
     fallback : float
     method : str
@@ -61,10 +58,8 @@ class Design:
         Of the solver.
     """
 
-    points: Array
+    axes: Axes
     quick: NDArray[Any]
-    basis: Array
-    shift: Array
     Cs: Array
     fallback: float
     method: str
@@ -75,26 +70,10 @@ class Design:
         cls, rows: Array, Cs: Array, fallback: float, *, method: str, tol: float, max_iter: int
     ) -> Self:
         """Rotate the rows."""
-        ones = np.ones(len(rows))
-        if method == "svm":
-            shift = np.zeros(rows.shape[1])
-            turned = rotate(np.column_stack([rows, ones]))
-            points = turned.points
-        else:
-            shift = rows.mean(axis=0)
-            turned = rotate(rows - shift)
-            points = np.column_stack([turned.points, ones])
-        quick = points.astype(working_dtype(tol), copy=False)
-        options = {"free": method == "logistic", "tol": tol, "max_iter": max_iter}
-        return cls(points, quick, turned.basis, shift, Cs, fallback, method, options)
-
-    def turn_back(self, weights: Array) -> tuple[Array, Array]:
-        """Return (n_columns, n_features) coefficients of the rows, and intercepts."""
-        if self.method == "svm":
-            found = (self.basis @ weights).T
-            return found[:, :-1], found[:, -1]
-        coef = (self.basis @ weights[:-1]).T
-        return coef, weights[-1] - coef @ self.shift
+        axes = Axes.of(rows, method)
+        quick = axes.points.astype(working_dtype(tol), copy=False)
+        options = {"free": axes.free, "tol": tol, "max_iter": max_iter}
+        return cls(axes, quick, Cs, fallback, method, options)
 
     def fit(self, targets: Targets, folds: NDArray[np.intp], n_splits: int) -> FittedBlock:
         """Choose each column's C where there are folds, and fit."""
@@ -114,7 +93,7 @@ class Design:
                 start[:, place == i] = weights[:, place == i]
         total = targets.loss_weights.sum(axis=0)
         solution = solve_finally(
-            self.points,
+            self.axes.points,
             column_loss(self.method, targets.signs, targets.loss_weights),
             alpha=1 / (Cs[place] * total),
             start=start,

@@ -83,7 +83,7 @@ def fit_attributes(
             some = varied[first : first + BLOCK]
             part = design.fit(targets.only(some), folds[:, some], n_splits)
             C[some], slope[some], log_loss[:, some] = part.C, part.slope, part.log_loss
-            coef[some], intercept[some] = design.turn_back(part.weights)
+            coef[some], intercept[some] = design.axes.turn_back(part.weights)
             n_iterations = max(n_iterations, part.n_iterations)
     results = {"C": Cs, "log_loss": log_loss} if n_splits else {}
     return FittedAttributes(

@@ -45,7 +45,7 @@ class AttributeClassifier(BaseEstimator):  # type: ignore[misc]
         then those of a world where both are as frequent.
     attribute_names : sequence of str or None, default None
         Names of the columns of Y; None takes those of a data frame, else "attribute0" and so on.
-    tol : float, default 1e-5
+    tol : float, default 3e-5
         As for `LinearProbeClassifier`.
     max_iter : int, default 1000
         Most iterations for one C.
@@ -98,7 +98,7 @@ class AttributeClassifier(BaseEstimator):  # type: ignore[misc]
         normalize: bool = True,
         class_weight: str | None = None,
         attribute_names: Sequence[str] | None = None,
-        tol: float = 1e-5,
+        tol: float = 3e-5,
         max_iter: int = 1000,
         random_state: Any = 0,
     ) -> None:

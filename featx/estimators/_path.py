@@ -30,7 +30,7 @@ GRIDS = {"logistic": np.logspace(-1, 3.5, 10), "svm": np.logspace(-2.5, 2, 10)}
 DEFAULT_C = {"logistic": 100.0, "svm": 1.0}
 
 LEAST_SINGLE_TOL = 1e-6  # float32 gets to about 1e-7 of the objective
-FINAL_SHARE = 0.01  # of tol: the last fit is one of many, and its probabilities are used
+FINAL_SHARE = 1e-3  # of tol: the last fit is one of many, and its probabilities are used
 
 
 def default_grid(method: str, X: NDArray[Any]) -> Array:
@@ -141,7 +141,7 @@ def solve_finally(
     tol: float,
     max_iter: int,
 ) -> Solution:
-    """Solve for the chosen C in float64, and closer than the folds had to.
+    """Solve for the chosen C closer than the folds had to, in the end in float64.
 
     Parameters
     ----------
@@ -151,7 +151,19 @@ def solve_finally(
     start : ndarray of shape (n_axes, n_columns) or None
         The mean of the folds' weights lies very near.
     """
-    starts = [] if start is None else [Solution(W := start.astype(np.float64), points @ W, 0)]
-    ridge = ridge_for(alpha, points.shape[1], loss.n_columns, free=free, dtype=np.float64)
     closer = FINAL_SHARE * tol
-    return solve(points, loss, ridge=ridge, starts=starts, tol=closer, max_iter=max_iter)
+    shape = points.shape[1], loss.n_columns
+    if start is None:
+        start = np.zeros(shape)
+    for dtype in (np.float32, np.float64) if working_dtype(tol) is np.float32 else (np.float64,):
+        low, start = points.astype(dtype, copy=False), start.astype(dtype)
+        solution = solve(
+            low,
+            loss.astype(dtype),
+            ridge=ridge_for(alpha, *shape, free=free, dtype=dtype),
+            starts=[Solution(start, low @ start, 0)],
+            tol=closer if dtype is np.float64 else max(closer, LEAST_SINGLE_TOL),
+            max_iter=max_iter,
+        )
+        start = solution.weights
+    return solution

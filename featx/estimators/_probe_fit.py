@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from featx.estimators._axes import Axes
 from featx.estimators._calibration import DEFAULT_SLOPE, class_slope
-from featx.estimators._linalg import rotate
 from featx.estimators._path import (
     class_loss,
     signs_of,
@@ -37,13 +37,9 @@ class Problem:
 
     Parameters
     ----------
+    axes : Axes
     points : ndarray of shape (n_samples, n_axes)
-        Where the method is "logistic" the last axis is a column of ones.
-    basis : ndarray of shape (n_inputs, n_axes)
-        Back from the axes to the rows; for "svm" these have a column of ones more, and for
-        "logistic" the axes without their last.
-    shift : ndarray of shape (n_features,)
-        What was taken off the rows: their mean for "logistic", nothing for "svm".
+        Those of the axes, in the dtype in which to solve.
     codes : ndarray of shape (n_samples,), int
     n_classes : int
     weights, loss_weights : ndarray of shape (n_samples,)
@@ -53,9 +49,8 @@ class Problem:
     max_iter : int
     """
 
-    points: Array
-    basis: Array
-    shift: Array
+    axes: Axes
+    points: NDArray[Any]
     codes: NDArray[np.intp]
     n_classes: int
     weights: Array
@@ -78,20 +73,10 @@ class Problem:
     ) -> Problem:
         """Rotate the rows; `factors` are the weights of the classes."""
         loss_weights = weights * factors[codes]
-        if method == "logistic":
-            # The intercept is free, so the origin may be anywhere; at the mean, the intercept and
-            # the weights hardly depend on each other and the solver needs fewer iterations.
-            shift = np.average(rows, axis=0, weights=loss_weights)
-            turned = rotate(rows - shift)
-            points = np.column_stack([turned.points, np.ones(len(rows))])
-        else:
-            shift = np.zeros(rows.shape[1])
-            turned = rotate(np.column_stack([rows, np.ones(len(rows))]))
-            points = turned.points
+        axes = Axes.of(rows, method, loss_weights)
         return cls(
-            points=points,
-            basis=turned.basis,
-            shift=shift,
+            axes=axes,
+            points=axes.points,
             codes=codes,
             n_classes=len(factors),
             weights=weights,
@@ -109,7 +94,7 @@ class Problem:
             class_loss(self.method, self.codes[rows], self.n_classes, weights),
             total=weights.sum(),
             Cs=Cs,
-            free=self.method == "logistic",
+            free=self.axes.free,
             tol=self.tol,
             max_iter=self.max_iter,
         )
@@ -287,23 +272,18 @@ def _summarise(
 
 def fit_probe(problem: Problem, choice: Choice) -> Probe:
     """Fit on all rows and turn the result back to the features."""
-    is_svm = problem.method == "svm"
     weights = problem.loss_weights
     solution = solve_finally(
         problem.points,
         class_loss(problem.method, problem.codes, problem.n_classes, weights),
         alpha=1 / (choice.C * weights.sum()),
-        free=not is_svm,
+        free=problem.axes.free,
         start=choice.start,
         tol=problem.tol,
         max_iter=problem.max_iter,
     )
-    if is_svm:
-        coef = (problem.basis @ solution.weights).T
-        return Probe(coef[:, :-1].copy(), coef[:, -1].copy(), solution.n_iterations)
-    coef = (problem.basis @ solution.weights[:-1]).T
-    intercept = solution.weights[-1] - coef @ problem.shift
-    if problem.n_classes > 2:
+    coef, intercept = problem.axes.turn_back(solution.weights)
+    if problem.method == "logistic" and problem.n_classes > 2:
         # A constant added to all scores changes nothing; as in scikit-learn they have mean 0.
         intercept -= intercept.mean()
         coef -= coef.mean(axis=0)

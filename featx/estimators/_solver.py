@@ -31,7 +31,7 @@ Values = NDArray[np.float64]
 
 # The mean curvature of a nearly perfect fit goes to zero, and with it the preconditioner.
 LEAST_CURVATURE = 1e-6
-TRUST = 1.0  # what an iteration gained is taken to be left, where the estimate says less
+TRUST = 1.0  # share of the last gain that is taken to be left, where the estimate says less
 PATIENCE = 5  # iterations without a decrease of the value after which there will be none
 DONE_SHARE = 0.2  # of the columns; then it pays to go on with the others alone
 
@@ -46,11 +46,14 @@ class Solution:
     scores : ndarray of shape (n_samples, n_columns)
         points @ weights.
     n_iterations : int
+    pull : ndarray of shape (n_axes, n_columns) or None
+        Gradient of the loss alone, which the next problem on a path starts with.
     """
 
     weights: Array
     scores: Array
     n_iterations: int
+    pull: Array | None = None
 
 
 @dataclass
@@ -106,8 +109,8 @@ def solve(
     tol : float
         Stop when the value is within this share of the least, as half the product of gradient and
         quasi-Newton step says (the Newton decrement, Boyd and Vandenberghe 2004, section 9.5) and
-        the last iteration gained no more than that. An estimate: on ill-conditioned problems up
-        to fifty times as much was left.
+        the last iteration gained no more. An estimate: several times as much may be left, and
+        more where the points are ill-conditioned.
     max_iter : int
         Most iterations; a ConvergenceWarning says when they did not suffice.
 
@@ -118,6 +121,7 @@ def solve(
     """
     state = _begin(points, loss, ridge, starts)
     weights, scores = state.weights.copy(), state.scores.copy()
+    pull = np.empty_like(weights)
     n_iterations = 0
     while True:
         _differentiate(points, state)
@@ -128,16 +132,18 @@ def solve(
         on = short & (state.level < PATIENCE)
         if not on.any() or n_iterations >= max_iter:
             weights[:, state.columns], scores[:, state.columns] = state.weights, state.scores
+            pull[:, state.columns] = state.gradient - state.ridge * state.weights
             break
         if loss.is_separable and 1 - on.mean() > DONE_SHARE:
             weights[:, state.columns], scores[:, state.columns] = state.weights, state.scores
+            pull[:, state.columns] = state.gradient - state.ridge * state.weights
             state.take(on)
             direction, slope, left, on = direction[:, on], slope[on], left[on], on[on]
         _advance(points, state, direction, np.where(on, slope, 0))
         n_iterations += 1
     if on.any():
         _warn(float((left / np.abs(state.value))[on].max()), tol, max_iter)
-    return Solution(weights, scores, n_iterations)
+    return Solution(weights, scores, n_iterations, pull)
 
 
 def _begin(points: Array, loss: Loss, ridge: Array, starts: list[Solution]) -> _State:
@@ -148,6 +154,7 @@ def _begin(points: Array, loss: Loss, ridge: Array, starts: list[Solution]) -> _
     else:
         weights = np.zeros(shape, points.dtype)
         scores = np.zeros((len(points), loss.n_columns), points.dtype)
+    gradient, pending = np.zeros_like(weights), None
     value, by_score = loss.value_and_gradient(scores)
     value = value + dot(ridge * weights, weights, separable=loss.is_separable) / 2
     if len(starts) > 1:
@@ -157,7 +164,9 @@ def _begin(points: Array, loss: Loss, ridge: Array, starts: list[Solution]) -> _
         slope += dot(ridge * weights, move, separable=loss.is_separable)
         line = _line(loss, ridge, weights, scores, value, move, along, slope)
         step = search(loss, line)
-        weights = weights + step.t.astype(weights.dtype) * move
+        pending = step.t.astype(weights.dtype) * move
+        gradient = starts[-1].pull + ridge * weights
+        weights = weights + pending
         scores, by_score, value = step.scores, step.by_score, step.value
     return _State(
         columns=np.arange(loss.n_columns),
@@ -171,7 +180,8 @@ def _begin(points: Array, loss: Loss, ridge: Array, starts: list[Solution]) -> _
         decrease=np.full(value.shape, np.inf),
         level=np.zeros(value.shape, dtype=np.intp),
         memory=Memory(separable=loss.is_separable),
-        gradient=np.zeros(shape, points.dtype),
+        gradient=gradient,
+        pending=pending,
     )
 
 
