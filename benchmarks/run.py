@@ -1,6 +1,8 @@
 """Run every measurement and keep the figures of this machine in ``benchmarks/results``.
 
 make bench
+
+``large.py`` is not among them: it writes 30 GB.
 """
 
 from __future__ import annotations
@@ -11,12 +13,16 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = (
+    "startup.py",
+    "storage.py",
     "equality.py",
     "probe.py",
+    "linear_probe.py",
     "throughput.py",
     "engines.py",
     "growth.py",
     "retrieval.py",
+    "search.py",
     "serve.py",
 )
 

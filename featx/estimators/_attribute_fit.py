@@ -1,92 +1,21 @@
-"""Fit all attributes jointly, then choose each one's C by its own held-out labels.
-
-A fold is not a set of rows here but a set of weights: an attribute's held-out and unknown labels
-have weight 0, so every attribute is stratified by itself and all share each product with the data.
-"""
+"""Fit all attributes, each with the C that its own held-out labels ask for, block by block."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_expit
 
-from featx.errors import ParameterError
-from featx.estimators._calibration import DEFAULT_SLOPE, column_slope
-from featx.estimators._linalg import rotate
-from featx.estimators._path import column_loss, solve_path
-from featx.estimators._solver import solve
+from featx.estimators._attribute_block import Design
+from featx.estimators._attribute_targets import Targets
+from featx.estimators._calibration import DEFAULT_SLOPE
 
-__all__ = ["FittedAttributes", "Targets", "fit_attributes"]
+__all__ = ["FittedAttributes", "fit_attributes"]
 
 Array = NDArray[np.float64]
 
-
-@dataclass(frozen=True)
-class Targets:
-    """Labels and weights, (n_samples, n_attributes) each.
-
-    Parameters
-    ----------
-    signs : ndarray
-        1 for yes, -1 for no or not known.
-    codes : ndarray of int
-        1, 0, or -1 for not known.
-    weights, loss_weights : ndarray
-        Without and with the balance between yes and no; 0 for not known.
-    constant : ndarray of shape (n_attributes,)
-        The only value of an attribute, NaN where it has both.
-    """
-
-    signs: Array
-    codes: NDArray[np.intp]
-    weights: Array
-    loss_weights: Array
-    constant: Array
-
-    @classmethod
-    def build(
-        cls, Y: Array, sample_weight: Array, names: Sequence[str], *, balanced: bool
-    ) -> Targets:
-        """Read 0, 1 and NaN.
-
-        Raises
-        ------
-        ParameterError
-            Naming the attributes that have no label at all.
-        """
-        known = ~np.isnan(Y)
-        empty = [name for i, name in enumerate(names) if not known[:, i].any()]
-        if empty:
-            raise ParameterError(
-                f"y: attributes without a single known label: {', '.join(map(repr, empty[:10]))}"
-                f"{' and more' if len(empty) > 10 else ''}; leave these columns out"
-            )
-        codes = np.where(known, np.nan_to_num(Y), -1).astype(np.intp)
-        weights = known * sample_weight[:, None]
-        yes, no = ((weights * (codes == code)).sum(axis=0) for code in (1, 0))
-        constant = np.where(no == 0, 1.0, np.where(yes == 0, 0.0, np.nan))
-        loss_weights = weights
-        if balanced:
-            both = np.isnan(constant)
-            total = yes + no
-            factor_yes = np.where(both, total / np.where(both, 2 * yes, 1), 1)
-            factor_no = np.where(both, total / np.where(both, 2 * no, 1), 1)
-            loss_weights = weights * np.where(codes == 1, factor_yes, factor_no)
-        return cls(np.where(codes == 1, 1.0, -1.0), codes, weights, loss_weights, constant)
-
-    def only(self, columns: NDArray[np.bool_]) -> Targets:
-        """Return the attributes that a mask selects."""
-        return Targets(
-            self.signs[:, columns],
-            self.codes[:, columns],
-            self.weights[:, columns],
-            self.loss_weights[:, columns],
-            self.constant[columns],
-        )
+BLOCK = 128  # attributes; wide enough for products at full speed
 
 
 @dataclass(frozen=True)
@@ -132,10 +61,10 @@ def fit_attributes(
     Returns
     -------
     FittedAttributes
-        Holds n_Cs * n_samples * n_attributes float32 while it chooses.
+        Solves 128 attributes at a time: what it holds beyond its arguments and its result does not
+        grow with their number.
     """
-    varied = np.isnan(targets.constant)
-    n_attributes = len(varied)
+    n_attributes = len(targets.constant)
     is_svm = method == "svm"
     C = np.full(n_attributes, np.nan)
     slope = np.full(n_attributes, DEFAULT_SLOPE if is_svm else 1.0)
@@ -144,73 +73,19 @@ def fit_attributes(
     n = targets.weights.sum(axis=0)
     # A constant attribute's score gives the probability (n + 1) / (n + 2), by Laplace's rule.
     intercept = np.where(targets.constant == 1, 1, -1) * np.log(n + 1) / slope
+    varied = np.flatnonzero(np.isnan(targets.constant))
     n_splits = n_iterations = 0
-    if varied.any():
-        some = targets.only(varied)
-        shift = np.zeros(rows.shape[1]) if is_svm else rows.mean(axis=0)
-        turned = rotate(np.column_stack([rows, np.ones(len(rows))]) if is_svm else rows - shift)
-        options: dict[str, Any] = {"intercept": not is_svm, "tol": tol, "max_iter": max_iter}
-        C[varied] = Cs[np.abs(np.log(Cs / fallback)).argmin()]
+    if varied.size:
+        design = Design.build(rows, Cs, fallback, method=method, tol=tol, max_iter=max_iter)
         if len(Cs) > 1 or is_svm:
-            held_out = folds[:, varied]
-            n_splits = int(held_out.max()) + 1
-            chosen, losses, slopes = _choose(turned.points, some, Cs, held_out, method, options)
-            able = (held_out >= 0).any(axis=0)
-            C[varied] = np.where(able, Cs[chosen], C[varied])
-            log_loss[:, varied] = losses
-            slope[varied] = np.where(able, slopes, slope[varied])
-        total = some.loss_weights.sum(axis=0)
-        solution = solve(
-            turned.points,
-            column_loss(method, some.signs, some.loss_weights),
-            alpha=1 / (C[varied] * total),
-            start=None,
-            **options,
-        )
-        found = (turned.basis @ solution.weights).T
-        n_iterations = solution.n_iterations
-        coef[varied] = found[:, :-1] if is_svm else found
-        intercept[varied] = found[:, -1] if is_svm else solution.intercept - found @ shift
+            n_splits = int(folds[:, varied].max()) + 1
+        for first in range(0, varied.size, BLOCK):
+            some = varied[first : first + BLOCK]
+            part = design.fit(targets.only(some), folds[:, some], n_splits)
+            C[some], slope[some], log_loss[:, some] = part.C, part.slope, part.log_loss
+            coef[some], intercept[some] = design.axes.turn_back(part.weights)
+            n_iterations = max(n_iterations, part.n_iterations)
     results = {"C": Cs, "log_loss": log_loss} if n_splits else {}
     return FittedAttributes(
         coef, intercept, C, slope, targets.constant, n_splits, results, n_iterations
     )
-
-
-def _choose(
-    points: Array,
-    targets: Targets,
-    Cs: Array,
-    folds: NDArray[np.intp],
-    method: str,
-    options: dict[str, Any],
-) -> tuple[NDArray[np.intp], Array, Array]:
-    """Return each attribute's best place in Cs, log losses (n_Cs, n_attributes) and slopes."""
-    held_out = np.zeros((len(Cs), *folds.shape), dtype=np.float32)
-    for fold in range(int(folds.max()) + 1):
-        out = folds == fold
-        weights = np.where(out, 0, targets.loss_weights)
-        path = solve_path(
-            points,
-            column_loss(method, targets.signs, weights),
-            total=weights.sum(axis=0),
-            Cs=Cs,
-            **options,
-        )
-        for scores, solution in zip(held_out, path, strict=True):
-            found = points @ solution.weights + solution.intercept
-            scores[out] = found[out]
-    n_attributes = folds.shape[1]
-    losses = np.full((len(Cs), n_attributes), np.nan)
-    slopes = np.ones_like(losses)
-    for a in range(n_attributes):
-        rows = folds[:, a] >= 0
-        if not rows.any():
-            continue
-        signs, weights = targets.signs[rows, a], targets.loss_weights[rows, a]
-        for i, scores in enumerate(held_out[:, rows, a].astype(np.float64)):
-            if method == "svm":
-                slopes[i, a] = column_slope(scores, signs, weights)
-            losses[i, a] = -weights @ log_expit(slopes[i, a] * signs * scores) / weights.sum()
-    best = np.where(np.isnan(losses).any(axis=0), 0, np.nan_to_num(losses).argmin(axis=0))
-    return best, losses, slopes[best, np.arange(n_attributes)]

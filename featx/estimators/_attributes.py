@@ -13,7 +13,8 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from featx.errors import ParameterError
-from featx.estimators._attribute_fit import Targets, fit_attributes
+from featx.estimators._attribute_fit import fit_attributes
+from featx.estimators._attribute_targets import Targets
 from featx.estimators._folds import copies, deal_attributes, folds_of_splits
 from featx.estimators._linalg import l2_normalize
 from featx.estimators._path import default_grid, default_strength
@@ -44,7 +45,7 @@ class AttributeClassifier(BaseEstimator):  # type: ignore[misc]
         then those of a world where both are as frequent.
     attribute_names : sequence of str or None, default None
         Names of the columns of Y; None takes those of a data frame, else "attribute0" and so on.
-    tol : float, default 1e-4
+    tol : float, default 3e-5
         As for `LinearProbeClassifier`.
     max_iter : int, default 1000
         Most iterations for one C.
@@ -75,7 +76,7 @@ class AttributeClassifier(BaseEstimator):  # type: ignore[misc]
     C is chosen by held-out log loss: accuracy hardly moves for a rare attribute. For "svm" the
     scores are calibrated first, by one slope an attribute. An attribute with a single example of
     yes or of no is fitted with the default C. All attributes share the rotation of the features
-    and every product with them, so forty cost little more than a few.
+    and, 128 at a time, every product with them, so forty cost little more than a few.
 
     Examples
     --------
@@ -97,7 +98,7 @@ class AttributeClassifier(BaseEstimator):  # type: ignore[misc]
         normalize: bool = True,
         class_weight: str | None = None,
         attribute_names: Sequence[str] | None = None,
-        tol: float = 1e-4,
+        tol: float = 3e-5,
         max_iter: int = 1000,
         random_state: Any = 0,
     ) -> None:

@@ -6,16 +6,24 @@ the face of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from featx.estimators._axes import Axes
 from featx.estimators._calibration import DEFAULT_SLOPE, class_slope
-from featx.estimators._linalg import rotate
-from featx.estimators._path import class_loss, signs_of, solve_path
+from featx.estimators._path import (
+    class_loss,
+    signs_of,
+    solve_finally,
+    solve_path,
+    working_dtype,
+)
+from featx.estimators._solver import Solution
 
 __all__ = ["Choice", "Probe", "Problem", "choose_strength", "fit_probe"]
 
@@ -29,11 +37,9 @@ class Problem:
 
     Parameters
     ----------
+    axes : Axes
     points : ndarray of shape (n_samples, n_axes)
-    basis : ndarray of shape (n_inputs, n_axes)
-        Back to the rows, which have a column of ones more where the method is "svm".
-    shift : ndarray of shape (n_features,)
-        What was taken off the rows: their mean for "logistic", nothing for "svm".
+        Those of the axes, in the dtype in which to solve.
     codes : ndarray of shape (n_samples,), int
     n_classes : int
     weights, loss_weights : ndarray of shape (n_samples,)
@@ -43,9 +49,8 @@ class Problem:
     max_iter : int
     """
 
-    points: Array
-    basis: Array
-    shift: Array
+    axes: Axes
+    points: NDArray[Any]
     codes: NDArray[np.intp]
     n_classes: int
     weights: Array
@@ -68,18 +73,10 @@ class Problem:
     ) -> Problem:
         """Rotate the rows; `factors` are the weights of the classes."""
         loss_weights = weights * factors[codes]
-        if method == "logistic":
-            # The intercept is free, so the origin may be anywhere; at the mean, the intercept and
-            # the weights hardly depend on each other and the solver needs fewer iterations.
-            shift = np.average(rows, axis=0, weights=loss_weights)
-            turned = rotate(rows - shift)
-        else:
-            shift = np.zeros(rows.shape[1])
-            turned = rotate(np.column_stack([rows, np.ones(len(rows))]))
+        axes = Axes.of(rows, method, loss_weights)
         return cls(
-            points=turned.points,
-            basis=turned.basis,
-            shift=shift,
+            axes=axes,
+            points=axes.points,
             codes=codes,
             n_classes=len(factors),
             weights=weights,
@@ -89,18 +86,42 @@ class Problem:
             max_iter=max_iter,
         )
 
-    def path(self, rows: Any, Cs: Array) -> Any:
-        """Solve on some of the rows for each C."""
+    def path(self, rows: NDArray[np.intp], Cs: Array) -> Iterator[Solution]:
+        """Solve on some of the rows for each C, in the dtype of the points."""
         weights = self.loss_weights[rows]
         return solve_path(
             self.points[rows],
             class_loss(self.method, self.codes[rows], self.n_classes, weights),
             total=weights.sum(),
             Cs=Cs,
-            intercept=self.method == "logistic",
+            free=self.axes.free,
             tol=self.tol,
             max_iter=self.max_iter,
         )
+
+
+class Folds:
+    """Held-out scores along the path of C, and the mean of what the folds found.
+
+    Holds n_Cs * n_axes * n_columns numbers.
+    """
+
+    def __init__(self, problem: Problem, Cs: Array, splits: list[Split]) -> None:
+        points = problem.points.astype(working_dtype(problem.tol), copy=False)
+        self.problem, self.Cs, self.splits = replace(problem, points=points), Cs, splits
+        self.sums: list[Any] = [0] * len(Cs)
+
+    def scores(self, split: Split) -> Iterator[NDArray[Any]]:
+        """Yield (n_test, n_columns) for each C."""
+        train, test = split
+        points = self.problem.points[test]
+        for i, solution in enumerate(self.problem.path(train, self.Cs)):
+            self.sums[i] = self.sums[i] + solution.weights
+            yield points @ solution.weights
+
+    def mean(self, i: int) -> NDArray[Any]:
+        """Return the mean weights at the i-th C, (n_axes, n_columns)."""
+        return np.asarray(self.sums[i] / len(self.splits))
 
 
 @dataclass(frozen=True)
@@ -116,6 +137,8 @@ class Choice:
     slope : float
         Of the calibration; 1 for "logistic".
     calibration : str
+    start : ndarray of shape (n_axes, n_columns) or None
+        Weights near those of a fit on everything.
     """
 
     C: float
@@ -124,6 +147,7 @@ class Choice:
     results: dict[str, Array] = field(default_factory=dict)
     slope: float = 1.0
     calibration: str = "none"
+    start: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -157,10 +181,9 @@ def choose_strength(
         slope, calibration = (DEFAULT_SLOPE, "default") if is_svm else (1.0, "none")
         return Choice(C=C, slope=slope, calibration=calibration)
     rows = np.concatenate([test for _, test in splits])
-    scores = _held_out_scores(problem, Cs, splits) if is_svm else None
-    hits, losses = (
-        _judge(problem, rows, scores) if scores is not None else _hits(problem, Cs, splits)
-    )
+    folds = Folds(problem, Cs, splits)
+    scores = _held_out_scores(folds) if is_svm else None
+    hits, losses = _judge(problem, rows, scores) if scores is not None else _hits(folds)
     results = _summarise(problem, Cs, rows, hits, losses)
     key = "log_loss" if scoring == "neg_log_loss" else scoring
     values = -results[key] if scoring == "neg_log_loss" else results[key]
@@ -171,7 +194,15 @@ def choose_strength(
             scores[best].astype(np.float64), problem.codes[rows], problem.loss_weights[rows]
         )
         calibration = "cross-validated"
-    return Choice(float(Cs[best]), len(splits), float(values[best]), results, slope, calibration)
+    return Choice(
+        float(Cs[best]),
+        len(splits),
+        float(values[best]),
+        results,
+        slope,
+        calibration,
+        folds.mean(best),
+    )
 
 
 def _best(values: Array, log_loss: Array | None) -> int:
@@ -180,14 +211,11 @@ def _best(values: Array, log_loss: Array | None) -> int:
     return int(ties[0] if log_loss is None else ties[log_loss[ties].argmin()])
 
 
-def _hits(problem: Problem, Cs: Array, splits: list[Split]) -> tuple[NDArray[np.bool_], Array]:
+def _hits(folds: Folds) -> tuple[NDArray[np.bool_], Array]:
     """Judge fold by fold, so that scores of one fold and one C are held at a time."""
     parts = []
-    for train, test in splits:
-        judged = [
-            _judge(problem, test, (problem.points[test] @ s.weights + s.intercept)[None])
-            for s in problem.path(train, Cs)
-        ]
+    for split in folds.splits:
+        judged = [_judge(folds.problem, split[1], s[None]) for s in folds.scores(split)]
         parts.append([np.concatenate(column) for column in zip(*judged, strict=True)])
     return (
         np.concatenate([hits for hits, _ in parts], axis=1),
@@ -195,16 +223,11 @@ def _hits(problem: Problem, Cs: Array, splits: list[Split]) -> tuple[NDArray[np.
     )
 
 
-def _held_out_scores(problem: Problem, Cs: Array, splits: list[Split]) -> NDArray[np.float32]:
+def _held_out_scores(folds: Folds) -> NDArray[np.float32]:
     """Return (n_Cs, n_held_out, n_columns)."""
     parts = [
-        np.stack(
-            [
-                (problem.points[test] @ s.weights + s.intercept).astype(np.float32)
-                for s in problem.path(train, Cs)
-            ]
-        )
-        for train, test in splits
+        np.stack([s.astype(np.float32, copy=False) for s in folds.scores(split)])
+        for split in folds.splits
     ]
     return np.concatenate(parts, axis=1)
 
@@ -247,15 +270,20 @@ def _summarise(
     }
 
 
-def fit_probe(problem: Problem, C: float) -> Probe:
+def fit_probe(problem: Problem, choice: Choice) -> Probe:
     """Fit on all rows and turn the result back to the features."""
-    everything = slice(None)
-    (solution,) = problem.path(everything, np.array([C]))
-    coef = (problem.basis @ solution.weights).T
-    if problem.method == "svm":
-        return Probe(coef[:, :-1].copy(), coef[:, -1].copy(), solution.n_iterations)
-    intercept = solution.intercept - coef @ problem.shift
-    if problem.n_classes > 2:
+    weights = problem.loss_weights
+    solution = solve_finally(
+        problem.points,
+        class_loss(problem.method, problem.codes, problem.n_classes, weights),
+        alpha=1 / (choice.C * weights.sum()),
+        free=problem.axes.free,
+        start=choice.start,
+        tol=problem.tol,
+        max_iter=problem.max_iter,
+    )
+    coef, intercept = problem.axes.turn_back(solution.weights)
+    if problem.method == "logistic" and problem.n_classes > 2:
         # A constant added to all scores changes nothing; as in scikit-learn they have mean 0.
         intercept -= intercept.mean()
         coef -= coef.mean(axis=0)

@@ -1,33 +1,39 @@
 """Ridge-penalised linear models by L-BFGS, preconditioned along the principal axes.
 
-Minimises, over W (n_axes, n_columns) and b (n_columns,)::
+Minimises, over W (n_axes, n_columns)::
 
-    loss(points @ W + b) + sum_k alpha_k / 2 * |W_k|^2
+    loss(points @ W) + sum_jk ridge_jk / 2 * W_jk^2
 
-with the intercept b free. Where it is to be penalised, a column of ones belongs in the points and
-`intercept` is False. The Hessian of column k along axis j is close to
-``alpha_k + h_k * mean(points_j^2)``, h_k being the loss's mean curvature; dividing by its root
-makes the many directions of a feature table alike, which saves most of the iterations.
+The Hessian of column k along principal axis j is close to ``ridge_jk + h_k * mean(points_j^2)``,
+h_k being the loss's mean curvature. With that diagonal as the first matrix of L-BFGS the many
+directions of a feature table are alike, which saves most of the iterations. An iteration costs two
+products of the points with a matrix: the scores of the new direction, and the gradient.
 """
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from featx.estimators._lbfgs import Minimum, minimize
-from featx.estimators._losses import Loss, column_dot
+from featx.estimators._lbfgs import Memory, dot
+from featx.estimators._line_search import Line, search
+from featx.estimators._losses import Loss
 
 __all__ = ["Solution", "solve"]
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
+Values = NDArray[np.float64]
 
 # The mean curvature of a nearly perfect fit goes to zero, and with it the preconditioner.
-LEAST_CURVATURE = 1e-4
+LEAST_CURVATURE = 1e-6
+TRUST = 1.0  # share of the last gain that is taken to be left, where the estimate says less
+PATIENCE = 5  # iterations without a decrease of the value after which there will be none
+DONE_SHARE = 0.2  # of the columns; then it pays to go on with the others alone
 
 
 @dataclass(frozen=True)
@@ -36,23 +42,53 @@ class Solution:
 
     Parameters
     ----------
-    weights : ndarray of shape (n_axes, n_columns), float64
-    intercept : ndarray of shape (n_columns,), float64
+    weights : ndarray of shape (n_axes, n_columns)
+    scores : ndarray of shape (n_samples, n_columns)
+        points @ weights.
     n_iterations : int
+    pull : ndarray of shape (n_axes, n_columns) or None
+        Gradient of the loss alone, which the next problem on a path starts with.
     """
 
     weights: Array
-    intercept: Array
+    scores: Array
     n_iterations: int
+    pull: Array | None = None
+
+
+@dataclass
+class _State:
+    """Columns that are still being solved."""
+
+    columns: NDArray[np.intp]
+    loss: Loss
+    ridge: Array
+    spread: Array
+    weights: Array
+    scores: Array
+    by_score: Array
+    value: Values
+    decrease: Values  # of the last iteration
+    level: NDArray[np.intp]
+    memory: Memory
+    gradient: Array
+    pending: Array | None = None  # the last step, until its change of the gradient is known
+
+    def take(self, on: NDArray[np.bool_]) -> None:
+        for name in ("ridge", "weights", "scores", "by_score", "gradient"):
+            setattr(self, name, getattr(self, name)[:, on])
+        for name in ("columns", "value", "decrease", "level"):
+            setattr(self, name, getattr(self, name)[on])
+        self.loss = self.loss.take(on)
+        self.memory.take(on)
 
 
 def solve(
     points: Array,
     loss: Loss,
     *,
-    alpha: Array | float,
-    intercept: bool,
-    start: tuple[Array, Array] | None,
+    ridge: Array,
+    starts: list[Solution],
     tol: float,
     max_iter: int,
 ) -> Solution:
@@ -60,68 +96,147 @@ def solve(
 
     Parameters
     ----------
-    points : ndarray of shape (n_samples, n_axes), float64
-        Rows along their principal axes; correct for any points, fast for these.
+    points : ndarray of shape (n_samples, n_axes), float32 or float64
+        Rows along their principal axes; correct for any points, fast for these. The solver works
+        in their dtype.
     loss : Loss
-        Of the scores (n_samples, n_columns).
-    alpha : float or ndarray of shape (n_columns,)
-        Strength of the penalty for each column.
-    intercept : bool
-        Whether to fit an unpenalised constant for each column.
-    start : (weights, intercept) or None
-        A near solution, for example of the neighbouring alpha; None starts at zero.
+        Of the scores (n_samples, n_columns), in the same dtype.
+    ridge : ndarray of shape (n_axes, n_columns)
+        Strength of the penalty.
+    starts : list of Solution
+        Of nearby problems on the same points, the nearest last, for example those of the last
+        values on a path; empty starts at zero.
     tol : float
-        Stop when no element of the preconditioned gradient is larger.
+        Stop when the value is within this share of the least, as half the product of gradient and
+        quasi-Newton step says (the Newton decrement, Boyd and Vandenberghe 2004, section 9.5) and
+        the last iteration gained no more. An estimate: several times as much may be left, and
+        more where the points are ill-conditioned.
     max_iter : int
         Most iterations; a ConvergenceWarning says when they did not suffice.
 
     Returns
     -------
     Solution
-        Each iteration costs two products of points with a (n_axes, n_columns) matrix.
+        Holds 20 arrays of the size of the weights on the way.
     """
-    n_axes, n_columns = points.shape[1], loss.n_columns
-    W, b = start if start is not None else (np.zeros((n_axes, n_columns)), np.zeros(n_columns))
-    penalty = np.broadcast_to(np.asarray(alpha, dtype=np.float64), (n_columns,))
-    h = np.maximum(loss.curvature(points @ W + b), LEAST_CURVATURE)
-    spread = np.einsum("ij,ij->j", points, points) / len(points)
-    scale_w = 1 / np.sqrt(penalty + np.outer(spread, h))
-    scale_b = 1 / np.sqrt(h)
+    state = _begin(points, loss, ridge, starts)
+    weights, scores = state.weights.copy(), state.scores.copy()
+    pull = np.empty_like(weights)
+    n_iterations = 0
+    while True:
+        _differentiate(points, state)
+        direction = state.memory.direction(state.gradient, _diagonal(state))
+        slope = dot(direction, state.gradient, separable=loss.is_separable)
+        left = np.maximum(-slope / 2, TRUST * state.decrease)
+        short = left > tol * np.abs(state.value)
+        on = short & (state.level < PATIENCE)
+        if not on.any() or n_iterations >= max_iter:
+            weights[:, state.columns], scores[:, state.columns] = state.weights, state.scores
+            pull[:, state.columns] = state.gradient - state.ridge * state.weights
+            break
+        if loss.is_separable and 1 - on.mean() > DONE_SHARE:
+            weights[:, state.columns], scores[:, state.columns] = state.weights, state.scores
+            pull[:, state.columns] = state.gradient - state.ridge * state.weights
+            state.take(on)
+            direction, slope, left, on = direction[:, on], slope[on], left[on], on[on]
+        _advance(points, state, direction, np.where(on, slope, 0))
+        n_iterations += 1
+    if on.any():
+        _warn(float((left / np.abs(state.value))[on].max()), tol, max_iter)
+    return Solution(weights, scores, n_iterations, pull)
 
-    scale = np.vstack([scale_w, scale_b]) if intercept else scale_w
 
-    def objective(v: Array, columns: NDArray[np.intp]) -> tuple[Array, Array]:
-        part = loss if len(columns) == n_columns else loss.take(columns)
-        scaled = scale[:, columns] * v
-        weights = scaled[:n_axes]
-        scores = points @ weights
-        if intercept:
-            scores += scaled[n_axes]
-        value, by_score = part.value_and_gradient(scores)
-        penalised = penalty[columns] * weights
-        ridge = 0.5 * column_dot(penalised, weights)
-        gradient = np.empty_like(v)
-        gradient[:n_axes] = points.T @ by_score + penalised
-        if intercept:
-            gradient[n_axes] = by_score.sum(axis=0)
-        gradient *= scale[:, columns]
-        return value + (ridge if loss.is_separable else ridge.sum()), gradient
-
-    first = np.vstack([W, b]) if intercept else W
-    found = minimize(
-        objective, first / scale, separable=loss.is_separable, tol=tol, max_iter=max_iter
+def _begin(points: Array, loss: Loss, ridge: Array, starts: list[Solution]) -> _State:
+    """Start at the last solution, moved on along the line from the one before it."""
+    shape = (points.shape[1], loss.n_columns)
+    if starts:
+        weights, scores = starts[-1].weights, starts[-1].scores
+    else:
+        weights = np.zeros(shape, points.dtype)
+        scores = np.zeros((len(points), loss.n_columns), points.dtype)
+    gradient, pending = np.zeros_like(weights), None
+    value, by_score = loss.value_and_gradient(scores)
+    value = value + dot(ridge * weights, weights, separable=loss.is_separable) / 2
+    if len(starts) > 1:
+        move = weights - starts[-2].weights
+        along = scores - starts[-2].scores
+        slope = dot(by_score, along, separable=loss.is_separable)
+        slope += dot(ridge * weights, move, separable=loss.is_separable)
+        line = _line(loss, ridge, weights, scores, value, move, along, slope)
+        step = search(loss, line)
+        pending = step.t.astype(weights.dtype) * move
+        gradient = starts[-1].pull + ridge * weights
+        weights = weights + pending
+        scores, by_score, value = step.scores, step.by_score, step.value
+    return _State(
+        columns=np.arange(loss.n_columns),
+        loss=loss,
+        ridge=ridge,
+        spread=np.einsum("ij,ij->j", points, points) / len(points),
+        weights=weights,
+        scores=scores,
+        by_score=by_score,
+        value=value,
+        decrease=np.full(value.shape, np.inf),
+        level=np.zeros(value.shape, dtype=np.intp),
+        memory=Memory(separable=loss.is_separable),
+        gradient=gradient,
+        pending=pending,
     )
-    _warn_if_short(found, tol, max_iter)
-    end = scale * found.x
-    constant = end[n_axes] if intercept else np.zeros(n_columns)
-    return Solution(end[:n_axes], constant, found.n_iterations)
 
 
-def _warn_if_short(found: Minimum, tol: float, max_iter: int) -> None:
-    if found.ran_out:
-        warnings.warn(
-            f"the solver stopped after max_iter={max_iter} iterations with a gradient of "
-            f"{found.largest_gradient:.1e}, expected at most tol={tol:.1e}; raise max_iter or tol",
-            ConvergenceWarning,
-            stacklevel=4,
-        )
+def _line(
+    loss: Loss,
+    ridge: Array,
+    weights: Array,
+    scores: Array,
+    value: Values,
+    move: Array,
+    along: Array,
+    slope: Values,
+) -> Line:
+    penalised = ridge * move
+    terms = (
+        dot(ridge * weights, weights, separable=loss.is_separable) / 2,
+        dot(penalised, weights, separable=loss.is_separable),
+        dot(penalised, move, separable=loss.is_separable),
+    )
+    return Line(scores, along, value, slope, terms)
+
+
+def _differentiate(points: Array, state: _State) -> None:
+    """Compute the gradient, and remember how the last step changed it."""
+    gradient = points.T @ state.by_score
+    gradient += state.ridge * state.weights
+    if state.pending is not None:
+        state.memory.add(state.pending, gradient - state.gradient)
+        state.pending = None
+    state.gradient = gradient
+
+
+def _diagonal(state: _State) -> Array:
+    """Return the Hessian's expected diagonal, at the present curvature."""
+    h = np.maximum(state.loss.curvature(state.scores), LEAST_CURVATURE)
+    return np.asarray(np.outer(state.spread, h).astype(state.ridge.dtype) + state.ridge)
+
+
+def _advance(points: Array, state: _State, direction: Array, slope: Values) -> None:
+    along = points @ direction
+    s = state
+    line = _line(s.loss, s.ridge, s.weights, s.scores, s.value, direction, along, slope)
+    step = search(s.loss, line)
+    s.pending = step.t.astype(direction.dtype) * direction
+    s.weights = s.weights + s.pending
+    eps = np.finfo(direction.dtype).eps
+    s.level = np.where(step.value < s.value - eps * np.abs(s.value), 0, s.level + 1)
+    s.decrease = s.value - step.value
+    s.scores, s.by_score, s.value = step.scores, step.by_score, step.value
+
+
+def _warn(left: float, tol: float, max_iter: int) -> None:
+    warnings.warn(
+        f"the solver stopped after max_iter={max_iter} iterations with an objective that is about "
+        f"{left:.1e} of itself above its least, expected at most {tol:.1e}; raise max_iter or tol",
+        ConvergenceWarning,
+        stacklevel=5,
+    )

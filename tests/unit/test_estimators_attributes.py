@@ -40,7 +40,7 @@ class Frame:
 def test_each_attribute_is_its_own_logistic_regression(balanced: Any) -> None:
     X, Y = faces()
     Y[:30, 1] = np.nan
-    ours = AttributeClassifier(Cs=5.0, class_weight=balanced, tol=1e-9).fit(X, Y)
+    ours = AttributeClassifier(Cs=5.0, class_weight=balanced, tol=1e-13).fit(X, Y)
     for a in range(5):
         known = ~np.isnan(Y[:, a])
         theirs = LogisticRegression(C=5.0, class_weight=balanced, tol=1e-10, max_iter=10_000)
@@ -53,7 +53,7 @@ def test_each_attribute_is_its_own_logistic_regression(balanced: Any) -> None:
 
 def test_each_attribute_is_its_own_support_vector_machine() -> None:
     X, Y = faces(n=15, d=40)
-    ours = AttributeClassifier("svm", Cs=2.0, tol=1e-9).fit(X, Y)
+    ours = AttributeClassifier("svm", Cs=2.0, tol=1e-13).fit(X, Y)
     for a in range(5):
         theirs = LinearSVC(C=2.0, tol=1e-10, dual=False).fit(normalize(X), Y[:, a])
         np.testing.assert_allclose(ours.coef_[a], theirs.coef_[0], atol=1e-6)
@@ -65,7 +65,7 @@ def test_c_is_chosen_for_each_attribute_by_its_held_out_log_loss() -> None:
     Y[::7, 2] = np.nan
     splits = list(KFold(3).split(X))
     Cs = np.array([0.1, 3.0, 100.0])
-    ours = AttributeClassifier(Cs=Cs, cv=splits, tol=1e-8).fit(X, Y)
+    ours = AttributeClassifier(Cs=Cs, cv=splits, tol=1e-13).fit(X, Y)
     for a in range(5):
         known = ~np.isnan(Y[:, a])
         for i, C in enumerate(Cs):

@@ -36,12 +36,12 @@ def _yes_or_no(y: Any) -> Any:
 
 ESTIMATORS = [
     LinearProbeClassifier(),
-    LinearProbeClassifier(Cs=[1.0, 10.0], tol=1e-10),
-    LinearProbeClassifier(method="svm", Cs=[0.1, 1.0], tol=1e-11),
-    LinearProbeClassifier(Cs=10.0, normalize=False, tol=1e-11),
-    YesAboveTheMedian(Cs=[1.0, 10.0], tol=1e-11),
-    YesAboveTheMedian(method="svm", Cs=[0.1, 1.0], tol=1e-11),
-    MultiViewClassifier(LinearProbeClassifier(Cs=10.0, tol=1e-11)),
+    LinearProbeClassifier(Cs=[1.0, 10.0], tol=1e-16),
+    LinearProbeClassifier(method="svm", Cs=[0.1, 1.0], tol=1e-16),
+    LinearProbeClassifier(Cs=10.0, normalize=False, tol=1e-16),
+    YesAboveTheMedian(Cs=[1.0, 10.0], tol=1e-16),
+    YesAboveTheMedian(method="svm", Cs=[0.1, 1.0], tol=1e-16),
+    MultiViewClassifier(LinearProbeClassifier(Cs=10.0, tol=1e-16)),
     PCAWhitening(),
     PCAWhitening(l2_before=False, l2_after=False, power=0.5),
     PowerNormalizer(),
@@ -49,10 +49,10 @@ ESTIMATORS = [
 
 
 def expected_failures(estimator: Any) -> dict[str, str]:
-    if getattr(estimator, "tol", None) == 1e-4:
+    if getattr(estimator, "tol", None) == 3e-5:
         return {
             "check_sample_weight_equivalence_on_dense_data": "compares two fits to 1e-7, which "
-            "the default tol does not promise; the instances with tol=1e-11 pass"
+            "the default tol does not promise; the instances with tol=1e-16 pass"
         }
     return {}
 

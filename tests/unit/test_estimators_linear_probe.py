@@ -55,7 +55,7 @@ SHAPES = [(60, 200, 4), (200, 20, 3), (50, 10, 2), (40, 90, 2)]
 @pytest.mark.parametrize("C", [0.1, 1.0, 30.0])
 def test_logistic_regression_agrees_with_scikit_learn(n: int, d: int, k: int, C: float) -> None:
     X, y, w = problem(n, d, k)
-    ours = LinearProbeClassifier(Cs=C, normalize=False, tol=1e-9).fit(X, y, w)
+    ours = LinearProbeClassifier(Cs=C, normalize=False, tol=1e-13).fit(X, y, w)
     theirs = LogisticRegression(C=C, tol=1e-10, max_iter=100_000).fit(X, y, w)
     reached, reference = objective(ours, X, y, w, C), objective(theirs, X, y, w, C)
     assert reached <= reference * (1 + 1e-9)
@@ -67,7 +67,7 @@ def test_logistic_regression_agrees_with_scikit_learn(n: int, d: int, k: int, C:
 @pytest.mark.parametrize("C", [0.1, 5.0])
 def test_support_vector_machine_agrees_with_scikit_learn(n: int, d: int, k: int, C: float) -> None:
     X, y, w = problem(n, d, k, seed=1)
-    ours = LinearProbeClassifier(method="svm", Cs=C, cv=2, normalize=False, tol=1e-9).fit(X, y, w)
+    ours = LinearProbeClassifier(method="svm", Cs=C, cv=2, normalize=False, tol=1e-13).fit(X, y, w)
     theirs = LinearSVC(C=C, tol=1e-10, max_iter=1_000_000, dual=False).fit(X, y, w)
     reached, reference = hinge_objective(ours, X, y, w, C), hinge_objective(theirs, X, y, w, C)
     assert reached <= reference * (1 + 1e-9)
@@ -79,9 +79,9 @@ def test_support_vector_machine_agrees_with_scikit_learn(n: int, d: int, k: int,
 def test_class_weights_agree_with_scikit_learn(class_weight: Any) -> None:
     X, y, _ = problem(90, 15, 3, seed=2)
     X, y = X[:70], y[:70] * (np.arange(70) % 5 > 0)  # classes of different sizes
-    ours = LinearProbeClassifier(Cs=2.0, normalize=False, class_weight=class_weight, tol=1e-9).fit(
-        X, y
-    )
+    ours = LinearProbeClassifier(
+        Cs=2.0, normalize=False, class_weight=class_weight, tol=1e-13
+    ).fit(X, y)
     theirs = LogisticRegression(C=2.0, class_weight=class_weight, tol=1e-10, max_iter=100_000).fit(
         X, y
     )
@@ -91,7 +91,7 @@ def test_class_weights_agree_with_scikit_learn(class_weight: Any) -> None:
 def test_rows_are_scaled_to_unit_length_and_zero_rows_stay() -> None:
     X, y, _ = problem(40, 12, 3)
     X[3] = 0
-    ours = LinearProbeClassifier(Cs=10.0, tol=1e-9).fit(X, y)
+    ours = LinearProbeClassifier(Cs=10.0, tol=1e-13).fit(X, y)
     theirs = LogisticRegression(C=10.0, tol=1e-10, max_iter=10_000).fit(normalize(X), y)
     np.testing.assert_allclose(
         ours.predict_proba(X), theirs.predict_proba(normalize(X)), atol=1e-6
@@ -105,7 +105,7 @@ def test_held_out_accuracy_is_that_of_a_fit_on_each_fold(method: str) -> None:
     X, y, _ = problem(75, 30, 3, seed=3)
     splits = list(StratifiedKFold(4, shuffle=True, random_state=0).split(X, y))
     Cs = [0.3, 3.0, 300.0]
-    probe = LinearProbeClassifier(method, Cs, cv=splits, tol=1e-8).fit(X, y)
+    probe = LinearProbeClassifier(method, Cs, cv=splits, tol=1e-13).fit(X, y)
     hits = np.zeros((3, len(y)))
     for train, test in splits:
         for i, C in enumerate(Cs):
@@ -124,8 +124,8 @@ def test_held_out_accuracy_is_that_of_a_fit_on_each_fold(method: str) -> None:
 
 def test_path_gives_what_a_fit_at_the_chosen_c_gives() -> None:
     X, y, _ = problem(60, 25, 3, seed=4)
-    chosen = LinearProbeClassifier(tol=1e-8).fit(X, y)
-    alone = LinearProbeClassifier(Cs=chosen.C_, tol=1e-8).fit(X, y)
+    chosen = LinearProbeClassifier(tol=1e-13).fit(X, y)
+    alone = LinearProbeClassifier(Cs=chosen.C_, tol=1e-13).fit(X, y)
     assert chosen.C_ in np.logspace(-1, 3.5, 10)
     np.testing.assert_allclose(chosen.predict_proba(X), alone.predict_proba(X), atol=1e-6)
     assert alone.n_splits_ == 0
@@ -189,8 +189,8 @@ def test_svm_probabilities_are_honest_on_new_samples() -> None:
 def test_order_of_rows_does_not_change_the_result() -> None:
     X, y, _ = problem(50, 8, 3, seed=8)
     order = np.random.default_rng(0).permutation(50)
-    a = LinearProbeClassifier(tol=1e-9).fit(X, y)
-    b = LinearProbeClassifier(tol=1e-9).fit(X[order], y[order])
+    a = LinearProbeClassifier(tol=1e-13).fit(X, y)
+    b = LinearProbeClassifier(tol=1e-13).fit(X[order], y[order])
     assert a.C_ == b.C_
     assert a.best_score_ == pytest.approx(b.best_score_)
     np.testing.assert_allclose(a.coef_, b.coef_, atol=1e-5)
@@ -220,8 +220,8 @@ def test_weight_two_is_the_same_as_a_row_twice() -> None:
     X, y, _ = problem(40, 6, 3, seed=10)
     w = np.r_[np.full(10, 2.0), np.ones(25), np.zeros(5)]
     twice = np.r_[np.arange(35), np.arange(10)]
-    a = LinearProbeClassifier(tol=1e-10).fit(X, y, w)
-    b = LinearProbeClassifier(tol=1e-10).fit(X[twice], y[twice])
+    a = LinearProbeClassifier(tol=1e-13).fit(X, y, w)
+    b = LinearProbeClassifier(tol=1e-13).fit(X[twice], y[twice])
     assert a.C_ == b.C_
     assert a.best_score_ == pytest.approx(b.best_score_, abs=1e-12)
     np.testing.assert_allclose(a.coef_, b.coef_, atol=1e-4)
@@ -238,8 +238,8 @@ def test_float32_features_give_float32_scores_near_the_float64_ones() -> None:
 def test_grid_follows_the_length_of_rows_that_are_not_normalised() -> None:
     X, y, _ = problem(60, 10, 3)
     X = normalize(X)
-    a = LinearProbeClassifier(normalize=False, tol=1e-9).fit(X, y)
-    b = LinearProbeClassifier(normalize=False, tol=1e-9).fit(X * 30, y)
+    a = LinearProbeClassifier(normalize=False, tol=1e-13).fit(X, y)
+    b = LinearProbeClassifier(normalize=False, tol=1e-13).fit(X * 30, y)
     assert pytest.approx(a.C_) == b.C_ * 900
     np.testing.assert_allclose(a.predict_proba(X), b.predict_proba(X * 30), atol=1e-5)
 
@@ -254,7 +254,7 @@ def test_works_in_a_pipeline_and_a_grid_search() -> None:
 
 def test_max_iter_that_does_not_suffice_warns_with_both_numbers() -> None:
     X, y, _ = problem(60, 30, 3)
-    with pytest.warns(ConvergenceWarning, match=r"max_iter=1 iterations .* tol=1.0e-09"):
+    with pytest.warns(ConvergenceWarning, match=r"max_iter=1 iterations .* 1.0e-12"):
         LinearProbeClassifier(Cs=100.0, tol=1e-9, max_iter=1).fit(X, y)
 
 
