@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._optional import require
+from featx._progress import Progress
 from featx.errors import FileFormatError
 from featx.retrieval._kinds import Kind
 from featx.retrieval._search import Floats, Rows, Vectors, scaled
@@ -200,8 +201,10 @@ def build_finder(
     if not index.is_trained:
         n_rows = max(TRAINING_ROWS_A_LIST * kind.n_lists, TRAINING_ROWS)
         index.train(scaled(_sample(vectors, n_rows, seed), metric))
-    for start, block in vectors.blocks():
-        index.add(scaled(block[taken[start : start + len(block)]], metric))
+    with Progress(len(taken), "index", unit="vectors") as progress:
+        for start, block in vectors.blocks():
+            index.add(scaled(block[taken[start : start + len(block)]], metric))
+            progress.advance(len(block))
     return ApproximateFinder(kind, metric, 16, np.flatnonzero(taken), index, threading.Lock())
 
 
