@@ -58,7 +58,11 @@ from pathlib import Path
 from unittest.mock import MagicMock
 
 import numpy as np
+import torch
+import torchvision
 from PIL import Image
+from search import Child, load_before
+from torch.utils.data import DataLoader
 
 BATCH = 32
 FEW = 8
@@ -100,9 +104,6 @@ class Files:
 
 def whole(args):
     """Return torchvision's network with the weights of all."""
-    import torch
-    import torchvision
-
     network = torchvision.models.get_model(args.network, weights=None)
     network.load_state_dict(torch.load(args.weights, weights_only=True))
     return network.eval()
@@ -110,8 +111,6 @@ def whole(args):
 
 def headless(args):
     """Return it without its last layer."""
-    import torch
-
     network = whole(args)
     setattr(network, "fc" if args.network == "resnet50" else "classifier", torch.nn.Identity())
     return network
@@ -119,22 +118,16 @@ def headless(args):
 
 def transforms(args):
     """Return torchvision's preprocessing of the first published weights, as featx uses it."""
-    import torchvision
-
     return torchvision.models.get_model_weights(args.network)["IMAGENET1K_V1"].transforms()
 
 
 def loader(folder, args):
     """Return batches as a plain script reads them."""
-    from torch.utils.data import DataLoader
-
     files = Files(files_of(folder), transforms(args))
     return DataLoader(files, BATCH, num_workers=os.cpu_count())
 
 
 def script(args):
-    import torch
-
     network = headless(args)
 
     def ask(folder):
@@ -146,8 +139,6 @@ def script(args):
 
 def exported(args):
     """Return a folder with the network as an ONNX file, and its preprocessing for fastembed."""
-    import torch
-
     folder = args.folder / f"{args.contender} model"
     folder.mkdir()
     batch = {"x": {0: torch.export.Dim("batch")}}
@@ -190,7 +181,6 @@ def fastembed(args):
 def timm_weights(args):
     """Write the weights under timm's names, whose modules come in the same order."""
     import timm
-    import torch
 
     names = timm.create_model(TIMM[args.network]).state_dict()
     weights = torch.load(args.weights, weights_only=True)
@@ -203,7 +193,6 @@ def timm_weights(args):
 
 def timm_loop(args):
     import timm
-    import torch
 
     network = timm.create_model(
         TIMM[args.network], pretrained=True, num_classes=0,
@@ -227,9 +216,9 @@ def thingsvision(args):
     for name in [f"tensorflow{part}" for part in parts]:
         spec = importlib.machinery.ModuleSpec(name, None)
         sys.modules[name] = MagicMock(__spec__=spec)
-    np.AxisError = np.exceptions.AxisError
+    np.AxisError = np.exceptions.AxisError  # noqa: NPY201
     from thingsvision import get_extractor
-    from thingsvision.utils.data import DataLoader, ImageDataset
+    from thingsvision.utils import data
 
     extractor = get_extractor(
         model_name=args.network, source="torchvision", device="cpu", pretrained=False,
@@ -237,11 +226,11 @@ def thingsvision(args):
     )  # fmt: skip
 
     def ask(folder):
-        dataset = ImageDataset(
+        dataset = data.ImageDataset(
             root=str(folder), out_path=str(args.folder), backend=extractor.get_backend(),
             transforms=extractor.get_transformations(resize_dim=256, crop_dim=224),
         )  # fmt: skip
-        batches = DataLoader(dataset, batch_size=BATCH, backend=extractor.get_backend())
+        batches = data.DataLoader(dataset, batch_size=BATCH, backend=extractor.get_backend())
         return extractor.extract_features(
             batches=batches, module_name=LAYER[args.network], flatten_acts=True
         )
@@ -252,15 +241,10 @@ def thingsvision(args):
 def img2vec(args):
     from img2vec_pytorch import Img2Vec, img_to_vec
 
-    def network(weights):
-        return whole(args)
-
-    if args.network == "resnet50":
-        img_to_vec.resnet50 = network
-        model = Img2Vec(model="resnet50")
-    else:
-        img_to_vec.alexnet = network
-        model = Img2Vec(model="alexnet", layer=2, layer_output_size=1280)
+    known = "resnet50" if args.network == "resnet50" else "alexnet"
+    setattr(img_to_vec, known, lambda weights: whole(args))
+    options = {} if known == "resnet50" else {"layer": 2, "layer_output_size": 1280}
+    model = Img2Vec(model=known, **options)
 
     def ask(folder):
         paths = files_of(folder)
@@ -313,11 +297,16 @@ def featx(args, **options):
     return lambda folder: extractor.transform(files_of(folder))
 
 
+REDUCED = "large JPEGs decoded at reduced scale"
 # Name: what makes it, its environment, and in what its features differ from the script's.
 CONTENDERS = {
     "script": (script, None, "the reference"),
     "onnxruntime": (onnxruntime, "onnx", "other kernels only"),
-    "fastembed": (fastembed, "onnx", "scaled to length 1; Pillow's resize, as the script's"),
+    "fastembed": (
+        fastembed,
+        "onnx",
+        "the crop, by a pixel where the margin is odd; scaled to length 1",
+    ),
     "timm": (timm_loop, None, "bicubic resize with mobilenet_v2"),
     "thingsvision": (thingsvision, "thingsvision", "as the script"),
     "img2vec": (img2vec, "img2vec", "the whole image squeezed to 224 x 224, no crop"),
@@ -332,16 +321,12 @@ CONTENDERS = {
         "imagededup",
         "as the script",
     ),
-    "featx": (featx, None, "bfloat16 where the CPU has it; JPEGs decoded at reduced scale"),
-    "featx, float32": (
-        functools.partial(featx, precision="float32"),
-        None,
-        "JPEGs decoded at reduced scale",
-    ),
+    "featx": (featx, None, f"bfloat16 where the CPU has it; {REDUCED}"),
+    "featx, float32": (functools.partial(featx, precision="float32"), None, REDUCED),
     "featx, float32, torch": (
         functools.partial(featx, precision="float32", engine="torch"),
         None,
-        "JPEGs decoded at reduced scale",
+        REDUCED,
     ),
 }
 
@@ -402,7 +387,7 @@ def python_of(env, envs):
     return python
 
 
-class Child:
+class Peer(Child):
     """The process of a contender."""
 
     def __init__(self, name, args):
@@ -419,32 +404,14 @@ class Child:
                 env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"},
             )
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
-        self.process.stdout.close()
-
-    def seconds(self):
-        """Return those of the next answer."""
-        line = self.process.stdout.readline()
-        if not line:
+    def answer(self):
+        """Return the seconds of the next answer."""
+        said = super().answer()
+        if said is None:
             raise RuntimeError(f"its process ended with status {self.process.wait()}")
-        said = json.loads(line)
         if "error" in said:
             raise RuntimeError(said["error"])
         return said["seconds"]
-
-    def round(self):
-        """Ask for a round."""
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write("round\n")
-            self.process.stdin.flush()
-        return self.seconds()
 
 
 def started(stack, args):
@@ -452,8 +419,8 @@ def started(stack, args):
     children, ready = [], {}
     for name in args.only or CONTENDERS:
         try:
-            child = stack.enter_context(Child(name, args))
-            ready[name] = child.seconds()
+            child = stack.enter_context(Peer(name, args))
+            ready[name] = child.answer()
         except (RuntimeError, OSError, subprocess.CalledProcessError) as err:
             print(f"{name}: not run: {getattr(err, 'stderr', None) or err}".strip())
             continue
@@ -513,8 +480,6 @@ def upscaled(path, to):
 
 def weights_of(network, folder):
     """Return the file of weights; random ones are written first."""
-    import torch
-    import torchvision
     from common import WEIGHTS
 
     if network == "mobilenet_v2":
@@ -602,8 +567,7 @@ def main():
 
     need_assets()
     args.envs.mkdir(parents=True, exist_ok=True)
-    load = [round(one, 2) for one in os.getloadavg()]
-    print(f"load before the start {load} on {os.cpu_count()} cores")
+    load = load_before()
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         args.folder = Path(name)
         args.n = photographs(args.n, args.folder, large=args.large)

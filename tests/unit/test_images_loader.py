@@ -275,9 +275,11 @@ def test_numbers_out_of_range_are_refused(photos, options, message):
         iter_batches(photos, PREPROCESSOR, **{"batch_size": 1, **options})
 
 
-# No `if __name__ == "__main__"`: a user's script needs none.
+# No `if __name__ == "__main__"`: a user's script needs none. SIGINT is heeded even where the tests
+# run in the background, where the shell has it ignored.
 SCRIPT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import psutil
 from featx.images import ImagePreprocessor, iter_batches
 from featx.recipe import Preprocessing

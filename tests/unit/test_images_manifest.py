@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -201,9 +200,8 @@ def test_a_subset_takes_rows_of_every_column(data):
     assert manifest.subset(mask).paths == tuple(np.array(paths)[mask])
 
 
-def test_a_hundred_thousand_listed_paths_take_little_time():
-    start = time.perf_counter()
+@pytest.mark.timeout(120)
+def test_a_hundred_thousand_listed_paths_are_not_compared_in_pairs():
+    """About 1 s; a comparison of all pairs would take hours."""
     manifest = ImageManifest.from_source([f"/data/{i}.jpg" for i in range(100_000)])
     assert len(manifest) == 100_000
-    # About 1 s here on a busy core; a comparison of all pairs would take hours.
-    assert time.perf_counter() - start < 20
