@@ -34,6 +34,7 @@ TRAINING_ROWS = 16384  # of the ranges and centroids of the codes: 64 for each o
 TRAINING_ROUNDS = 10
 # Candidates compared again, for each row wanted: codes put near rows in a wrong order.
 CANDIDATES = {"float32": 1, "float16": 1, "int8": 2, "pq": 8}
+MANY_ROWS = 256  # compared again: fewer do not pay for waking faiss' threads
 Booleans = NDArray[np.bool_]
 
 
@@ -117,6 +118,22 @@ class ApproximateFinder:
             _, codes = self.index.search(np.ascontiguousarray(queries), wanted, params=parameters)
         named: Rows = np.where(codes < 0, -1, self.row_of[np.maximum(codes, 0)])
         return named
+
+    def products(self, data: Any, queries: Floats, rows: Rows) -> Floats | None:
+        """See `featx.retrieval._search.Finder`: by faiss' threads, which copy no row."""
+        is_plain = isinstance(data, np.ndarray) and data.dtype == np.float32
+        if (
+            rows.size < MANY_ROWS
+            or not is_plain
+            or not (data.flags.c_contiguous and data.flags.aligned)
+        ):
+            return None
+        faiss = _faiss()
+        products = np.empty(rows.shape, np.float32)
+        queries, rows = np.ascontiguousarray(queries), np.ascontiguousarray(rows, np.int64)
+        arrays = [faiss.swig_ptr(array) for array in (products, queries, data, rows)]
+        faiss.fvec_inner_products_by_idx(*arrays, data.shape[1], *rows.shape)
+        return products
 
     def _allowed(self, among: Booleans | None) -> Booleans | None:
         """Return which of faiss' codes may be found, None for all of them."""

@@ -69,6 +69,10 @@ class DeviceFinder:
         chosen = torch.where(torch.isfinite(kept.values), chosen, -1)
         return np.asarray(chosen.cpu().numpy(), np.intp)
 
+    def products(self, data: Any, queries: Floats, rows: Rows) -> Floats | None:
+        """See `featx.retrieval._search.Finder`: of few rows, which the processor has too."""
+        return None
+
     def _keys(self, queries: Any, part: slice) -> Any:
         """Return numbers in the order of the distances, as `_search` has them."""
         products = -queries @ self._rows[part].T

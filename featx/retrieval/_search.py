@@ -59,6 +59,12 @@ class Finder(Protocol):
             -1 stands where there is no further candidate. None: comparing all is better here.
         """
 
+    def products(self, data: Any, queries: Floats, rows: Rows) -> Floats | None:
+        """Return inner products of (m, d) queries with (m, k) rows of the data, or None.
+
+        None: a product of copied rows is better here.
+        """
+
 
 @dataclass(frozen=True)
 class Vectors:
@@ -86,6 +92,16 @@ class Vectors:
     def rows(self, numbers: Any) -> Floats:
         """Return the vectors of row numbers, or of one, in float32."""
         return _as_float32(self.data[numbers])
+
+    def products(self, queries: Floats, rows: Rows) -> Floats:
+        """Return inner products of (m, d) queries with their (m, k) rows, (m, k)."""
+        if self.finder is not None:
+            products = self.finder.products(self.data, queries, rows)
+            if products is not None:
+                return products
+        found = self.rows(rows.reshape(-1)).reshape(*rows.shape, -1)
+        copied: Floats = np.matmul(found, queries[:, :, None])[..., 0]
+        return copied
 
     def blocks(self) -> Iterator[tuple[int, Floats]]:
         """Yield the first row and the vectors of each block."""
@@ -358,24 +374,21 @@ def _refined(
     distances = np.empty(candidates.shape, np.float32)
     step = max(1, BLOCK_BYTES // (4 * max(queries.shape[1] * candidates.shape[1], 1)))
     for start in range(0, len(queries), step):
-        rows = np.maximum(candidates[start : start + step], 0)
-        found = vectors.rows(rows.reshape(-1)).reshape(*rows.shape, -1)
-        distances[start : start + step] = _distances(
-            queries[start : start + step], found, vectors.norms[rows], metric
-        )
+        part = slice(start, start + step)
+        rows = np.maximum(candidates[part], 0)
+        distances[part] = _distances(vectors, queries[part], rows, metric)
     distances[candidates < 0] = np.inf
     order = np.lexsort((candidates, distances), axis=1)[:, :k]
-    return (
-        np.take_along_axis(candidates, order, axis=1),
-        np.take_along_axis(distances, order, axis=1),
-    )
+    each = np.arange(len(queries))[:, None]
+    return candidates[each, order], distances[each, order]
 
 
-def _distances(queries: Floats, found: Floats, norms: Floats, metric: str) -> Floats:
-    """Return the distances of (m, d) queries to (m, k, d) vectors of those lengths, (m, k)."""
-    products: Floats = np.matmul(found, queries[:, :, None])[..., 0]
+def _distances(vectors: Vectors, queries: Floats, rows: Rows, metric: str) -> Floats:
+    """Return the distances of (m, d) queries to their (m, k) rows, (m, k)."""
+    products = vectors.products(queries, rows)
     if metric == "dot":
         return -products
+    norms = vectors.norms[rows]
     if metric == "cosine":
         lengths = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
         products *= lengths
@@ -384,8 +397,9 @@ def _distances(queries: Floats, found: Floats, norms: Floats, metric: str) -> Fl
         both = np.einsum("md,md->m", queries, queries)[:, None] + norms**2
     squares = np.maximum(both - 2 * products, 0)
     i, j = np.nonzero(squares < IS_CLOSE * both)
-    near = found[i, j] if metric == "euclidean" else found[i, j] * lengths[i, j, None]
-    difference = queries[i] - near
-    squares[i, j] = np.einsum("nd,nd->n", difference, difference)
+    if len(i):
+        near = vectors.rows(rows[i, j])
+        difference = queries[i] - (near if metric == "euclidean" else near * lengths[i, j, None])
+        squares[i, j] = np.einsum("nd,nd->n", difference, difference)
     distances: Floats = np.sqrt(squares) if metric == "euclidean" else squares / 2
     return distances

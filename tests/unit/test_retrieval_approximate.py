@@ -187,9 +187,11 @@ def test_a_filter_lets_only_its_rows_through_and_fills_k(data, kind, codes, monk
 def test_all_rows_are_ranked_exactly_whatever_the_kind(data, built) -> None:
     X, Q = data
     whole = built("ivf", "pq").query(Q[:4], k=N)
-    np.testing.assert_array_equal(
-        whole.ids, RetrievalIndex(kind="exact").fit(X).query(Q[:4], k=N).ids
-    )
+    exact = RetrievalIndex(kind="exact").fit(X).query(Q[:4], k=N)
+    np.testing.assert_array_equal(np.sort(whole.ids), np.sort(exact.ids))
+    # the two add up products in different orders, so that equal distances may change places
+    np.testing.assert_allclose(whole.distances, exact.distances, atol=1e-6)
+    assert (whole.ids == exact.ids).mean() > 0.99
 
 
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 300), share=st.floats(0.0, 1.0))
