@@ -11,10 +11,11 @@ import numpy as np
 import featx
 from featx.evaluation import FewLabelCurve, precision_recall_points
 from featx.report import GalleryMatch, GalleryRow, Mistake, Report, ScatterPoint
+from featx.tasks.bench import Benchmark
 from featx.tasks.compare import Comparison
 from featx.tasks.results import Predictions, Rankings, TaskResult
 
-__all__ = ["comparison_report", "curve_report", "task_report"]
+__all__ = ["benchmark_report", "comparison_report", "curve_report", "task_report"]
 
 N_WORST = 12
 N_SHOWN_QUERIES = 12
@@ -112,6 +113,59 @@ def comparison_report(found: Comparison, *, command: str = "") -> Report:
     )  # fmt: skip
     fingerprints = ", ".join(r.fingerprint for r in found.rows)
     return report.add_key_values({**_versions(command), "recipes": fingerprints})
+
+
+def benchmark_report(found: Benchmark, *, command: str = "") -> Report:
+    """Make the page of a benchmark: the stages, the sweeps and what would help."""
+    report = Report(
+        "Where the time goes",
+        subtitle=f"{found.backbone} on {found.device}, {found.n_images} of {found.n_in_source} "
+        f"images, median of {found.repeats}",
+    )
+    report.add_scores(
+        {
+            "images/s, end to end": found.end_to_end,
+            "of what the stages allow": found.ratio_to_ceiling,
+            "hours for the whole source": found.hours,
+        },
+        title=f"Bottleneck: {found.bottleneck}",
+    )
+    report.add_bars(
+        [f"{stage.name}, alone" for stage in found.stages],
+        [stage.share for stage in found.stages],
+        limit=1.0,
+        title="Share of the time, one stage after the other",
+    )
+    report.add_table(
+        [[s.name, s.images_per_second, s.share, s.idle] for s in found.stages],
+        ["stage", "images/s alone", "share of the time", "idle"],
+        title="Stages",
+        caption="idle: share of a whole extraction in which the stage, at its own speed, would "
+        "have nothing to do",
+    )
+    for sweep in found.sweeps:
+        name = sweep.setting.replace("_", " ")
+        report.add_curve(
+            list(sweep.values),
+            {"end to end": list(sweep.images_per_second)},
+            x_label=name,
+            y_label="images a second",
+            log_x=min(sweep.values) > 0,
+            title=f"{name.capitalize()}: {sweep.best} is enough",
+        )
+    if found.advice:
+        report.add_text("\n\n".join(found.advice), title="What would help")
+    return report.add_key_values(
+        {
+            **_versions(command),
+            "engine": f"{found.engine}: {found.engine_reason}",
+            "precision": found.precision,
+            "workers": found.workers,
+            "batch size": found.batch_size,
+            "mean file, kB": f"{found.file_bytes / 1e3:.1f}",
+            "unreadable": found.n_failed,
+        }
+    )
 
 
 def curve_report(

@@ -1,0 +1,409 @@
+"""Where the time of an extraction goes: each stage alone, all of them together, and what to do."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featx._progress import Progress
+from featx.errors import ManifestError, ParameterError
+from featx.extraction import Job, fill_store, prepare_job
+from featx.extraction.items import items_of_manifest
+from featx.images import ImageBatch, ImageManifest, default_workers, iter_batches
+from featx.store import StoreWriter
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Benchmark", "Stage", "Sweep", "benchmark"]
+
+HELD = 256  # images that are held for the network alone: more say nothing new, and take memory
+BATCH_SIZES = (1, 8, 16, 32, 64, 128, 256)
+NEAR = 0.97  # of the best rate: a smaller setting that reaches it is as good
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of an extraction, by itself.
+
+    Parameters
+    ----------
+    name : {"decode", "network", "write"}
+        Files to views by the reader processes; views to vectors; vectors to the disk.
+    images_per_second : float
+        With all cores, and nothing else to do.
+    share : float
+        Of the time that the stages take one after the other.
+    idle : float
+        Share of the time of the whole extraction in which this stage, at its own speed, would have
+        nothing to do.
+    """
+
+    name: str
+    images_per_second: float
+    share: float
+    idle: float
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A setting's values and the speed at each.
+
+    Parameters
+    ----------
+    setting : {"workers", "batch_size"}
+        What was varied.
+    values : tuple of int
+    images_per_second : tuple of float
+        Of whole extractions.
+    best : int
+        The smallest value within 3 % of the fastest.
+    """
+
+    setting: str
+    values: tuple[int, ...]
+    images_per_second: tuple[float, ...]
+    best: int
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Speed of an extraction and of its stages; every rate is the median of the repeats.
+
+    Parameters
+    ----------
+    stages : tuple of Stage
+        In the order of the data.
+    end_to_end : float
+        Images a second of whole extractions, the start of the readers included.
+    ceiling : float
+        Images a second that the stages allow: where all of them share the processor's cores,
+        1 / (1 / decode + 1 / network); with the network on another device, the slower of the two.
+    ratio_to_ceiling : float
+        `end_to_end` / `ceiling`.
+    bottleneck : str
+        Name of the stage that takes most.
+    advice : tuple of str
+        What would make it faster, most telling first.
+    n_images : int
+        Read in each repeat, taken evenly over the source.
+    n_failed : int
+        Of these, images that cannot be read.
+    n_in_source : int
+        Images of the source.
+    file_bytes : float
+        Mean size of the files read.
+    backbone, device, precision, engine, engine_reason : str
+        What ran.
+    workers, batch_size, repeats : int
+        As they were.
+    sweeps : tuple of Sweep
+        Empty unless asked for.
+    """
+
+    stages: tuple[Stage, ...]
+    end_to_end: float
+    ceiling: float
+    ratio_to_ceiling: float
+    bottleneck: str
+    advice: tuple[str, ...]
+    n_images: int
+    n_failed: int
+    n_in_source: int
+    file_bytes: float
+    backbone: str
+    device: str
+    precision: str
+    engine: str
+    engine_reason: str
+    workers: int
+    batch_size: int
+    repeats: int
+    sweeps: tuple[Sweep, ...] = ()
+
+    @property
+    def hours(self) -> float:
+        """Time that the whole source would take at this speed, in hours."""
+        return self.n_in_source / self.end_to_end / 3600
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a JSON-serialisable dict, the rate of each stage by its name."""
+        rates = {stage.name: stage.images_per_second for stage in self.stages}
+        return {**asdict(self), **rates, "hours": self.hours}
+
+
+def benchmark(
+    source: Any,
+    *,
+    backbone: str | nn.Module = "featx_small",
+    weights: str | os.PathLike[str] | None = "default",
+    device: str = "auto",
+    precision: str = "auto",
+    engine: str = "auto",
+    batch_size: int = 32,
+    workers: int | None = None,
+    n_images: int = 512,
+    repeats: int = 3,
+    sweep: bool = False,
+    progress: bool | None = None,
+) -> Benchmark:
+    """Measure each stage of an extraction alone and all of them together, on your own images.
+
+    Parameters
+    ----------
+    source : path, glob, CSV manifest, sequence of these, or ImageManifest
+        As for `featx.extract`.
+    backbone, weights, device, precision, engine, batch_size, workers
+        As for `featx.extract`.
+    n_images : int, default 512
+        Images that are read, evenly over the source. More take longer and make the start of the
+        readers count less, as in a long extraction.
+    repeats : int, default 3
+        Times that everything is measured; the stages take turns, and the first turn, which fills
+        the system's cache of files, does not count.
+    sweep : bool, default False
+        Also extract with other numbers of workers and other batch sizes, each `repeats` times.
+    progress : bool, optional
+        As for `featx.extract`.
+
+    Returns
+    -------
+    Benchmark
+
+    Raises
+    ------
+    ManifestError
+        If the source has no images, or none that can be read.
+    ParameterError
+        If a number is out of range.
+
+    Notes
+    -----
+    Files are read from the system's cache where it has them; a disk that is slower than the
+    figures here is a bottleneck of its own. Vectors are written to the folder for temporary files.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for i in range(4):
+    ...     Image.new("RGB", (64, 48), (60 * i, 0, 0)).save(folder / f"{i}.png")
+    >>> found = benchmark(folder, repeats=1, progress=False)
+    >>> [stage.name for stage in found.stages]
+    ['decode', 'network', 'write']
+    """
+    for name, value in (("n_images", n_images), ("repeats", repeats), ("batch_size", batch_size)):
+        if value < 1:
+            raise ParameterError(f"{name}: got {value!r}, expected at least 1")
+    manifest = ImageManifest.from_source(source)
+    n = len(manifest)
+    chosen = manifest.subset(np.unique(np.linspace(0, n - 1, min(n_images, n)).astype(int)))
+    job = prepare_job(backbone, weights=weights, device=device, precision=precision, engine=engine)
+    choice = job.choose_engine(len(chosen))
+    n_workers = default_workers(chosen.paths) if workers is None else workers
+    run = _Run(job, chosen, choice.name, batch_size, n_workers)
+    rates = run.measure(repeats, progress)
+    sweeps = run.sweeps(repeats, progress) if sweep else ()
+    whole = rates.pop("end_to_end")
+    seconds = {name: 1 / rate for name, rate in rates.items()}
+    parts = (seconds["decode"], seconds["network"])
+    ceiling = 1 / (sum(parts) if job.backbone.device == "cpu" else max(parts))
+    found = Benchmark(
+        stages=tuple(
+            Stage(name, rate, seconds[name] / sum(seconds.values()), max(0.0, 1 - whole / rate))
+            for name, rate in rates.items()
+        ),
+        end_to_end=whole,
+        ceiling=ceiling,
+        ratio_to_ceiling=whole / ceiling,
+        bottleneck=max(seconds, key=lambda name: seconds[name]),
+        advice=(),
+        n_images=len(chosen),
+        n_failed=run.n_failed,
+        n_in_source=n,
+        file_bytes=_mean_bytes(chosen.paths),
+        backbone=job.backbone.name,
+        device=job.backbone.device,
+        precision=job.backbone.precision,
+        engine=choice.name,
+        engine_reason=choice.reason,
+        workers=n_workers,
+        batch_size=batch_size,
+        repeats=repeats,
+        sweeps=sweeps,
+    )
+    return replace(found, advice=tuple(_advice(found)))
+
+
+class _Run:
+    """The stages of one job on some images."""
+
+    def __init__(
+        self, job: Job, images: ImageManifest, engine: str, batch_size: int, workers: int
+    ) -> None:
+        self.job, self.images, self.engine = job, images, engine
+        self.batch_size, self.workers = batch_size, workers
+        self.n_failed = 0
+        self._held: list[ImageBatch] = []
+        self._vectors = np.empty((0, 0), np.float32)
+
+    def measure(self, repeats: int, progress: bool | None) -> dict[str, float]:
+        """Return the median rate of each stage and of the whole, in images a second."""
+        steps: dict[str, Callable[[], float]] = {
+            "decode": self.decode,
+            "network": self.network,
+            "write": self.write,
+            "end_to_end": self.end_to_end,
+        }
+        found: dict[str, list[float]] = {name: [] for name in steps}
+        with Progress((repeats + 1) * len(steps), "bench", unit="steps", enabled=progress) as bar:
+            for repeat in range(repeats + 1):
+                for name, step in steps.items():
+                    rate = step()
+                    if repeat:
+                        found[name].append(rate)
+                    bar.advance(1)
+        return {name: float(np.median(rates)) for name, rates in found.items()}
+
+    def sweeps(self, repeats: int, progress: bool | None) -> tuple[Sweep, ...]:
+        """Try other numbers of workers and other batch sizes."""
+        counts = sorted({0, 1, self.workers, 2 * self.workers})
+        sizes = [size for size in BATCH_SIZES if size <= len(self.images)]
+        plans: list[tuple[str, list[int], Callable[[int], float]]] = [
+            ("workers", counts, lambda n: self.end_to_end(workers=n)),
+            ("batch_size", sizes, lambda n: self.end_to_end(batch_size=n)),
+        ]
+        found = []
+        total = repeats * (len(counts) + len(sizes))
+        with Progress(total, "sweep", unit="steps", enabled=progress) as bar:
+            for setting, values, step in plans:
+                rates: list[list[float]] = [[] for _ in values]
+                for _ in range(repeats):
+                    for i, value in enumerate(values):
+                        rates[i].append(step(value))
+                        bar.advance(1)
+                medians = [float(np.median(r)) for r in rates]
+                most = max(medians)
+                best = next(v for v, r in zip(values, medians, strict=True) if r >= NEAR * most)
+                found.append(Sweep(setting, tuple(values), tuple(medians), best))
+        return tuple(found)
+
+    def decode(self) -> float:
+        """Read every image; hold the first batches for the network."""
+        held, n_failed, n_held = [], 0, 0
+        start = time.perf_counter()
+        for batch in iter_batches(
+            self.images.paths,
+            self.job.preprocessor(),
+            batch_size=self.batch_size,
+            workers=self.workers,
+        ):
+            n_failed += len(batch.failures)
+            if batch.views and n_held < HELD:
+                held.append(batch)
+                n_held += len(batch.views[0])
+        seconds = time.perf_counter() - start
+        if not held:
+            raise ManifestError(
+                f"source: none of the {len(self.images)} images chosen can be read (the first, "
+                f"{self.images.paths[0]!r}: {batch.failures[0][1]}), expected at least one"
+            )
+        self._held, self.n_failed = held, n_failed
+        return len(self.images) / seconds
+
+    def network(self) -> float:
+        """Run the network over the batches held."""
+        net = self.job.backbone
+        reads = [(spec.layer, spec.pooling) for spec in self.job.specs]
+        start = time.perf_counter()
+        vectors = [
+            net.features(batch.views, reads, pad_to=self.batch_size, engine=self.engine)[0]
+            for batch in self._held
+        ]
+        seconds = time.perf_counter() - start
+        self._vectors = np.concatenate(vectors)
+        return len(self._vectors) / seconds
+
+    def write(self) -> float:
+        """Write as many vectors as there are images, with one commit."""
+        n, batch_size = len(self.images), self.batch_size
+        vectors = np.resize(self._vectors, (n, self._vectors.shape[1]))
+        with tempfile.TemporaryDirectory(prefix="featx-bench-") as folder:
+            start = time.perf_counter()
+            with StoreWriter(Path(folder) / "f.h5") as writer:
+                table = writer.table(self.job.recipes[0], has_labels=False)
+                for at in range(0, n, batch_size):
+                    part = slice(at, min(at + batch_size, n))
+                    zeros = [0] * (part.stop - at)
+                    table.append(
+                        self.images.paths[part],
+                        vectors[part],
+                        digests=["00" * 32] * len(zeros),
+                        sizes=zeros,
+                        mtimes=zeros,
+                    )
+                writer.commit()
+            return n / (time.perf_counter() - start)
+
+    def end_to_end(self, *, workers: int | None = None, batch_size: int | None = None) -> float:
+        """Extract into a new store."""
+        with tempfile.TemporaryDirectory(prefix="featx-bench-") as folder:
+            summary = fill_store(
+                items_of_manifest(self.images),
+                Path(folder) / "f.h5",
+                prepare=lambda: self.job,
+                batch_size=self.batch_size if batch_size is None else batch_size,
+                workers=self.workers if workers is None else workers,
+                progress=False,
+            )
+        if summary.interrupted:
+            raise KeyboardInterrupt
+        return len(self.images) / (summary.extracted / summary.images_per_second)
+
+
+def _mean_bytes(paths: Sequence[str]) -> float:
+    """Return the mean size of those that are files."""
+    sizes = [Path(path).stat().st_size for path in paths if Path(path).is_file()]
+    return float(np.mean(sizes)) if sizes else 0.0
+
+
+def _advice(found: Benchmark) -> Iterator[str]:
+    """Say what would help, most telling first."""
+    rates = {stage.name: stage.images_per_second for stage in found.stages}
+    on_cpu = found.device == "cpu"
+    if found.bottleneck == "network":
+        if on_cpu and found.engine == "torch":
+            yield f"engine torch, since {found.engine_reason}"
+        if on_cpu and found.precision == "float32":
+            yield "precision float32: bfloat16 is faster where the processor computes it natively"
+        yield (
+            f"the network takes most of the time: a smaller one, fewer views"
+            f"{' or a GPU' if on_cpu else ''}; featx compare shows what it costs in accuracy"
+        )
+    elif found.bottleneck == "decode":
+        yield (
+            f"reading takes most of the time, at {found.file_bytes / 1e3:.0f} kB a file: more "
+            "cores, or smaller copies of the images"
+        )
+        if not on_cpu:
+            yield (
+                f"the GPU could take {rates['network'] / rates['decode']:.1f} times as many images"
+            )
+    else:
+        yield "writing takes most of the time: put the store on a faster disk"
+    for sweep in found.sweeps:
+        now = found.workers if sweep.setting == "workers" else found.batch_size
+        rate = dict(zip(sweep.values, sweep.images_per_second, strict=True))
+        if now in rate and rate[now] < NEAR * rate[sweep.best]:
+            yield (
+                f"{sweep.setting} {sweep.best} instead of {now}: "
+                f"{rate[sweep.best] / rate[now]:.2f} times as fast"
+            )
