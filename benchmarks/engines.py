@@ -1,10 +1,9 @@
-"""Engines against each other: the network alone, its agreement, and a whole extraction.
+"""Engines against each other: the network alone, and its agreement; whole runs are in stages.py.
 
     python benchmarks/engines.py [--repeats 5] [--images 500]
 
 The contenders of each repeat run one after the other, so that what else the machine does meets
-them alike; figures are medians, and medians of ratios. The ceiling of a whole extraction is
-1 / (1 / decode + 1 / network): on a CPU both share the cores. Torch's threads wait for one another
+them alike; figures are medians, and medians of ratios. Torch's threads wait for one another
 after every step, so that on cores that others use too its figures on all threads fall far more
 than OpenVINO's; those on one thread are the fairer ratio there.
 """
@@ -13,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,7 +21,6 @@ from common import ASSETS, SETS, WEIGHTS, keep, need_assets
 
 import featx
 from featx.extraction import prepare_job
-from featx.images import iter_batches
 from featx.pooling import get_pooling
 
 BATCH = 32
@@ -133,57 +129,8 @@ def agreement(paths):
         keep(f"engines_agreement_{name}", {"n_images": len(paths), **figures})
 
 
-def whole(paths, repeats):
-    """Images a second end to end, by decoding only and by the network only."""
-    for name in ("featx_small", "mobilenet_v2"):
-        options = networks()[name]
-        runs = {engine: [] for engine in ("torch", "openvino")}
-        for repeat in range(repeats + 1):
-            for engine in runs:
-                job = prepare_job(device="cpu", engine=engine, **options)
-                job.choose_engine(len(paths))
-                reads = [(spec.layer, spec.pooling) for spec in job.specs]
-                batches = []
-                decode = rate(
-                    lambda job=job, batches=batches: batches.extend(
-                        iter_batches(paths, job.preprocessor(), batch_size=BATCH)
-                    ),
-                    len(paths),
-                )
-                network = rate(
-                    lambda job=job, batches=batches, reads=reads: [
-                        job.backbone.features(b.views, reads, pad_to=BATCH) for b in batches[:8]
-                    ],
-                    8 * BATCH,
-                )
-                with (
-                    tempfile.TemporaryDirectory() as folder,
-                    featx.extract(
-                        paths, Path(folder) / "f.h5", device="cpu", engine=engine,
-                        batch_size=BATCH, progress=False, **options,
-                    ) as store,
-                ):  # fmt: skip
-                    whole = store.summary.images_per_second
-                ceiling = 1 / (1 / decode + 1 / network)
-                if repeat:  # the first is for caches and clocks
-                    runs[engine].append((decode, network, whole, whole / ceiling))
-        figures = {
-            engine: dict(
-                zip(
-                    ("decode", "network", "end_to_end", "ratio_to_ceiling"),
-                    map(float, np.median(rows, axis=0)),
-                    strict=True,
-                )
-            )
-            for engine, rows in runs.items()
-        }
-        ratio = np.median([b[2] / a[2] for a, b in zip(*runs.values(), strict=True)])
-        figures["openvino_to_torch_end_to_end"] = float(ratio)
-        keep(f"engines_whole_{name}", {"n_images": len(paths), "repeats": repeats, **figures})
-
-
 def main():
-    """Run all three."""
+    """Run both."""
     need_assets()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
@@ -194,7 +141,6 @@ def main():
     paths = [every[i] for i in chosen]
     network_alone(args.repeats)
     agreement(paths)
-    whole(paths, args.repeats)
 
 
 if __name__ == "__main__":

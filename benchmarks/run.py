@@ -1,4 +1,4 @@
-"""Run every measurement and keep the figures of this machine in ``benchmarks/results``.
+"""Run every measurement, keep the figures of this machine in ``benchmarks/results``, draw a page.
 
 make bench
 
@@ -18,18 +18,26 @@ SCRIPTS = (
     "equality.py",
     "probe.py",
     "linear_probe.py",
+    "stages.py",
     "throughput.py",
     "engines.py",
+    "peers.py --n 300",
+    "peers.py --n 150 --network resnet50",
     "growth.py",
     "retrieval.py",
     "search.py",
     "serve.py",
+    "page.py",
 )
 
 
 def main():
     """Run the scripts one after the other; go on past one that fails, and say so at the end."""
-    failed = [s for s in SCRIPTS if subprocess.run([sys.executable, HERE / s]).returncode]
+    failed = []
+    for line in SCRIPTS:
+        script, *words = line.split()
+        if subprocess.run([sys.executable, HERE / script, *words]).returncode:
+            failed.append(line)
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
 
