@@ -26,6 +26,7 @@ Rows = NDArray[np.intp]
 
 BLOCK_BYTES = 32 * 2**20
 BLOCK_ROWS = 16384
+KEYS_BYTES = 8 * 2**20
 FIRST_ROWS = 1024
 QUERIES_AT_A_TIME = 512
 QUERIES_TO_A_FINDER = 8192  # it shares them out among threads
@@ -117,9 +118,10 @@ class Vectors:
         every = np.arange(n) if among is None else among
         step = self._rows_a_block
         if among is None and isinstance(self.data, np.ndarray) and self.data.dtype == np.float32:
-            # Nothing is copied, so that only the products take memory: few queries, long blocks,
-            # since the threads of each product wait for each other at its end.
-            step = max(step, BLOCK_BYTES // (4 * max(n_queries, 1)))
+            # Nothing is copied, so that only the products count. They should stay in the cache
+            # until they are looked at; few queries get long blocks, since the threads of each
+            # product wait for each other at its end.
+            step = max(FIRST_ROWS, KEYS_BYTES // (4 * max(n_queries, 1)))
         # the first block is short: until k of a query are known, all of its rows may be among them
         starts = [0, *range(min(FIRST_ROWS, step), n, step)]
         for start, stop in pairwise([*starts, n]):
@@ -315,8 +317,11 @@ def _nearest_of_few(
     m = len(queries)
     best = np.full((m, k), np.nan, np.float32)  # sorts behind everything
     rows = np.full((m, k), -1, np.intp)
+    room = np.empty(0, np.float32)  # the same for all blocks: new memory costs a tenth of the time
     for numbers, block, norms in vectors.blocks_among(among, m):
-        keys = _keys(block, norms, queries, metric)
+        if room.size < m * len(block):
+            room = np.empty(m * len(block), np.float32)
+        keys = _keys(block, norms, queries, metric, room[: m * len(block)])
         if exclude is not None:
             at = np.searchsorted(numbers, exclude)
             mine = np.flatnonzero(numbers[np.minimum(at, len(numbers) - 1)] == exclude)
@@ -354,13 +359,15 @@ def _better(keys: Floats, numbers: Rows, worst: Floats, k: int) -> tuple[Floats,
     return new, rows
 
 
-def _keys(block: Floats, norms: Floats, queries: Floats, metric: str) -> Floats:
-    """Return (n_queries, n_block) numbers in the order of the distances."""
+def _keys(
+    block: Floats, norms: Floats, queries: Floats, metric: str, room: Floats | None = None
+) -> Floats:
+    """Return (n_queries, n_block) numbers in the order of the distances, in `room` if given."""
+    out = None if room is None else room.reshape(len(queries), len(block))
+    factor = np.float32(-2 if metric == "euclidean" else -1)
+    products: Floats = np.matmul(factor * queries, block.T, out=out)
     if metric == "euclidean":
-        products: Floats = (-2 * queries) @ block.T
         products += norms**2
-        return products
-    products = -queries @ block.T
     if metric == "cosine":
         # a row of zeros is at right angles to everything
         products *= np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
