@@ -108,6 +108,7 @@ class Backbone:
         self.engine = engine
         self.n_images = 0
         self._layers: dict[str, LayerOutput] | None = None
+        self._most_at_once: int | None = None  # images that the device's memory takes, once found
         self._device = device
         is_copied = may_convert(engine, device, precision) and precision != "float32"
         source = copy.deepcopy(module) if is_copied else module  # the next line rounds the other
@@ -202,7 +203,7 @@ class Backbone:
         n = len(views[0])
         self.n_images += n
         runner = self._engine(engine)
-        by_view = [self._one_view(runner, view, reads, pad_to) for view in views]
+        by_view = [self._in_parts(runner, view, reads, pad_to) for view in views]
         joined = []
         for vectors in zip(*by_view, strict=True):
             if len(vectors) == 1:
@@ -246,7 +247,7 @@ class Backbone:
                 "expected a map (1, C, H, W); read another layer"
             )
         self.n_images += len(images)
-        return self._one_view(self._engine(None), images, [(layer, _copied)], None)[0]
+        return self._in_parts(self._engine(None), images, [(layer, _copied)], None)[0]
 
     def choose_engine(
         self,
@@ -315,6 +316,41 @@ class Backbone:
                 f"{self.engine!r}, expected 'torch'; load it with engine='openvino'"
             )
         return self._openvino
+
+    def _in_parts(
+        self, engine: Engine, view: NDArray[Any], reads: Sequence[Read], pad_to: int | None
+    ) -> list[NDArray[np.float32]]:
+        """Run a batch, in halves from the first time on that a GPU's memory does not take it."""
+        while True:
+            size = min(self._most_at_once or len(view), max(len(view), 1))
+            padded = None if pad_to is None else min(pad_to, self._most_at_once or pad_to)
+            try:
+                parts = [
+                    self._one_view(engine, view[start : start + size], reads, padded)
+                    for start in range(0, max(len(view), 1), size)
+                ]
+            except torch.OutOfMemoryError as err:
+                ran = max(size, padded or 0)
+                if ran == 1:
+                    raise BackboneError(
+                        f"backbone {self.name!r}: {self.device} has no memory for one image "
+                        f"({' '.join(str(err).split())[:200]}); free some, take smaller images "
+                        "(crop_px) or device 'cpu'"
+                    ) from err
+                self._most_at_once = ran // 2
+                log.warning(
+                    "backbone %r: %s has no memory for %d images at once, going on with %d",
+                    self.name,
+                    self.device,
+                    ran,
+                    self._most_at_once,
+                )
+                continue
+            if len(parts) == 1:
+                return parts[0]
+            return [
+                np.concatenate([v[:size] for v in vectors]) for vectors in zip(*parts, strict=True)
+            ]
 
     def _one_view(
         self, engine: Engine, view: NDArray[Any], reads: Sequence[Read], pad_to: int | None

@@ -222,6 +222,46 @@ def test_a_network_that_cannot_take_the_image_says_so() -> None:
         net.layer("output")
 
 
+SIZES = []
+
+
+class Greedy(torch.nn.Module):
+    """Has memory for so many images at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def forward(self, x):
+        if x.shape[2] == 224:  # the trial of one image
+            return x.mean(dim=(2, 3))
+        SIZES.append(len(x))
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return x.mean(dim=(2, 3))
+
+
+def test_a_batch_that_does_not_fit_the_memory_is_halved_for_good(caplog) -> None:
+    net = load_backbone(Greedy(5), precision="float32", device="cpu", engine="torch")
+    reads = [("output", get_pooling("none"))]
+    images = np.random.default_rng(0).integers(0, 256, (19, 32, 32, 3), np.uint8)
+    whole = load_backbone(Greedy(99), precision="float32", device="cpu", engine="torch")
+    (expected,) = whole.features([images], reads)
+    SIZES.clear()
+    (found,) = net.features([images], reads)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert SIZES == [19, 9, 4, 4, 4, 4, 3]
+    assert "no memory for 19 images at once, going on with 9" in caplog.text
+    SIZES.clear()
+    (found,) = net.features([images[:6]], reads, pad_to=32)
+    np.testing.assert_allclose(found, expected[:6], atol=1e-6)
+    assert SIZES == [4, 4]
+    with pytest.raises(BackboneError, match=r"has no memory for one image \(CUDA out of memory"):
+        load_backbone(Greedy(0), precision="float32", device="cpu", engine="torch").features(
+            [images], reads
+        )
+
+
 def test_a_broken_transform_is_found_at_once() -> None:
     net = load_backbone("resnet18", weights=None, transform=lambda image: 1 / 0, **F32)
     with pytest.raises(BackboneError, match="its transform raised ZeroDivisionError on a blank"):
