@@ -4,7 +4,8 @@
 
 Generated JPEGs of 48 px, a network of one layer, so that what grows is featx and not the network.
 Each size runs in a process of its own; memory is the peak of it and its readers together, sampled
-every 50 ms (proportional set size, so that shared pages count once).
+every 50 ms (proportional set size, so that shared pages count once). Then the same again with
+nothing changed, and with 1 % of the images added.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ print(store.summary.seconds, store.summary.images_per_second)
 """
 
 
-def draw(folder, n):
-    """Write n different small JPEGs."""
-    rng = np.random.default_rng(0)
-    for i in range(n):
+def draw(folder, start, stop):
+    """Write different small JPEGs, numbers `start` to `stop`."""
+    rng = np.random.default_rng(start)
+    for i in range(start, stop):
         place = folder / f"{i // 1000:03}"
         place.mkdir(exist_ok=True)
         coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8))
@@ -70,8 +71,10 @@ def main():
         root = Path(name)
         for n in args.sizes:
             (root / str(n)).mkdir()
-            draw(root / str(n), n)
-            for run in ("first run", "unchanged"):
+            draw(root / str(n), 0, n)
+            for run in ("first run", "unchanged", "1 % added"):
+                if run == "1 % added":
+                    draw(root / str(n), n, n + n // 100)
                 process = subprocess.Popen(
                     [sys.executable, "-c", CODE, str(root / str(n)), str(root / f"{n}.h5")],
                     stdout=subprocess.PIPE,
