@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 
 from featx.errors import FileFormatError
 from featx.store._batch import check_digest
+from featx.store._crc import crc32
 from featx.store._records import digest_bytes, digest_text
 from featx.store._schema import grow
 from featx.store._text import decode, encode, read_text

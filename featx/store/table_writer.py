@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from featx.errors import ParameterError
 from featx.recipe import Recipe
 from featx.store._batch import check_features, check_records
-from featx.store._records import NUMERIC, Records, digest_text, feature_crcs
+from featx.store._crc import feature_crcs
+from featx.store._records import NUMERIC, Records, digest_text
 from featx.store._rows import read_any
 from featx.store._schema import append_rows, as_rows, replace_text, write_rows
 from featx.store._text import decode

@@ -14,8 +14,9 @@ import numpy as np
 
 from featx.errors import FileFormatError
 from featx.store._container import StoreNotFoundError, open_for_reading, readable, store_path
+from featx.store._crc import feature_crcs
 from featx.store._failures import read_failures
-from featx.store._records import NUMERIC, Records, feature_crcs
+from featx.store._records import NUMERIC, Records
 from featx.store._rows import chunk_blocks
 from featx.store._tables import table_info
 from featx.store._text import read_attribute
