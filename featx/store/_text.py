@@ -17,6 +17,7 @@ __all__ = [
     "dataset_name",
     "decode",
     "encode",
+    "encode_all",
     "read_attribute",
     "read_text",
     "text_array",
@@ -41,6 +42,17 @@ def encode(text: str, what: str) -> bytes:
         raise ParameterError(
             f"{what}: got {text!r} with a NUL character, expected text without; remove it"
         )
+    return raw
+
+
+def encode_all(texts: Sequence[str], what: str) -> list[bytes]:
+    """Return UTF-8 of each, as `encode`; messages add the number of the text to `what`."""
+    try:
+        raw = [str.encode(text, "utf-8", "surrogateescape") for text in texts]
+    except TypeError:
+        raw = [b"\0"]
+    if b"\0" in b"".join(raw):
+        return [encode(text, f"{what} {i}") for i, text in enumerate(texts)]
     return raw
 
 
