@@ -1,6 +1,6 @@
 """CRC-32, by the processor's own instructions where the extra `fast` is installed.
 
-zlib-ng gives zlib's numbers four times as fast (docs/decisions/store-speed.md).
+zlib-ng gives zlib's numbers five times as fast (docs/decisions/store-crash-safety.md, "Speed").
 """
 
 from __future__ import annotations

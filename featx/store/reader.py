@@ -81,8 +81,8 @@ class FeatureStore:
     """Features of images, with their paths and labels; read-only. See `open_store`.
 
     It behaves as an array of shape (n_samples, n_features): ``len(store)``, ``store[5]``,
-    ``store[10:20]``, ``store[[7, 3]]``, ``np.asarray(store)``. Indexing reads only the chunks that
-    hold the rows; `np.asarray` reads everything and converts to float32.
+    ``store[10:20]``, ``store[[7, 3]]``, ``np.asarray(store)``. Indexing reads only the rows asked for,
+    and compares each with its checksum; `np.asarray` reads everything and converts to float32.
 
     Parameters
     ----------
@@ -105,7 +105,9 @@ class FeatureStore:
     Notes
     -----
     A store shows the rows that were committed when it was opened. Where a writer has changed one
-    of them in place since (a relabelled or edited image), its new value is read.
+    of them in place since (a relabelled or edited image), its new value is read. Threads may share
+    it. The first indexing reads where each chunk lies and the checksums of up to 65,536 rows around
+    those asked for (4 bytes a row, kept): about 3 ms for 100,000 rows of 1,280.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, table: str | None = None) -> None:
