@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from featx.errors import FileFormatError
 from featx.store._crc import crc32
-from featx.store._text import column_name, dataset_name, read_text
+from featx.store._heap import read_text
+from featx.store._patched import PatchedFile
+from featx.store._text import column_name, dataset_name
 
 __all__ = ["NUMERIC", "UNKNOWN_DIGEST", "Records", "digest_bytes", "digest_text"]
 
@@ -61,20 +63,20 @@ class Records:
         return cls([b""] * n, [b""] * n, {}, np.zeros(n, _TAIL))
 
     @classmethod
-    def read(cls, group: Any, start: int, stop: int) -> Records:
-        """Read rows `start` to `stop` of a table's group."""
+    def read(cls, group: Any, file: PatchedFile, start: int, stop: int) -> Records:
+        """Read rows `start` to `stop` of a table's group, which HDF5 reads through `file`."""
         numbers = np.zeros(stop - start, _TAIL)
         for name in NUMERIC:
             numbers[name] = group[name][start:stop]
         metadata = {
-            column_name(name): read_text(dataset, start, stop)
+            column_name(name): read_text(dataset, file, start, stop)
             for name, dataset in group["metadata"].items()
         }
-        path, label = (read_text(group[name], start, stop) for name in ("path", "label"))
+        path, label = (read_text(group[name], file, start, stop) for name in ("path", "label"))
         return cls(path, label, metadata, numbers)
 
     @classmethod
-    def read_checked(cls, group: Any, start: int, stop: int) -> Records:
+    def read_checked(cls, group: Any, file: PatchedFile, start: int, stop: int) -> Records:
         """Read, and refuse rows that do not fit their checksum.
 
         Raises
@@ -82,7 +84,7 @@ class Records:
         FileFormatError
             Naming the first such row.
         """
-        records = cls.read(group, start, stop)
+        records = cls.read(group, file, start, stop)
         bad = np.flatnonzero(records.crcs() != group["row_crc"][start:stop])
         if len(bad):
             raise FileFormatError(

@@ -19,7 +19,6 @@ __all__ = [
     "encode",
     "encode_all",
     "read_attribute",
-    "read_text",
     "text_array",
     "write_attribute",
 ]
@@ -64,11 +63,6 @@ def decode(raw: bytes) -> str:
 def text_array(raw: Sequence[bytes]) -> NDArray[np.str_]:
     """Decode many into a NumPy array of str."""
     return np.array([decode(value) for value in raw], dtype=np.str_)
-
-
-def read_text(dataset: Any, start: int, stop: int) -> list[bytes]:
-    """Read rows `start` to `stop` of a text dataset."""
-    return list(dataset[start:stop])
 
 
 def dataset_name(column: str) -> str:

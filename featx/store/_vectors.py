@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import FileFormatError
 from featx.store._crc import feature_crcs
 from featx.store._patched import PatchedFile
-from featx.store._rows import chunk_blocks, read_any, read_run
+from featx.store._rows import chunk_addresses, chunk_blocks, read_any, read_run
 
 __all__ = ["Vectors"]
 
@@ -45,7 +44,9 @@ class Vectors:
         self._row_bytes = self._width * self._dtype.itemsize
         self._crcs = np.empty(self._n_rows, np.uint32)
         self._crcs_read: set[int] = set()
-        self._addresses = self._locate()
+        addresses = chunk_addresses(self._dataset, self._row_bytes)
+        is_whole = addresses is not None and (addresses >= 0).all()
+        self._addresses = addresses if is_whole else None
 
     def run(self, start: int, stop: int) -> NDArray[Any]:
         """Read rows `start` to `stop`.
@@ -110,26 +111,3 @@ class Vectors:
                 "its checksum; the file is damaged there: run featx verify, and extract into a "
                 "new file"
             )
-
-    def _locate(self) -> NDArray[np.int64] | None:
-        """Return where each chunk begins in the file; None if its bytes are not the rows'."""
-        dataset = self._dataset
-        filters = dataset.id.get_create_plist()
-        codes = [filters.get_filter(i)[0] for i in range(filters.get_nfilters())]
-        if (
-            not dataset.chunks
-            or dataset.chunks[1:] != (self._width,)
-            or codes not in ([], [h5py.h5z.FILTER_FLETCHER32])  # which stands behind the rows
-            or dataset.file.userblock_size
-            or not hasattr(dataset.id, "chunk_iter")  # HDF5 before 1.12.3
-        ):
-            return None
-        addresses = np.full(-(-self._n_rows // self._chunk_rows), -1)
-
-        def note(chunk: Any) -> None:
-            number = chunk.chunk_offset[0] // self._chunk_rows
-            if number < len(addresses):
-                addresses[number] = chunk.byte_offset
-
-        dataset.id.chunk_iter(note)
-        return None if (addresses < 0).any() else addresses

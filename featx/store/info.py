@@ -56,4 +56,4 @@ def store_info(path: str | os.PathLike[str]) -> StoreInfo:
 
 def _read(opened: Opened) -> StoreInfo:
     creator = read_attribute(opened.h5, "creator")
-    return StoreInfo(read_tables(opened.h5), read_failures(opened.h5), creator)
+    return StoreInfo(read_tables(opened.h5), read_failures(opened.h5, opened.file), creator)

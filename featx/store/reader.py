@@ -81,8 +81,9 @@ class FeatureStore:
     """Features of images, with their paths and labels; read-only. See `open_store`.
 
     It behaves as an array of shape (n_samples, n_features): ``len(store)``, ``store[5]``,
-    ``store[10:20]``, ``store[[7, 3]]``, ``np.asarray(store)``. Indexing reads only the rows asked for,
-    and compares each with its checksum; `np.asarray` reads everything and converts to float32.
+    ``store[10:20]``, ``store[[7, 3]]``, ``np.asarray(store)``. Indexing reads only the rows asked
+    for, and compares each with its checksum; `np.asarray` reads everything and converts to
+    float32.
 
     Parameters
     ----------
@@ -105,9 +106,9 @@ class FeatureStore:
     Notes
     -----
     A store shows the rows that were committed when it was opened. Where a writer has changed one
-    of them in place since (a relabelled or edited image), its new value is read. Threads may share
-    it. The first indexing reads where each chunk lies and the checksums of up to 65,536 rows around
-    those asked for (4 bytes a row, kept): about 3 ms for 100,000 rows of 1,280.
+    of them in place since (a relabelled or edited image), its new value is read. Threads may
+    index it together. The first indexing reads where each chunk lies, and the checksums of up to
+    65,536 rows around those asked for (4 bytes a row, kept): 3 ms for 100,000 rows of 1,280.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, table: str | None = None) -> None:
@@ -225,7 +226,7 @@ class FeatureStore:
     @property
     def failures(self) -> tuple[Failure, ...]:
         """Images that could not be read."""
-        return self._file.read(lambda opened: read_failures(opened.h5))
+        return self._file.read(lambda opened: read_failures(opened.h5, opened.file))
 
     @property
     def made_with(self) -> dict[str, Any]:
@@ -284,7 +285,9 @@ class FeatureStore:
     def _load(self) -> Records:
         if self._records is None:
             self._records = self._file.read(
-                lambda opened: Records.read_checked(self._group(opened), 0, self.n_samples)
+                lambda opened: Records.read_checked(
+                    self._group(opened), opened.file, 0, self.n_samples
+                )
             )
         return self._records
 

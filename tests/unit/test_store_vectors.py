@@ -250,14 +250,14 @@ def test_a_description_is_read_again_where_a_commit_came_in_between(tmp_path, mo
     write(path, vectors(4, "float32"))
     read, calls = info.read_failures, []
 
-    def disturbed(h5):
-        calls.append(h5)
+    def disturbed(*opened):
+        calls.append(opened)
         if len(calls) == 1:
             with StoreWriter(path) as writer:
                 table = writer.table(None, has_labels=False)
                 table.append(["z"], np.ones((1, 4)), digests=[""], sizes=[0], mtimes=[0])
             raise FileFormatError("half of it was new")
-        return read(h5)
+        return read(*opened)
 
     monkeypatch.setattr(info, "read_failures", disturbed)
     assert store_info(path).tables[0].n_samples == N + 1
