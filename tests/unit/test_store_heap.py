@@ -103,9 +103,9 @@ def test_free_space_of_no_bytes_at_which_hdf5_stands_still_is_refused_at_once(tm
         assert not verify_store(path).ok
         with pytest.raises(FileFormatError, match=r"heap of texts at byte \d+ is damaged"):
             store_info(path)
-        with StoreWriter(path) as writer:
-            with pytest.raises(FileFormatError, match=r"heap of texts at byte \d+ is damaged"):
-                writer.table(None, has_labels=True)
+        says = r"heap of texts at byte \d+ is damaged"
+        with StoreWriter(path) as writer, pytest.raises(FileFormatError, match=says):
+            writer.table(None, has_labels=True)
         with open_store(path) as store:
             with pytest.raises(FileFormatError, match=r"heap of texts at byte \d+ is damaged"):
                 store.paths.tolist()
