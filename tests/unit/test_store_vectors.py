@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 import zlib
@@ -94,7 +95,10 @@ def test_checksums_are_read_block_by_block(tmp_path, monkeypatch):
             np.testing.assert_array_equal(store[index], X[index])
 
 
-def test_threads_share_a_store(tmp_path):
+@pytest.mark.parametrize("has_preadv", [True, False])  # Windows has none
+def test_threads_share_a_store(tmp_path, monkeypatch, has_preadv):
+    if not has_preadv:
+        monkeypatch.delattr(os, "preadv", raising=False)
     X = vectors(300, "float32")
     write(tmp_path / "f.h5", X)
     draws = [np.random.default_rng(seed).integers(0, N, 200) for seed in range(40)]
