@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from featx.errors import ParameterError
 from featx.store._records import UNKNOWN_DIGEST, Records, digest_bytes
-from featx.store._text import encode
+from featx.store._text import encode, encode_all
+
+_UNKNOWN = UNKNOWN_DIGEST.hex()
 
 __all__ = ["check_digest", "check_features", "check_records"]
 
@@ -40,7 +43,7 @@ def check_features(
         raise ParameterError(f"features: got dtype {array.dtype}, expected real numbers")
     with np.errstate(over="ignore"):
         stored = np.array(array, np.dtype(dtype).newbyteorder("<"), order="C")
-    if not np.isfinite(stored).all():
+    if not _is_finite(stored):
         row = int(np.flatnonzero(~np.isfinite(stored).all(axis=1))[0])
         column = int(np.flatnonzero(~np.isfinite(stored[row]))[0])
         raise ParameterError(
@@ -48,6 +51,12 @@ def check_features(
             f"expected finite numbers within {dtype}; look at the image and at the precision"
         )
     return stored
+
+
+def _is_finite(stored: NDArray[Any]) -> bool:
+    if stored.dtype.itemsize == 2:  # NumPy takes each half to a float first, which takes long
+        return not ((stored.view("<u2") & 0x7C00) == 0x7C00).any()
+    return bool(np.isfinite(stored).all())
 
 
 def check_records(
@@ -80,14 +89,10 @@ def check_records(
     records = Records.empty(n)
     for name, values in texts.items():
         if values is not None:
-            setattr(
-                records, name, [encode(value, f"{name} {i}") for i, value in enumerate(values)]
-            )
+            setattr(records, name, encode_all(values, name))
     for name, values in metadata.items():
         encode(name, "metadata column")
-        records.metadata[name] = [
-            encode(value, f"metadata {name!r} of row {i}") for i, value in enumerate(values)
-        ]
+        records.metadata[name] = encode_all(values, f"metadata {name!r} of row")
     if digests is not None:
         records.numbers["digest"] = _digests(digests)
     for name, numbers in (("size_bytes", sizes), ("mtime_ns", mtimes)):
@@ -97,7 +102,12 @@ def check_records(
 
 
 def _digests(digests: Sequence[str]) -> NDArray[np.uint8]:
-    raw = b"".join(check_digest(value) for value in digests)
+    raw = b""
+    with contextlib.suppress(ValueError, TypeError):
+        if all(len(value) in (0, 64) for value in digests):
+            raw = bytes.fromhex("".join([value or _UNKNOWN for value in digests]))
+    if len(raw) != len(UNKNOWN_DIGEST) * len(digests):  # find the one that is wrong
+        raw = b"".join(map(check_digest, digests))
     return np.frombuffer(raw, np.uint8).reshape(len(digests), 32)
 
 

@@ -68,6 +68,8 @@ class Opened:
     ----------
     raw : FileIO
         The file on disk.
+    file : PatchedFile
+        What HDF5 reads it through.
     h5 : h5py.File
         What HDF5 sees of it.
     id : bytes
@@ -75,6 +77,7 @@ class Opened:
     """
 
     raw: FileIO
+    file: PatchedFile
     h5: h5py.File
     id: bytes
 
@@ -156,8 +159,9 @@ def open_for_reading(path: Path) -> Opened:
         journal = read_journal(path, raw) if journal_path(path).exists() else None
         if journal is None:
             _stated_size(path, raw)
+        file = PatchedFile.with_journal(raw, journal)
         with readable(path):
-            h5 = h5py.File(PatchedFile.with_journal(raw, journal), "r")
+            h5 = h5py.File(file, "r")
         try:
             _require_store(path, h5)
             with readable(path, "attribute 'commit_id'"):
@@ -168,7 +172,7 @@ def open_for_reading(path: Path) -> Opened:
     except BaseException:
         raw.close()
         raise
-    return Opened(raw, h5, commit_id)
+    return Opened(raw, file, h5, commit_id)
 
 
 def id_offset(path: Path, file: FileIO, commit_id: bytes) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from io import FileIO
 from pathlib import Path
 
@@ -19,10 +20,13 @@ __all__ = [
     "remove",
     "rename",
     "resize",
+    "start_writing",
     "sync",
     "sync_folder",
     "write_at",
 ]
+
+_seeking = threading.Lock()
 
 
 def open_file(path: Path, mode: str) -> FileIO:
@@ -32,14 +36,21 @@ def open_file(path: Path, mode: str) -> FileIO:
 
 def read_at(file: FileIO, offset: int, buffer: memoryview) -> int:
     """Fill `buffer` from `offset` on; return the bytes read, fewer only at the end of the file."""
-    file.seek(offset)
     done = 0
     while done < len(buffer):
-        n = file.readinto(buffer[done:])
+        n = _read_once(file, offset + done, buffer[done:] if done else buffer)
         if not n:
             break
         done += n
     return done
+
+
+def _read_once(file: FileIO, offset: int, buffer: memoryview) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(file.fileno(), [buffer], offset)
+    with _seeking:  # a store may be read by several threads
+        file.seek(offset)
+        return file.readinto(buffer) or 0
 
 
 def write_at(file: FileIO, offset: int, data: bytes | bytearray | memoryview) -> None:
@@ -65,6 +76,13 @@ def sync(file: FileIO) -> None:
             fcntl.fcntl(file.fileno(), fcntl.F_FULLFSYNC)
             return
     os.fsync(file.fileno())
+
+
+def start_writing(file: FileIO, offset: int, n_bytes: int) -> None:
+    """Let the system begin to move these bytes to the medium; a hint, it promises nothing."""
+    if hasattr(os, "posix_fadvise"):  # Linux: pages that are not needed are written back first
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(file.fileno(), offset, n_bytes, os.POSIX_FADV_DONTNEED)
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 
 from featx.errors import FileFormatError
 from featx.store._batch import check_digest
+from featx.store._crc import crc32
+from featx.store._heap import read_text
+from featx.store._patched import PatchedFile
 from featx.store._records import digest_bytes, digest_text
 from featx.store._schema import grow
-from featx.store._text import decode, encode, read_text
+from featx.store._text import decode, encode
 
 __all__ = ["Failure", "check_failures", "read_failures", "write_failures"]
 
@@ -70,8 +72,8 @@ def write_failures(h5: Any, failures: Sequence[Failure]) -> None:
         grow(group[name], values)
 
 
-def read_failures(h5: Any) -> tuple[Failure, ...]:
-    """Read the failures table.
+def read_failures(h5: Any, file: PatchedFile) -> tuple[Failure, ...]:
+    """Read the failures table of what HDF5 reads through `file`.
 
     Raises
     ------
@@ -83,8 +85,8 @@ def read_failures(h5: Any) -> tuple[Failure, ...]:
     if any(dataset.shape[0] != n for dataset in group.values()):
         raise FileFormatError("failures: the columns differ in length; the file is damaged")
     rows = zip(
-        (decode(raw) for raw in read_text(group["path"], 0, n)),
-        (decode(raw) for raw in read_text(group["reason"], 0, n)),
+        (decode(raw) for raw in read_text(group["path"], file, 0, n)),
+        (decode(raw) for raw in read_text(group["reason"], file, 0, n)),
         digest_text(group["digest"][:]).tolist(),
         group["size_bytes"][:].tolist(),
         group["mtime_ns"][:].tolist(),

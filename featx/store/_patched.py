@@ -67,15 +67,19 @@ class PatchedFile(io.RawIOBase):
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
         """Fill `buffer` from the position on, as far as the file goes."""
-        view = memoryview(buffer).cast("B")
-        length = max(0, min(len(view), self._eof - self._position))
+        length = self.read_at(self._position, memoryview(buffer).cast("B"))
+        self._position += length
+        return length
+
+    def read_at(self, offset: int, view: memoryview) -> int:
+        """Fill `view` from `offset` on, as far as the file goes; the position stays."""
+        length = max(0, min(len(view), self._eof - offset))
         view = view[:length]
-        got = _disk.read_at(self._file, self._position, view)
+        got = _disk.read_at(self._file, offset, view)
         if got < length:
             view[got:] = bytes(length - got)
         if self._pages:
-            self._patch(self._position, view)
-        self._position += length
+            self._patch(offset, view)
         return length
 
     def _patch(self, start: int, view: memoryview) -> None:

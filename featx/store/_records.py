@@ -12,15 +12,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import FileFormatError
-from featx.store._text import column_name, dataset_name, read_text
+from featx.store._crc import crc32
+from featx.store._heap import read_text
+from featx.store._patched import PatchedFile
+from featx.store._text import column_name, dataset_name
 
-__all__ = ["NUMERIC", "UNKNOWN_DIGEST", "Records", "digest_bytes", "digest_text", "feature_crcs"]
+__all__ = ["NUMERIC", "UNKNOWN_DIGEST", "Records", "digest_bytes", "digest_text"]
 
 # Besides text; the order and the little-endian types are those that row_crc is taken over.
 NUMERIC: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -61,20 +63,20 @@ class Records:
         return cls([b""] * n, [b""] * n, {}, np.zeros(n, _TAIL))
 
     @classmethod
-    def read(cls, group: Any, start: int, stop: int) -> Records:
-        """Read rows `start` to `stop` of a table's group."""
+    def read(cls, group: Any, file: PatchedFile, start: int, stop: int) -> Records:
+        """Read rows `start` to `stop` of a table's group, which HDF5 reads through `file`."""
         numbers = np.zeros(stop - start, _TAIL)
         for name in NUMERIC:
             numbers[name] = group[name][start:stop]
         metadata = {
-            column_name(name): read_text(dataset, start, stop)
+            column_name(name): read_text(dataset, file, start, stop)
             for name, dataset in group["metadata"].items()
         }
-        path, label = (read_text(group[name], start, stop) for name in ("path", "label"))
+        path, label = (read_text(group[name], file, start, stop) for name in ("path", "label"))
         return cls(path, label, metadata, numbers)
 
     @classmethod
-    def read_checked(cls, group: Any, start: int, stop: int) -> Records:
+    def read_checked(cls, group: Any, file: PatchedFile, start: int, stop: int) -> Records:
         """Read, and refuse rows that do not fit their checksum.
 
         Raises
@@ -82,7 +84,7 @@ class Records:
         FileFormatError
             Naming the first such row.
         """
-        records = cls.read(group, start, stop)
+        records = cls.read(group, file, start, stop)
         bad = np.flatnonzero(records.crcs() != group["row_crc"][start:stop])
         if len(bad):
             raise FileFormatError(
@@ -107,13 +109,10 @@ class Records:
         A metadata value counts only where it is not empty, so that a column that comes later
         leaves the checksums of earlier rows alone.
         """
-        tail = memoryview(self.numbers.tobytes())
-        extra = self._extra()
-        crcs = (
-            crc32(tail[i * _TAIL.itemsize : (i + 1) * _TAIL.itemsize], crc32(b"%b\0%b\0%b" % row))
-            for i, row in enumerate(zip(self.path, self.label, extra, strict=True))
-        )
-        return np.fromiter(crcs, np.uint32, len(self))
+        texts = zip(self.path, self.label, self._extra(), strict=True)
+        heads = (crc32(b"%b\0%b\0%b" % row) for row in texts)
+        tails = self.numbers.view(f"V{_TAIL.itemsize}").tolist()
+        return np.fromiter(map(crc32, tails, heads), np.uint32, len(self))
 
     def _extra(self) -> list[bytes]:
         names = sorted(self.metadata)
@@ -125,12 +124,6 @@ class Records:
             b"".join(b"%b\0%b\0" % pair for pair in zip(keys, row, strict=True) if pair[1])
             for row in rows
         ]
-
-
-def feature_crcs(features: NDArray[Any]) -> NDArray[np.uint32]:
-    """Return the CRC-32 of each row's bytes, (n,)."""
-    rows = np.ascontiguousarray(features).view(np.uint8).reshape(len(features), -1)
-    return np.fromiter((crc32(row.data) for row in rows), np.uint32, len(rows))
 
 
 def digest_bytes(digest: str) -> bytes:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import FileFormatError
 
-__all__ = ["chunk_blocks", "read_any", "read_run"]
+__all__ = ["chunk_addresses", "chunk_blocks", "read_any", "read_run"]
 
 
 def read_run(dataset: Any, start: int, stop: int) -> NDArray[Any]:
@@ -44,6 +45,36 @@ def read_any(dataset: Any, rows: NDArray[np.int64]) -> NDArray[Any]:
             block = read_run(dataset, int(group[0]), int(group[-1]) + 1)
             out[places] = block[group - group[0]]
     return out
+
+
+def chunk_addresses(dataset: Any, row_bytes: int) -> NDArray[np.int64] | None:
+    """Return where in the file the rows of each chunk begin, -1 where nothing was written.
+
+    None in a layout that featx does not write, where a chunk's bytes are not its rows', each of
+    `row_bytes`.
+    """
+    filters = dataset.id.get_create_plist()
+    codes = [filters.get_filter(i)[0] for i in range(filters.get_nfilters())]
+    if (
+        not dataset.chunks
+        or dataset.chunks[1:] != dataset.shape[1:]
+        or codes not in ([], [h5py.h5z.FILTER_FLETCHER32])  # which stands behind the rows
+        or dataset.file.userblock_size
+        or not hasattr(dataset.id, "chunk_iter")  # HDF5 before 1.12.3
+    ):
+        return None
+    chunk_rows = dataset.chunks[0]
+    addresses = np.full(-(-dataset.shape[0] // chunk_rows), -1)
+    sizes = set()
+
+    def note(chunk: Any) -> None:
+        number = chunk.chunk_offset[0] // chunk_rows
+        sizes.add(chunk.size - chunk_rows * row_bytes)
+        if number < len(addresses):
+            addresses[number] = chunk.byte_offset
+
+    dataset.id.chunk_iter(note)
+    return addresses if sizes <= {0, 4} else None
 
 
 def chunk_blocks(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:

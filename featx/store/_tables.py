@@ -11,7 +11,14 @@ from featx.recipe import Recipe
 from featx.store._schema import table_key
 from featx.store._text import read_attribute
 
-__all__ = ["TableInfo", "choose_by_name", "choose_table", "list_tables", "table_info"]
+__all__ = [
+    "TableInfo",
+    "choose_by_name",
+    "choose_table",
+    "list_tables",
+    "read_tables",
+    "table_info",
+]
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,11 @@ def table_info(key: str, group: Any) -> TableInfo:
         n_features,
         group["features"].dtype.name,
     )
+
+
+def read_tables(h5: Any) -> tuple[TableInfo, ...]:
+    """Describe all tables of an open store."""
+    return tuple(table_info(key, group) for key, group in h5["tables"].items())
 
 
 def choose_table(path: str, tables: tuple[TableInfo, ...], wanted: str | None) -> TableInfo:

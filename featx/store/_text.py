@@ -17,8 +17,8 @@ __all__ = [
     "dataset_name",
     "decode",
     "encode",
+    "encode_all",
     "read_attribute",
-    "read_text",
     "text_array",
     "write_attribute",
 ]
@@ -44,6 +44,17 @@ def encode(text: str, what: str) -> bytes:
     return raw
 
 
+def encode_all(texts: Sequence[str], what: str) -> list[bytes]:
+    """Return UTF-8 of each, as `encode`; messages add the number of the text to `what`."""
+    try:
+        raw = [str.encode(text, "utf-8", "surrogateescape") for text in texts]
+    except TypeError:
+        raw = [b"\0"]
+    if b"\0" in b"".join(raw):
+        return [encode(text, f"{what} {i}") for i, text in enumerate(texts)]
+    return raw
+
+
 def decode(raw: bytes) -> str:
     """Undo `encode`."""
     return raw.decode("utf-8", "surrogateescape")
@@ -52,11 +63,6 @@ def decode(raw: bytes) -> str:
 def text_array(raw: Sequence[bytes]) -> NDArray[np.str_]:
     """Decode many into a NumPy array of str."""
     return np.array([decode(value) for value in raw], dtype=np.str_)
-
-
-def read_text(dataset: Any, start: int, stop: int) -> list[bytes]:
-    """Read rows `start` to `stop` of a text dataset."""
-    return list(dataset[start:stop])
 
 
 def dataset_name(column: str) -> str:

@@ -27,6 +27,9 @@ from featx.store._patched import PAGE_BYTES, PatchedFile
 
 __all__ = ["AppliedLaterError", "TransactionFile"]
 
+# So much of a new tail at a time is sent on its way to the medium while the rest is being written.
+HASTEN_BYTES = 8 * 1024 * 1024
+
 
 class AppliedLaterError(OSError):
     """The commit stands in the journal, but could not be written into the file."""
@@ -60,6 +63,7 @@ class TransactionFile(PatchedFile):
         self._path, self._committed_eof = path, committed_eof
         self._error: OSError | None = None
         self.is_durable = self._is_over = False
+        self._hastened = committed_eof
 
     def writable(self) -> bool:
         """Return True."""
@@ -78,6 +82,7 @@ class TransactionFile(PatchedFile):
         if kept < len(view):
             try:
                 _disk.write_at(self._file, start + kept, view[kept:])
+                self._hasten(stop)
             except OSError as err:
                 self._fail(err)
                 kept = len(view)
@@ -165,6 +170,11 @@ class TransactionFile(PatchedFile):
             _disk.sync(file)
         _disk.sync_folder(target.parent)
         return journal
+
+    def _hasten(self, stop: int) -> None:
+        if stop - self._hastened >= HASTEN_BYTES:
+            _disk.start_writing(self._file, self._hastened, stop - self._hastened)
+            self._hastened = stop
 
     def _keep(self, start: int, view: memoryview) -> None:
         done = 0

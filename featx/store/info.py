@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from featx.store._container import open_for_reading, readable, store_path
+from featx.store._container import Opened
 from featx.store._failures import Failure, read_failures
-from featx.store._tables import TableInfo, table_info
+from featx.store._settled import SettledFile
+from featx.store._tables import TableInfo, read_tables
 from featx.store._text import read_attribute
 
 __all__ = ["StoreInfo", "store_info"]
@@ -33,7 +34,7 @@ class StoreInfo:
 
 
 def store_info(path: str | os.PathLike[str]) -> StoreInfo:
-    """Say what a store holds; reads no features.
+    """Say what a store holds, also while a writer adds to it; reads no features.
 
     Raises
     ------
@@ -49,12 +50,10 @@ def store_info(path: str | os.PathLike[str]) -> StoreInfo:
     >>> [str(table) for table in store_info(path).tables]
     ['outside (made outside featx, 1 x 2)']
     """
-    place = store_path(path)
-    opened = open_for_reading(place)
-    try:
-        with readable(place):
-            tables = tuple(table_info(key, group) for key, group in opened.h5["tables"].items())
-            creator = read_attribute(opened.h5, "creator")
-            return StoreInfo(tables, read_failures(opened.h5), creator)
-    finally:
-        opened.close()
+    with SettledFile(path) as file:
+        return file.read(_read)
+
+
+def _read(opened: Opened) -> StoreInfo:
+    creator = read_attribute(opened.h5, "creator")
+    return StoreInfo(read_tables(opened.h5), read_failures(opened.h5, opened.file), creator)

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import FileFormatError, ParameterError
-from featx.store._container import Opened, open_for_reading, readable, store_path
+from featx.errors import ParameterError
+from featx.store._container import Opened
 from featx.store._failures import Failure, read_failures
-from featx.store._journal import journal_path
 from featx.store._records import Records, digest_text
-from featx.store._rows import read_any, read_run
-from featx.store._tables import TableInfo, choose_by_name, choose_table, table_info
+from featx.store._settled import SettledFile
+from featx.store._tables import choose_by_name, choose_table, read_tables
 from featx.store._text import read_attribute, text_array
+from featx.store._vectors import Vectors
 from featx.store.info import store_info
 
 __all__ = ["FeatureStore", "open_store"]
-
-T = TypeVar("T")
-
-# A commit rewrites some blocks in place within milliseconds; a reader that meets one half done
-# sees a checksum that disagrees, and looks again this often.
-RETRIES = 40
-RETRY_S = 0.025
 
 
 def open_store(
@@ -90,8 +81,9 @@ class FeatureStore:
     """Features of images, with their paths and labels; read-only. See `open_store`.
 
     It behaves as an array of shape (n_samples, n_features): ``len(store)``, ``store[5]``,
-    ``store[10:20]``, ``store[[7, 3]]``, ``np.asarray(store)``. Indexing reads only the chunks that
-    hold the rows; `np.asarray` reads everything and converts to float32.
+    ``store[10:20]``, ``store[[7, 3]]``, ``np.asarray(store)``. Indexing reads only the rows asked
+    for, and compares each with its checksum; `np.asarray` reads everything and converts to
+    float32.
 
     Parameters
     ----------
@@ -114,16 +106,18 @@ class FeatureStore:
     Notes
     -----
     A store shows the rows that were committed when it was opened. Where a writer has changed one
-    of them in place since (a relabelled or edited image), its new value is read.
+    of them in place since (a relabelled or edited image), its new value is read. Threads may
+    index it together. The first indexing reads where each chunk lies, and the checksums of up to
+    65,536 rows around those asked for (4 bytes a row, kept): 3 ms for 100,000 rows of 1,280.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, table: str | None = None) -> None:
         self.path = os.fspath(path)
         self.summary: Any = None
-        self._file_path = store_path(path)
-        self._opened: Opened | None = self._open()
+        self._file = SettledFile(path)
+        self._vectors: tuple[Opened, Vectors] | None = None
         try:
-            self.tables = self._settled(self._read_tables)
+            self.tables = self._file.read(lambda opened: read_tables(opened.h5))
             self.table = choose_table(self.path, self.tables, table)
             self._records: Records | None = None
         except BaseException:
@@ -165,7 +159,7 @@ class FeatureStore:
         if isinstance(rows, slice):
             start, stop, step = rows.indices(self.n_samples)
             if step == 1:
-                return self._read(lambda d: read_run(d, start, max(start, stop)))
+                return self._read(lambda vectors: vectors.run(start, max(start, stop)))
             rows = np.arange(start, stop, step)
         numbers = np.asarray(rows)
         if numbers.dtype == bool:
@@ -179,7 +173,7 @@ class FeatureStore:
         if len(bad):
             raise IndexError(f"store[{int(bad[0])}]: expected a row below {self.n_samples}")
         flat = np.where(flat < 0, flat + self.n_samples, flat)
-        found = self._read(lambda d: read_any(d, flat))
+        found = self._read(lambda vectors: vectors.rows(flat))
         return found.reshape(*numbers.shape, self.n_features)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -216,7 +210,7 @@ class FeatureStore:
     @property
     def labels(self) -> NDArray[np.str_] | None:
         """Label of each image, (n_samples,), "" where it has none; None if no image has one."""
-        has_labels = self._settled(lambda h5: bool(self._group(h5).attrs["has_labels"]))
+        has_labels = self._file.read(lambda opened: bool(self._group(opened).attrs["has_labels"]))
         return text_array(self._load().label) if has_labels else None
 
     @property
@@ -232,14 +226,14 @@ class FeatureStore:
     @property
     def failures(self) -> tuple[Failure, ...]:
         """Images that could not be read."""
-        return self._settled(read_failures)
+        return self._file.read(lambda opened: read_failures(opened.h5, opened.file))
 
     @property
     def made_with(self) -> dict[str, Any]:
         """Engine, device and versions of the last run that wrote to the table."""
-        text = self._settled(lambda h5: read_attribute(self._group(h5), "made_with"))
-        with readable(self._file_path, "attribute 'made_with'"):
-            return dict(json.loads(text))
+        return self._file.read(
+            lambda opened: dict(json.loads(read_attribute(self._group(opened), "made_with")))
+        )
 
     def select(self, *, layer: str | None = None, pooling: str | None = None) -> FeatureStore:
         """Open the table of another layer or pooling of the same file.
@@ -256,9 +250,8 @@ class FeatureStore:
 
     def close(self) -> None:
         """Close the file; may be called again."""
-        if self._opened is not None:
-            self._opened.close()
-        self._opened = None
+        self._vectors = None
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -272,7 +265,7 @@ class FeatureStore:
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_opened", None) is not None:
+        if hasattr(self, "_file"):
             self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -281,13 +274,20 @@ class FeatureStore:
     def __repr__(self) -> str:
         return f"FeatureStore({self.path!r}, table={self.table.key!r}, shape={self.shape})"
 
-    def _read(self, read: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
-        return self._settled(lambda h5: read(self._group(h5)["features"]))
+    def _read(self, read: Callable[[Vectors], NDArray[Any]]) -> NDArray[Any]:
+        return self._file.read(lambda opened: read(self._in(opened)))
+
+    def _in(self, opened: Opened) -> Vectors:
+        if self._vectors is None or self._vectors[0] is not opened:
+            self._vectors = opened, Vectors(self._group(opened), opened.file)
+        return self._vectors[1]
 
     def _load(self) -> Records:
         if self._records is None:
-            self._records = self._settled(
-                lambda h5: Records.read_checked(self._group(h5), 0, self.n_samples)
+            self._records = self._file.read(
+                lambda opened: Records.read_checked(
+                    self._group(opened), opened.file, 0, self.n_samples
+                )
             )
         return self._records
 
@@ -296,47 +296,8 @@ class FeatureStore:
             raise IndexError(f"store[mask]: got shape {mask.shape}, expected ({self.n_samples},)")
         return np.flatnonzero(mask)
 
-    def _group(self, h5: Any) -> Any:
-        return h5["tables"][self.table.key]
-
-    def _open(self) -> Opened:
-        before = self._stamp()
-        for _ in range(RETRIES):
-            try:
-                return open_for_reading(self._file_path)
-            except FileFormatError:
-                now = self._stamp()
-                if now == before and not journal_path(self._file_path).exists():
-                    raise
-                before = now
-                time.sleep(RETRY_S)
-        return open_for_reading(self._file_path)
-
-    def _settled(self, read: Callable[[Any], T]) -> T:
-        """Read; where a commit came in between, open anew and read again."""
-        if self._opened is None:
-            raise ParameterError(f"store {self.path!r} is closed; open it again with open_store")
-        for _ in range(RETRIES):
-            try:
-                with readable(self._file_path):
-                    return read(self._opened.h5)
-            except FileFormatError:
-                if self._opened.is_current() and not journal_path(self._file_path).exists():
-                    raise
-            time.sleep(RETRY_S)
-            self._opened.close()
-            self._opened = self._open()
-        with readable(self._file_path):
-            return read(self._opened.h5)
-
-    def _stamp(self) -> tuple[int, int]:
-        with contextlib.suppress(OSError):
-            stat = self._file_path.stat()
-            return stat.st_size, stat.st_mtime_ns
-        return 0, 0
-
-    def _read_tables(self, h5: Any) -> tuple[TableInfo, ...]:
-        return tuple(table_info(key, group) for key, group in h5["tables"].items())
+    def _group(self, opened: Opened) -> Any:
+        return opened.h5["tables"][self.table.key]
 
 
 def _reopen(path: str, key: str) -> FeatureStore:

@@ -18,7 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from featx.errors import ParameterError
 from featx.recipe import Recipe
 from featx.store._batch import check_features, check_records
-from featx.store._records import NUMERIC, Records, digest_text, feature_crcs
+from featx.store._crc import feature_crcs
+from featx.store._patched import PatchedFile
+from featx.store._records import NUMERIC, Records, digest_text
 from featx.store._rows import read_any
 from featx.store._schema import append_rows, as_rows, replace_text, write_rows
 from featx.store._text import decode
@@ -75,8 +77,9 @@ class TableWriter:
         Width of a row.
     dtype : str
         "float32" or "float16".
-    group : callable
-        Returns the table's group in the last committed state, None before its first commit.
+    committed : callable
+        Returns the table's group in the last committed state, None before its first commit, and
+        what HDF5 reads it through.
     """
 
     def __init__(
@@ -85,10 +88,10 @@ class TableWriter:
         n_features: int,
         *,
         dtype: str,
-        group: Callable[[], Any],
+        committed: Callable[[], tuple[Any, PatchedFile]],
     ) -> None:
         self.recipe, self.n_features, self.dtype = recipe, n_features, dtype
-        self._group = group
+        self._open_committed = committed
         self._batches: list[_Batch] = []
         self._changes: dict[int, _Change] = {}
         records = self._committed()
@@ -167,7 +170,7 @@ class TableWriter:
         out = np.empty((len(numbers), self.n_features), self.dtype)
         old = numbers < self._n_committed
         if old.any():
-            out[old] = read_any(self._group()["features"], numbers[old])
+            out[old] = read_any(self._open_committed()[0]["features"], numbers[old])
         for i, row in enumerate(numbers.tolist()):
             if row >= self._n_committed:
                 batch = self._batch_of(row)
@@ -278,10 +281,13 @@ class TableWriter:
             self._change(row, records.take([i]), given, None if stored is None else stored[i])
         self.has_labels |= labels is not None
 
-    def apply(self, group: Any) -> None:
-        """Write what is pending into the open group. `settle` follows once it is durable."""
+    def apply(self, group: Any, file: PatchedFile) -> None:
+        """Write what is pending into a group that HDF5 has open in `file`.
+
+        `settle` follows once it is durable.
+        """
         if self._changes:
-            self._write_changes(group)
+            self._write_changes(group, file)
         for batch in self._batches:
             append_rows(group, batch.records, batch.features)
 
@@ -289,10 +295,10 @@ class TableWriter:
         """Forget what was pending: it is committed."""
         self._batches, self._changes, self._n_committed = [], {}, self.n_samples
 
-    def _write_changes(self, group: Any) -> None:
+    def _write_changes(self, group: Any, file: PatchedFile) -> None:
         rows = np.array(sorted(self._changes), np.int64)
         changes = [self._changes[row] for row in rows.tolist()]
-        records = Records.read_checked(group, 0, self._n_committed).take(rows.tolist())
+        records = Records.read_checked(group, file, 0, self._n_committed).take(rows.tolist())
         for i, change in enumerate(changes):
             _merge(records, i, change)
         for name in set[str]().union(*(change.fields for change in changes)):
@@ -356,12 +362,10 @@ class TableWriter:
         return self._batches[bisect_right(self._batches, row, key=lambda b: b.start) - 1]
 
     def _committed(self) -> Records:
-        group = self._group()
-        return (
-            Records()
-            if group is None
-            else Records.read_checked(group, 0, group["features"].shape[0])
-        )
+        group, file = self._open_committed()
+        if group is None:
+            return Records()
+        return Records.read_checked(group, file, 0, group["features"].shape[0])
 
     def _all_records(self) -> list[tuple[int, Records]]:
         """Return the rows as they will be after the commit, as (first row, records)."""

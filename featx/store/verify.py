@@ -13,9 +13,17 @@ from typing import Any
 import numpy as np
 
 from featx.errors import FileFormatError
-from featx.store._container import StoreNotFoundError, open_for_reading, readable, store_path
+from featx.store._container import (
+    Opened,
+    StoreNotFoundError,
+    open_for_reading,
+    readable,
+    store_path,
+)
+from featx.store._crc import feature_crcs
 from featx.store._failures import read_failures
-from featx.store._records import NUMERIC, Records, feature_crcs
+from featx.store._patched import PatchedFile
+from featx.store._records import NUMERIC, Records
 from featx.store._rows import chunk_blocks
 from featx.store._tables import table_info
 from featx.store._text import read_attribute
@@ -90,29 +98,30 @@ def verify_store(path: str | os.PathLike[str]) -> VerifyResult:
         keys: list[str] = []
         _collect(problems, place, "/tables", lambda: keys.extend(opened.h5["tables"].keys()))
         for key in keys:
-            n, found = _table(place, opened.h5, key)
+            n, found = _table(place, opened, key)
             checked += n
             problems += found
-        _collect(problems, place, "/failures", lambda: read_failures(opened.h5))
+        _collect(problems, place, "/failures", lambda: read_failures(opened.h5, opened.file))
     finally:
         opened.close()
     return VerifyResult(not problems, tuple(problems), checked)
 
 
-def _table(place: Path, h5: Any, key: str) -> tuple[int, list[str]]:
+def _table(place: Path, opened: Opened, key: str) -> tuple[int, list[str]]:
     """Check one table; return the number of rows checked and the problems."""
     problems: list[str] = []
     if not _collect(
-        problems, place, f"table {key!r}", lambda: _check_head(h5["tables"][key], key)
+        problems, place, f"table {key!r}", lambda: _check_head(opened.h5["tables"][key], key)
     ):
         return 0, problems
-    group = h5["tables"][key]
+    group = opened.h5["tables"][key]
     n = group["features"].shape[0]
     seen: dict[bytes, int] = {}
     for start in range(0, n, BLOCK_ROWS):
         stop = min(start + BLOCK_ROWS, n)
         what = f"table {key!r}, rows {start}..{stop - 1}"
-        _collect(problems, place, what, partial(_check_rows, group, start, stop, seen))
+        check = partial(_check_rows, group, opened.file, start, stop, seen)
+        _collect(problems, place, what, check)
         for a, b in chunk_blocks(start, stop, group["features"].chunks[0]):
             what = f"features of table {key!r}, rows {a}..{b - 1}"
             _collect(problems, place, what, partial(_check_features, group, a, b))
@@ -140,8 +149,10 @@ def _check_head(group: Any, key: str) -> None:
     bool(group.attrs["has_labels"])
 
 
-def _check_rows(group: Any, start: int, stop: int, seen: dict[bytes, int]) -> None:
-    records = Records.read_checked(group, start, stop)
+def _check_rows(
+    group: Any, file: PatchedFile, start: int, stop: int, seen: dict[bytes, int]
+) -> None:
+    records = Records.read_checked(group, file, start, stop)
     for row, path in enumerate(records.path, start):
         if seen.setdefault(path, row) != row:
             raise FileFormatError(

@@ -82,7 +82,7 @@ class StoreWriter:
         self._tables: dict[str, TableWriter] = {}
         self._made_with: dict[str, str] = {}
         self._failures: dict[str, Failure] | None = None
-        self._reader: h5py.File | None = None
+        self._reader: tuple[h5py.File, PatchedFile] | None = None
         self._file: FileIO | None = None
         self._lock = WriterLock(self.path, timeout_s)
         try:
@@ -114,7 +114,7 @@ class StoreWriter:
         if self._failures is not None:
             return tuple(self._failures.values())
         with readable(self.path, "the failures table"):
-            return read_failures(self._read())
+            return read_failures(*self._committed())
 
     @property
     def table_keys(self) -> tuple[str, ...]:
@@ -159,7 +159,12 @@ class StoreWriter:
             group = self._group(key)
             width, kind = self._shape(key, group, recipe, n_features, dtype)
             with readable(self.path, f"table {key!r}"):
-                table = TableWriter(recipe, width, dtype=kind, group=lambda: self._group(key))
+                table = TableWriter(
+                    recipe,
+                    width,
+                    dtype=kind,
+                    committed=lambda: (self._group(key), self._committed()[1]),
+                )
                 table.has_labels |= group is not None and bool(group.attrs["has_labels"])
             self._tables[key] = table
         self._tables[key].has_labels |= has_labels
@@ -263,7 +268,7 @@ class StoreWriter:
                     group = create_table(
                         h5["tables"], key, table.recipe, table.n_features, table.dtype
                     )
-                table.apply(group)
+                table.apply(group, transaction)
                 group.attrs["has_labels"] = table.has_labels
                 if key in self._made_with or "made_with" not in group.attrs:
                     write_attribute(group, "made_with", self._made_with.get(key, "{}"))
@@ -356,15 +361,20 @@ class StoreWriter:
 
     def _read(self) -> h5py.File:
         """Return the last committed state."""
+        return self._committed()[0]
+
+    def _committed(self) -> tuple[h5py.File, PatchedFile]:
+        """Return the last committed state, and what HDF5 reads it through."""
         if self._reader is None:
+            file = PatchedFile(self._require_open(), self._eof)
             with readable(self.path):
-                self._reader = h5py.File(PatchedFile(self._require_open(), self._eof), "r")
+                self._reader = h5py.File(file, "r"), file
         return self._reader
 
     def _close_reader(self) -> None:
         if self._reader is not None:
             with contextlib.suppress(Exception):  # a damaged file may refuse even that
-                self._reader.close()
+                self._reader[0].close()
         self._reader = None
 
     def _require_open(self) -> FileIO:
