@@ -54,12 +54,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default = defaults[name.replace("-", "_")]
         parser.add_argument(f"--{name}", default=default, help=f"{text} (default {default})")
     add_run(parser, defaults)
+    parser.add_argument(
+        "--shard",
+        metavar="RANK/WORLD",
+        help="do one of several parts, such as 0/8, each in a process of its own; auto takes it "
+        "from torchrun or SLURM",
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Extract and return the figures."""
-    from featx.extraction import fill_store, prepare_job
+    from featx.extraction import device_of, fill_store, prepare_job, shard_of
 
+    shard = shard_of(args.shard)
     summary = fill_store(
         as_source(args.source),
         args.store,
@@ -72,13 +79,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             resize_px=args.resize,
             crop_px=args.crop,
             decode=args.decode,
-            device=args.device,
+            device=device_of(args.device, shard),
             precision=args.precision,
             engine=args.engine,
         ),
         batch_size=args.batch_size,
         workers=args.workers,
         on_error=args.on_error,
+        shard=shard,
     )
     result = {**summary.to_dict(), "store": args.store}
     if summary.failed == summary.images:
@@ -104,6 +112,11 @@ def show(result: dict[str, Any]) -> str:
         lines.append(
             f"the table also has {r['elsewhere']} rows of images that are not in this source "
             "(other sources, deleted images); train and index use all rows"
+        )
+    if r["waiting"]:
+        lines.append(
+            f"{r['waiting']} images of other shards are still to come; whoever finishes last puts "
+            f"them together in {r['store']}"
         )
     if r["interrupted"]:
         lines.append("interrupted; everything finished is kept: run the same command to go on")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from featx.extraction._shards import Shard, device_of, shard_of
 from featx.extraction.embed import Embedded, embed_images
 from featx.extraction.fill import extract, fill_store
 from featx.extraction.job import DEFAULT_BACKBONE, Job, job_for_recipe, prepare_job
@@ -16,6 +17,8 @@ __all__ = [
     "FeatureExtractor",
     "Job",
     "MapRead",
+    "Shard",
+    "device_of",
     "embed_images",
     "extract",
     "fill_store",
@@ -23,4 +26,5 @@ __all__ = [
     "local_layer",
     "prepare_job",
     "read_maps",
+    "shard_of",
 ]

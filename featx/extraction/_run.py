@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from featx._progress import Progress
 from featx.errors import ImageDecodeError
+from featx.extraction._shards import Shards
 from featx.extraction.items import Items
 from featx.extraction.job import Job
 from featx.extraction.plan import Plan
@@ -32,6 +33,7 @@ COMMIT_EVERY_S = 2.0
 COMMIT_EVERY_BYTES = 64 * 2**20
 # Batches that may wait for the writer: one being written, one ready.
 WRITES_AHEAD = 2
+MERGED_AT_ONCE = 1024
 NOTHING_READ = "no image had to go through the network"
 
 
@@ -49,6 +51,8 @@ class Run:
         The open store.
     on_error : {"record", "raise"}
         What an image that cannot be read becomes.
+    n_images : int, optional
+        Of the whole extraction, by which the engine is chosen; default those of `items`.
     engine : EngineChoice, optional
         What ran the network; None until something is read.
     """
@@ -57,6 +61,7 @@ class Run:
     items: Items
     writer: StoreWriter
     on_error: str
+    n_images: int | None = None
     extracted: int = 0
     reused: int = 0
     failed: int = 0
@@ -149,6 +154,42 @@ class Run:
             **self.items.columns(positions),
         }
 
+    def collect(self, positions: list[int], shards: Shards, progress: bool | None) -> list[int]:
+        """Take over what other processes have read; return the positions that none has."""
+        names = self.items.names
+        there = [i for i in positions if names[i] in shards]
+        with Progress(len(there), "merge", enabled=progress) as bar:
+            for start in range(0, len(there), MERGED_AT_ONCE):
+                part = there[start : start + MERGED_AT_ONCE]
+                good = [i for i in part if shards.has_rows(names[i])]
+                found = [names[i] for i in good]
+                for k, (table, known) in enumerate(zip(self.tables, self.known, strict=True)):
+                    if good:
+                        rows = shards.known(found)
+                        self._put(
+                            table,
+                            known,
+                            good,
+                            shards.features(found, k),
+                            digests=[row.digest for row in rows],
+                            sizes=[row.size_bytes for row in rows],
+                            mtimes=[row.mtime_ns for row in rows],
+                        )
+                        self._pending_bytes += 4 * len(good) * table.n_features
+                bad = [names[i] for i in part if names[i] in shards.failures]
+                self._failures += [shards.failures[name] for name in bad]
+                self.writer.remove_failures(set(found) - set(bad))
+                self.extracted += len(part) - len(bad)
+                self.failed += len(bad)
+                if self._pending_bytes >= COMMIT_EVERY_BYTES:
+                    self._commit()
+                bar.advance(len(part))
+        if there:
+            for recipe in self.job.recipes:
+                self.writer.table(recipe, has_labels=False, made_with=shards.notes)
+            self._commit()
+        return [i for i in positions if names[i] not in shards]
+
     # -- what it must see -----------------------------------------------------------------------
 
     def read(
@@ -165,7 +206,7 @@ class Run:
         start = time.monotonic()
         # By all images, not by those that are left, so that a run that was killed and goes on
         # takes the same engine.
-        self.engine = self.job.choose_engine(len(self.items.names))
+        self.engine = self.job.choose_engine(self.n_images or len(self.items.names))
         self._note(self.engine)
         sources = [self.items.sources[i] for i in positions]
         waiting: deque[Future[None]] = deque()

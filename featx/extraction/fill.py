@@ -7,19 +7,29 @@ stays whatever happens next, and a second run starts from there.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from featx.errors import ParameterError, nearest
+from featx.errors import ParameterError, StoreWriteError, nearest
 from featx.extraction._run import Run
+from featx.extraction._shards import (
+    Shard,
+    Shards,
+    device_of,
+    remove_shards,
+    shard_of,
+    shards_folder,
+)
 from featx.extraction.items import Items, items_of_manifest
 from featx.extraction.job import DEFAULT_BACKBONE, DEFAULT_BATCH_SIZE, Job, prepare_job
 from featx.extraction.plan import make_plan
 from featx.extraction.summary import ExtractionSummary
 from featx.images import ImageManifest
-from featx.store import FeatureStore, StoreWriter, open_store
+from featx.store import FeatureStore, StoreWriter, TableWriter, open_store
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,6 +57,7 @@ def extract(
     workers: int | None = None,
     on_error: str = "record",
     progress: bool | None = None,
+    shard: str | tuple[int, int] | None = None,
 ) -> FeatureStore:
     """Run a network over images once and keep the features in an HDF5 store.
 
@@ -99,12 +110,19 @@ def extract(
         What an image that cannot be read becomes: a row of the failures table, or an error.
     progress : bool, optional
         Default: a bar on a terminal, else a line every 10 s. False is silent.
+    shard : "RANK/WORLD", (rank, world) or "auto", optional
+        Share the images out among several processes, on one machine or on several that see one
+        folder; each is called alike but for its rank ("auto" takes it from torchrun or SLURM).
+        Each fills a file of its own in ``F.h5.shards``; the last to finish puts them together, row
+        for row what one process makes. Whatever is missing, because a process died, is done by
+        calling it again, or by a call without `shard`, which takes over what the shards have.
 
     Returns
     -------
     FeatureStore
         Open for reading, with `summary` (an `ExtractionSummary`). With several layers or poolings
-        it shows the first table; see `FeatureStore.select`.
+        it shows the first table; see `FeatureStore.select`. Of a shard, while others are at work,
+        its own file: `summary.waiting` then counts the images that are missing.
 
     Raises
     ------
@@ -131,6 +149,7 @@ def extract(
     >>> store.summary.extracted
     1
     """
+    part = shard_of(shard)
     summary = fill_store(
         source,
         store,
@@ -143,7 +162,7 @@ def extract(
             resize_px=resize_px,
             crop_px=crop_px,
             decode=decode,
-            device=device,
+            device=device_of(device, part),
             precision=precision,
             engine=engine,
             transform=transform,
@@ -152,10 +171,12 @@ def extract(
         workers=workers,
         on_error=on_error,
         progress=progress,
+        shard=part,
     )
     if summary.interrupted:
         raise KeyboardInterrupt
-    opened = open_store(store, table=summary.fingerprint)
+    path = part.path(store) if part is not None and summary.waiting else store
+    opened = open_store(path, table=summary.fingerprint)
     opened.summary = summary
     return opened
 
@@ -170,6 +191,7 @@ def fill_store(
     on_error: str = "record",
     progress: bool | None = None,
     lock_timeout_s: float = 0.0,
+    shard: Shard | None = None,
 ) -> ExtractionSummary:
     """Do the work of `extract` and return its figures; the CLI and the transformer call this.
 
@@ -181,6 +203,8 @@ def fill_store(
         Loads the network; called once the source is known to hold images.
     lock_timeout_s : float, default 0.0
         How long to wait for another writer, in seconds; -1 waits as long as it takes.
+    shard : Shard, optional
+        The part of the work that this process does; see `extract`.
     """
     start = time.monotonic()
     if on_error not in ("record", "raise"):
@@ -195,12 +219,104 @@ def fill_store(
     else:
         items = items_of_manifest(ImageManifest.from_source(source))
     job = prepare()
-    with StoreWriter(store, timeout_s=lock_timeout_s) as writer:
-        run = Run(job, items, writer, on_error)
+    how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
+    own = None if shard is None else _fill_shard(job, items, store, shard, on_error, how)
+    if own is not None and own.interrupted:
+        return own.summary(start)
+    try:
+        with StoreWriter(store, timeout_s=lock_timeout_s if own is None else -1) as writer:
+            run = Run(job, items, writer, on_error)
+            try:
+                plan = make_plan(items.names, run.tables)
+                shards = _shards(run, plan.read, store, is_shard=own is not None)
+                run.take_over(plan)
+                left = plan.read
+                if shards is not None:
+                    with shards:
+                        left = run.collect(left, shards, progress)
+                run.read(left, **how)
+                if not run.interrupted:
+                    remove_shards(shards_folder(store))
+            except KeyboardInterrupt:  # before or after the reading, which stops by itself
+                run.interrupted = True
+    except _NotYetError as err:
+        assert own is not None
+        return dataclasses.replace(own.summary(start), waiting=err.n_missing)
+    return run.summary(start) if own is None else _joined(own, run, start)
+
+
+class _NotYetError(Exception):
+    """Other processes have not done their parts; the store stays as it is."""
+
+    def __init__(self, n_missing: int) -> None:
+        super().__init__(n_missing)
+        self.n_missing = n_missing
+
+
+def _shards(
+    run: Run, wanted: Sequence[int], store: str | os.PathLike[str], *, is_shard: bool
+) -> Shards | None:
+    """Open what other processes have read; to a shard it must be all that the store lacks."""
+    if not shards_folder(store).is_dir():
+        return None
+    names = run.items.names
+    tried = {failure.path for failure in run.writer.failures}
+    try:
+        shards = Shards(shards_folder(store), run.job.recipes)
+    except StoreWriteError:  # somebody is at work on one of them
+        if is_shard:
+            raise _NotYetError(len(wanted)) from None
+        raise
+    n_missing = sum(names[i] not in shards and names[i] not in tried for i in wanted)
+    if is_shard and n_missing:
+        shards.close()
+        raise _NotYetError(n_missing)
+    return shards
+
+
+def _fill_shard(
+    job: Job,
+    items: Items,
+    store: str | os.PathLike[str],
+    shard: Shard,
+    on_error: str,
+    how: dict[str, Any],
+) -> Run:
+    """Read this process' part of what the store lacks into its own file."""
+    n = len(items.names)
+    mine = items.take(range(n)[shard.part(n)])
+    if os.path.exists(store):  # noqa: PTH110
+        with closing(StoreWriter(store, timeout_s=-1)) as writer:
+            mine = mine.take(make_plan(mine.names, _tables(writer, job)).read)
+    path = shard.path(store)
+    try:
+        path.parent.mkdir(exist_ok=True)
+    except OSError as err:
+        raise StoreWriteError(
+            f"folder {str(path.parent)!r}: cannot be made ({err.strerror or err}); the folder of "
+            "the store must exist and be writable for all processes"
+        ) from err
+    with StoreWriter(path) as writer:
+        run = Run(job, mine, writer, on_error, n_images=n)
         try:
-            plan = make_plan(items.names, run.tables)
+            plan = make_plan(mine.names, run.tables)
             run.take_over(plan)
-            run.read(plan.read, batch_size=batch_size, workers=workers, progress=progress)
-        except KeyboardInterrupt:  # before or after the reading, which stops by itself
+            run.read(plan.read, **how)
+        except KeyboardInterrupt:
             run.interrupted = True
-    return run.summary(start)
+    return run
+
+
+def _tables(writer: StoreWriter, job: Job) -> list[TableWriter]:
+    return [writer.table(recipe, has_labels=False) for recipe in job.recipes]
+
+
+def _joined(own: Run, run: Run, start: float) -> ExtractionSummary:
+    """Return the figures of the whole, at the speed of this process' own part."""
+    mine, whole = own.summary(start), run.summary(start)
+    return dataclasses.replace(
+        whole,
+        images_per_second=mine.images_per_second,
+        engine=mine.engine,
+        engine_reason=mine.engine_reason,
+    )

@@ -47,6 +47,15 @@ class Items:
             }
         return chosen
 
+    def take(self, positions: Sequence[int]) -> Items:
+        """Return some items, in the order given."""
+        return Items(
+            [self.names[i] for i in positions],
+            [self.sources[i] for i in positions],
+            None if self.labels is None else [self.labels[i] for i in positions],
+            {name: [values[i] for i in positions] for name, values in self.metadata.items()},
+        )
+
 
 def items_of_manifest(manifest: ImageManifest) -> Items:
     """Take the images of a manifest."""

@@ -35,6 +35,9 @@ class ExtractionSummary:
         image had to go through the network.
     engine_reason : str
         Why this engine.
+    waiting : int
+        Images that other shards of this extraction have not done yet; the store is put together
+        when none is left. 0 without shards.
     interrupted : bool
         True where Ctrl-C ended it early; what was finished is committed.
     """
@@ -51,6 +54,7 @@ class ExtractionSummary:
     precision: str
     engine: str
     engine_reason: str
+    waiting: int = 0
     interrupted: bool = False
 
     @property

@@ -1,0 +1,223 @@
+"""Shards: parts of a store that other processes fill, beside it, until they become one with it.
+
+A shard is a store like any other, in the folder ``F.h5.shards``, with its own lock and journal, so
+that a process that dies loses nothing it has committed. An image is looked for by name in all of
+them: how the work was shared out last time does not matter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import ParameterError
+from featx.recipe import Recipe
+from featx.store import Failure, KnownRow, StoreWriter, TableWriter, open_store
+
+__all__ = ["Shard", "Shards", "device_of", "remove_shards", "shard_of", "shards_folder"]
+
+# Where schedulers say which process of how many this is: torchrun, then SLURM.
+SCHEDULERS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS"))
+NOTES = ("engine", "engine_version", "engine_reason")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which process of how many this is.
+
+    Parameters
+    ----------
+    rank : int
+        From 0.
+    world : int
+        Number of processes.
+    """
+
+    rank: int
+    world: int
+
+    def part(self, n: int) -> slice:
+        """Return the positions of n that are this process': neighbours, as many as others have."""
+        return slice(n * self.rank // self.world, n * (self.rank + 1) // self.world)
+
+    def path(self, store: str | os.PathLike[str]) -> Path:
+        """Return this process' own file for a store."""
+        return shards_folder(store) / f"{self.rank:05}-of-{self.world:05}.h5"
+
+
+def shard_of(value: Any) -> Shard | None:
+    """Return the shard that is asked for.
+
+    Parameters
+    ----------
+    value : None, "auto", "RANK/WORLD" or (rank, world)
+        "auto" is what torchrun (RANK, WORLD_SIZE) or SLURM (SLURM_PROCID, SLURM_NTASKS) has put
+        into the environment.
+
+    Raises
+    ------
+    ParameterError
+        If it is none of these, or the environment says nothing.
+
+    Examples
+    --------
+    >>> shard_of("3/8")
+    Shard(rank=3, world=8)
+    """
+    if value is None or isinstance(value, Shard):
+        return value
+    words: Sequence[Any] = ()
+    if value == "auto":
+        words = next(
+            (
+                [os.environ[k] for k in keys]
+                for keys in SCHEDULERS
+                if all(map(os.environ.get, keys))
+            ),
+            (),
+        )
+        if not words:
+            known = " nor ".join(" and ".join(keys) for keys in SCHEDULERS)
+            raise ParameterError(
+                f"shard: got 'auto', but the environment has neither {known}; start it with "
+                "torchrun or srun, or say which part this is, such as 0/8"
+            )
+    elif isinstance(value, str):
+        words = value.split("/")
+    elif isinstance(value, Sequence):
+        words = value
+    try:
+        rank, world = map(int, words)
+    except (TypeError, ValueError):
+        rank, world = -1, 0
+    if not 0 <= rank < world:
+        raise ParameterError(
+            f"shard: got {value!r}{'' if value != 'auto' else f' ({words})'}, expected "
+            "RANK/WORLD with 0 <= RANK < WORLD, such as 0/8 to 7/8"
+        )
+    return Shard(rank, world)
+
+
+def device_of(device: str, shard: Shard | None) -> str:
+    """Return the device of this process: of several GPUs the one that the scheduler counts."""
+    local = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID")
+    if shard is None or device not in ("auto", "cuda") or local is None:
+        return device
+    import torch
+
+    n = torch.cuda.device_count()
+    return f"cuda:{int(local) % n}" if n else device
+
+
+def shards_folder(store: str | os.PathLike[str]) -> Path:
+    """Return the folder of a store's shards; it need not exist."""
+    path = Path(store).resolve()
+    return path.with_name(f"{path.name}.shards")
+
+
+def remove_shards(folder: Path) -> None:
+    """Remove shards whose rows are in the store."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # somebody has put a file there meanwhile
+        folder.rmdir()
+
+
+class Shards:
+    """What a folder of shards holds of some recipes, by image; a context manager.
+
+    Parameters
+    ----------
+    folder : Path
+        Of `shards_folder`.
+    recipes : sequence of Recipe
+        An image counts where there is a row for all of them.
+
+    Raises
+    ------
+    StoreWriteError
+        If a process still writes one of them.
+    FileFormatError
+        If one is damaged.
+    """
+
+    def __init__(self, folder: Path, recipes: Sequence[Recipe]) -> None:
+        self._writers: list[StoreWriter] = []
+        self._tables: list[list[TableWriter]] = []
+        self._rows: dict[str, tuple[int, list[KnownRow]]] = {}
+        self.failures: dict[str, Failure] = {}
+        self.notes: dict[str, Any] = {}
+        paths = sorted(folder.glob("*.h5")) if folder.is_dir() else []
+        try:
+            for path in paths:
+                self._add(path, recipes)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._rows or name in self.failures
+
+    def close(self) -> None:
+        """Let go of the files, without writing."""
+        for writer in self._writers:
+            writer.close()
+
+    def known(self, names: Sequence[str]) -> list[KnownRow]:
+        """Return what is remembered of images that have rows, from the first table."""
+        return [self._rows[name][1][0] for name in names]
+
+    def has_rows(self, name: str) -> bool:
+        """Tell whether an image has vectors, which one that is in `failures` may have too."""
+        return name in self._rows
+
+    def features(self, names: Sequence[str], table: int) -> NDArray[Any]:
+        """Return the vectors of images that have rows, (n, n_features), for one recipe."""
+        places = [self._rows[name] for name in names]
+        shards = np.array([shard for shard, _ in places])
+        rows = np.array([known[table].row for _, known in places])
+        first = self._tables[int(shards[0])][table]
+        found = np.empty((len(names), first.n_features), first.dtype)
+        for shard in np.unique(shards).tolist():
+            mine = shards == shard
+            found[mine] = self._tables[shard][table].read(rows[mine])
+        return found
+
+    def _add(self, path: Path, recipes: Sequence[Recipe]) -> None:
+        writer = StoreWriter(path)
+        self._writers.append(writer)
+        self._tables.append([])
+        if not {recipe.fingerprint for recipe in recipes} <= set(writer.table_keys):
+            return
+        tables = [writer.table(recipe, has_labels=False) for recipe in recipes]
+        self._tables[-1] = tables
+        with open_store(path, table=recipes[0].fingerprint) as opened:
+            self.notes |= {k: v for k, v in opened.made_with.items() if k in NOTES}
+        for name, rows in _in_all([table.known() for table in tables]):
+            before = self._rows.get(name)
+            # of a file that changed between two ways of sharing out, the later one
+            if before is None or before[1][0].mtime_ns <= rows[0].mtime_ns:
+                self._rows[name] = len(self._writers) - 1, rows
+        self.failures |= {failure.path: failure for failure in writer.failures}
+
+
+def _in_all(known: Sequence[dict[str, KnownRow]]) -> Iterator[tuple[str, list[KnownRow]]]:
+    for name in known[0]:
+        rows = [table[name] for table in known if name in table]
+        if len(rows) == len(known):
+            yield name, rows

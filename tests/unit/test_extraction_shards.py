@@ -1,0 +1,214 @@
+"""Several processes fill one store: it is, row for row, what one process makes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import featx
+from featx.errors import ParameterError, StoreWriteError
+from featx.extraction import Shard, _run, shard_of
+from featx.extraction._shards import device_of, shards_folder
+from featx.store import StoreWriter, open_store, store_info, verify_store
+
+RUN = {
+    "backbone": "squeezenet1_1",
+    "weights": None,
+    "precision": "float32",
+    "device": "cpu",
+    "engine": "torch",
+    "resize_px": 64,
+    "crop_px": 64,
+    "layers": ["features.3", "penultimate"],
+    "batch_size": 4,
+    "workers": 0,
+    "progress": False,
+}
+N = 22
+
+
+def draw(folder: Path, start: int, stop: int) -> None:
+    for i in range(start, stop):
+        path = folder / f"{i % 3}" / f"{i:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(i).integers(0, 256, (48, 48, 3), np.uint8)
+        Image.fromarray(pixels).save(path)
+        if i % 10 == 9:
+            path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    draw(tmp_path / "images", 0, N)
+    return tmp_path / "images"
+
+
+def content(store: Path) -> list:
+    """Return all that the tables and the failures hold, in order."""
+    found: list = []
+    for info in store_info(store).tables:
+        with open_store(store, table=info.key) as table:
+            found += [info.key, table[:].tobytes(), table.paths.tolist(), table.labels.tolist()]
+            found += [table.digests.tolist(), table.failures]
+    return found
+
+
+@pytest.fixture
+def whole(folder, tmp_path) -> list:
+    with featx.extract(folder, tmp_path / "whole.h5", **RUN):
+        return content(tmp_path / "whole.h5")
+
+
+@pytest.fixture
+def seen(monkeypatch) -> list[int]:
+    """Return how many images each reading has to read."""
+    counts: list[int] = []
+    read = _run.Run.read
+
+    def counted(self, positions, **how):
+        counts.append(len(positions))
+        read(self, positions, **how)
+
+    monkeypatch.setattr(_run.Run, "read", counted)
+    return counts
+
+
+def test_the_last_to_finish_makes_the_store_of_one_process(folder, whole, tmp_path, seen) -> None:
+    store = tmp_path / "f.h5"
+    for rank, waiting in ((2, 14), (0, 7), (1, 0)):
+        with featx.extract(folder, store, shard=(rank, 3), **RUN) as opened:
+            assert opened.summary.waiting == waiting
+            assert len(opened) == (20 if not waiting else opened.summary.extracted)
+            made_with, summary = opened.made_with, opened.summary
+    assert content(store) == whole
+    assert seen == [8, 7, 7, 0]
+    assert not shards_folder(store).exists()
+    assert verify_store(store).problems == ()
+    assert (summary.images, summary.extracted, summary.failed) == (N, 20, 2)
+    assert summary.images_per_second > 0
+    assert made_with["engine"] == "torch"
+
+
+def test_what_a_dead_process_left_is_taken_over(folder, whole, tmp_path, seen) -> None:
+    store = tmp_path / "f.h5"
+    featx.extract(folder, store, shard=(0, 3), **RUN).close()
+    seen.clear()
+    with featx.extract(folder, store, **RUN) as opened:
+        assert opened.summary.extracted == 20
+    assert seen == [N - 7]
+    assert content(store) == whole
+    assert not shards_folder(store).exists()
+
+
+def test_another_number_of_processes_may_go_on(folder, whole, tmp_path) -> None:
+    store = tmp_path / "f.h5"
+    featx.extract(folder, store, shard=(1, 2), **RUN).close()
+    for rank in range(3):
+        featx.extract(folder, store, shard=(rank, 3), **RUN).close()
+    assert content(store) == whole
+    assert not shards_folder(store).exists()
+
+
+def test_only_new_images_are_read_and_changed_ones_keep_their_row(folder, tmp_path, seen) -> None:
+    one, many = tmp_path / "one.h5", tmp_path / "many.h5"
+    for store in (one, many):
+        featx.extract(folder, store, **RUN).close()
+    draw(folder, N, N + 5)
+    draw(folder, 9, 10)
+    Image.new("RGB", (50, 50), "red").save(folder / "0" / "003.png")
+    (folder / "0" / "009.png").unlink()
+    Image.new("RGB", (50, 50), "blue").save(folder / "0" / "009.png")
+    featx.extract(folder, one, **RUN).close()
+    seen.clear()
+    for rank in range(2):
+        featx.extract(folder, many, shard=f"{rank}/2", **RUN).close()
+    assert sum(seen) == 5 + 2 + 1  # new, changed, still unreadable
+    assert content(many) == content(one)
+
+
+def test_nothing_is_put_together_while_one_is_at_work(folder, whole, tmp_path) -> None:
+    store = tmp_path / "f.h5"
+    shards_folder(store).mkdir()
+    with StoreWriter(Shard(1, 2).path(store)):
+        with featx.extract(folder, store, shard=(0, 2), **RUN) as opened:
+            assert opened.summary.waiting > 0
+        with pytest.raises(StoreWriteError, match="another writer has it open"):
+            featx.extract(folder, store, **RUN)
+    featx.extract(folder, store, shard=(1, 2), **RUN).close()
+    assert content(store) == whole
+
+
+def test_a_merge_that_dies_is_made_again(folder, whole, tmp_path, monkeypatch) -> None:
+    store = tmp_path / "f.h5"
+    featx.extract(folder, store, shard=(0, 2), **RUN).close()
+    monkeypatch.setattr(_run, "MERGED_AT_ONCE", 4)
+    monkeypatch.setattr(_run, "COMMIT_EVERY_BYTES", 1)
+    commit, commits = _run.Run._commit, []
+
+    def dies(self):
+        commit(self)
+        if "shards" not in str(self.writer.path):
+            commits.append(1)
+            if len(commits) == 3:
+                raise RuntimeError("killed")
+
+    monkeypatch.setattr(_run.Run, "_commit", dies)
+    with pytest.raises(RuntimeError, match="killed"):
+        featx.extract(folder, store, shard=(1, 2), **RUN)
+    with open_store(store, table=store_info(store).tables[0].key) as half:
+        assert 0 < len(half) < 20
+    featx.extract(folder, store, shard=(1, 2), **RUN).close()
+    assert content(store) == whole
+
+
+def test_ranks_are_read_from_the_environment(monkeypatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ParameterError, match="has neither RANK and WORLD_SIZE nor SLURM_PROCID"):
+        shard_of("auto")
+    monkeypatch.setenv("SLURM_PROCID", "3")
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    assert shard_of("auto") == Shard(3, 4)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert shard_of("auto") == Shard(0, 2)
+    assert shard_of((1, 2)) == shard_of("1/2") == Shard(1, 2)
+    assert device_of("auto", Shard(0, 2)) == "auto"
+    for bad in ("2/2", "a/b", "3", (0,), "-1/2", 5):
+        with pytest.raises(ParameterError, match="expected RANK/WORLD with 0 <= RANK < WORLD"):
+            shard_of(bad)
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 100])
+@pytest.mark.parametrize("world", [1, 3, 8])
+def test_parts_are_all_of_it_and_of_one_size(n: int, world: int) -> None:
+    parts = [range(n)[Shard(rank, world).part(n)] for rank in range(world)]
+    assert [i for part in parts for i in part] == list(range(n))
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.slow
+def test_processes_started_as_torchrun_does_share_one_extraction(folder, tmp_path) -> None:
+    store, alone = tmp_path / "f.h5", tmp_path / "alone.h5"
+    words = [sys.executable, "-m", "featx.cli.main", "extract", str(folder), "--crop", "64"]
+    words += ["--resize", "64", "--device", "cpu", "--workers", "0", "--store"]
+    code = "import sys; from featx.cli.main import main; sys.exit(main())"
+    words[1:3] = ["-c", code]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "3"}
+    started = [
+        subprocess.Popen([*words, str(store), "--shard", "auto"], env={**env, "RANK": str(rank)})
+        for rank in range(3)
+    ]
+    assert [process.wait() for process in started] == [0, 0, 0]
+    subprocess.run([*words, str(alone)], env=env, check=True)
+    with open_store(store) as a, open_store(alone) as b:
+        assert a[:].tobytes() == b[:].tobytes()
+        assert a.paths.tolist() == b.paths.tolist()
+        assert a.failures == b.failures
