@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from featx.cli._options import add_run, add_sources, as_source, defaults_of
+from featx.errors import ParameterError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("decode", "reduced (large JPEGs shrink while they are decoded) or full"),
         ("device", "auto, cpu, cuda, cuda:1"),
         ("precision", "auto, float32, bfloat16 or float16"),
-        ("engine", "auto, torch, or openvino on a CPU (pip install 'featx[openvino]')"),
+        (
+            "engine",
+            "auto, torch, openvino on a CPU, or ray on a cluster (pip install 'featx[ENGINE]')",
+        ),
         ("on-error", "record bad images in the failures table, or raise"),
     ):
         default = defaults[name.replace("-", "_")]
@@ -60,13 +64,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="do one of several parts, such as 0/8, each in a process of its own; auto takes it "
         "from torchrun or SLURM",
     )
+    ray = parser.add_argument_group("with --engine ray")
+    ray.add_argument(
+        "--actors", type=int, metavar="N", help="networks at work (default all there is room for)"
+    )
+    ray.add_argument("--cpus-per-actor", type=float, metavar="C", help="cores of each (default 1)")
+    ray.add_argument(
+        "--gpus-per-actor", type=float, metavar="G", help="GPUs of each, or a share (default 0)"
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Extract and return the figures."""
-    from featx.extraction import device_of, fill_store, prepare_job, shard_of
+    from featx.extraction import RayOptions, device_of, fill_store, prepare_job, shard_of
 
     shard = shard_of(args.shard)
+    names = ("actors", "cpus_per_actor", "gpus_per_actor")
+    asked = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    is_ray = args.engine == "ray"
+    if asked and not is_ray:
+        name = next(iter(asked)).replace("_", "-")
+        raise ParameterError(f"--{name}: got engine {args.engine!r} with it, expected ray")
     summary = fill_store(
         as_source(args.source),
         args.store,
@@ -81,12 +99,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             decode=args.decode,
             device=device_of(args.device, shard),
             precision=args.precision,
-            engine=args.engine,
+            engine="auto" if is_ray else args.engine,
         ),
         batch_size=args.batch_size,
         workers=args.workers,
         on_error=args.on_error,
         shard=shard,
+        ray=RayOptions(**asked) if is_ray else None,
     )
     result = {**summary.to_dict(), "store": args.store}
     if summary.failed == summary.images:

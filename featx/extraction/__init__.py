@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from featx.extraction._ray import RayOptions
 from featx.extraction._shards import Shard, device_of, shard_of
 from featx.extraction.embed import Embedded, embed_images
 from featx.extraction.fill import extract, fill_store
@@ -17,6 +18,7 @@ __all__ = [
     "FeatureExtractor",
     "Job",
     "MapRead",
+    "RayOptions",
     "Shard",
     "device_of",
     "embed_images",

@@ -184,10 +184,13 @@ class Run:
                 if self._pending_bytes >= COMMIT_EVERY_BYTES:
                     self._commit()
                 bar.advance(len(part))
-        if there:
+        if there and shards.notes:
+            from featx.backbones import EngineChoice
+
+            self.engine = EngineChoice(shards.notes["engine"], shards.notes["engine_reason"])
             for recipe in self.job.recipes:
                 self.writer.table(recipe, has_labels=False, made_with=shards.notes)
-            self._commit()
+        self._commit()
         return [i for i in positions if names[i] not in shards]
 
     # -- what it must see -----------------------------------------------------------------------

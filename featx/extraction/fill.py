@@ -15,6 +15,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from featx.errors import ParameterError, StoreWriteError, nearest
+from featx.extraction._ray import RayOptions, fill_shards
 from featx.extraction._run import Run
 from featx.extraction._shards import (
     Shard,
@@ -58,6 +59,7 @@ def extract(
     on_error: str = "record",
     progress: bool | None = None,
     shard: str | tuple[int, int] | None = None,
+    ray: RayOptions | None = None,
 ) -> FeatureStore:
     """Run a network over images once and keep the features in an HDF5 store.
 
@@ -95,11 +97,13 @@ def extract(
         "cpu", "cuda", "cuda:1", …; auto takes a GPU where there is one.
     precision : {"auto", "float32", "bfloat16", "float16"}, default "auto"
         Auto is bfloat16 where the device computes it natively, else float32.
-    engine : {"auto", "torch", "openvino"}, default "auto"
+    engine : {"auto", "torch", "openvino", "ray"}, default "auto"
         What runs the network. "openvino" (``pip install 'featx[openvino]'``) is faster on a CPU
         and gives torch's features to 1e-5 of the largest element in float32, so tables are shared.
         Auto takes it on a CPU for 128 images or more, views counted, where it is installed and
         agrees with torch on trial images; `summary.engine_reason` says what was taken and why.
+        "ray" (``pip install 'featx[ray]'``) reads on a Ray cluster, each of whose actors takes
+        what auto takes: the one that ``RAY_ADDRESS`` or `ray.init` names, else this machine.
     transform : callable, optional
         For a network of your own: PIL image → float tensor (3, H, W).
     batch_size : int, default 32
@@ -116,6 +120,9 @@ def extract(
         Each fills a file of its own in ``F.h5.shards``; the last to finish puts them together, row
         for row what one process makes. Whatever is missing, because a process died, is done by
         calling it again, or by a call without `shard`, which takes over what the shards have.
+    ray : RayOptions, optional
+        What engine "ray" asks of the cluster, `featx.extraction.RayOptions`; default one core an
+        actor.
 
     Returns
     -------
@@ -150,6 +157,10 @@ def extract(
     1
     """
     part = shard_of(shard)
+    if engine == "ray":
+        engine, ray = "auto", ray or RayOptions()
+    elif ray is not None:
+        raise ParameterError(f"ray: got options with engine {engine!r}, expected engine 'ray'")
     summary = fill_store(
         source,
         store,
@@ -172,6 +183,7 @@ def extract(
         on_error=on_error,
         progress=progress,
         shard=part,
+        ray=ray,
     )
     if summary.interrupted:
         raise KeyboardInterrupt
@@ -192,6 +204,7 @@ def fill_store(
     progress: bool | None = None,
     lock_timeout_s: float = 0.0,
     shard: Shard | None = None,
+    ray: RayOptions | None = None,
 ) -> ExtractionSummary:
     """Do the work of `extract` and return its figures; the CLI and the transformer call this.
 
@@ -205,6 +218,8 @@ def fill_store(
         How long to wait for another writer, in seconds; -1 waits as long as it takes.
     shard : Shard, optional
         The part of the work that this process does; see `extract`.
+    ray : RayOptions, optional
+        Read on a Ray cluster first; see `extract`.
     """
     start = time.monotonic()
     if on_error not in ("record", "raise"):
@@ -220,6 +235,9 @@ def fill_store(
         items = items_of_manifest(ImageManifest.from_source(source))
     job = prepare()
     how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
+    begun = time.monotonic()
+    if ray is not None:
+        _fill_on_ray(job, items, store, prepare, ray, on_error, how)
     own = None if shard is None else _fill_shard(job, items, store, shard, on_error, how)
     if own is not None and own.interrupted:
         return own.summary(start)
@@ -242,7 +260,38 @@ def fill_store(
     except _NotYetError as err:
         assert own is not None
         return dataclasses.replace(own.summary(start), waiting=err.n_missing)
-    return run.summary(start) if own is None else _joined(own, run, start)
+    if ray is not None and run.extracted:
+        run.read_s = time.monotonic() - begun
+    summary = run.summary(start)
+    if own is None:
+        return summary
+    return dataclasses.replace(summary, images_per_second=own.summary(start).images_per_second)
+
+
+def _fill_on_ray(
+    job: Job,
+    items: Items,
+    store: str | os.PathLike[str],
+    prepare: Callable[[], Job],
+    options: RayOptions,
+    on_error: str,
+    how: dict[str, Any],
+) -> None:
+    """Have a cluster read what neither the store nor a shard has into shards."""
+    folder = shards_folder(store)
+    with closing(StoreWriter(store)) as writer, Shards(folder, job.recipes) as shards:
+        wanted = make_plan(items.names, _tables(writer, job)).read
+        left = items.take([i for i in wanted if items.names[i] not in shards])
+    fill_shards(
+        folder,
+        left,
+        prepare=prepare,
+        fingerprints=[recipe.fingerprint for recipe in job.recipes],
+        options=options,
+        n_images=len(items.names),
+        on_error=on_error,
+        **how,
+    )
 
 
 class _NotYetError(Exception):
@@ -309,14 +358,3 @@ def _fill_shard(
 
 def _tables(writer: StoreWriter, job: Job) -> list[TableWriter]:
     return [writer.table(recipe, has_labels=False) for recipe in job.recipes]
-
-
-def _joined(own: Run, run: Run, start: float) -> ExtractionSummary:
-    """Return the figures of the whole, at the speed of this process' own part."""
-    mine, whole = own.summary(start), run.summary(start)
-    return dataclasses.replace(
-        whole,
-        images_per_second=mine.images_per_second,
-        engine=mine.engine,
-        engine_reason=mine.engine_reason,
-    )

@@ -1,0 +1,235 @@
+"""Extraction on a Ray cluster: Ray Data hands out the work, each actor fills shards of the store.
+
+Ray starts the actors, brings dead ones and lost nodes back and gives their work to others. A shard
+is a store with a journal, so that whoever takes one over goes on where its predecessor was killed;
+the driver puts them together. All nodes must see the images and the folder of the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featx._optional import require
+from featx._progress import Progress
+from featx.errors import FeatxError, ParameterError
+from featx.extraction._run import Run
+from featx.extraction.items import Items
+from featx.extraction.job import Job
+from featx.extraction.plan import make_plan
+from featx.store import StoreWriter
+
+__all__ = ["RayOptions", "fill_shards"]
+
+# How long to wait for a writer that died with its node: its lock ends with its process.
+LOCK_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """What an extraction asks of a Ray cluster.
+
+    Parameters
+    ----------
+    actors : int, optional
+        Copies of the network. Default: as many as the cluster has room for.
+    cpus_per_actor : float, default 1
+        Cores of each; torch and OpenVINO take as many threads. One each is fastest where the
+        network runs on the processor.
+    gpus_per_actor : float, default 0
+        GPUs of each; a share such as 0.5 lets two use one.
+    images_per_shard : int, default 512
+        Handed out at a time. What a killed actor had not committed of one is read again.
+
+    Examples
+    --------
+    >>> RayOptions(actors=8, cpus_per_actor=4, gpus_per_actor=1)
+    RayOptions(actors=8, cpus_per_actor=4, gpus_per_actor=1, images_per_shard=512)
+    """
+
+    actors: int | None = None
+    cpus_per_actor: float = 1
+    gpus_per_actor: float = 0
+    images_per_shard: int = 512
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("actors", 1 if self.actors is None else self.actors, 1),
+            ("cpus_per_actor", self.cpus_per_actor, 0),
+            ("gpus_per_actor", self.gpus_per_actor, 0),
+            ("images_per_shard", self.images_per_shard, 1),
+        ):
+            if not value >= least:
+                raise ParameterError(f"{name}: got {value!r}, expected at least {least}")
+
+
+class _Reader:
+    """An actor: the network, loaded once."""
+
+    def __init__(
+        self, prepare: Callable[[], Job], fingerprints: Sequence[str], how: dict[str, Any]
+    ) -> None:
+        self._job, self._how = prepare(), how
+        found = [recipe.fingerprint for recipe in self._job.recipes]
+        self._problem = ""
+        if found != list(fingerprints):
+            self._problem = (
+                f"a node's network gives features of recipe {', '.join(found)}, expected "
+                f"{', '.join(fingerprints)}, the driver's; name the precision, and a weights file "
+                "that is the same everywhere"
+            )
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Fill the shards named."""
+        work = [json.loads(text) for text in batch["work"]]
+        problems = [self._problem or self._fill(**one) for one in work]
+        return {"n_images": [len(one["names"]) for one in work], "problem": problems}
+
+    def _fill(
+        self, path: str, names: list[str], labels: list[str] | None, metadata: dict[str, list[str]]
+    ) -> str:
+        """Fill one; return what is wrong, for the driver to say: trying again helps nothing."""
+        how = dict(self._how)
+        items = Items(names, names, labels, metadata)
+        try:
+            with StoreWriter(path, timeout_s=LOCK_TIMEOUT_S) as writer:
+                run = Run(self._job, items, writer, how.pop("on_error"), how.pop("n_images"))
+                plan = make_plan(names, run.tables)
+                run.take_over(plan)
+                run.read(plan.read, progress=False, **how)
+        except FeatxError as err:
+            return str(err)
+        return ""
+
+
+def fill_shards(
+    folder: Path,
+    items: Items,
+    *,
+    prepare: Callable[[], Job],
+    fingerprints: Sequence[str],
+    options: RayOptions,
+    n_images: int,
+    on_error: str,
+    batch_size: int,
+    workers: int | None,
+    progress: bool | None,
+) -> None:
+    """Read images into shards in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if absent; all nodes must see it.
+    items : Items
+        What is to be read.
+    prepare : callable
+        Loads the network; called in each actor.
+    fingerprints : sequence of str
+        Of the driver's recipes; a node whose network gives others is refused.
+    options : RayOptions
+        What to ask of the cluster.
+    n_images : int
+        Of the whole extraction, by which the engine is chosen.
+    on_error, batch_size, workers, progress
+        As for `featx.extract`.
+
+    Raises
+    ------
+    MissingDependencyError
+        If Ray is not installed.
+    FeatxError
+        If a shard cannot be filled.
+    """
+    ray = require("ray", extra="ray", purpose="engine 'ray'")
+    data = require("ray.data", extra="ray", purpose="engine 'ray'")
+    if not items.names:
+        return
+    folder.mkdir(exist_ok=True)
+    work = [
+        {"work": json.dumps({"path": str(folder / _name(part)), **_columns(part)})}
+        for part in _parts(items, options.images_per_shard)
+    ]
+    if not ray.is_initialized():
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports to Ray's makers
+        # Ray warns that actors may outlive their arguments, which the driver keeps.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    n_threads = max(1, int(options.cpus_per_actor))
+    how = {
+        "on_error": on_error,
+        "n_images": n_images,
+        "batch_size": batch_size,
+        # an actor with one core reads by itself
+        "workers": (n_threads if n_threads > 1 else 0) if workers is None else workers,
+    }
+    with _quiet(data), Progress(len(items.names), "extract", enabled=progress) as bar:
+        done = data.from_items(work, override_num_blocks=len(work)).map_batches(
+            _Reader,
+            fn_constructor_args=(prepare, list(fingerprints), how),
+            batch_size=1,
+            compute=data.ActorPoolStrategy(**_pool(ray, options, len(work))),
+            num_cpus=options.cpus_per_actor,
+            num_gpus=options.gpus_per_actor,
+        )
+        try:
+            for row in done.iter_rows():
+                if row["problem"]:
+                    raise FeatxError(f"engine 'ray': {row['problem']}")
+                bar.advance(int(row["n_images"]))
+        except ray.exceptions.RayError as err:
+            raise FeatxError(
+                f"engine 'ray': {' '.join(str(err).split())[-400:]}; what was finished is kept: "
+                "see to it and run again"
+            ) from err
+
+
+@contextlib.contextmanager
+def _quiet(data: Any) -> Iterator[None]:
+    """Keep Ray Data from reporting every step; errors are raised all the same."""
+    context, log = data.DataContext.get_current(), logging.getLogger("ray.data")
+    bars, level = context.enable_progress_bars, log.level
+    context.enable_progress_bars = False
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        context.enable_progress_bars = bars
+        log.setLevel(level)
+
+
+def _pool(ray: Any, options: RayOptions, n_shards: int) -> dict[str, int]:
+    """Return the number of actors; where none is asked for, what there is room for."""
+    if options.actors is not None:
+        return {"size": min(options.actors, n_shards)}
+    there = ray.cluster_resources()
+    most = n_shards
+    for name, each in (("CPU", options.cpus_per_actor), ("GPU", options.gpus_per_actor)):
+        if each:
+            most = min(most, int(there.get(name, 0) / each))
+    return {"min_size": 1, "max_size": max(1, most)}
+
+
+def _parts(items: Items, size: int) -> list[Items]:
+    n = len(items.names)
+    return [items.take(range(n)[start : start + size]) for start in range(0, n, size)]
+
+
+def _columns(items: Items) -> dict[str, Any]:
+    """Return them as JSON knows them; names of files that are not UTF-8 come through escaped."""
+    labels = None if items.labels is None else list(items.labels)
+    metadata = {name: list(values) for name, values in items.metadata.items()}
+    return {"names": list(items.names), "labels": labels, "metadata": metadata}
+
+
+def _name(items: Items) -> str:
+    """Name a shard by its images, so that a run that comes later finds it."""
+    digest = hashlib.sha256("\0".join(items.names).encode("utf-8", "surrogateescape"))
+    return f"ray-{digest.hexdigest()[:16]}.h5"

@@ -1,0 +1,219 @@
+"""Engine "ray" on a cluster of several node processes: the store of one process, whoever dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import featx
+from featx.cli.main import main
+from featx.errors import FeatxError, ParameterError
+from featx.extraction import RayOptions
+from featx.extraction._shards import shards_folder
+from featx.store import open_store, store_info, verify_store
+
+ray = pytest.importorskip("ray")
+pytestmark = [
+    pytest.mark.slow,
+    # Ray leaves pipes, sockets and processes to the collector; and warns of what it will change
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+]
+
+NET = {
+    "backbone": "squeezenet1_1",
+    "weights": None,
+    "precision": "float32",
+    "device": "cpu",
+    "batch_size": 4,
+    "progress": False,
+    "resize_px": 64,
+    "crop_px": 64,
+}
+N = 120
+
+
+def named(folder: Path, i: int) -> Path:
+    return folder / f"{i % 3}" / f"{i:03}.png"
+
+
+def draw(folder: Path, start: int, stop: int) -> None:
+    for i in range(start, stop):
+        path = named(folder, i)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(i).integers(0, 256, (48, 48, 3), np.uint8)
+        Image.fromarray(pixels).save(path)
+        if i % 40 == 39:
+            path.write_bytes(b"\x89PNG\r\n\x1a\n broken")
+
+
+def content(store: Path) -> list:
+    with open_store(store) as opened:
+        found = [opened[:].tobytes(), opened.paths.tolist(), opened.labels.tolist()]
+        return [*found, opened.digests.tolist(), opened.failures, opened.recipe]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("ray") / "images"
+    draw(folder, 0, N)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(folder) -> list:
+    with featx.extract(folder, folder.parent / "whole.h5", workers=0, engine="torch", **NET):
+        return content(folder.parent / "whole.h5")
+
+
+@pytest.fixture
+def cluster():
+    """Start a head without cores and two nodes of one core each."""
+    from ray.cluster_utils import Cluster
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        args = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
+        started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **args})
+        nodes = [started.add_node(num_cpus=1, object_store_memory=100 * 2**20) for _ in range(2)]
+        ray.init(address=started.address, log_to_driver=False, logging_level="ERROR")
+    yield started, nodes
+    ray.shutdown()
+    started.shutdown()
+
+
+class Meddler:
+    """Does something to the cluster while the second half of the shards is to come."""
+
+    def __init__(self, store: Path, n_shards: int, what) -> None:
+        import threading
+
+        self.done = False
+        self._args = store, n_shards, what
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        store, n_shards, what = self._args
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if len(list(shards_folder(store).glob("*.h5"))) >= n_shards:
+                what()
+                self.done = True
+                return
+            time.sleep(0.01)
+
+    def join(self) -> None:
+        self._thread.join()
+
+
+def readers() -> list[int]:
+    """Return the pids of the actors that live."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if "ray::MapWorker" in line:
+            found.append(process.info["pid"])
+    return found
+
+
+def test_a_killed_actor_and_a_lost_node_change_nothing(folder, whole, tmp_path, cluster) -> None:
+    started, nodes = cluster
+    options = RayOptions(actors=2, images_per_shard=6)
+
+    def run(store: Path, n_shards: int, what) -> None:
+        meddler = Meddler(store, n_shards, what)
+        with featx.extract(folder, store, engine="ray", ray=options, **NET) as opened:
+            counts = opened.summary
+        meddler.join()
+        assert meddler.done, "nothing was killed"
+        assert (counts.extracted, counts.failed) == (N - 3, 3)
+        assert content(store) == whole
+        assert verify_store(store).problems == ()
+        assert not shards_folder(store).exists()
+
+    def kill_an_actor() -> None:
+        os.kill(readers()[0], signal.SIGKILL)
+
+    run(tmp_path / "actor.h5", 5, kill_an_actor)
+
+    def lose_a_node() -> None:
+        started.remove_node(nodes[0], allow_graceful=False)
+
+    run(tmp_path / "node.h5", 5, lose_a_node)
+
+    # what is new, only
+    draw(folder, N, N + 3)
+    with featx.extract(folder, tmp_path / "node.h5", engine="ray", ray=options, **NET) as opened:
+        assert (opened.summary.extracted, opened.summary.reused) == (3, N - 3)
+    for i in range(N, N + 3):
+        named(folder, i).unlink()
+
+
+DRIVER = """
+import sys, json, featx
+from featx.extraction import RayOptions
+featx.extract(sys.argv[1], sys.argv[2], engine="ray",
+              ray=RayOptions(actors=1, images_per_shard=6), **json.loads(sys.argv[3]))
+"""
+
+
+def test_a_killed_driver_goes_on_where_it_was(folder, whole, tmp_path) -> None:
+    store = tmp_path / "f.h5"
+    words = [sys.executable, "-c", DRIVER, str(folder), str(store), json.dumps(NET)]
+    driver = subprocess.Popen(words, start_new_session=True)
+    deadline = time.monotonic() + 90
+    while len(list(shards_folder(store).glob("*.h5"))) < 8 and time.monotonic() < deadline:
+        assert driver.poll() is None
+        time.sleep(0.02)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    finished = 0
+    time.sleep(1.0)  # actors of a dead driver end by themselves
+    for path in shards_folder(store).glob("*.h5"):
+        info = store_info(path)
+        finished += sum(table.n_samples for table in info.tables) + len(info.failures)
+    assert finished >= 6 * 6
+    counted = []
+    from featx.extraction import _ray
+
+    parts = _ray._parts
+
+    def watched(items, size):
+        counted.append(len(items.names))
+        return parts(items, size)
+
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.setattr(_ray, "_parts", watched)
+        featx.extract(
+            folder, store, engine="ray", ray=RayOptions(actors=1, images_per_shard=50), **NET
+        ).close()
+    ray.shutdown()
+    assert counted == [N - finished]
+    assert content(store) == whole
+
+
+def test_what_ray_cannot_do_is_said_in_a_line(folder, tmp_path, capsys) -> None:
+    with pytest.raises(ParameterError, match=r"ray: got options with engine 'torch'"):
+        featx.extract(folder, tmp_path / "f.h5", engine="torch", ray=RayOptions())
+    with pytest.raises(ParameterError, match="actors: got 0, expected at least 1"):
+        RayOptions(actors=0)
+    words = ["extract", str(folder), "--store", str(tmp_path / "f.h5"), "--actors", "2"]
+    assert main(words) == 1
+    assert "--actors: got engine 'auto' with it, expected ray" in capsys.readouterr().err
+    assert issubclass(ParameterError, FeatxError)
