@@ -140,6 +140,42 @@ def _write(h5: Any, content: IndexContent) -> None:
     h5.attrs["format_version"] = FORMAT_VERSION
 
 
+# Types of the header's fields; those of version 2 may be absent.
+FIELDS: dict[str, tuple[type, ...]] = {
+    "metric": (str,),
+    "recipe": (dict, type(None)),
+    "made_with": (dict,),
+    "ids": (list,),
+    "labels": (list, type(None)),
+    "vectors_crc": (list,),
+    "norms_crc": (int,),
+}
+LATER_FIELDS: dict[str, tuple[type, ...]] = {
+    "metadata": (dict,),
+    "kind": (dict,),
+    "recall": (dict, type(None)),
+    "target_recall": (int, float),
+    "finder": (dict, type(None)),
+}
+
+
+def _check_header(header: Any, place: str) -> None:
+    """Refuse a header that somebody has made up: its checksum is nobody's signature."""
+    known = FIELDS | {k: v for k, v in LATER_FIELDS.items() if k in header}
+    for name, kinds in known.items():
+        if not isinstance(header.get(name), kinds):
+            raise _damaged(place, f"its header has {header.get(name)!r} for {name!r}")
+    columns = {"ids": header["ids"], **header.get("metadata", {})}
+    columns |= {} if header["labels"] is None else {"labels": header["labels"]}
+    for name, values in columns.items():
+        found = {type(value) for value in values} if isinstance(values, list) else {object}
+        if not (found <= {str} or (name == "ids" and found == {int})):
+            raise _damaged(place, f"column {name!r} of its header is no list of text")
+    effort = (header.get("finder") or {"effort": 1}).get("effort")
+    if not isinstance(effort, int) or isinstance(effort, bool) or not 1 <= effort < 2**31:
+        raise _damaged(place, f"its search effort is {effort!r}")
+
+
 def _column_lists(columns: Columns) -> dict[str, Any]:
     def text(values: NDArray[Any]) -> list[str]:
         return [str(x) for x in values.tolist()]
@@ -185,6 +221,7 @@ def read_index(path: str | os.PathLike[str], *, mmap: bool) -> IndexContent:
         if crc32(text) != h5["header"].attrs["crc"]:
             raise _damaged(place, "the header does not fit its checksum")
         header = json.loads(text)
+        _check_header(header, place)
         norms = h5["norms"][:]
         if crc32(norms.data) != header["norms_crc"]:
             raise _damaged(place, "the norms do not fit their checksum")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 
 import h5py
 import numpy as np
@@ -117,4 +118,28 @@ def test_cut_and_foreign_files_are_refused(tmp_path) -> None:
     with h5py.File(tmp_path / "i", "r+") as h5:
         h5.attrs["format_version"] = 99
     with pytest.raises(FileFormatError, match=r"got format version 99, expected 2.*upgrade"):
+        RetrievalIndex.load(tmp_path / "i")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("made_with", 5, "its header has 5 for 'made_with'"),
+        ("ids", "x", "its header has 'x' for 'ids'"),
+        ("ids", [1, "a", 2], "column 'ids' of its header is no list of text"),
+        ("labels", [1, 2, 3], "column 'labels' of its header is no list of text"),
+        ("metadata", {"m": "abc"}, "column 'm' of its header is no list of text"),
+        ("target_recall", "x", "its header has 'x' for 'target_recall'"),
+        ("finder", {"effort": 0}, "its search effort is 0"),
+    ],
+)
+def test_a_forged_header_is_refused_whatever_its_checksum(tmp_path, field, value, says) -> None:
+    RetrievalIndex().fit(np.eye(3, dtype=np.float32), labels=["a", "b", "c"]).save(tmp_path / "i")
+    with h5py.File(tmp_path / "i", "r+") as h5:
+        header = json.loads(h5["header"][:].tobytes()) | {field: value}
+        text = json.dumps(header).encode()
+        del h5["header"]
+        h5["header"] = np.frombuffer(text, np.uint8)
+        h5["header"].attrs["crc"] = zlib.crc32(text)
+    with pytest.raises(FileFormatError, match=says):
         RetrievalIndex.load(tmp_path / "i")

@@ -1,0 +1,378 @@
+"""Damage files of every kind that featx reads, and see that reading them is safe.
+
+For each input: a result, a `FeatxError`, or (an image) a reason for the failures table; within 10
+seconds and 3 GiB more of memory. Another exception, a hang or a crash is a finding; its input is
+kept in the folder that `--keep` names. Prints one line of JSON.
+
+    python tests/faults/fuzz.py --runs 2000 --seed 0 [--only store model ...] [--keep FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from featx import ImageManifest, LinearProbeClassifier, RetrievalIndex
+from featx.errors import FeatxError
+from featx.images import ImagePreprocessor, read_image, read_labels
+from featx.recipe import Preprocessing
+from featx.store import open_store, verify_store, write_features
+
+HANG_S = 10
+MORE_BYTES = 3 * 2**30
+PREPROCESSOR = ImagePreprocessor(Preprocessing(resize_px=32, crop_px=24))
+X = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+Y = np.array(["a", "b", "c"] * 20)
+
+# -- what is damaged, and how it is read ---------------------------------------------------------
+
+
+def images(folder: Path) -> list[bytes]:
+    """Return a picture in each format."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+    ways: list[tuple[str, dict[str, Any]]] = [
+        ("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("GIF", {}), ("WEBP", {}),
+        ("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("PPM", {}),
+        ("TIFF", {"compression": "jpeg"}), ("TIFF", {"compression": "tiff_deflate"}),
+    ]  # fmt: skip
+    found = []
+    for kind, options in ways:
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, kind, **options)
+        found.append(file.getvalue())
+    return found
+
+
+def read_an_image(path: Path) -> None:
+    """Read as an extraction does."""
+    image = read_image(str(path), PREPROCESSOR)
+    if (image.views is None) == (image.error is None):
+        raise AssertionError(f"views {image.views!r} with error {image.error!r}")
+
+
+def tables(folder: Path) -> list[bytes]:
+    """Return manifests as people write them."""
+    rows = "".join(f"img/{i}.jpg,class {i % 3},{i}\n" for i in range(20))
+    quoted = 'path,label\n"a ""b"".jpg","x, y"\nc.jpg,"two\nlines"\n'
+    return [
+        f"path,label,number\n{rows}".encode(),
+        ("\ufeff" + f"path;label;number\n{rows.replace(',', ';')}").encode(),
+        quoted.encode(),
+        "path\tlabel\nä.jpg\tü\n".encode("utf-16"),
+    ]
+
+
+def read_a_table(path: Path) -> None:
+    """Read as a manifest and as labels."""
+    for read in (ImageManifest.from_source, read_labels):
+        try:
+            read(path)
+        except FeatxError:
+            continue
+
+
+def stores(folder: Path) -> list[bytes]:
+    """Return stores of both types."""
+    found = []
+    for dtype in ("float32", "float16"):
+        path = folder / f"{dtype}.h5"
+        write_features(
+            path,
+            X.astype(dtype),
+            paths=[f"/p/{i}.jpg" for i in range(60)],
+            labels=Y.tolist(),
+            metadata={"who": [f"name {i}" for i in range(60)]},
+        ).close()
+        found.append(path.read_bytes())
+    return found
+
+
+def read_a_store(path: Path) -> None:
+    """Read everything, and verify."""
+    try:
+        with open_store(path) as store:
+            assert np.isfinite(store[:]).all()
+            _ = store.paths, store.labels, store.metadata, store.digests, store.failures
+    except FeatxError:
+        pass
+    verify_store(path)
+
+
+def models(folder: Path) -> list[bytes]:
+    """Return a model, and a pipeline of them."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from featx.estimators import save_model
+
+    found = []
+    for model in (
+        LinearProbeClassifier(Cs=2).fit(X, Y),
+        make_pipeline(StandardScaler(), LinearProbeClassifier(Cs=2)).fit(X, Y),
+    ):
+        save_model(model, folder / "m")
+        found.append((folder / "m").read_bytes())
+    return found
+
+
+def read_a_model(path: Path) -> None:
+    """Load, and ask it something."""
+    from featx.estimators import load_model
+
+    load_model(path).model.predict(X[:3])
+
+
+def indexes(folder: Path) -> list[bytes]:
+    """Return an index of each kind."""
+    many = np.random.default_rng(1).normal(size=(400, 8)).astype(np.float32)
+    found = []
+    for options in (
+        {"kind": "exact"}, {"kind": "exact", "dtype": "float16"}, {"kind": "ivf", "codes": "int8"},
+        {"kind": "hnsw", "codes": "float32"}, {"kind": "ivf", "codes": "pq"},
+    ):  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            RetrievalIndex(**options).fit(many, labels=["x"] * 400).save(folder / "i")
+        found.append((folder / "i").read_bytes())
+    return found
+
+
+def read_an_index(path: Path) -> None:
+    """Load, ask it something, and map it."""
+    for mmap in (False, True):
+        try:
+            RetrievalIndex.load(path, mmap=mmap).query(X[:3], k=5)
+        except FeatxError:
+            continue
+
+
+def weights(folder: Path) -> list[bytes]:
+    """Return weights in both forms."""
+    import torch
+    from safetensors.torch import save_file
+
+    state = {"a.weight": torch.ones(3, 4), "a.bias": torch.zeros(3), "n": torch.tensor(1)}
+    save_file(state, folder / "w.safetensors")
+    torch.save(state, folder / "w.pth")
+    return [(folder / name).read_bytes() for name in ("w.safetensors", "w.pth")]
+
+
+def read_weights(path: Path) -> None:
+    """Read by content, under both names."""
+    from featx.backbones.weights import read_state_dict
+
+    data = path.read_bytes()
+    for suffix in (".safetensors", ".pth"):
+        named = path.with_suffix(suffix)
+        named.write_bytes(data)
+        try:
+            read_state_dict(named)
+        except FeatxError:
+            continue
+
+
+# -- damage ---------------------------------------------------------------------------------------
+
+ODD = (b"\xff" * 4, b"\x00" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80")
+
+
+def damaged(data: bytes, draw: random.Random) -> bytes:
+    """Damage bytes in one to four ways."""
+    out = bytearray(data)
+    for _ in range(draw.randint(1, 4)):
+        at = draw.randrange(max(len(out), 1))
+        way = draw.randrange(7)
+        if way == 0 and out:
+            out[at] ^= 1 << draw.randrange(8)
+        elif way == 1 and out:
+            out[at] = draw.randrange(256)
+        elif way == 2:  # a number that is too large, or none
+            out[at : at + 4] = draw.choice(ODD)
+        elif way == 3:
+            out[at:at] = draw.randbytes(draw.randint(1, 16))
+        elif way == 4:
+            del out[at : at + draw.randint(1, 64)]
+        elif way == 5:
+            del out[at:]
+        else:  # one part over another
+            start = draw.randrange(max(len(out), 1))
+            out[at : at + 32] = out[start : start + 32]
+    return bytes(out)
+
+
+def forged(data: bytes, draw: random.Random) -> bytes:
+    """Put odd numbers into an index and make its checksums fit again, as a stranger might."""
+    file = io.BytesIO(data)
+    with h5py.File(file, "r+") as h5:
+        header = json.loads(h5["header"][:].tobytes())
+        names = ["norms", "header"]
+        names += [f"finder/{name}" for name in h5.get("finder", {})] * 3
+        for _ in range(draw.randint(1, 3)):
+            name = draw.choice(names)
+            if name == "header":
+                _forge_header(header, draw)
+                continue
+            values = h5[name][()]
+            if not values.size:
+                continue
+            flat = values.reshape(-1)
+            at, n = draw.randrange(flat.size), draw.choice((1, 1, 1, 50))
+            odd = [
+                0,
+                1,
+                -1,
+                flat.size,
+                flat.size + 1,
+                2**31 - 1,
+                -(2**31),
+                2**62,
+                draw.randrange(999),
+            ]
+            with np.errstate(all="ignore"):
+                flat[at : at + n] = np.array(draw.choice(odd)).astype(values.dtype)
+            h5[name][...] = values
+            crc = zlib.crc32(np.ascontiguousarray(values).data)
+            if name == "norms":
+                header["norms_crc"] = crc
+            else:
+                header["finder"]["crc"][name.removeprefix("finder/")] = crc
+        text = json.dumps(header).encode("ascii")
+        del h5["header"]
+        h5["header"] = np.frombuffer(text, np.uint8)
+        h5["header"].attrs["crc"] = zlib.crc32(text)
+    return file.getvalue()
+
+
+def _forge_header(header: dict[str, Any], draw: random.Random) -> None:
+    odd = [None, -1, 0, 2**40, "x", [], {}, 0.5, ["a"] * 3]
+    at, name = header, draw.choice(list(header))
+    while isinstance(at[name], dict) and at[name] and draw.random() < 0.7:
+        at, name = at[name], draw.choice(list(at[name]))
+    at[name] = draw.choice(odd)
+
+
+# What makes whole files, what damages one, what reads it.
+KINDS: dict[str, tuple[Callable[..., list[bytes]], Callable[..., bytes], Callable[..., None]]] = {
+    "image": (images, damaged, read_an_image),
+    "table": (tables, damaged, read_a_table),
+    "store": (stores, damaged, read_a_store),
+    "model": (models, damaged, read_a_model),
+    "index": (indexes, damaged, read_an_index),
+    "forged index": (indexes, forged, read_an_index),
+    "weights": (weights, damaged, read_weights),
+}
+
+# -- running --------------------------------------------------------------------------------------
+
+
+def run(kind: str, n: int, seed: int, keep: Path | None) -> dict[str, Any]:
+    """Try each input in a child process; go on behind one that kills it."""
+    make = KINDS[kind][0]
+    findings: list[str] = []
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="featx-fuzz-") as name:
+        folder = Path(name)
+        originals = make(folder)
+        at = 0
+        while at < n:
+            receive, report = os.pipe()
+            child = os.fork()
+            if child == 0:
+                _try_all(kind, originals, range(at, n), seed, folder, report)
+            os.close(report)
+            said = b""
+            while piece := os.read(receive, 65536):
+                said += piece
+            os.close(receive)
+            _, status = os.waitpid(child, 0)
+            outcomes = said.decode().split("\n")[:-1]
+            if os.WIFSIGNALED(status):
+                number = os.WTERMSIG(status)
+                outcomes.append("hangs" if number == signal.SIGALRM else f"signal {number}")
+            for position, outcome in enumerate(outcomes, at):
+                if outcome != "ok":
+                    findings.append(f"{kind} {position}: {outcome}")
+                    if keep is not None:
+                        keep.mkdir(exist_ok=True)
+                        data = _input(originals, kind, seed, position)
+                        (keep / f"{kind}-{seed}-{position}").write_bytes(data)
+            at += max(len(outcomes), 1)
+    return {
+        "kind": kind,
+        "runs": n,
+        "seconds": round(time.monotonic() - begun, 1),
+        "findings": findings,
+    }
+
+
+def _input(originals: list[bytes], kind: str, seed: int, position: int) -> bytes:
+    draw = random.Random(f"{kind} {seed} {position}")
+    return KINDS[kind][1](draw.choice(originals), draw)
+
+
+def _try_all(
+    kind: str,
+    originals: list[bytes],
+    positions: range,
+    seed: int,
+    folder: Path,
+    report: int,
+) -> None:
+    try:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (used + MORE_BYTES, used + MORE_BYTES))
+        for position in positions:
+            path = folder / "damaged"
+            path.write_bytes(_input(originals, kind, seed, position))
+            if kind == "table":
+                path = path.rename(folder / "damaged.csv")
+            signal.alarm(HANG_S)
+            outcome = "ok"
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    KINDS[kind][2](path)
+            except FeatxError as err:
+                if "\n" in str(err):
+                    outcome = f"more than one line: {err!r}"
+            except BaseException as err:  # noqa: BLE001 - whatever else is raised is the finding
+                outcome = " ".join(f"{type(err).__name__}: {err}".split())[:300]
+            os.write(report, f"{outcome}\n".encode())
+    finally:
+        os._exit(0)
+
+
+def main() -> int:
+    """Parse, run, print; 0 only if nothing was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=500, help="of each kind")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--keep", type=Path)
+    args = parser.parse_args()
+    results = [run(kind, args.runs, args.seed, args.keep) for kind in args.only]
+    findings = [line for result in results for line in result["findings"]]
+    total = {"runs": sum(r["runs"] for r in results), "findings": len(findings)}
+    sys.stdout.write(json.dumps({**total, "kinds": results}) + "\n")
+    return int(bool(findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
