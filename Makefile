@@ -22,9 +22,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/run.py
 
 faults: $(READY)
-	$(BIN)/python tests/faults/store_kill.py
-	$(BIN)/python tests/faults/store_flip.py
-	$(BIN)/python tests/faults/extract_kill.py
+	$(BIN)/python tests/faults/run.py
 
 # Everything a target needs, made once and again when pyproject.toml changes.
 $(READY): pyproject.toml

@@ -7,6 +7,7 @@ Everything that opens a store comes through here, so that whatever is wrong with
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import struct
@@ -90,8 +91,10 @@ class Opened:
     def is_current(self) -> bool:
         """Say whether the file on disk still stands at the commit that was opened."""
         head = bytearray(_HEAD_BYTES)
-        _disk.read_at(self.raw, 0, memoryview(head))
-        return self.id in head
+        with contextlib.suppress(OSError):  # which the caller has met already
+            _disk.read_at(self.raw, 0, memoryview(head))
+            return self.id in head
+        return True
 
 
 def new_commit_id() -> bytes:
@@ -154,11 +157,12 @@ def open_for_reading(path: Path) -> Opened:
     """
     raw = _open_raw(path)
     try:
-        if journal_path(path).exists() and read_journal(path, raw) is not None:
-            _finish_commit(path)
-        journal = read_journal(path, raw) if journal_path(path).exists() else None
-        if journal is None:
-            _stated_size(path, raw)
+        with readable(path):
+            if journal_path(path).exists() and read_journal(path, raw) is not None:
+                _finish_commit(path)
+            journal = read_journal(path, raw) if journal_path(path).exists() else None
+            if journal is None:
+                _stated_size(path, raw)
         file = PatchedFile.with_journal(raw, journal)
         with readable(path):
             h5 = h5py.File(file, "r")
@@ -214,6 +218,11 @@ def readable(path: Path, what: str = "") -> Iterator[None]:
         MemoryError,
     ) as err:
         reason = " ".join(str(err).split())
+        if isinstance(err, OSError) and err.errno in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT):
+            raise FileFormatError(
+                f"store {str(path)!r}: {what or 'it'} cannot be read ({err.strerror}); the disk "
+                "or the network refuses to give it: see to that and try again"
+            ) from err
         raise FileFormatError(
             f"store {str(path)!r}: {what or 'it'} cannot be read ({reason}); the file is damaged: "
             "featx verify says where; extract into a new file to get the features again"

@@ -8,6 +8,7 @@ empty-handed lock file stays: removing it would let two writers lock two files o
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -50,6 +51,12 @@ class WriterLock:
                 "wait until that is done, or stop it, and run again"
             ) from None
         except OSError as err:
+            if err.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP):
+                raise StoreWriteError(
+                    f"store {str(store)!r}: its file system has no locks ({err.strerror}), "
+                    "without which two writers would spoil each other's work; put the store on a "
+                    "local disk, or on one with locks (NFS 4, Lustre with flock)"
+                ) from err
             raise StoreWriteError(
                 f"store {str(store)!r}: cannot make the lock file {str(self._path)!r} "
                 f"({err.strerror or err}); the folder must exist and be writable"

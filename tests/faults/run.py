@@ -1,0 +1,80 @@
+"""Run every fault script, and print what became of the rows: ``make faults``.
+
+    python tests/faults/run.py [--seed 0] [--share 1.0]
+
+`--share` makes all of it shorter or longer. The status is 0 only if no row was lost and nothing else
+was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+# what happens, script and options, option of the number of trials, that number
+FAULTS = (
+    ("writer killed at random", "store_kill.py", "--trials", 2000),
+    ("writer killed at each step", "store_kill.py --mode steps", "--trials", 240),
+    ("bits of a store flipped", "store_flip.py", "--flips", 5000),
+    ("extraction killed", "extract_kill.py", "--trials", 200),
+    ("save of model or index killed", "save_kill.py", "--trials", 100),
+    ("server killed while adding", "serve_kill.py", "--trials", 20),
+    ("damaged and forged files", "fuzz.py", "--runs", 3000),
+)
+TRIALS = ("trials", "flips", "runs")
+ROWS = ("committed_rows_checked", "rows_checked")
+LOST = ("rows_lost", "wrong_rows", "rows_different", "not_opened")
+FOUND = ("faults", "findings", "problems", "verify_problems", "tables_that_differ")
+
+
+def size(value: Any) -> int:
+    """Return a number, or how many there are."""
+    return len(value) if isinstance(value, list) else int(value)
+
+
+def total(said: dict[str, Any], names: tuple[str, ...]) -> int:
+    """Add up what a script calls by one of these names."""
+    return sum(size(said[name]) for name in names if name in said)
+
+
+def main() -> int:
+    """Run, print a table, return the status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--share", type=float, default=1.0)
+    args = parser.parse_args()
+    is_bad = False
+    row = "{:32}{:>8}{:>14}{:>6}{:>7}{:>9}\n"
+    sys.stdout.write(row.format("", "trials", "rows checked", "lost", "other", "seconds"))
+    for what, words, option, n in FAULTS:
+        script, *options = words.split()
+        trials = str(max(1, round(n * args.share)))
+        start = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, str(HERE / script), *options, option, trials]
+            + ["--seed", str(args.seed)],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        seconds = time.monotonic() - start
+        said = json.loads(done.stdout) if done.stdout else {"findings": ["it printed nothing"]}
+        lost, found = total(said, LOST), total(said, FOUND)
+        is_bad |= bool(lost or found or done.returncode)
+        figures = (total(said, TRIALS), total(said, ROWS), lost, found, f"{seconds:.0f}")
+        sys.stdout.write(row.format(what, *figures))
+        sys.stdout.flush()
+        for name in FOUND:
+            for line in said.get(name, []) if isinstance(said.get(name), list) else []:
+                sys.stdout.write(f"  {line}\n")
+    return int(is_bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
