@@ -2,8 +2,8 @@
 
     python tests/faults/run.py [--seed 0] [--share 1.0]
 
-`--share` makes all of it shorter or longer. The status is 0 only if no row was lost and nothing else
-was found.
+`--share` makes all of it shorter or longer. The status is 0 only if no row was lost and nothing
+else was found.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def main() -> int:
         script, *options = words.split()
         trials = str(max(1, round(n * args.share)))
         start = time.monotonic()
+        counts = [option, trials, "--seed", str(args.seed)]
         done = subprocess.run(
-            [sys.executable, str(HERE / script), *options, option, trials]
-            + ["--seed", str(args.seed)],
+            [sys.executable, str(HERE / script), *options, *counts],
             stdout=subprocess.PIPE,
             text=True,
             check=False,

@@ -1,0 +1,63 @@
+"""Make the golden files of the formats that this featx writes.
+
+    python tests/golden/make_golden.py
+
+A file of a released format is never made again; a new format gets a new name. index-v1 was written
+by the last commit before version 2 (b94e58f), with the arrays below.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from featx import RetrievalIndex
+from featx.recipe import Preprocessing, Recipe
+from featx.store import Failure, StoreWriter
+
+HERE = Path(__file__).resolve().parent
+RECIPE = Recipe("net", "ab" * 32, "layer", "avg", Preprocessing(), "none", "float32", 4)
+X = (np.arange(48, dtype=np.float32).reshape(12, 4) % 7 - 3) / 4
+NAMES = [f"/photos/{i}é.jpg" for i in range(12)]
+LABELS = [f"class {i % 3}" for i in range(12)]
+
+
+def make_store(path: Path) -> None:
+    """Write a store with a recipe, labels, a column and a failure, in two commits."""
+    with StoreWriter(path) as writer:
+        table = writer.table(RECIPE, has_labels=True, made_with={"engine": "torch"})
+        for part in (slice(0, 7), slice(7, 12)):
+            n = part.stop - part.start
+            table.append(
+                NAMES[part],
+                X[part],
+                digests=[f"{i + 1:064x}" for i in range(part.start, part.stop)],
+                sizes=[100] * n,
+                mtimes=[10**18] * n,
+                labels=LABELS[part],
+                metadata={"who": ["me"] * n},
+            )
+            writer.commit()
+        writer.add_failures([Failure("/photos/bad.jpg", "the file is empty (0 bytes)")])
+
+
+def make_index(path: Path) -> None:
+    """Write an approximate index."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        RetrievalIndex(kind="ivf", codes="float32").fit(X, ids=NAMES, labels=LABELS).save(path)
+
+
+def main() -> None:
+    """Make what is not there."""
+    for name, make in (("store-v1.h5", make_store), ("index-v2", make_index)):
+        if not (HERE / name).exists():
+            make(HERE / name)
+            sys.stdout.write(f"{name}\n")
+
+
+if __name__ == "__main__":
+    main()

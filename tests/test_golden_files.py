@@ -1,0 +1,53 @@
+"""Files of every format that was ever written open, and say what they said."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from featx import RetrievalIndex
+from featx.store import Failure, StoreWriter, open_store, verify_store
+
+GOLDEN = Path(__file__).parent / "golden"
+_spec = importlib.util.spec_from_file_location("make_golden", GOLDEN / "make_golden.py")
+made = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(made)
+
+
+def test_a_store_of_version_1_is_read_and_added_to(tmp_path) -> None:
+    path = tmp_path / "f.h5"
+    shutil.copy(GOLDEN / "store-v1.h5", path)
+    with open_store(path) as store:
+        np.testing.assert_array_equal(store[:], made.X)
+        assert store.paths.tolist() == made.NAMES
+        assert store.labels.tolist() == made.LABELS
+        assert store.metadata["who"].tolist() == ["me"] * 12
+        assert store.digests.tolist()[:2] == ["0" * 63 + "1", "0" * 63 + "2"]
+        assert store.recipe == made.RECIPE
+        assert store.made_with == {"engine": "torch"}
+        assert store.failures == (Failure("/photos/bad.jpg", "the file is empty (0 bytes)"),)
+    with StoreWriter(path) as writer:
+        table = writer.table(made.RECIPE, has_labels=True)
+        table.append(["new"], made.X[:1], digests=[""], sizes=[0], mtimes=[0], labels=["class 0"])
+    with open_store(path) as store:
+        assert (len(store), store.paths[12]) == (13, "new")
+    assert verify_store(path).problems == ()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("index-v1", "exact"), ("index-v2", "ivf")])
+@pytest.mark.parametrize("mmap", [False, True])
+def test_indexes_of_both_versions_are_read(name, kind, mmap, tmp_path) -> None:
+    index = RetrievalIndex.load(GOLDEN / name, mmap=mmap)
+    assert index.kind_.name == kind
+    assert (index.ids_.tolist(), index.labels_.tolist()) == (made.NAMES, made.LABELS)
+    np.testing.assert_array_equal(index.vectors(), made.X)
+    unit = made.X / np.linalg.norm(made.X, axis=1, keepdims=True)
+    distances = 1 - unit[3] @ unit.T
+    found = index.query(made.X[3], k=5)
+    np.testing.assert_allclose(found.distances, np.sort(distances)[:5], atol=1e-6)
+    index.save(tmp_path / "again")
+    assert RetrievalIndex.load(tmp_path / "again").ids_.tolist() == made.NAMES
