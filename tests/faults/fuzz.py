@@ -25,9 +25,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import faiss  # noqa: F401 - so that its threads are limited too
 import h5py
 import numpy as np
+import torch
 from PIL import Image
+from safetensors.torch import save_file
+from threadpoolctl import threadpool_limits
 
 from featx import ImageManifest, LinearProbeClassifier, RetrievalIndex
 from featx.errors import FeatxError
@@ -165,9 +169,6 @@ def read_an_index(path: Path) -> None:
 
 def weights(folder: Path) -> list[bytes]:
     """Return weights in both forms."""
-    import torch
-    from safetensors.torch import save_file
-
     state = {"a.weight": torch.ones(3, 4), "a.bias": torch.zeros(3), "n": torch.tensor(1)}
     save_file(state, folder / "w.safetensors")
     torch.save(state, folder / "w.pth")
@@ -367,6 +368,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--keep", type=Path)
     args = parser.parse_args()
+    threadpool_limits(1)  # OpenMP's threads do not survive a fork
     results = [run(kind, args.runs, args.seed, args.keep) for kind in args.only]
     findings = [line for result in results for line in result["findings"]]
     total = {"runs": sum(r["runs"] for r in results), "findings": len(findings)}

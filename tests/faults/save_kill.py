@@ -20,7 +20,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import faiss  # noqa: F401 - so that its threads are limited too
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from featx import LinearProbeClassifier, RetrievalIndex
 from featx.estimators import load_model, save_model
@@ -101,6 +103,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", default=["model", "exact", "ivf", "hnsw"])
     args = parser.parse_args()
+    threadpool_limits(1)  # OpenMP's threads do not survive a fork
     tallies = {kind: run(kind, args.trials, args.seed) for kind in args.kinds}
     whole = {key: sum(t[key] for t in tallies.values()) for key in next(iter(tallies.values()))}
     sys.stdout.write(json.dumps({**whole, "kinds": tallies}) + "\n")
