@@ -132,9 +132,9 @@ def read_plain_pickle(data: bytes) -> Any:
     --------
     >>> read_plain_pickle(pickle.dumps({"easy": np.array([3, 1])}))
     {'easy': [3, 1]}
-    >>> read_plain_pickle(pickle.dumps(print))
+    >>> read_plain_pickle(pickle.dumps(len))
     Traceback (most recent call last):
-    _pickle.UnpicklingError: it asks for builtins.print, which would run code
+    _pickle.UnpicklingError: it asks for builtins.len, which would run code
     """
     try:
         return _Unpickler(io.BytesIO(data), encoding="latin1").load()
