@@ -21,7 +21,7 @@ from featx.errors import ParameterError
 from featx.recipe import Recipe
 from featx.store import Failure, KnownRow, StoreWriter, TableWriter, open_store
 
-__all__ = ["Shard", "Shards", "device_of", "remove_shards", "shard_of", "shards_folder"]
+__all__ = ["Shard", "Shards", "device_of", "shard_of", "shards_folder"]
 
 # Where schedulers say which process of how many this is: torchrun, then SLURM.
 SCHEDULERS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS"))
@@ -122,16 +122,6 @@ def shards_folder(store: str | os.PathLike[str]) -> Path:
     return path.with_name(f"{path.name}.shards")
 
 
-def remove_shards(folder: Path) -> None:
-    """Remove shards whose rows are in the store."""
-    if not folder.is_dir():
-        return
-    for path in folder.iterdir():
-        path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # somebody has put a file there meanwhile
-        folder.rmdir()
-
-
 class Shards:
     """What a folder of shards holds of some recipes, by image; a context manager.
 
@@ -151,6 +141,7 @@ class Shards:
     """
 
     def __init__(self, folder: Path, recipes: Sequence[Recipe]) -> None:
+        self._folder, self._done = folder, list[Path]()
         self._writers: list[StoreWriter] = []
         self._tables: list[list[TableWriter]] = []
         self._rows: dict[str, tuple[int, list[KnownRow]]] = {}
@@ -178,6 +169,15 @@ class Shards:
         for writer in self._writers:
             writer.close()
 
+    def remove(self) -> None:
+        """Remove those that hold nothing else than these recipes, whose rows are in the store."""
+        self.close()
+        for path in self._done:
+            for beside in (path, path.with_name(f".{path.name}.lock")):
+                beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # others are still there
+            self._folder.rmdir()
+
     def known(self, names: Sequence[str]) -> list[KnownRow]:
         """Return what is remembered of images that have rows, from the first table."""
         return [self._rows[name][1][0] for name in names]
@@ -202,7 +202,10 @@ class Shards:
         writer = StoreWriter(path)
         self._writers.append(writer)
         self._tables.append([])
-        if not {recipe.fingerprint for recipe in recipes} <= set(writer.table_keys):
+        wanted, held = {recipe.fingerprint for recipe in recipes}, set(writer.table_keys)
+        if held <= wanted:
+            self._done.append(path)
+        if not wanted <= held:
             return
         tables = [writer.table(recipe, has_labels=False) for recipe in recipes]
         self._tables[-1] = tables

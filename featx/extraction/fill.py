@@ -21,7 +21,6 @@ from featx.extraction._shards import (
     Shard,
     Shards,
     device_of,
-    remove_shards,
     shard_of,
     shards_folder,
 )
@@ -233,6 +232,11 @@ def fill_store(
         items = source
     else:
         items = items_of_manifest(ImageManifest.from_source(source))
+    if ray is not None and shard is not None:
+        raise ParameterError(
+            "shard: got one together with engine 'ray', which shares the work out itself; "
+            "expected one of the two"
+        )
     job = prepare()
     how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
     begun = time.monotonic()
@@ -253,8 +257,8 @@ def fill_store(
                     with shards:
                         left = run.collect(left, shards, progress)
                 run.read(left, **how)
-                if not run.interrupted:
-                    remove_shards(shards_folder(store))
+                if shards is not None and not run.interrupted:
+                    shards.remove()
             except KeyboardInterrupt:  # before or after the reading, which stops by itself
                 run.interrupted = True
     except _NotYetError as err:

@@ -167,6 +167,25 @@ def test_a_merge_that_dies_is_made_again(folder, whole, tmp_path, monkeypatch) -
     assert content(store) == whole
 
 
+def test_shards_of_another_network_are_left_alone(folder, whole, tmp_path) -> None:
+    store = tmp_path / "f.h5"
+    featx.extract(folder, store, shard=(0, 2), **RUN).close()
+    other = {**RUN, "layers": ["features.5"]}
+    featx.extract(folder, store, **other).close()
+    assert Shard(0, 2).path(store).exists()
+    featx.extract(folder, store, shard=(1, 2), **RUN).close()
+    assert not shards_folder(store).exists()
+    found = content(store)
+    assert [found[i : i + 6] for i in range(0, len(found), 6) if found[i] in whole] == [
+        whole[i : i + 6] for i in range(0, len(whole), 6)
+    ]
+
+
+def test_a_shard_has_no_cluster(folder, tmp_path) -> None:
+    with pytest.raises(ParameterError, match="shard: got one together with engine 'ray'"):
+        featx.extract(folder, tmp_path / "f.h5", shard="0/2", **{**RUN, "engine": "ray"})
+
+
 def test_ranks_are_read_from_the_environment(monkeypatch) -> None:
     for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS"):
         monkeypatch.delenv(name, raising=False)
