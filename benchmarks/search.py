@@ -69,7 +69,14 @@ PIP = {"sklearn": "scikit-learn", "faiss": "faiss-cpu"}
 GROUPS = {
     "exact": (
         "faiss flat",
-        ("faiss flat", "numpy", "scikit-learn", "featx exact", "featx exact float16"),
+        (
+            "faiss flat",
+            "numpy",
+            "scikit-learn",
+            "featx exact",
+            "featx exact, copied",
+            "featx exact float16",
+        ),
     ),
     "ivf": (
         "faiss ivf float16",
@@ -347,6 +354,15 @@ class Featx(Contender):
         self.index.save(path)
 
 
+class FeatxCopy(Featx):
+    """Holds a copy in memory, as faiss and numpy do here: the map has smaller pages."""
+
+    keeps_data = False
+
+    def build(self, X):
+        super().build(np.array(X))
+
+
 class FeatxHalf(Featx):
     keeps_data = False
     dtype = "float16"
@@ -393,6 +409,7 @@ CONTENDERS = {
     "hnswlib": Hnswlib,
     "usearch": Usearch,
     "featx exact": Featx,
+    "featx exact, copied": FeatxCopy,
     "featx exact float16": FeatxHalf,
     "featx ivf": FeatxIvf,
     "featx hnsw": FeatxHnsw,
