@@ -144,7 +144,9 @@ def draw(path):
         ["measurement", "figure", "value"],
         title="Everything else",
     )  # fmt: skip
-    return report.add_key_values(about, title="Machine").save(path.with_suffix(".html"))
+    page = path.with_suffix(".html")
+    page.write_text(report.add_key_values(about, title="Machine").to_html())  # the JSON is there
+    return page
 
 
 def main():
