@@ -263,7 +263,8 @@ def fill_store(
                 run.interrupted = True
     except _NotYetError as err:
         assert own is not None
-        return dataclasses.replace(own.summary(start), waiting=err.n_missing)
+        others = len(items.names) - len(own.items.names)  # where a shard at work hides how many
+        return dataclasses.replace(own.summary(start), waiting=min(err.n_missing, others))
     if ray is not None and run.extracted:
         run.read_s = time.monotonic() - begun
     summary = run.summary(start)
