@@ -12,7 +12,6 @@ import ast
 import io
 import json
 import math
-import os
 import tempfile
 import zipfile
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._files import put_in_place
 from featx.errors import FileFormatError, StoreWriteError
 from featx.fingerprint import bytes_digest
 
@@ -151,27 +151,10 @@ def write_beside(path: Path, data: bytes) -> None:
         ) as file:
             temporary = Path(file.name)
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # tempfile makes it private
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        put_in_place(temporary, path)
     except OSError as err:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         raise StoreWriteError(
             f"{path}: cannot be written ({err}); make space or choose another place"
         ) from err
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut, where the system can sync a folder."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

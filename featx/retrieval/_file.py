@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from zlib_ng.zlib_ng import crc32
 
 import featx
+from featx._files import put_in_place
 from featx.errors import FeatxError, FileFormatError, ParameterError, StoreWriteError
 from featx.recipe import Recipe
 from featx.retrieval._approximate import ApproximateFinder, finder_from_arrays
@@ -93,10 +94,7 @@ def write_index(path: str | os.PathLike[str], content: IndexContent) -> None:
         beside = Path(name)
         with h5py.File(beside, "w", libver=("v110", "v110")) as h5:
             _write(h5, content)
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.chmod(0o644)
-        beside.replace(target)
+        put_in_place(beside, target)
     except (OSError, RuntimeError) as err:  # h5py raises both on a full disk
         reason = getattr(err, "strerror", None) or " ".join(str(err).split())[:160]
         raise StoreWriteError(

@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._files import put_in_place
 from featx.errors import BackboneError, ImageDecodeError, StoreWriteError
 from featx.images import thumbnail_jpeg
 from featx.retrieval import RetrievalIndex
@@ -220,7 +221,7 @@ class Service:
             self._added_dir.mkdir(exist_ok=True)
             beside = place.with_name(f".{name}")
             beside.write_bytes(data)
-            beside.replace(place)
+            put_in_place(beside, place)
         except OSError as err:
             raise StoreWriteError(f"image {str(place)!r}: cannot be written ({err})") from err
         try:

@@ -307,6 +307,8 @@ def run(kind: str, n: int, seed: int, keep: Path | None) -> dict[str, Any]:
             if os.WIFSIGNALED(status):
                 number = os.WTERMSIG(status)
                 outcomes.append("hangs" if number == signal.SIGALRM else f"signal {number}")
+            elif len(outcomes) < n - at:
+                outcomes.append(f"its process ended with status {os.WEXITSTATUS(status)}")
             for position, outcome in enumerate(outcomes, at):
                 if outcome != "ok":
                     findings.append(f"{kind} {position}: {outcome}")

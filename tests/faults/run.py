@@ -43,6 +43,10 @@ def total(said: dict[str, Any], names: tuple[str, ...]) -> int:
     return sum(size(said[name]) for name in names if name in said)
 
 
+def _lines(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def main() -> int:
     """Run, print a table, return the status."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -70,9 +74,9 @@ def main() -> int:
         figures = (total(said, TRIALS), total(said, ROWS), lost, found, f"{seconds:.0f}")
         sys.stdout.write(row.format(what, *figures))
         sys.stdout.flush()
-        for name in FOUND:
-            for line in said.get(name, []) if isinstance(said.get(name), list) else []:
-                sys.stdout.write(f"  {line}\n")
+        parts = [said, *said["kinds"]] if isinstance(said.get("kinds"), list) else [said]
+        for line in [x for part in parts for name in FOUND for x in _lines(part.get(name))]:
+            sys.stdout.write(f"  {line}\n")
     return int(is_bad)
 
 

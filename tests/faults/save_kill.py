@@ -68,7 +68,8 @@ def run(kind: str, n_trials: int, seed: int) -> dict[str, int]:
         warnings.simplefilter("ignore")  # of so few rows that lists are larger than wanted
         pair = things(kind)
     expected = [numbers_of(thing) for thing in pair]
-    tally = {"trials": 0, "rows_checked": 0, "rows_lost": 0, "old": 0, "new": 0, "left_files": 0}
+    names = ("trials", "killed", "rows_checked", "rows_lost", "old", "new", "left_files")
+    tally = dict.fromkeys(names, 0)
     with tempfile.TemporaryDirectory(prefix="save-kill-") as name:
         path = Path(name) / "thing"
         begun = time.monotonic()
@@ -84,7 +85,8 @@ def run(kind: str, n_trials: int, seed: int) -> dict[str, int]:
                     os._exit(0)
             time.sleep(chance.uniform(0, 3 * once_s))
             os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            _, status = os.waitpid(pid, 0)
+            tally["killed"] += os.WIFSIGNALED(status)
             found = numbers_of(loaded(kind, path))
             is_one = [np.array_equal(found, numbers) for numbers in expected]
             tally["trials"] += 1

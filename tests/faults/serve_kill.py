@@ -111,7 +111,8 @@ def main() -> int:
                             killer.start()
                 except (OSError, http.client.HTTPException, ValueError):
                     tally["cut_off"] += 1
-                killer.join()
+                if killer.ident is not None:
+                    killer.join()
             tally["trials"] += 1
             tally["rows_lost"] += lost(folder / "index", confirmed)
             tally["rows_checked"] += len(confirmed)

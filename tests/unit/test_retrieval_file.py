@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -143,3 +145,24 @@ def test_a_forged_header_is_refused_whatever_its_checksum(tmp_path, field, value
         h5["header"].attrs["crc"] = zlib.crc32(text)
     with pytest.raises(FileFormatError, match=says):
         RetrievalIndex.load(tmp_path / "i")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+def test_a_saved_index_keeps_to_the_umask_and_its_name_is_on_the_disk(
+    tmp_path, monkeypatch
+) -> None:
+    synced, real = [], os.fsync
+
+    def noted(number: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{number}").readlink())
+        real(number)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    before = os.umask(0o077)
+    try:
+        RetrievalIndex().fit(np.eye(3, dtype=np.float32)).save(tmp_path / "i")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "i").stat().st_mode & 0o777 == 0o600
+    assert synced[-1] == tmp_path  # the folder, after the rename
+    assert synced[-2].name.startswith(".i.")
