@@ -7,6 +7,7 @@ import os
 import platform
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import featx
@@ -21,6 +22,12 @@ def need_assets() -> None:
     """Stop with a reason where the photographs are absent."""
     if not WEIGHTS.is_file():
         raise SystemExit(f"photographs and weights are not at {ASSETS}; set FEATX_ASSETS")
+
+
+def some_photographs(n: int) -> list[str]:
+    """Return n of the shared photographs, evenly over all sets."""
+    every = featx.ImageManifest.from_source([ASSETS / "datasets" / name for name in SETS]).paths
+    return [every[i] for i in np.linspace(0, len(every) - 1, min(n, len(every))).astype(int)]
 
 
 def machine() -> dict:

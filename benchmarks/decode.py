@@ -22,12 +22,11 @@ import numpy as np
 import simplejpeg
 import torch
 import torchvision.io
-from common import ASSETS, SETS, keep, need_assets
+from common import keep, need_assets, some_photographs
 from peers import photographs
 from PIL import Image
 from torchvision.transforms import v2
 
-import featx
 from featx.images import ImagePreprocessor, decode_image
 from featx.recipe import Preprocessing
 
@@ -110,13 +109,11 @@ def main():
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    every = featx.ImageManifest.from_source([ASSETS / "datasets" / name for name in SETS]).paths
-    chosen = np.linspace(0, len(every) - 1, min(args.images, len(every))).astype(int)
     about = {"libjpeg_turbo": importlib.import_module("PIL.features").version("libjpeg_turbo")}
     with tempfile.TemporaryDirectory() as folder:
         photographs(40, Path(folder), large=True)
         for kind, paths in (
-            ("photographs", [every[i] for i in chosen]),
+            ("photographs", some_photographs(args.images)),
             ("3,000 px", sorted((Path(folder) / "images").iterdir())),
         ):
             files = upright_jpegs(paths)

@@ -17,7 +17,7 @@ import time
 import numpy as np
 import torch
 import torchvision
-from common import ASSETS, SETS, WEIGHTS, keep, need_assets
+from common import WEIGHTS, keep, need_assets, some_photographs
 
 import featx
 from featx.extraction import prepare_job
@@ -136,9 +136,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--images", type=int, default=500, help="taken evenly over all sets")
     args = parser.parse_args()
-    every = featx.ImageManifest.from_source([ASSETS / "datasets" / name for name in SETS]).paths
-    chosen = np.linspace(0, len(every) - 1, min(args.images, len(every))).astype(int)
-    paths = [every[i] for i in chosen]
+    paths = some_photographs(args.images)
     network_alone(args.repeats)
     agreement(paths)
 

@@ -19,7 +19,7 @@ import nncf
 import numpy as np
 import openvino
 import torch
-from common import ASSETS, SETS, WEIGHTS, keep, need_assets
+from common import WEIGHTS, keep, need_assets, some_photographs
 
 import featx
 from featx.backbones._openvino import _graph_of, _Reads
@@ -66,8 +66,7 @@ def main():
     """Measure all networks."""
     need_assets()
     logging.getLogger("nncf").setLevel(logging.ERROR)
-    every = featx.ImageManifest.from_source([ASSETS / "datasets" / name for name in SETS]).paths
-    asked = [every[i] for i in np.linspace(0, len(every) - 1, 256).astype(int)]
+    asked = some_photographs(256)
     samples = featx.ImageManifest.from_source(sample_data_dir()).paths
     for name, weights in NETWORKS.items():
         job = prepare_job(name, weights=weights, device="cpu", engine="torch", precision="float32")

@@ -448,15 +448,9 @@ def rounds_of(children, args):
 
 def photographs(n, folder, *, large):
     """Link n photographs of all sets, or upscaled ones, into folder/images; a few into few."""
-    from common import ASSETS, SETS
+    from common import some_photographs
 
-    from featx import ImageManifest
-
-    every = ImageManifest.from_source([ASSETS / "datasets" / name for name in SETS]).paths
-    chosen = np.linspace(0, len(every) - 1, min(n, len(every), N_LARGE if large else n)).astype(
-        int
-    )
-    paths = [Path(every[i]) for i in chosen]
+    paths = [Path(path) for path in some_photographs(min(n, N_LARGE) if large else n)]
     for name in ("images", "few", "large"):
         (folder / name).mkdir()
     if large:

@@ -18,10 +18,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import ASSETS, SETS, WEIGHTS, keep, need_assets
+import torch
+from common import WEIGHTS, keep, need_assets, some_photographs
+from growth import draw
 
 import featx
-from featx.store import open_store
+from featx.extraction._shards import shards_folder
+from featx.store import StoreWriter, open_store
 
 NET = {"backbone": "mobilenet_v2", "weights": WEIGHTS, "device": "cpu", "progress": False}
 
@@ -45,8 +48,6 @@ def by_ray(actors):
 
 def one_shard(paths, store, rank):
     """Extract one of two parts on one core, reading in the same process."""
-    import torch
-
     torch.set_num_threads(1)
     featx.extract(paths, store, shard=(rank, 2), workers=0, **NET).close()
 
@@ -71,6 +72,36 @@ CONTENDERS = {
 }
 
 
+class Mean(torch.nn.Module):
+    """A network that costs nothing, with 1,260 features."""
+
+    def forward(self, x):
+        """Average over a grid."""
+        return torch.nn.functional.adaptive_avg_pool2d(x, (20, 21)).flatten(1)
+
+
+def merging(n):
+    """Return the rows a second of putting two complete shards together, planning included."""
+    options = {
+        "backbone": Mean(), "resize_px": 32, "crop_px": 32, "precision": "float32",
+        "device": "cpu", "engine": "torch", "batch_size": 64, "progress": False,
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as name:
+        folder, store = Path(name) / "images", Path(name) / "f.h5"
+        folder.mkdir()
+        draw(folder, 0, n)
+        shards_folder(store).mkdir()
+        busy = shards_folder(store) / "busy.h5"
+        with StoreWriter(busy):  # so that neither puts them together
+            for rank in range(2):
+                featx.extract(folder, store, shard=(rank, 2), **options).close()
+        busy.unlink()
+        start = time.perf_counter()
+        with featx.extract(folder, store, **options) as opened:
+            assert opened.summary.extracted == n
+        return n / (time.perf_counter() - start)
+
+
 def rows_of(store):
     """Return every row's bytes by path, and the order."""
     with open_store(store) as opened:
@@ -89,9 +120,7 @@ def main():
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
-    every = featx.ImageManifest.from_source([ASSETS / "datasets" / name for name in SETS]).paths
-    chosen = np.linspace(0, len(every) - 1, min(args.images, len(every))).astype(int)
-    paths = [every[i] for i in chosen]
+    paths = some_photographs(args.images)
     sizes = {"half": paths[::2], "all": paths}
     seconds = {(name, size): [] for name in CONTENDERS for size in sizes}
     same = dict.fromkeys(CONTENDERS, True)
@@ -121,6 +150,7 @@ def main():
             "start_seconds": float(np.median(whole) - len(paths) / rate),
             "same_rows": same[name],
         }
+    figures["merged_rows_per_second"] = float(np.median([merging(20_000) for _ in range(3)]))
     keep("scale", {"n_images": len(paths), "repeats": args.repeats, **figures})
 
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 from common import ROOT
 
-MERGE_ROWS_A_SECOND = 25_000  # 1,260 float32 a row, docs/decisions/scale-out.md
 LIST_A_SECOND = 100_000 / 0.15  # docs/decisions/images-decode.md
 RESULTS = ROOT / "benchmarks" / "results" / "x86_64-2cores-cpu.json"
+MEASURED = json.loads(RESULTS.read_text())["scale"]
+MERGE_ROWS_A_SECOND = MEASURED["merged_rows_per_second"]  # 1,260 float32 a row
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,10 @@ def simulate(n, n_workers, worker, *, shard=128):
 
 def main():
     """Compare with the measured runs, then go on."""
-    measured = json.loads(RESULTS.read_text())["scale"]
-    n, one = measured["n_images"], measured["Ray, 1 actor"]
+    n, one = MEASURED["n_images"], MEASURED["Ray, 1 actor"]
     worker = Worker(one["images_per_second_once_started"], one["start_seconds"])
     for name, n_workers in (("Ray, 1 actor", 1), ("Ray, 2 actors", 2)):
-        expected, found = simulate(n, n_workers, worker), measured[name]["seconds"]
+        expected, found = simulate(n, n_workers, worker), MEASURED[name]["seconds"]
         print(
             f"{name}: model {expected:.1f} s, measured {found:.1f} s, {expected / found - 1:+.0%}"
         )

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torchvision
-from common import ASSETS, SETS, WEIGHTS, keep, need_assets
+from common import WEIGHTS, keep, need_assets, some_photographs
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -71,10 +71,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--images", type=int, default=1200, help="taken evenly over all sets")
     args = parser.parse_args()
-    folders = [ASSETS / "datasets" / name for name in SETS]
-    every = featx.ImageManifest.from_source(folders).paths
-    chosen = np.linspace(0, len(every) - 1, min(args.images, len(every))).astype(int)
-    paths = [every[i] for i in chosen]
+    paths = some_photographs(args.images)
     contenders = {
         "DataLoader script, float32": script,
         "featx, float32": lambda p, out: ours(p, out, "float32"),

@@ -322,27 +322,28 @@ class Backbone:
     ) -> list[NDArray[np.float32]]:
         """Run a batch, in halves from the first time on that a GPU's memory does not take it."""
         while True:
-            size = min(self._most_at_once or len(view), max(len(view), 1))
-            padded = None if pad_to is None else min(pad_to, self._most_at_once or pad_to)
+            # what one pass takes, blank images included
+            most = max(len(view), pad_to or 0, 1)
+            size = min(self._most_at_once or most, most)
+            padded = None if pad_to is None else min(pad_to, size)
             try:
                 parts = [
                     self._one_view(engine, view[start : start + size], reads, padded)
                     for start in range(0, max(len(view), 1), size)
                 ]
             except torch.OutOfMemoryError as err:
-                ran = max(size, padded or 0)
-                if ran == 1:
+                if size == 1:
                     raise BackboneError(
                         f"backbone {self.name!r}: {self.device} has no memory for one image "
                         f"({' '.join(str(err).split())[:200]}); free some, take smaller images "
                         "(crop_px) or device 'cpu'"
                     ) from err
-                self._most_at_once = ran // 2
+                self._most_at_once = size // 2
                 log.warning(
                     "backbone %r: %s has no memory for %d images at once, going on with %d",
                     self.name,
                     self.device,
-                    ran,
+                    size,
                     self._most_at_once,
                 )
                 continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import re
 import tempfile
 import urllib.error
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from featx._files import put_in_place
 from featx._progress import Progress
 from featx.errors import WeightsError
 
@@ -82,8 +82,7 @@ def _download(url: str, path: Path) -> None:
                     progress.advance(len(chunk))
             _require_whole(path.name, got, expected, digest.hexdigest())
             file.close()
-            os.chmod(file.name, 0o644)  # noqa: PTH101 - a temporary file is private otherwise
-            os.replace(file.name, path)  # noqa: PTH105
+            put_in_place(Path(file.name), path)
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise

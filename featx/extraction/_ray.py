@@ -23,7 +23,6 @@ from featx.errors import FeatxError, ParameterError
 from featx.extraction._run import Run
 from featx.extraction.items import Items
 from featx.extraction.job import Job
-from featx.extraction.plan import make_plan
 from featx.store import StoreWriter
 
 __all__ = ["RayOptions", "fill_shards"]
@@ -101,9 +100,7 @@ class _Reader:
         try:
             with StoreWriter(path, timeout_s=LOCK_TIMEOUT_S) as writer:
                 run = Run(self._job, items, writer, how.pop("on_error"), how.pop("n_images"))
-                plan = make_plan(names, run.tables)
-                run.take_over(plan)
-                run.read(plan.read, progress=False, **how)
+                run.fill(progress=False, **how)
         except FeatxError as err:
             return str(err)
         return ""
@@ -212,9 +209,15 @@ def _pool(ray: Any, options: RayOptions, n_shards: int) -> dict[str, int]:
     there = ray.cluster_resources()
     most = n_shards
     for name, each in (("CPU", options.cpus_per_actor), ("GPU", options.gpus_per_actor)):
+        if each and there.get(name, 0) < each:
+            raise ParameterError(
+                f"engine 'ray': an actor asks for {each:g} {name}, but the whole cluster has "
+                f"{there.get(name, 0):g}; ask for less, or name the number of actors to wait for "
+                "nodes that are still to come"
+            )
         if each:
-            most = min(most, int(there.get(name, 0) / each))
-    return {"min_size": 1, "max_size": max(1, most)}
+            most = min(most, int(there[name] / each))
+    return {"min_size": 1, "max_size": most}
 
 
 def _parts(items: Items, size: int) -> list[Items]:

@@ -18,7 +18,7 @@ from featx.errors import ImageDecodeError
 from featx.extraction._shards import Shards
 from featx.extraction.items import Items
 from featx.extraction.job import Job
-from featx.extraction.plan import Plan
+from featx.extraction.plan import Plan, make_plan
 from featx.extraction.summary import ExtractionSummary
 from featx.store import Failure, KnownRow, StoreWriter, TableWriter
 
@@ -84,6 +84,17 @@ class Run:
             for recipe in self.job.recipes
         ]
         self.known = [table.known() for table in self.tables]
+
+    def fill(
+        self, *, batch_size: int, workers: int | None = None, progress: bool | None = None
+    ) -> None:
+        """Take over what is known and read the rest; Ctrl-C ends it well."""
+        try:
+            plan = make_plan(self.items.names, self.tables)
+            self.take_over(plan)
+            self.read(plan.read, batch_size=batch_size, workers=workers, progress=progress)
+        except KeyboardInterrupt:  # before or after the reading, which stops by itself
+            self.interrupted = True
 
     # -- what the network need not see ----------------------------------------------------------
 
@@ -176,9 +187,9 @@ class Run:
                             mtimes=[row.mtime_ns for row in rows],
                         )
                         self._pending_bytes += 4 * len(good) * table.n_features
-                bad = [names[i] for i in part if names[i] in shards.failures]
-                self._failures += [shards.failures[name] for name in bad]
-                self.writer.remove_failures(set(found) - set(bad))
+                bad = [f for i in part if (f := shards.failure(names[i])) is not None]
+                self._failures += bad
+                self.writer.remove_failures(set(found) - {failure.path for failure in bad})
                 self.extracted += len(part) - len(bad)
                 self.failed += len(bad)
                 if self._pending_bytes >= COMMIT_EVERY_BYTES:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -141,11 +142,12 @@ class Shards:
     """
 
     def __init__(self, folder: Path, recipes: Sequence[Recipe]) -> None:
-        self._folder, self._done = folder, list[Path]()
+        self._folder = folder
+        self._names: dict[Path, set[str]] = {}  # of each shard that has no other recipes
         self._writers: list[StoreWriter] = []
         self._tables: list[list[TableWriter]] = []
         self._rows: dict[str, tuple[int, list[KnownRow]]] = {}
-        self.failures: dict[str, Failure] = {}
+        self._failures: dict[str, tuple[int, Failure]] = {}
         self.notes: dict[str, Any] = {}
         paths = sorted(folder.glob("*.h5")) if folder.is_dir() else []
         try:
@@ -161,18 +163,27 @@ class Shards:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._rows or name in self.failures
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows or name in self._failures
+
+    def failure(self, name: str) -> Failure | None:
+        """Return why an image could not be read; None where it could be, by whoever came later."""
+        shard, failure = self._failures.get(name, (-1, None))
+        if failure is not None and name in self._rows:
+            where, (row, *_) = self._rows[name]
+            if where != shard and failure.mtime_ns <= row.mtime_ns:
+                return None
+        return failure
 
     def close(self) -> None:
         """Let go of the files, without writing."""
         for writer in self._writers:
             writer.close()
 
-    def remove(self) -> None:
-        """Remove those that hold nothing else than these recipes, whose rows are in the store."""
+    def remove(self, held: AbstractSet[str]) -> None:
+        """Remove those that have no other recipes, and whose images are all in the store."""
         self.close()
-        for path in self._done:
+        for path in [path for path, names in self._names.items() if names <= held]:
             for beside in (path, path.with_name(f".{path.name}.lock")):
                 beside.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # others are still there
@@ -183,7 +194,7 @@ class Shards:
         return [self._rows[name][1][0] for name in names]
 
     def has_rows(self, name: str) -> bool:
-        """Tell whether an image has vectors, which one that is in `failures` may have too."""
+        """Tell whether an image has vectors, as one that can no longer be read may have too."""
         return name in self._rows
 
     def features(self, names: Sequence[str], table: int) -> NDArray[Any]:
@@ -204,19 +215,22 @@ class Shards:
         self._tables.append([])
         wanted, held = {recipe.fingerprint for recipe in recipes}, set(writer.table_keys)
         if held <= wanted:
-            self._done.append(path)
+            self._names[path] = {failure.path for failure in writer.failures}
         if not wanted <= held:
             return
         tables = [writer.table(recipe, has_labels=False) for recipe in recipes]
         self._tables[-1] = tables
         with open_store(path, table=recipes[0].fingerprint) as opened:
             self.notes |= {k: v for k, v in opened.made_with.items() if k in NOTES}
-        for name, rows in _in_all([table.known() for table in tables]):
+        number, known = len(self._writers) - 1, [table.known() for table in tables]
+        if path in self._names:
+            self._names[path].update(*known)
+        for name, rows in _in_all(known):
             before = self._rows.get(name)
             # of a file that changed between two ways of sharing out, the later one
             if before is None or before[1][0].mtime_ns <= rows[0].mtime_ns:
-                self._rows[name] = len(self._writers) - 1, rows
-        self.failures |= {failure.path: failure for failure in writer.failures}
+                self._rows[name] = number, rows
+        self._failures |= {failure.path: (number, failure) for failure in writer.failures}
 
 
 def _in_all(known: Sequence[dict[str, KnownRow]]) -> Iterator[tuple[str, list[KnownRow]]]:

@@ -26,7 +26,7 @@ from featx.extraction._shards import (
 )
 from featx.extraction.items import Items, items_of_manifest
 from featx.extraction.job import DEFAULT_BACKBONE, DEFAULT_BATCH_SIZE, Job, prepare_job
-from featx.extraction.plan import make_plan
+from featx.extraction.plan import Plan, make_plan
 from featx.extraction.summary import ExtractionSummary
 from featx.images import ImageManifest
 from featx.store import FeatureStore, StoreWriter, TableWriter, open_store
@@ -241,7 +241,7 @@ def fill_store(
     how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
     begun = time.monotonic()
     if ray is not None:
-        _fill_on_ray(job, items, store, prepare, ray, on_error, how)
+        _fill_on_ray(job, items, store, prepare, ray, on_error, lock_timeout_s, how)
     own = None if shard is None else _fill_shard(job, items, store, shard, on_error, how)
     if own is not None and own.interrupted:
         return own.summary(start)
@@ -249,16 +249,15 @@ def fill_store(
         with StoreWriter(store, timeout_s=lock_timeout_s if own is None else -1) as writer:
             run = Run(job, items, writer, on_error)
             try:
-                plan = make_plan(items.names, run.tables)
-                shards = _shards(run, plan.read, store, is_shard=own is not None)
-                run.take_over(plan)
-                left = plan.read
-                if shards is not None:
-                    with shards:
-                        left = run.collect(left, shards, progress)
+                with _shards(job, items, store, is_shard=own is not None) as shards:
+                    plan = make_plan(items.names, run.tables, elsewhere=shards)
+                    if own is not None:
+                        _require_all(run, plan, shards)
+                    run.take_over(plan)
+                    left = run.collect(plan.read, shards, progress)
                 run.read(left, **how)
-                if shards is not None and not run.interrupted:
-                    shards.remove()
+                if not run.interrupted:
+                    shards.remove({*run.tables[0].paths, *(f.path for f in writer.failures)})
             except KeyboardInterrupt:  # before or after the reading, which stops by itself
                 run.interrupted = True
     except _NotYetError as err:
@@ -280,12 +279,16 @@ def _fill_on_ray(
     prepare: Callable[[], Job],
     options: RayOptions,
     on_error: str,
+    lock_timeout_s: float,
     how: dict[str, Any],
 ) -> None:
     """Have a cluster read what neither the store nor a shard has into shards."""
     folder = shards_folder(store)
-    with closing(StoreWriter(store)) as writer, Shards(folder, job.recipes) as shards:
-        wanted = make_plan(items.names, _tables(writer, job)).read
+    with (
+        closing(StoreWriter(store, timeout_s=lock_timeout_s)) as writer,
+        Shards(folder, job.recipes) as shards,
+    ):
+        wanted = make_plan(items.names, _tables(writer, job), elsewhere=shards).read
         left = items.take([i for i in wanted if items.names[i] not in shards])
     fill_shards(
         folder,
@@ -307,25 +310,23 @@ class _NotYetError(Exception):
         self.n_missing = n_missing
 
 
-def _shards(
-    run: Run, wanted: Sequence[int], store: str | os.PathLike[str], *, is_shard: bool
-) -> Shards | None:
-    """Open what other processes have read; to a shard it must be all that the store lacks."""
-    if not shards_folder(store).is_dir():
-        return None
-    names = run.items.names
-    tried = {failure.path for failure in run.writer.failures}
+def _shards(job: Job, items: Items, store: str | os.PathLike[str], *, is_shard: bool) -> Shards:
+    """Open what other processes have read."""
     try:
-        shards = Shards(shards_folder(store), run.job.recipes)
+        return Shards(shards_folder(store), job.recipes)
     except StoreWriteError:  # somebody is at work on one of them
         if is_shard:
-            raise _NotYetError(len(wanted)) from None
+            raise _NotYetError(len(items.names)) from None
         raise
-    n_missing = sum(names[i] not in shards and names[i] not in tried for i in wanted)
-    if is_shard and n_missing:
-        shards.close()
+
+
+def _require_all(run: Run, plan: Plan, shards: Shards) -> None:
+    """Leave it to another shard to put together what is not complete yet."""
+    names = run.items.names
+    tried = {failure.path for failure in run.writer.failures}
+    n_missing = sum(names[i] not in shards and names[i] not in tried for i in plan.read)
+    if n_missing:
         raise _NotYetError(n_missing)
-    return shards
 
 
 def _fill_shard(
@@ -352,12 +353,7 @@ def _fill_shard(
         ) from err
     with StoreWriter(path) as writer:
         run = Run(job, mine, writer, on_error, n_images=n)
-        try:
-            plan = make_plan(mine.names, run.tables)
-            run.take_over(plan)
-            run.read(plan.read, **how)
-        except KeyboardInterrupt:
-            run.interrupted = True
+        run.fill(**how)
     return run
 
 

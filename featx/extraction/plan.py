@@ -9,7 +9,7 @@ that is in no file is known by its name, which holds its digest.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -60,7 +60,9 @@ def look(path: str) -> Stat | None:
     return Stat(status.st_size, status.st_mtime_ns)
 
 
-def make_plan(names: Sequence[str], tables: Sequence[TableWriter]) -> Plan:
+def make_plan(
+    names: Sequence[str], tables: Sequence[TableWriter], *, elsewhere: Container[str] = ()
+) -> Plan:
     """Sort images into what is known and what must be read.
 
     Parameters
@@ -69,6 +71,9 @@ def make_plan(names: Sequence[str], tables: Sequence[TableWriter]) -> Plan:
         See `Items`.
     tables : sequence of TableWriter
         Every table that the extraction fills; an image counts as known where all of them know it.
+    elsewhere : container of str, default ()
+        Names of images that a shard holds: these are to be read (from there) without a look at
+        their content.
 
     Returns
     -------
@@ -91,7 +96,7 @@ def make_plan(names: Sequence[str], tables: Sequence[TableWriter]) -> Plan:
             for row in rows
         ):
             plan.unchanged.append(i)
-        elif stat is None:
+        elif stat is None or name in elsewhere:
             plan.read.append(i)  # reading it gives the reason for the failures table
         else:
             plan.stats[i] = stat

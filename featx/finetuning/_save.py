@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from featx._files import put_in_place
 from featx.errors import ParameterError, StoreWriteError
 
 if TYPE_CHECKING:
@@ -80,10 +81,7 @@ def write_weights(
         beside = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.chmod(0o644)  # a temporary file is private otherwise
-        beside.replace(target)
+        put_in_place(beside, target)
     except OSError as err:
         reason = err.strerror or " ".join(str(err).split())
         raise StoreWriteError(

@@ -16,6 +16,7 @@ from typing import Any
 
 import jinja2
 
+from featx._files import seal
 from featx.errors import StoreWriteError
 from featx.report._section import Section
 
@@ -72,20 +73,11 @@ def _write_beside(path: Path, text: str) -> Path:
         # A file name that is not UTF-8 holds lone surrogates; \udcff is how JSON writes one, too.
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.chmod(0o666 & ~_umask())
+        seal(beside)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
     return beside
-
-
-def _umask() -> int:
-    """Return the process's umask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def to_json(document: dict[str, Any]) -> str:

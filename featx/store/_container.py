@@ -163,8 +163,7 @@ def open_for_reading(path: Path) -> Opened:
             journal = read_journal(path, raw) if journal_path(path).exists() else None
             if journal is None:
                 _stated_size(path, raw)
-        file = PatchedFile.with_journal(raw, journal)
-        with readable(path):
+            file = PatchedFile.with_journal(raw, journal)
             h5 = h5py.File(file, "r")
         try:
             _require_store(path, h5)

@@ -14,6 +14,8 @@ import threading
 from io import FileIO
 from pathlib import Path
 
+from featx._files import sync_folder
+
 __all__ = [
     "open_file",
     "read_at",
@@ -83,17 +85,6 @@ def start_writing(file: FileIO, offset: int, n_bytes: int) -> None:
     if hasattr(os, "posix_fadvise"):  # Linux: pages that are not needed are written back first
         with contextlib.suppress(OSError):
             os.posix_fadvise(file.fileno(), offset, n_bytes, os.POSIX_FADV_DONTNEED)
-
-
-def sync_folder(folder: Path) -> None:
-    """Return once a created, renamed or removed name is on the medium."""
-    if os.name == "nt":  # a folder cannot be opened there; NTFS journals names itself
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def rename(path: Path, new: Path) -> None:

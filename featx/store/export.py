@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from featx._files import put_in_place
 from featx._optional import require
 from featx.errors import ParameterError, StoreWriteError, nearest
 from featx.store.reader import FeatureStore, open_store
@@ -75,7 +76,7 @@ def export_store(
     with open_store(store_path, table=table) as store:
         try:
             writers[target.suffix](store, beside)
-            beside.replace(target)
+            put_in_place(beside, target)
         except OSError as err:
             raise StoreWriteError(
                 f"export {str(out)!r}: {err.strerror or err}; the folder must exist, be writable "

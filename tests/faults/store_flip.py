@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from _forked import outcomes_of
 
 from featx.errors import FeatxError
 from featx.store import Failure, FeatureStore, StoreWriter, open_store, verify_store
@@ -59,9 +58,6 @@ def values(store: FeatureStore) -> list[object]:
     ]
 
 
-HANG_S = 10
-
-
 def outcome_of(path: Path, expected: list[object]) -> str:
     """Read everything and say what came of it."""
     try:
@@ -86,28 +82,20 @@ def run(n_flips: int, seed: int) -> dict[str, object]:
     flips = draw_flips(original, n_flips, seed)
     with open_store(path) as store:
         expected = values(store)
+
+    def try_one(position: int) -> str:
+        at, bits = flips[position]
+        damaged = bytearray(original)
+        damaged[at] ^= bits
+        path.write_bytes(damaged)
+        return outcome_of(path, expected)
+
     counts: dict[str, int] = {}
     faults: list[object] = []
-    at = 0
-    while at < len(flips):
-        receive, report = os.pipe()
-        child = os.fork()
-        if child == 0:
-            _try_all(path, original, expected, flips[at:], report)
-        os.close(report)
-        said = b""
-        while piece := os.read(receive, 65536):
-            said += piece
-        os.close(receive)
-        _, status = os.waitpid(child, 0)
-        outcomes = said.decode().split("\n")[:-1]
-        if os.WIFSIGNALED(status):
-            outcomes.append(f"killed by signal {os.WTERMSIG(status)}")
-        for position, outcome in enumerate(outcomes, at):
-            counts[outcome] = counts.get(outcome, 0) + 1
-            if outcome not in ("harmless", "refused", "found by verify"):
-                faults.append((*flips[position], outcome))
-        at += max(len(outcomes), 1)
+    for flip, outcome in zip(flips, outcomes_of(len(flips), try_one), strict=True):
+        counts[outcome] = counts.get(outcome, 0) + 1
+        if outcome not in ("harmless", "refused", "found by verify"):
+            faults.append((*flip, outcome))
     shutil.rmtree(folder)
     return {"flips": len(flips), "bytes": len(original), "outcomes": counts, "faults": faults}
 
@@ -120,24 +108,6 @@ def draw_flips(original: bytes, n: int, seed: int) -> list[tuple[int, int]]:
         (draw.choice(used) if draw.random() < 2 / 3 else draw.randrange(len(original)), 1 << bit)
         for bit in (draw.randrange(8) for _ in range(n))
     ]
-
-
-def _try_all(
-    path: Path, original: bytes, expected: list[object], flips: list[tuple[int, int]], report: int
-) -> None:
-    try:
-        for position, bits in flips:
-            damaged = bytearray(original)
-            damaged[position] ^= bits
-            path.write_bytes(damaged)
-            signal.alarm(HANG_S)  # ends the process where HDF5 loops: signal 14 in the result
-            try:
-                outcome = outcome_of(path, expected)
-            except Exception as err:  # noqa: BLE001 - whatever else is raised is the finding
-                outcome = f"{type(err).__name__}: {err}".replace("\n", " ")
-            os.write(report, f"{outcome}\n".encode())
-    finally:
-        os._exit(0)
 
 
 def main() -> int:

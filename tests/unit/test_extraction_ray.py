@@ -1,4 +1,4 @@
-"""Engine "ray" on a cluster of several node processes: the store of one process, whoever dies."""
+"""Ray: the store of one process from a cluster, whoever dies; and scikit-learn's own sweeps."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import time
 import warnings
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.model_selection import GridSearchCV
 
 import featx
+from featx import LinearProbeClassifier
 from featx.cli.main import main
 from featx.errors import FeatxError, ParameterError
 from featx.extraction import RayOptions
@@ -213,6 +216,20 @@ def test_a_killed_driver_goes_on_where_it_was(folder, whole, tmp_path) -> None:
     assert content(store) == whole
 
 
+def test_an_actor_that_fits_nowhere_is_refused() -> None:
+    class Cluster:
+        @staticmethod
+        def cluster_resources():
+            return {"CPU": 4.0}
+
+    from featx.extraction._ray import _pool
+
+    assert _pool(Cluster, RayOptions(cpus_per_actor=2), 9) == {"min_size": 1, "max_size": 2}
+    assert _pool(Cluster, RayOptions(actors=3, gpus_per_actor=1), 9) == {"size": 3}
+    with pytest.raises(ParameterError, match="asks for 1 GPU, but the whole cluster has 0"):
+        _pool(Cluster, RayOptions(gpus_per_actor=1), 9)
+
+
 def test_what_ray_cannot_do_is_said_in_a_line(folder, tmp_path, capsys) -> None:
     with pytest.raises(ParameterError, match=r"ray: got options with engine 'torch'"):
         featx.extract(folder, tmp_path / "f.h5", engine="torch", ray=RayOptions())
@@ -222,3 +239,29 @@ def test_what_ray_cannot_do_is_said_in_a_line(folder, tmp_path, capsys) -> None:
     assert main(words) == 1
     assert "--actors: got engine 'auto' with it, expected ray" in capsys.readouterr().err
     assert issubclass(ParameterError, FeatxError)
+
+
+def test_a_search_on_ray_finds_what_one_here_finds() -> None:
+    from ray.util.joblib import register_ray
+
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, 240)
+    X = rng.normal(size=(240, 20)) + 1.5 * np.eye(4, 20)[y]
+    search = GridSearchCV(LinearProbeClassifier(), {"Cs": [[0.01], [1.0], [100.0]]}, cv=4)
+    here = search.fit(X, y)
+    scores, best = here.cv_results_["mean_test_score"], here.best_params_
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=100 * 2**20,
+    )
+    try:
+        register_ray()
+        with joblib.parallel_config("ray"):
+            there = search.set_params(n_jobs=2).fit(X, y)
+    finally:
+        ray.shutdown()
+    np.testing.assert_array_equal(there.cv_results_["mean_test_score"], scores)
+    assert there.best_params_ == best

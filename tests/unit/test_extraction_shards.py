@@ -13,7 +13,7 @@ from PIL import Image
 
 import featx
 from featx.errors import ParameterError, StoreWriteError
-from featx.extraction import Shard, _run, shard_of
+from featx.extraction import Shard, _run, plan, shard_of
 from featx.extraction._shards import device_of, shards_folder
 from featx.store import StoreWriter, open_store, store_info, verify_store
 
@@ -179,6 +179,46 @@ def test_shards_of_another_network_are_left_alone(folder, whole, tmp_path) -> No
     assert [found[i : i + 6] for i in range(0, len(found), 6) if found[i] in whole] == [
         whole[i : i + 6] for i in range(0, len(whole), 6)
     ]
+
+
+def test_shards_of_another_source_are_left_alone(folder, whole, tmp_path) -> None:
+    store, others = tmp_path / "f.h5", tmp_path / "others"
+    draw(others, 50, 54)
+    featx.extract(folder, store, shard=(0, 2), **RUN).close()
+    featx.extract(others, store, **RUN).close()
+    assert Shard(0, 2).path(store).exists()
+    featx.extract(folder, store, shard=(1, 2), **RUN).close()
+    assert not shards_folder(store).exists()
+    with open_store(store, table=whole[0]) as table:
+        there = [i for i, path in enumerate(table.paths.tolist()) if str(folder) in path]
+        assert table[there].tobytes() == whole[1]
+
+
+def test_an_image_that_was_mended_since_is_no_failure(folder, tmp_path) -> None:
+    """Read in vain for one way of sharing out, and well for the next."""
+    store, path = tmp_path / "f.h5", folder / "0" / "009.png"
+    featx.extract(folder, store, shard=(0, 2), **RUN).close()
+    path.unlink()
+    draw(folder, 30, 31)
+    (folder / "0" / "030.png").rename(path)
+    later = path.stat().st_mtime + 5
+    os.utime(path, (later, later))
+    for rank in range(3):
+        featx.extract(folder, store, shard=(rank, 3), **RUN).close()
+    with open_store(store, table=store_info(store).tables[0].key) as table:
+        assert [Path(failure.path).name for failure in table.failures] == ["019.png"]
+        assert str(path) in table.paths.tolist()
+
+
+def test_what_shards_hold_is_not_hashed_again(folder, tmp_path, monkeypatch) -> None:
+    store = tmp_path / "f.h5"
+    featx.extract(folder, store, **RUN).close()
+    draw(folder, N, N + 6)
+    hashed, digest = [], plan.file_digest
+    monkeypatch.setattr(plan, "file_digest", lambda path: (hashed.append(path), digest(path))[1])
+    for rank in range(2):
+        featx.extract(folder, store, shard=(rank, 2), **RUN).close()
+    assert sum("02" in Path(path).name for path in hashed) <= 2 * 6
 
 
 def test_a_shard_has_no_cluster(folder, tmp_path) -> None:
