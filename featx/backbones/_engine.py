@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -65,7 +66,18 @@ class EngineChoice:
 
 
 class Engine(Protocol):
-    """Something that runs a network."""
+    """Something that runs a network.
+
+    Attributes
+    ----------
+    n_at_once : int
+        Batches that it takes side by side, each from a thread of its own.
+    """
+
+    n_at_once: int
+
+    def enter_thread(self) -> None:
+        """Make such a thread ready, once."""
 
     def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> None:
         """Run a batch once, handing each layer's output (B, ...) to `use`, channels first."""
@@ -97,6 +109,9 @@ class Normalise(nn.Module):
 class TorchEngine:
     """The module itself, eagerly.
 
+    A GPU is given two batches, each on a stream of its own: while one is computed, the other is
+    copied there from pinned memory, or its vectors come back.
+
     Parameters
     ----------
     module : nn.Module
@@ -120,18 +135,32 @@ class TorchEngine:
     ) -> None:
         self._module, self._head = module, head
         self._normalise, self._device, self._dtype = normalise.to(device), device, dtype
+        self._is_cuda = device.type == "cuda"
+        self.n_at_once = 2 if self._is_cuda else 1  # one takes all cores of a processor
+        self._lock = threading.Lock()
+
+    def enter_thread(self) -> None:
+        """Give the thread a stream of its own on a GPU, behind the loading of the weights."""
+        if self._is_cuda:
+            stream: Any = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.default_stream(self._device))
+            torch.cuda.set_stream(stream)
 
     def input(self, view: NDArray[Any]) -> torch.Tensor:
         """Return a view as the module takes it."""
         # uint8 travels to the device, a quarter of the bytes; the rest happens there.
-        x = torch.from_numpy(np.ascontiguousarray(view)).to(self._device)
-        normalised: torch.Tensor = self._normalise(x)
+        x = torch.from_numpy(np.ascontiguousarray(view))
+        if self._is_cuda:
+            x = x.pin_memory().to(self._device, non_blocking=True)
+        normalised: torch.Tensor = self._normalise(x.to(self._device))
         return normalised.to(self._dtype).contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> None:
         """Run as far as the deepest layer."""
-        read_layers(self._module.eval(), self.input(view), layers, use, head=self._head)
+        x = self.input(view)
+        with self._lock:  # the hooks of one pass would take the other's outputs too
+            read_layers(self._module.eval(), x, layers, use, head=self._head)
 
 
 def require_engine(engine: str, device: torch.device, precision: str) -> None:

@@ -93,6 +93,10 @@ class OpenVINOEngine:
         self._module, self._head, self._normalise = module, head, normalise
         self._precision, self._torch, self._thing = precision, torch_engine, thing
         self._requests: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self.n_at_once = 1  # all cores are in one pass
+
+    def enter_thread(self) -> None:
+        """Do nothing: any thread may ask it."""
 
     def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> None:
         """Run one batch; converts the network where this is the first of its size."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -109,6 +112,8 @@ class Backbone:
         self.n_images = 0
         self._layers: dict[str, LayerOutput] | None = None
         self._most_at_once: int | None = None  # images that the device's memory takes, once found
+        self._threads: ThreadPoolExecutor | None = None
+        self._counting = threading.Lock()
         self._device = device
         is_copied = may_convert(engine, device, precision) and precision != "float32"
         source = copy.deepcopy(module) if is_copied else module  # the next line rounds the other
@@ -201,7 +206,8 @@ class Backbone:
             One for each read; n_features times the number of views where they are kept.
         """
         n = len(views[0])
-        self.n_images += n
+        with self._counting:
+            self.n_images += n
         runner = self._engine(engine)
         by_view = [self._in_parts(runner, view, reads, pad_to) for view in views]
         joined = []
@@ -213,6 +219,47 @@ class Backbone:
             else:
                 joined.append(np.mean([v[:n] for v in vectors], axis=0, dtype=np.float32))
         return joined
+
+    def start(
+        self, views: Sequence[NDArray[Any]], reads: Sequence[Read], **options: Any
+    ) -> Callable[[], list[NDArray[np.float32]]]:
+        """Begin what `features` does, and return what waits for it.
+
+        Parameters
+        ----------
+        views, reads, **options
+            As for `features`.
+
+        Returns
+        -------
+        callable
+            Returns what `features` returns, or raises what it raises. On a GPU the work is under
+            way meanwhile; on a CPU, where one batch takes all cores, it begins when waited for.
+
+        Examples
+        --------
+        >>> from featx import load_backbone
+        >>> from featx.pooling import get_pooling
+        >>> net = load_backbone("resnet18", weights=None, precision="float32")
+        >>> reads = [("layer4", get_pooling("avg"))]
+        >>> wait = net.start([np.zeros((2, 64, 64, 3), np.uint8)], reads)
+        >>> [vectors.shape for vectors in wait()]
+        [(2, 512)]
+        """
+        engine = self._engine(options.get("engine"))
+        if engine.n_at_once == 1:
+            return functools.partial(self.features, views, reads, **options)
+        for name, _ in reads:
+            self.layer(name)  # found here, once, since that takes a pass of its own
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(
+                engine.n_at_once, "featx-network", initializer=engine.enter_thread
+            )
+        return self._threads.submit(self.features, views, reads, **options).result
+
+    def n_ahead(self, engine: str | None = None) -> int:
+        """Return how many further batches to `start` before waiting for one, to lose no time."""
+        return self._engine(engine).n_at_once - 1
 
     def maps(self, images: NDArray[Any], layer: str) -> NDArray[np.float32]:
         """Run the network as far as a layer and return its map, not pooled.

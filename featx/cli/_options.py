@@ -49,10 +49,11 @@ def add_network(parser: argparse.ArgumentParser) -> None:
 
 def add_run(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
     """Add --batch-size and --workers."""
+    size = defaults["batch_size"]
     parser.add_argument(
         "--batch-size",
         type=int,
-        default=defaults["batch_size"],
-        help=f"images a forward pass (default {defaults['batch_size']})",
+        default=size,
+        help=f"images a forward pass (default {'32, on a GPU 256' if size is None else size})",
     )
     parser.add_argument("--workers", type=int, help="reader processes (default one a core)")

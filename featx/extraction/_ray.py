@@ -115,7 +115,7 @@ def fill_shards(
     options: RayOptions,
     n_images: int,
     on_error: str,
-    batch_size: int,
+    batch_size: int | None,
     workers: int | None,
     progress: bool | None,
 ) -> None:

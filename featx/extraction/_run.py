@@ -86,7 +86,7 @@ class Run:
         self.known = [table.known() for table in self.tables]
 
     def fill(
-        self, *, batch_size: int, workers: int | None = None, progress: bool | None = None
+        self, *, batch_size: int | None, workers: int | None = None, progress: bool | None = None
     ) -> None:
         """Take over what is known and read the rest; Ctrl-C ends it well."""
         try:
@@ -210,7 +210,7 @@ class Run:
         self,
         positions: list[int],
         *,
-        batch_size: int,
+        batch_size: int | None,
         workers: int | None,
         progress: bool | None,
     ) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._progress import Progress
-from featx.extraction.job import DEFAULT_BATCH_SIZE, Job
+from featx.extraction.job import Job
 
 __all__ = ["Embedded", "embed_images"]
 
@@ -38,7 +38,7 @@ def embed_images(
     job: Job,
     sources: Sequence[Any],
     *,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int | None = None,
     workers: int | None = None,
     progress: bool | None = None,
     engine: str | None = None,

@@ -25,7 +25,7 @@ from featx.extraction._shards import (
     shards_folder,
 )
 from featx.extraction.items import Items, items_of_manifest
-from featx.extraction.job import DEFAULT_BACKBONE, DEFAULT_BATCH_SIZE, Job, prepare_job
+from featx.extraction.job import DEFAULT_BACKBONE, Job, prepare_job
 from featx.extraction.plan import Plan, make_plan
 from featx.extraction.summary import ExtractionSummary
 from featx.images import ImageManifest
@@ -53,7 +53,7 @@ def extract(
     precision: str = "auto",
     engine: str = "auto",
     transform: Callable[[Any], Any] | None = None,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int | None = None,
     workers: int | None = None,
     on_error: str = "record",
     progress: bool | None = None,
@@ -105,8 +105,9 @@ def extract(
         what auto takes: the one that ``RAY_ADDRESS`` or `ray.init` names, else this machine.
     transform : callable, optional
         For a network of your own: PIL image → float tensor (3, H, W).
-    batch_size : int, default 32
-        Images a forward pass. More costs memory and seldom gains beyond 64 on a CPU.
+    batch_size : int, optional
+        Images a forward pass: 32 on a CPU, 256 on a GPU, where it is halved until its memory takes
+        it. More costs memory and seldom gains beyond 64 on a CPU.
     workers : int, optional
         Reader processes; default one a core, 0 reads in this process.
     on_error : {"record", "raise"}, default "record"
@@ -197,7 +198,7 @@ def fill_store(
     store: str | os.PathLike[str],
     *,
     prepare: Callable[[], Job],
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int | None = None,
     workers: int | None = None,
     on_error: str = "record",
     progress: bool | None = None,
@@ -226,7 +227,7 @@ def fill_store(
             f"on_error: got {on_error!r}, expected 'record' or 'raise'."
             f"{nearest(str(on_error), ('record', 'raise'))}"
         )
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise ParameterError(f"batch_size: got {batch_size!r}, expected at least 1")
     if isinstance(source, Items):
         items = source

@@ -14,7 +14,7 @@ from featx.errors import ImageDecodeError, ParameterError, nearest
 from featx.extraction.embed import embed_images
 from featx.extraction.fill import fill_store
 from featx.extraction.items import Items, items_of_images
-from featx.extraction.job import DEFAULT_BACKBONE, DEFAULT_BATCH_SIZE, Job, prepare_job
+from featx.extraction.job import DEFAULT_BACKBONE, Job, prepare_job
 from featx.recipe import Recipe
 from featx.store import open_store
 
@@ -58,8 +58,9 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Further layers and poolings to put into the cache in the same pass, so that a search over
         `layer` and `pooling` runs the network once an image too. Each pair costs its vectors'
         bytes on disk.
-    batch_size : int, default 32
-        Images a forward pass. More costs memory and seldom gains beyond 64 on a CPU.
+    batch_size : int, optional
+        Images a forward pass: 32 on a CPU, 256 on a GPU, where it is halved until its memory takes
+        it. More costs memory and seldom gains beyond 64 on a CPU.
     workers : int, optional
         Reader processes; default one a core for 64 files and more, else 0.
     on_error : {"raise", "nan"}, default "raise"
@@ -93,7 +94,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         cache: str | os.PathLike[str] | None = None,
         cached_layers: Sequence[str] | None = None,
         cached_poolings: Sequence[str] | None = None,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_size: int | None = None,
         workers: int | None = None,
         on_error: str = "raise",
         progress: bool | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -147,7 +148,7 @@ def benchmark(
     device: str = "auto",
     precision: str = "auto",
     engine: str = "auto",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     workers: int | None = None,
     n_images: int = 512,
     repeats: int = 3,
@@ -201,7 +202,7 @@ def benchmark(
     ['decode', 'network', 'write']
     """
     for name, value in (("n_images", n_images), ("repeats", repeats), ("batch_size", batch_size)):
-        if value < 1:
+        if value is not None and value < 1:
             raise ParameterError(f"{name}: got {value!r}, expected at least 1")
     manifest = ImageManifest.from_source(source)
     n = len(manifest)
@@ -209,7 +210,8 @@ def benchmark(
     job = prepare_job(backbone, weights=weights, device=device, precision=precision, engine=engine)
     choice = job.choose_engine(len(chosen))
     n_workers = default_workers(chosen.paths) if workers is None else workers
-    run = _Run(job, chosen, choice.name, batch_size, n_workers)
+    n_at_once = job.batch_size(batch_size)
+    run = _Run(job, chosen, choice.name, n_at_once, n_workers)
     rates = run.measure(repeats, progress)
     sweeps = run.sweeps(repeats, progress) if sweep else ()
     whole = rates.pop("end_to_end")
@@ -236,7 +238,7 @@ def benchmark(
         engine=choice.name,
         engine_reason=choice.reason,
         workers=n_workers,
-        batch_size=batch_size,
+        batch_size=n_at_once,
         repeats=repeats,
         sweeps=sweeps,
     )
@@ -307,7 +309,7 @@ class _Run:
             workers=self.workers,
         ):
             n_failed += len(batch.failures)
-            if batch.views and n_held < HELD:
+            if batch.views and n_held < max(HELD, 4 * self.batch_size):
                 held.append(batch)
                 n_held += len(batch.views[0])
         seconds = time.perf_counter() - start
@@ -324,10 +326,12 @@ class _Run:
         net = self.job.backbone
         reads = [(spec.layer, spec.pooling) for spec in self.job.specs]
         start = time.perf_counter()
-        vectors = [
-            net.features(batch.views, reads, pad_to=self.batch_size, engine=self.engine)[0]
-            for batch in self._held
-        ]
+        vectors, begun = [], deque[Callable[[], list[Any]]]()
+        for batch in self._held:
+            begun.append(net.start(batch.views, reads, pad_to=self.batch_size, engine=self.engine))
+            if len(begun) > net.n_ahead(self.engine):
+                vectors.append(begun.popleft()()[0])
+        vectors += [wait()[0] for wait in begun]
         seconds = time.perf_counter() - start
         self._vectors = np.concatenate(vectors)
         return len(self._vectors) / seconds

@@ -111,7 +111,7 @@ def compare(
     preset: str | Preset = "plain",
     n_folds: int = 5,
     device: str = "auto",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     workers: int | None = None,
     random_state: int = 0,
     progress: bool | None = None,
@@ -257,7 +257,7 @@ def _rate(
     paths: Sequence[str],
     kept: NDArray[np.intp],
     device: str,
-    batch_size: int,
+    batch_size: int | None,
     workers: int | None,
 ) -> float:
     """Time it anew: what the store already held was not timed, and a deep layer costs more."""
@@ -279,7 +279,7 @@ def _rate(
             job, some, batch_size=batch_size, workers=workers, progress=False, engine=engine
         )
 
-    run(timed[:batch_size])
+    run(timed[: job.batch_size(batch_size)])
     start = time.perf_counter()
     run(timed)
     return len(timed) / (time.perf_counter() - start)

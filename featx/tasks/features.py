@@ -40,7 +40,7 @@ class Network:
     pooling : str or None, default None
     resize_px, crop_px : int or None, default None
     device, precision, engine : str, default "auto"
-    batch_size : int, default 32
+    batch_size : int or None, default None
     workers : int or None, default None
     """
 
@@ -53,7 +53,7 @@ class Network:
     device: str = "auto"
     precision: str = "auto"
     engine: str = "auto"
-    batch_size: int = 32
+    batch_size: int | None = None
     workers: int | None = None
 
 

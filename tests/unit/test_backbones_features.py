@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import threading
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +14,7 @@ from torch import nn
 
 from featx.backbones import load_backbone
 from featx.errors import BackboneError, ParameterError
+from featx.extraction import embed_images, prepare_job
 from featx.extraction.specs import plan_features
 from featx.pooling import get_pooling
 
@@ -262,6 +267,42 @@ def test_a_batch_that_does_not_fit_the_memory_is_halved_for_good(caplog) -> None
         )
 
 
+def test_an_engine_that_takes_two_batches_is_given_two_and_keeps_the_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = prepare_job(device="cpu", precision="float32", engine="torch")
+    net, images = job.backbone, list(pictures(11))
+    expected = embed_images(job, images, batch_size=2, workers=0).features
+    monkeypatch.setattr(net._torch, "n_at_once", 2)  # as on a GPU
+    monkeypatch.setattr(net, "_threads", None)
+    entered, begun, real = [], [], net._torch.read
+    monkeypatch.setattr(
+        net._torch, "enter_thread", lambda: entered.append(threading.current_thread().name)
+    )
+
+    def read(*args):
+        begun.append(threading.current_thread().name)
+        both.wait()  # until the other batch is here too
+        real(*args)
+
+    both = threading.Barrier(2, timeout=20)
+    monkeypatch.setattr(net._torch, "read", read)
+    found = embed_images(job, [*images, images[0]], batch_size=2, workers=0).features
+    np.testing.assert_allclose(found[:11], expected, rtol=1e-4, atol=1e-5)
+    assert len(entered) == 2
+    assert set(begun) == set(entered)
+    monkeypatch.setattr(net._torch, "read", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError, match="division"):
+        embed_images(job, images, batch_size=2, workers=0)
+
+
+def test_batches_are_larger_on_a_gpu_unless_asked_for() -> None:
+    job = prepare_job(device="cpu", precision="float32", engine="torch")
+    assert (job.batch_size(None), job.batch_size(7)) == (32, 7)
+    gpu = dataclasses.replace(job, backbone=SimpleNamespace(device="cuda:1"))
+    assert (gpu.batch_size(None), gpu.batch_size(7)) == (256, 7)
+
+
 def test_a_broken_transform_is_found_at_once() -> None:
     net = load_backbone("resnet18", weights=None, transform=lambda image: 1 / 0, **F32)
     with pytest.raises(BackboneError, match="its transform raised ZeroDivisionError on a blank"):
@@ -278,3 +319,17 @@ def test_a_gpu_gives_the_features_of_the_cpu(precision: str, least: float) -> No
     (b,) = net.features([images], reads)
     cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     assert cosine.min() > least
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_two_batches_at_once_on_a_gpu_do_not_mix() -> None:
+    job = prepare_job(device="cuda", precision="float32")
+    images = list(np.random.default_rng(1).integers(0, 256, (600, 160, 160, 3), np.uint8))
+    found = embed_images(job, images, batch_size=64, workers=0).features
+    reads = [(spec.layer, spec.pooling) for spec in job.specs]
+    one_by_one = [
+        job.backbone.features([np.stack(images[at : at + 64])], reads)[0]
+        for at in range(0, 600, 64)
+    ]
+    np.testing.assert_allclose(found, np.concatenate(one_by_one), rtol=1e-3, atol=1e-3)
