@@ -322,6 +322,7 @@ CONTENDERS = {
         "as the script",
     ),
     "featx": (featx, None, f"bfloat16 where the CPU has it; {REDUCED}"),
+    "featx, int8": (functools.partial(featx, precision="int8"), None, f"quantised; {REDUCED}"),
     "featx, float32": (functools.partial(featx, precision="float32"), None, REDUCED),
     "featx, float32, torch": (
         functools.partial(featx, precision="float32", engine="torch"),
@@ -573,6 +574,8 @@ def main():
         packages = [pins.split()[0] for pins in ENVS.values()]
         settings = {"n_images": args.n, "repeats": args.repeats, "load_before": load}
         section = f"peers, {args.network}{', large' if args.large else ''}"
+        if args.only:
+            section += f", only {', '.join(args.only)}"
         keep(section, settings | {"packages": packages} | found)
     return None
 

@@ -82,7 +82,7 @@ class Recipe:
     augment : str
         "none", "hflip", "multi-scale", "ten-crop", "sixteen-view" or "patches(L)"; with
         ":keep" the views' vectors are concatenated, else averaged.
-    precision : {"float32", "bfloat16", "float16"}
+    precision : {"float32", "bfloat16", "float16", "int8(REST, nncf VERSION)"}
         Arithmetic of the network. Vectors are stored in `dtype`.
     n_features : int
         Length of a vector.

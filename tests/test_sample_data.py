@@ -14,9 +14,9 @@ from PIL import Image
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from featx.demo import samples as samples_module
-from featx.demo.samples import sample_data_dir
 from featx.errors import ManifestError
+from featx.images import sample_data_dir
+from featx.images import samples as samples_module
 
 SCRIPT = Path(__file__).resolve().parents[1] / "data" / "draw_samples.py"
 

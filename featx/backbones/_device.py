@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import torch
 
+from featx.backbones._int8 import INT8, int8_name, is_int8
 from featx.errors import ParameterError, nearest
 
-__all__ = ["DTYPES", "choose_device", "choose_precision"]
+__all__ = ["choose_device", "choose_precision", "torch_dtype"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def torch_dtype(precision: str) -> torch.dtype:
+    """Return what torch computes in; what is quantised to int8 starts from float32."""
+    return torch.float32 if is_int8(precision) else DTYPES[precision]
 
 
 def choose_device(device: str) -> torch.device:
@@ -44,17 +50,24 @@ def choose_device(device: str) -> torch.device:
 def choose_precision(precision: str, device: torch.device) -> str:
     """Turn "auto" into bfloat16 where the device computes it natively, else float32.
 
+    "int8" becomes the full name, with the quantiser's version.
+
     Raises
     ------
     ParameterError
         If there is no such precision.
+    MissingDependencyError
+        If it is "int8" and there is no quantiser.
     """
     if precision == "auto":
         return "bfloat16" if _has_bfloat16(device) else "float32"
+    if is_int8(precision):
+        return int8_name(precision, choose_precision("auto", device))
     if precision not in DTYPES:
+        names = ["auto", *DTYPES, INT8]
         raise ParameterError(
-            f"precision: got {precision!r}, expected 'auto', {', '.join(map(repr, DTYPES))}."
-            f"{nearest(str(precision), ['auto', *DTYPES])}"
+            f"precision: got {precision!r}, expected {', '.join(map(repr, names))}."
+            f"{nearest(str(precision), names)}"
         )
     return precision
 

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from featx.backbones._int8 import is_int8
 from featx.backbones._layers import LayerOutput, read_layers
 from featx.errors import ParameterError, nearest
 from featx.recipe import Preprocessing
@@ -176,6 +177,11 @@ def require_engine(engine: str, device: torch.device, precision: str) -> None:
             f"engine: got {engine!r}, expected one of {', '.join(ENGINES)}."
             f"{nearest(str(engine), ENGINES)}"
         )
+    if is_int8(precision) and (engine == "torch" or device.type != "cpu"):
+        raise ParameterError(
+            f"precision: got 'int8' with engine {engine!r} on device {str(device)!r}, expected "
+            "engine 'openvino' on device 'cpu', the only one that computes in it"
+        )
     if engine != "openvino":
         return
     if device.type != "cpu":
@@ -183,10 +189,10 @@ def require_engine(engine: str, device: torch.device, precision: str) -> None:
             f"engine: got 'openvino' with device {str(device)!r}, expected device 'cpu', the only "
             "one it runs on here; use engine 'torch' for another"
         )
-    if precision not in OPENVINO_PRECISIONS:
+    if precision not in OPENVINO_PRECISIONS and not is_int8(precision):
         raise ParameterError(
             f"engine: got 'openvino' with precision {precision!r}, expected one of "
-            f"{', '.join(OPENVINO_PRECISIONS)}; use engine 'torch' for another"
+            f"{', '.join(OPENVINO_PRECISIONS)}, int8; use engine 'torch' for another"
         )
 
 
@@ -224,7 +230,7 @@ def why_torch(
 def _why_never(device: torch.device, precision: str) -> str | None:
     if device.type != "cpu":
         return f"runs on {device}"
-    if precision not in OPENVINO_PRECISIONS:
+    if precision not in OPENVINO_PRECISIONS and not is_int8(precision):
         return f"computes in {precision}"
     if importlib.util.find_spec("openvino") is None:
         return "openvino is not installed (pip install 'featx[openvino]')"

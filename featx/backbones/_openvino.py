@@ -8,6 +8,7 @@ it is used. Nothing is kept on disk: docs/decisions/engines.md has the times.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sys
 import warnings
 from collections import OrderedDict
@@ -21,10 +22,11 @@ from torch import nn
 
 from featx._optional import require
 from featx.backbones._engine import Engine, Normalise, Use
+from featx.backbones._int8 import Loss, is_int8, load_quantised, quantise, rest_of
 from featx.backbones._layers import LayerOutput, read_layers
 from featx.errors import BackboneError, MissingDependencyError
 
-__all__ = ["TOLERANCE", "OpenVINOEngine", "import_openvino"]
+__all__ = ["TOLERANCE", "OpenVINOEngine", "import_openvino", "without_telemetry"]
 
 # Largest difference to torch in float32, as a share of the output's largest element.
 TOLERANCE = 1e-5
@@ -52,11 +54,19 @@ def import_openvino() -> Any:
     MissingDependencyError
         With the install command.
     """
-    if "openvino" in sys.modules or TELEMETRY in sys.modules:
+    with without_telemetry():
         return require("openvino", extra="openvino", purpose="engine 'openvino'")
-    sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # makes its import an ImportError
+
+
+@contextlib.contextmanager
+def without_telemetry() -> Iterator[None]:
+    """Make the import of the package that reports an ImportError, unless it has happened."""
+    if TELEMETRY in sys.modules:
+        yield
+        return
+    sys.modules[TELEMETRY] = None  # type: ignore[assignment]
     try:
-        return require("openvino", extra="openvino", purpose="engine 'openvino'")
+        yield
     finally:
         del sys.modules[TELEMETRY]
 
@@ -72,8 +82,10 @@ class OpenVINOEngine:
         Module whose input is the penultimate feature.
     normalise : Normalise
         On the CPU.
-    precision : {"float32", "bfloat16"}
+    precision : {"float32", "bfloat16", "int8(bfloat16, nncf VERSION)"}
         What it computes in.
+    weights : str
+        Digest of the module's weights, by which a quantised graph is kept.
     torch_engine : Engine
         The same network in the same precision, to compare with.
     thing : str
@@ -87,11 +99,14 @@ class OpenVINOEngine:
         head: str | None,
         normalise: Normalise,
         precision: str,
+        weights: str,
         torch_engine: Engine,
         thing: str,
     ) -> None:
         self._module, self._head, self._normalise = module, head, normalise
         self._precision, self._torch, self._thing = precision, torch_engine, thing
+        self._weights = weights
+        self.loss: Loss | None = None  # of the int8 graph prepared last
         self._requests: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
         self.n_at_once = 1  # all cores are in one pass
 
@@ -105,9 +120,21 @@ class OpenVINOEngine:
             use(name, output)
 
     def prepare(
-        self, layers: Mapping[str, LayerOutput], shape: Sequence[int], dtype: Any = np.uint8
+        self,
+        layers: Mapping[str, LayerOutput],
+        shape: Sequence[int],
+        dtype: Any = np.uint8,
+        *,
+        samples: NDArray[Any] | None = None,
     ) -> Any:
         """Convert the network for reading these layers of views (n, *shape), and compare.
+
+        Parameters
+        ----------
+        layers, shape, dtype
+            What is read, and of which views.
+        samples : ndarray of shape (n, *shape), optional
+            Views to calibrate int8 with, which has no graph without.
 
         Returns
         -------
@@ -126,7 +153,10 @@ class OpenVINOEngine:
             self._requests.move_to_end(key)
             return self._requests[key]
         try:
-            request = self._converted(layers, shape, dtype)
+            if is_int8(self._precision):
+                request = self._quantised(layers, shape, dtype, samples)
+            else:
+                request = self._converted(layers, shape, dtype).create_infer_request()
         except (BackboneError, MissingDependencyError):
             raise
         except Exception as err:
@@ -143,7 +173,70 @@ class OpenVINOEngine:
     def _converted(
         self, layers: Mapping[str, LayerOutput], shape: Sequence[int], dtype: Any
     ) -> Any:
+        """Return the network compiled in its precision, compared with torch."""
         openvino = import_openvino()
+        graph, expected, probe = self._graph(layers, shape, dtype)
+        compiled = _compiled(openvino, graph, "float32")
+        self._require_same(layers, expected, _inferred(compiled.create_infer_request(), probe))
+        if self._precision == "float32":
+            return compiled
+        compiled = _compiled(openvino, graph, self._precision)
+        found = _inferred(compiled.create_infer_request(), probe)
+        self._require_as_near(layers, expected, found, probe)
+        return compiled
+
+    def _quantised(
+        self,
+        layers: Mapping[str, LayerOutput],
+        shape: Sequence[int],
+        dtype: Any,
+        samples: NDArray[Any] | None,
+    ) -> Any:
+        openvino = import_openvino()
+        if samples is None:
+            raise BackboneError(
+                f"{self._thing}: precision int8 was not calibrated for views of shape "
+                f"{tuple(shape)}, expected images of one size that choose_engine was told of; "
+                "extract with a crop (crop_px), or use another precision"
+            )
+
+        # Faster than float32 where the processor has it, and nothing beside the loss of int8.
+        rest = rest_of(self._precision)
+
+        def vectors(graph: Any, views: NDArray[Any], precision: str) -> list[NDArray[np.float64]]:
+            request = _compiled(openvino, graph, precision).create_infer_request()
+            parts = [
+                [x.flatten(1).double().numpy() for x in _inferred(request, views[i : i + 1])]
+                for i in range(len(views))
+            ]
+            return [np.concatenate(of_layer) for of_layer in zip(*parts, strict=True)]
+
+        def make() -> tuple[Any, Loss]:
+            graph, expected, probe = self._graph(layers, shape, dtype)
+            exact = _compiled(openvino, graph, "float32").create_infer_request()
+            self._require_same(layers, expected, _inferred(exact, probe))
+            return quantise(
+                graph, samples, vectors, rest=rest, layers=list(layers), thing=self._thing
+            )
+
+        key = {
+            "weights": self._weights,
+            "network": self._thing,
+            "layers": list(layers),
+            "views": [list(shape), np.dtype(dtype).str],
+            "mean": self._normalise.shift.flatten().tolist(),
+            "std": self._normalise.scale.flatten().tolist(),
+            "samples": hashlib.sha256(samples.tobytes()).hexdigest(),
+            "precision": self._precision,
+            "openvino": openvino.__version__,
+        }
+        graph, self.loss = load_quantised(openvino, key, make)
+        return _compiled(openvino, graph, rest).create_infer_request()
+
+    def _graph(
+        self, layers: Mapping[str, LayerOutput], shape: Sequence[int], dtype: Any
+    ) -> tuple[Any, tuple[torch.Tensor, ...], NDArray[Any]]:
+        """Convert; also return trial views and torch's outputs for them."""
         whole = _Reads(self._module.eval(), self._normalise, layers, self._head)
         probe = _probe((N_COMPARED, *shape), dtype)
         with torch.inference_mode(), _one_thread(), warnings.catch_warnings():
@@ -154,13 +247,7 @@ class OpenVINOEngine:
             traced = trace(whole, x[:N_TRACED], check_trace=False, strict=False)
             graph = _graph_of(traced, x[:N_TRACED])
         graph.reshape([-1, *shape])
-        request = _compiled(openvino, graph, "float32")
-        self._require_same(layers, expected, _inferred(request, probe))
-        if self._precision == "float32":
-            return request
-        request = _compiled(openvino, graph, self._precision)
-        self._require_as_near(layers, expected, _inferred(request, probe), probe)
-        return request
+        return graph, expected, probe
 
     def _require_same(
         self,
@@ -250,7 +337,7 @@ def _compiled(openvino: Any, graph: Any, precision: str) -> Any:
             f"precision: got {precision!r}, but OpenVINO computes in {got} on this CPU, expected "
             f"{HINTS[precision]}; use engine 'torch', or precision 'float32'"
         )
-    return compiled.create_infer_request()
+    return compiled
 
 
 def _inferred(request: Any, view: NDArray[Any]) -> list[torch.Tensor]:

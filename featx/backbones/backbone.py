@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from featx.backbones._device import DTYPES
+from featx.backbones._device import torch_dtype
 from featx.backbones._engine import (
     Engine,
     EngineChoice,
@@ -25,6 +25,7 @@ from featx.backbones._engine import (
     may_convert,
     why_torch,
 )
+from featx.backbones._int8 import Loss, is_int8
 from featx.backbones._layers import (
     OUTPUT,
     PENULTIMATE,
@@ -63,7 +64,7 @@ class Backbone:
         What its images must be made into.
     device : torch.device
         Where it runs.
-    precision : {"float32", "bfloat16", "float16"}
+    precision : {"float32", "bfloat16", "float16", "int8(REST, nncf VERSION)"}
         What it computes in. Batch-norm statistics stay float32, and pooled sums are float32.
     head : str or None
         Module whose input is the penultimate feature; None where that is the output.
@@ -115,15 +116,16 @@ class Backbone:
         self._threads: ThreadPoolExecutor | None = None
         self._counting = threading.Lock()
         self._device = device
-        is_copied = may_convert(engine, device, precision) and precision != "float32"
+        dtype = torch_dtype(precision)
+        is_copied = may_convert(engine, device, precision) and dtype is not torch.float32
         source = copy.deepcopy(module) if is_copied else module  # the next line rounds the other
-        self._module = _prepared(module, device, DTYPES[precision])
+        self._module = _prepared(module, device, dtype)
         self._torch = TorchEngine(
             self._module,
             head=head,
             normalise=Normalise(preprocessing),
             device=device,
-            dtype=DTYPES[precision],
+            dtype=dtype,
         )
         self._openvino: OpenVINOEngine | None = None
         if may_convert(engine, device, precision):
@@ -132,6 +134,7 @@ class Backbone:
                 head=head,
                 normalise=Normalise(preprocessing),
                 precision=precision,
+                weights=weights,
                 torch_engine=self._torch,
                 thing=f"backbone {name!r}",
             )
@@ -294,7 +297,9 @@ class Backbone:
                 "expected a map (1, C, H, W); read another layer"
             )
         self.n_images += len(images)
-        return self._in_parts(self._engine(None), images, [(layer, _copied)], None)[0]
+        # Int8 is calibrated for what `choose_engine` was told of; this may be any size.
+        engine = self._torch if is_int8(self.precision) else self._engine(None)
+        return self._in_parts(engine, images, [(layer, _copied)], None)[0]
 
     def choose_engine(
         self,
@@ -302,6 +307,7 @@ class Backbone:
         shapes: Sequence[tuple[int, ...]] | None,
         *,
         n_images: int,
+        samples: Callable[[], Sequence[NDArray[Any]]] | None = None,
     ) -> EngineChoice:
         """Say what is to run the network over many images, and why; converts it where need be.
 
@@ -313,6 +319,9 @@ class Backbone:
             (H, W, 3) of each view of an image; None where that is not known beforehand.
         n_images : int
             How many are to come. Auto is torch for a few, which do not pay for the conversion.
+        samples : callable, optional
+            Returns, for each view, an array (n, ...) of sample images as the network will get
+            them; called where the precision is int8, which is calibrated with them.
 
         Returns
         -------
@@ -335,24 +344,35 @@ class Backbone:
         if self.engine == "torch":
             return EngineChoice("torch", "as asked for")
         if self.engine == "openvino":
-            self._prepare(layers, shapes)
-            return EngineChoice("openvino", "as asked for")
+            loss = self._prepare(layers, shapes, samples)
+            return EngineChoice("openvino", "as asked for" if loss is None else f"int8: {loss}")
         n_views = None if shapes is None else len(shapes)
         reason = why_torch(self._device, self.precision, n_images=n_images, n_views=n_views)
         if reason is not None:
             return EngineChoice("torch", reason)
         try:
-            self._prepare(layers, shapes)
+            self._prepare(layers, shapes, None)
         except (BackboneError, MissingDependencyError) as err:
             log.warning("engine torch: %s", err)
             return EngineChoice("torch", str(err))
         return EngineChoice("openvino", "on a CPU, and agrees with torch on trial images")
 
-    def _prepare(self, layers: Sequence[str], shapes: Sequence[tuple[int, ...]] | None) -> None:
+    def _prepare(
+        self,
+        layers: Sequence[str],
+        shapes: Sequence[tuple[int, ...]] | None,
+        samples: Callable[[], Sequence[NDArray[Any]]] | None,
+    ) -> Loss | None:
+        """Convert the network where need be; return what int8 loses."""
         assert self._openvino is not None
         wanted = {name: self.layer(name) for name in layers}
+        if is_int8(self.precision) and samples is not None:
+            for view in samples():
+                self._openvino.prepare(wanted, view.shape[1:], view.dtype, samples=view)
+            return self._openvino.loss
         for shape in shapes or ():
             self._openvino.prepare(wanted, shape)
+        return None
 
     def _engine(self, name: str | None) -> Engine:
         if (name or self.engine) != "openvino":

@@ -14,6 +14,7 @@ from torch import nn
 
 from featx.backbones._device import choose_device, choose_precision
 from featx.backbones._engine import require_engine
+from featx.backbones._int8 import is_int8
 from featx.backbones._layers import find_head
 from featx.backbones._openvino import import_openvino
 from featx.backbones._transform import describe_transform
@@ -78,8 +79,9 @@ def load_backbone(
         network of your own the usual 256 px, 224 px crop and ImageNet normalisation.
     device : str, default "auto"
         "cpu", "cuda", "cuda:1", ...; auto takes a GPU where there is one.
-    precision : {"auto", "float32", "bfloat16", "float16"}, default "auto"
-        Auto is bfloat16 where the device computes it natively, else float32.
+    precision : {"auto", "float32", "bfloat16", "float16", "int8"}, default "auto"
+        Auto is bfloat16 where the device computes it natively, else float32. "int8" is OpenVINO's
+        on a CPU (``pip install 'featx[int8]'``), quantised after training, and loses some.
     engine : {"auto", "torch", "openvino"}, default "auto"
         What runs the network. "openvino", on a CPU (``pip install 'featx[openvino]'``), gives
         torch's features to 1e-5 of the largest element in float32. Auto takes it for many images
@@ -108,6 +110,8 @@ def load_backbone(
     >>> net.layer("penultimate").shape
     (1, 512)
     """
+    if engine == "auto" and is_int8(precision):
+        engine = "openvino"
     where = choose_device("cpu" if engine == "openvino" and device == "auto" else device)
     kind = choose_precision(precision, where)
     require_engine(engine, where, kind)

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("backbone", "see featx backbones"),
         ("weights", "a .pth or .safetensors file, or the name of published weights"),
         ("device", "auto, cpu, cuda, cuda:1"),
-        ("precision", "auto, float32, bfloat16 or float16"),
+        ("precision", "auto, float32, bfloat16, float16 or int8"),
         ("engine", "auto, torch or openvino"),
     ):
         parser.add_argument(

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ),
         ("decode", "reduced (large JPEGs shrink while they are decoded) or full"),
         ("device", "auto, cpu, cuda, cuda:1"),
-        ("precision", "auto, float32, bfloat16 or float16"),
+        ("precision", "auto, float32, bfloat16, float16 or int8"),
         (
             "engine",
             "auto, torch, openvino on a CPU, or ray on a cluster (pip install 'featx[ENGINE]')",

@@ -15,10 +15,9 @@ from PIL import Image
 from sklearn.manifold import TSNE
 
 import featx
-from featx.demo.samples import sample_data_dir
 from featx.demo.tasks import Attributes, FewLabels, Retrieval, attributes, few_labels, retrieval
 from featx.extraction import DEFAULT_BACKBONE, extract
-from featx.images import ImageManifest, decode_image
+from featx.images import ImageManifest, decode_image, sample_data_dir
 from featx.report import GalleryMatch, GalleryRow, Mistake, Report
 from featx.store import FeatureStore
 

@@ -94,7 +94,7 @@ def extract(
         Whether a large JPEG may be shrunk while it is decoded.
     device : str, default "auto"
         "cpu", "cuda", "cuda:1", …; auto takes a GPU where there is one.
-    precision : {"auto", "float32", "bfloat16", "float16"}, default "auto"
+    precision : {"auto", "float32", "bfloat16", "float16", "int8"}, default "auto"
         Auto is bfloat16 where the device computes it natively, else float32.
     engine : {"auto", "torch", "openvino", "ray"}, default "auto"
         What runs the network. "openvino" (``pip install 'featx[openvino]'``) is faster on a CPU

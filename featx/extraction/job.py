@@ -32,6 +32,7 @@ BATCH_SIZE = 32
 # On a small batch a GPU mostly waits for its kernels to be started.
 GPU_BATCH_SIZE = 256
 MAX_PX = 4096
+EVERY_SAMPLE = 3  # of 432: 36 to measure with, 108 to calibrate
 TRIAL_PX = 256
 
 
@@ -92,7 +93,23 @@ class Job:
             blank = Image.new("RGB", (TRIAL_PX, TRIAL_PX))
             shapes = [view.shape for view in self.preprocessor()(blank)]
         layers = [spec.layer for spec in self.specs]
-        return self.backbone.choose_engine(layers, shapes, n_images=n_images)
+        return self.backbone.choose_engine(
+            layers, shapes, n_images=n_images, samples=self._samples
+        )
+
+    def _samples(self) -> tuple[NDArray[Any], ...]:
+        """Return sample images as the network gets them, for each view: for int8."""
+        from featx.images import ImageManifest, iter_batches, sample_data_dir
+
+        preprocessing = self.recipes[0].preprocessing
+        if preprocessing.crop_px is None and preprocessing.transform is None:
+            raise ParameterError(
+                "precision: got 'int8' for images that keep their own sizes, expected ones of one "
+                "size, which it is calibrated for: set crop_px, or use another precision"
+            )
+        paths = ImageManifest.from_source(sample_data_dir()).paths[::EVERY_SAMPLE]
+        batches = iter_batches(paths, self.preprocessor(), batch_size=len(paths), workers=0)
+        return next(batches).views
 
     def embed(
         self,

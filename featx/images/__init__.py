@@ -7,6 +7,7 @@ from featx.images.loader import ImageBatch, default_workers, iter_batches
 from featx.images.manifest import ImageManifest
 from featx.images.preprocess import AUGMENTS, ImagePreprocessor, TransformPreprocessor
 from featx.images.reader import ReadImage, read_image
+from featx.images.samples import sample_data_dir
 from featx.images.thumbnail import thumbnail_jpeg
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "join_labels",
     "read_image",
     "read_labels",
+    "sample_data_dir",
     "source_digest",
     "thumbnail_jpeg",
 ]

@@ -36,6 +36,7 @@ class ImageNetwork:
     def __init__(self, job: Job, *, max_pixels: int) -> None:
         self._job, self._max_pixels = job, max_pixels
         self._preprocessor = job.preprocessor()
+        job.choose_engine(1)  # int8 is calibrated before it can be asked
         self._reads = [(spec.layer, spec.pooling) for spec in job.specs[:1]]
         self._keeps_views = job.recipes[0].augment.endswith(":keep")
         self.n_features = job.recipes[0].n_features
