@@ -19,6 +19,7 @@ from typing import Any
 
 from featx._optional import require
 from featx._progress import Progress
+from featx._remote import RemoteFile
 from featx.errors import FeatxError, ParameterError
 from featx.extraction._run import Run
 from featx.extraction.items import Items
@@ -92,11 +93,17 @@ class _Reader:
         return {"n_images": [len(one["names"]) for one in work], "problem": problems}
 
     def _fill(
-        self, path: str, names: list[str], labels: list[str] | None, metadata: dict[str, list[str]]
+        self,
+        path: str,
+        names: list[str],
+        remote: dict[str, list[int]],
+        labels: list[str] | None,
+        metadata: dict[str, list[str]],
     ) -> str:
         """Fill one; return what is wrong, for the driver to say: trying again helps nothing."""
         how = dict(self._how)
-        items = Items(names, names, labels, metadata)
+        sources = [RemoteFile(name, *remote[name]) if name in remote else name for name in names]
+        items = Items(names, sources, labels, metadata)
         try:
             with StoreWriter(path, timeout_s=LOCK_TIMEOUT_S) as writer:
                 run = Run(self._job, items, writer, how.pop("on_error"), how.pop("n_images"))
@@ -229,7 +236,8 @@ def _columns(items: Items) -> dict[str, Any]:
     """Return them as JSON knows them; names of files that are not UTF-8 come through escaped."""
     labels = None if items.labels is None else list(items.labels)
     metadata = {name: list(values) for name, values in items.metadata.items()}
-    return {"names": list(items.names), "labels": labels, "metadata": metadata}
+    remote = {url: [file.size_bytes, file.mtime_ns] for url, file in items.remote.items()}
+    return {"names": list(items.names), "remote": remote, "labels": labels, "metadata": metadata}
 
 
 def _name(items: Items) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._progress import Progress
+from featx._remote import is_url
 from featx.errors import ImageDecodeError
 from featx.extraction._shards import Shards
 from featx.extraction.items import Items
@@ -90,7 +91,7 @@ class Run:
     ) -> None:
         """Take over what is known and read the rest; Ctrl-C ends it well."""
         try:
-            plan = make_plan(self.items.names, self.tables)
+            plan = make_plan(self.items, self.tables)
             self.take_over(plan)
             self.read(plan.read, batch_size=batch_size, workers=workers, progress=progress)
         except KeyboardInterrupt:  # before or after the reading, which stops by itself
@@ -139,7 +140,7 @@ class Run:
             mine, row = known.get(names[i]), by_digest[digest]
             if mine is not None and mine.digest == digest:
                 moved[mine.row] = i  # touched only
-            elif mine is None and row not in moved and not os.path.lexists(name_of[row]):
+            elif mine is None and row not in moved and _is_gone(name_of[row]):
                 moved[row] = i  # renamed
             else:
                 copied.append(i)
@@ -355,6 +356,11 @@ class Run:
             engine_reason=NOTHING_READ if self.engine is None else self.engine.reason,
             interrupted=self.interrupted,
         )
+
+
+def _is_gone(name: str) -> bool:
+    """Tell whether a file is no longer there; of one at a URL that is not asked."""
+    return not is_url(name) and not os.path.lexists(name)
 
 
 def _split(positions: list[int], is_first: Any) -> tuple[list[int], list[int]]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from featx._remote import is_url
 from featx.errors import ParameterError, StoreWriteError, nearest
 from featx.extraction._ray import RayOptions, fill_shards
 from featx.extraction._run import Run
@@ -29,7 +30,7 @@ from featx.extraction.job import DEFAULT_BACKBONE, Job, prepare_job
 from featx.extraction.plan import Plan, make_plan
 from featx.extraction.summary import ExtractionSummary
 from featx.images import ImageManifest
-from featx.store import FeatureStore, StoreWriter, TableWriter, open_store
+from featx.store import FeatureStore, StoreWriter, TableWriter, open_store, working_copy
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,10 +69,11 @@ def extract(
 
     Parameters
     ----------
-    source : path, glob, CSV manifest, sequence of these, or ImageManifest
+    source : path, URL, glob, CSV manifest, sequence of these, or ImageManifest
         Where the images are; see `ImageManifest.from_source`.
-    store : path
-        The HDF5 file; made if absent, else added to.
+    store : path or URL
+        The HDF5 file; made if absent, else added to. One at a URL is written in a copy on this
+        machine, which is put there at the end.
     backbone : str or nn.Module, default "featx_small"
         A name from `list_backbones`, or a network of your own.
     weights : str, path or None, default "default"
@@ -221,6 +223,17 @@ def fill_store(
     ray : RayOptions, optional
         Read on a Ray cluster first; see `extract`.
     """
+    if is_url(store):
+        if shard is not None or ray is not None:
+            raise ParameterError(
+                f"store {store!r}: got a URL for an extraction by several processes, expected a "
+                "path on a file system that all of them see"
+            )
+        with working_copy(str(store)) as copy:
+            return fill_store(
+                source, copy, prepare=prepare, batch_size=batch_size, workers=workers,
+                on_error=on_error, progress=progress, lock_timeout_s=lock_timeout_s,
+            )  # fmt: skip
     start = time.monotonic()
     if on_error not in ("record", "raise"):
         raise ParameterError(
@@ -251,7 +264,7 @@ def fill_store(
             run = Run(job, items, writer, on_error)
             try:
                 with _shards(job, items, store, is_shard=own is not None) as shards:
-                    plan = make_plan(items.names, run.tables, elsewhere=shards)
+                    plan = make_plan(items, run.tables, elsewhere=shards)
                     if own is not None:
                         _require_all(run, plan, shards)
                     run.take_over(plan)
@@ -289,7 +302,7 @@ def _fill_on_ray(
         closing(StoreWriter(store, timeout_s=lock_timeout_s)) as writer,
         Shards(folder, job.recipes) as shards,
     ):
-        wanted = make_plan(items.names, _tables(writer, job), elsewhere=shards).read
+        wanted = make_plan(items, _tables(writer, job), elsewhere=shards).read
         left = items.take([i for i in wanted if items.names[i] not in shards])
     fill_shards(
         folder,
@@ -343,7 +356,7 @@ def _fill_shard(
     mine = items.take(range(n)[shard.part(n)])
     if os.path.exists(store):  # noqa: PTH110
         with closing(StoreWriter(store, timeout_s=-1)) as writer:
-            mine = mine.take(make_plan(mine.names, _tables(writer, job)).read)
+            mine = mine.take(make_plan(mine, _tables(writer, job)).read)
     path = shard.path(store)
     try:
         path.parent.mkdir(exist_ok=True)

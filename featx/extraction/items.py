@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from featx.images import ImageManifest, as_sources, source_digest
+from featx._remote import RemoteFile, is_url, look_at_all
+from featx.images import ImageManifest, absolute_path, as_sources, source_digest
 
 __all__ = ["MEMORY", "Items", "items_of_images", "items_of_manifest"]
 
@@ -22,9 +23,10 @@ class Items:
     Parameters
     ----------
     names : sequence of str
-        Keys of rows: absolute paths, or "memory:" and a digest.
+        Keys of rows: absolute paths, URLs, or "memory:" and a digest.
     sources : sequence
-        Where the pixels are; see `featx.images.as_sources`.
+        Where the pixels are; see `featx.images.as_sources`. Of an image at a URL, what a listing
+        tells of it, or its URL where it tells nothing.
     labels : sequence of str, or None
         One an image; None leaves what the store has.
     metadata : mapping of str to sequence of str
@@ -47,6 +49,11 @@ class Items:
             }
         return chosen
 
+    @property
+    def remote(self) -> dict[str, RemoteFile]:
+        """What is told of images at URLs, by name."""
+        return {file.url: file for file in self.sources if isinstance(file, RemoteFile)}
+
     def take(self, positions: Sequence[int]) -> Items:
         """Return some items, in the order given."""
         return Items(
@@ -59,7 +66,17 @@ class Items:
 
 def items_of_manifest(manifest: ImageManifest) -> Items:
     """Take the images of a manifest."""
-    return Items(manifest.paths, manifest.paths, manifest.labels, manifest.columns)
+    sources = _looked_at(manifest.paths, manifest.remote)
+    return Items(manifest.paths, sources, manifest.labels, manifest.columns)
+
+
+def _looked_at(sources: Sequence[Any], known: Mapping[str, RemoteFile]) -> Sequence[Any]:
+    """Put what is told of files at URLs in the place of the URLs."""
+    urls = [source for source in sources if is_url(source)]
+    if not urls:
+        return sources
+    found = {**known, **look_at_all(url for url in urls if url not in known)}
+    return [found.get(source, source) if is_url(source) else source for source in sources]
 
 
 def items_of_images(images: Any) -> tuple[Items, list[int]]:
@@ -76,11 +93,11 @@ def items_of_images(images: Any) -> tuple[Items, list[int]]:
     places: list[int] = []
     for source in as_sources(images):
         if isinstance(source, str):
-            name = source = os.path.abspath(os.path.expanduser(source))  # noqa: PTH100, PTH111
+            name = source = absolute_path(os.path.expanduser(source))  # noqa: PTH111
         else:
             name = MEMORY + source_digest(source)
         if name not in position:
             position[name] = len(sources)
             sources.append(source)
         places.append(position[name])
-    return Items(tuple(position), sources), places
+    return Items(tuple(position), _looked_at(sources, {})), places

@@ -13,7 +13,8 @@ from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from featx.extraction.items import MEMORY
+from featx._remote import RemoteFile, is_url
+from featx.extraction.items import MEMORY, Items
 from featx.fingerprint import file_digest
 from featx.store import TableWriter
 
@@ -60,15 +61,22 @@ def look(path: str) -> Stat | None:
     return Stat(status.st_size, status.st_mtime_ns)
 
 
+def _told(file: RemoteFile | None) -> Stat | None:
+    """Return what a listing told of a file, None where that cannot show a change."""
+    if file is None or file.size_bytes < 0 or not file.mtime_ns:
+        return None
+    return Stat(file.size_bytes, file.mtime_ns)
+
+
 def make_plan(
-    names: Sequence[str], tables: Sequence[TableWriter], *, elsewhere: Container[str] = ()
+    items: Items, tables: Sequence[TableWriter], *, elsewhere: Container[str] = ()
 ) -> Plan:
     """Sort images into what is known and what must be read.
 
     Parameters
     ----------
-    names : sequence of str
-        See `Items`.
+    items : Items
+        All images.
     tables : sequence of TableWriter
         Every table that the extraction fills; an image counts as known where all of them know it.
     elsewhere : container of str, default ()
@@ -79,6 +87,7 @@ def make_plan(
     -------
     Plan
     """
+    names, remote = items.names, items.remote
     known = [table.known() for table in tables]
     plan = Plan()
     if not any(known):
@@ -87,17 +96,19 @@ def make_plan(
     suspects: list[int] = []
     for i, name in enumerate(names):
         rows = [k.get(name) for k in known]
-        if name.startswith(MEMORY):
+        if name.startswith(MEMORY) and not is_url(name):
             (plan.unchanged if all(rows) else plan.read).append(i)
             continue
-        stat = look(name)
+        stat = _told(remote.get(name)) if is_url(name) else look(name)
         if stat is not None and all(
             row is not None and (row.size_bytes, row.mtime_ns) == (stat.size_bytes, stat.mtime_ns)
             for row in rows
         ):
             plan.unchanged.append(i)
-        elif stat is None or name in elsewhere:
-            plan.read.append(i)  # reading it gives the reason for the failures table
+        elif stat is None or name in elsewhere or is_url(name):
+            # Reading it gives the reason for the failures table; what is far away is read once,
+            # not also to look its content up.
+            plan.read.append(i)
         else:
             plan.stats[i] = stat
             suspects.append(i)

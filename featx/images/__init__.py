@@ -2,7 +2,13 @@
 
 from featx.images.decode import DEFAULT_MAX_PIXELS, decode_image
 from featx.images.inputs import as_sources, as_uint8_rgb, source_digest
-from featx.images.labels import JoinedLabels, LabelTable, join_labels, read_labels
+from featx.images.labels import (
+    JoinedLabels,
+    LabelTable,
+    absolute_path,
+    join_labels,
+    read_labels,
+)
 from featx.images.loader import ImageBatch, default_workers, iter_batches
 from featx.images.manifest import ImageManifest
 from featx.images.preprocess import AUGMENTS, ImagePreprocessor, TransformPreprocessor
@@ -20,6 +26,7 @@ __all__ = [
     "LabelTable",
     "ReadImage",
     "TransformPreprocessor",
+    "absolute_path",
     "as_sources",
     "as_uint8_rgb",
     "decode_image",

@@ -6,9 +6,18 @@ import glob
 import itertools
 import os
 
-from featx.errors import ManifestError, nearest
+from featx._remote import RemoteFile, list_files, reason_of
+from featx.errors import FeatxError, ManifestError, nearest
 
-__all__ = ["SUFFIXES", "has_image_suffix", "is_glob", "list_folder", "list_glob", "nearest_file"]
+__all__ = [
+    "SUFFIXES",
+    "has_image_suffix",
+    "is_glob",
+    "list_folder",
+    "list_glob",
+    "list_url",
+    "nearest_file",
+]
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff",
@@ -70,6 +79,45 @@ def list_glob(pattern: str) -> list[str]:
     """List the image files that a pattern matches (``**`` goes into subfolders), sorted."""
     matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute ones
     return sorted(m for m in matches if has_image_suffix(m) and not os.path.isdir(m))  # noqa: PTH112
+
+
+def list_url(url: str) -> list[tuple[RemoteFile, str]]:
+    """List the images under a URL, at any depth, or that a pattern matches.
+
+    Parameters
+    ----------
+    url : str
+        Without a "/" at its end.
+
+    Returns
+    -------
+    list of (RemoteFile, str)
+        With the label, as `list_folder` gives it; "" for a pattern's. Sorted by URL; hidden files
+        and folders are left out.
+
+    Raises
+    ------
+    ManifestError
+        If it cannot be listed.
+    """
+    try:
+        files = list_files(url)
+    except FeatxError:
+        raise
+    except Exception as err:  # each file system has its own
+        raise ManifestError(
+            f"source {url!r}: cannot be listed ({reason_of(err)}), expected a folder, a file or a "
+            "glob that you may list; check the name and the credentials"
+        ) from err
+    fixed, star, _ = url.partition("*")
+    folder = fixed.rpartition("/")[0] if star else url
+    found = []
+    for file in files:
+        below = file.url[len(folder) + 1 :] if file.url.startswith(f"{folder}/") else ""
+        is_hidden = any(part.startswith(".") for part in below.split("/"))
+        if has_image_suffix(file.url) and not is_hidden:
+            found.append((file, "" if star else below.rpartition("/")[0]))
+    return found
 
 
 def nearest_file(path: str) -> str:

@@ -12,15 +12,16 @@ import importlib
 import io
 import os
 import stat
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 
-from featx.errors import ImageDecodeError
+from featx._remote import RemoteFile, fetch, is_url, look, reason_of
+from featx.errors import FeatxError, ImageDecodeError
 from featx.images._quiet import no_stderr, no_warnings
 from featx.images._rgb import to_rgb, upright
 
-__all__ = ["DEFAULT_MAX_PIXELS", "decode_image", "read_regular_file"]
+__all__ = ["DEFAULT_MAX_PIXELS", "decode_image", "read_regular_file", "read_remote_file"]
 
 DEFAULT_MAX_PIXELS = 178_956_970
 MAX_FILE_BYTES = 2 * 2**30
@@ -54,7 +55,7 @@ def decode_image(
 
     Parameters
     ----------
-    source : path or bytes
+    source : path, URL or bytes
         A file, or the content of one.
     min_px : int, optional
         Length in pixels that the shorter side will be resized to. A JPEG is then decoded at 1/2,
@@ -87,7 +88,10 @@ def decode_image(
     Traceback (most recent call last):
     featx.errors.ImageDecodeError: not a JPEG, PNG, ... file: it begins with b'<html>'
     """
-    data = source if isinstance(source, bytes) else read_regular_file(source)[0]
+    if is_url(source):
+        data = read_remote_file(cast(str, source))[0]
+    else:
+        data = source if isinstance(source, bytes) else read_regular_file(source)[0]
     if not data:
         raise ImageDecodeError("the file is empty (0 bytes)")
     kind = _sniff(data)
@@ -183,15 +187,42 @@ def read_regular_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_resu
     return data, after
 
 
+def read_remote_file(source: str | RemoteFile) -> tuple[bytes, RemoteFile]:
+    """Read a file at a URL; with one request where a listing has told of it.
+
+    Raises
+    ------
+    ImageDecodeError
+        If it cannot be had, is over 2 GiB, or has another size than the listing said.
+    """
+    try:
+        file = look(source) if isinstance(source, str) else source
+        _require_size(file.size_bytes)
+        data = fetch(file)
+    except FeatxError as err:
+        raise ImageDecodeError(one_line(err)) from err
+    except MemoryError as err:
+        raise ImageDecodeError("not enough memory to read the file") from err
+    except Exception as err:  # each file system has its own
+        raise ImageDecodeError(reason_of(err)) from err
+    if file.size_bytes not in (-1, len(data)):
+        raise ImageDecodeError(
+            f"{len(data)} bytes came of {file.size_bytes}, or the file changed while it was read"
+        )
+    return data, file
+
+
 def _require_regular(status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise ImageDecodeError("is a folder, not a file")
     if not stat.S_ISREG(status.st_mode):
         raise ImageDecodeError("not a regular file")
-    if status.st_size > MAX_FILE_BYTES:
-        raise ImageDecodeError(
-            f"the file has {status.st_size} bytes, expected at most {MAX_FILE_BYTES}"
-        )
+    _require_size(status.st_size)
+
+
+def _require_size(n_bytes: int) -> None:
+    if n_bytes > MAX_FILE_BYTES:
+        raise ImageDecodeError(f"the file has {n_bytes} bytes, expected at most {MAX_FILE_BYTES}")
 
 
 def _read_all(file: Any, size_bytes: int) -> bytes:

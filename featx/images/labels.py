@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import ManifestError, nearest
+from featx._remote import fetch, is_url, look, plain_path, reason_of, split_url
+from featx.errors import FeatxError, ManifestError, nearest
 from featx.images._listing import nearest_file
 
-__all__ = ["JoinedLabels", "LabelTable", "join_labels", "read_labels"]
+__all__ = ["JoinedLabels", "LabelTable", "absolute_path", "join_labels", "read_labels"]
 
 PATH, LABEL = "path", "label"
 DELIMITERS = (",", ";", "\t")
@@ -33,7 +35,7 @@ class LabelTable:
     Parameters
     ----------
     paths : tuple of str
-        Absolute, relative ones taken from the CSV's folder.
+        Absolute, or URLs; relative ones taken from the CSV's folder.
     labels : tuple of str, or None
         None where there is no column ``label``.
     columns : dict of str to tuple of str
@@ -82,14 +84,14 @@ def read_labels(csv_path: str | os.PathLike[str]) -> LabelTable:
         If the file is missing, not text, without a column ``path``, without rows, or if a row has
         another number of fields than the header, or no path; with the line's number.
     """
-    csv_path = os.path.abspath(os.path.expanduser(os.fspath(csv_path)))  # noqa: PTH100, PTH111
+    csv_path = absolute_path(os.path.expanduser(os.fspath(csv_path)))  # noqa: PTH111
     thing = f"CSV {csv_path!r}"
     header, rows = _parse(_text(csv_path, thing), thing)
     by_name = dict(zip(header, zip(*rows, strict=True), strict=True))
     written = by_name.pop(PATH)
     folder = os.path.dirname(csv_path)  # noqa: PTH120
     return LabelTable(
-        paths=tuple(_absolute(folder, path) for path in written),
+        paths=tuple(absolute_path(path, folder) for path in written),
         labels=by_name.pop(LABEL, None),
         columns=by_name,
         written=written,
@@ -140,12 +142,21 @@ def join_labels(paths: Sequence[str], csv_path: str | os.PathLike[str]) -> Joine
     )
 
 
-def _absolute(folder: str, path: str) -> str:
+def absolute_path(path: str, folder: str = "") -> str:
+    """Return a path that means the same wherever it is used; a URL is one already."""
+    if is_url(path):
+        return path
+    path = plain_path(path)
+    if is_url(folder):
+        protocol, root = split_url(folder)
+        return f"{protocol}://{posixpath.normpath(posixpath.join(root, path)).lstrip('/')}"
     return os.path.abspath(os.path.join(folder, path))  # noqa: PTH100, PTH118
 
 
 def _text(csv_path: str, thing: str) -> str:
     try:
+        if is_url(csv_path):
+            return _fetched(csv_path, thing)
         return Path(csv_path).read_text(encoding="utf-8-sig")
     except FileNotFoundError as err:
         raise ManifestError(
@@ -158,6 +169,19 @@ def _text(csv_path: str, thing: str) -> str:
         ) from err
     except OSError as err:
         raise ManifestError(f"{thing}: {err.strerror}, expected a readable file") from err
+
+
+def _fetched(url: str, thing: str) -> str:
+    try:
+        data = fetch(look(url))
+    except FeatxError:
+        raise
+    except Exception as err:  # each file system has its own
+        raise ManifestError(
+            f"{thing}: {reason_of(err)}, expected a readable file; check the name and the "
+            "credentials"
+        ) from err
+    return data.decode("utf-8-sig")
 
 
 def _parse(text: str, thing: str) -> tuple[list[str], list[list[str]]]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._remote import RemoteFile, is_url
 from featx.errors import ParameterError
 from featx.images._processes import ReaderPool
 from featx.images.inputs import ImageSource, as_uint8_rgb
@@ -27,6 +28,7 @@ from featx.images.reader import Preprocessor, ReadImage, read_image
 __all__ = ["ImageBatch", "default_workers", "iter_batches"]
 
 MAX_WORKERS = 16
+PER_CORE_FAR = 4
 # Starting a process takes as long as reading some 40 images of half a megapixel.
 MIN_IMAGES_FOR_WORKERS = 64
 # Images that a reader gets at a time: enough to hide the turnaround, few enough to balance.
@@ -145,16 +147,20 @@ def default_workers(sources: Sequence[ImageSource]) -> int:
     Returns
     -------
     int
-        The cores that this process may use, at most 16; 0 for fewer than 64 images, and for images
-        in memory, which only need resizing.
+        The cores that this process may use, at most 16, and four times as many for images at URLs,
+        which are waited for; 0 for fewer than 64 images, and for images in memory, which only need
+        resizing.
     """
     if len(sources) < MIN_IMAGES_FOR_WORKERS:
         return 0
-    if not all(isinstance(source, str) for source in sources):
+    if not all(isinstance(source, str | RemoteFile) for source in sources):
         return 0
-    if hasattr(os, "sched_getaffinity"):
-        return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
-    return min(os.cpu_count() or 1, MAX_WORKERS)
+    if any(isinstance(s, RemoteFile) and s.url.startswith("memory://") for s in sources):
+        return 0  # which is this process' memory
+    is_far = any(isinstance(source, RemoteFile) or is_url(source) for source in sources)
+    has_mask = hasattr(os, "sched_getaffinity")
+    n_cores = len(os.sched_getaffinity(0)) if has_mask else os.cpu_count() or 1
+    return min(n_cores * (PER_CORE_FAR if is_far else 1), MAX_WORKERS)
 
 
 def _read_here(
@@ -185,8 +191,8 @@ def _read_ahead(
             yield from waiting.popleft().result()
 
 
-def _sendable(source: ImageSource) -> str | NDArray[np.uint8]:
-    return source if isinstance(source, str) else as_uint8_rgb(source)
+def _sendable(source: ImageSource) -> str | RemoteFile | NDArray[np.uint8]:
+    return source if isinstance(source, str | RemoteFile) else as_uint8_rgb(source)
 
 
 def _batched(results: Generator[ReadImage, None, None], batch_size: int) -> Iterator[ImageBatch]:

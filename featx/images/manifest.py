@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from featx._remote import RemoteFile, is_url, plain_path
 from featx.errors import ManifestError
 from featx.images._listing import (
     SUFFIXES,
@@ -18,9 +19,10 @@ from featx.images._listing import (
     is_glob,
     list_folder,
     list_glob,
+    list_url,
     nearest_file,
 )
-from featx.images.labels import LabelTable, read_labels
+from featx.images.labels import LabelTable, absolute_path, read_labels
 
 __all__ = ["ImageManifest"]
 
@@ -32,11 +34,13 @@ class ImageManifest:
     Parameters
     ----------
     paths : tuple of str
-        Absolute; symbolic links are not resolved. Each at most once.
+        Absolute, or URLs; symbolic links are not resolved. Each at most once.
     labels : tuple of str, or None
         One for each path, "" where one has none; None where no image has one.
     columns : dict of str to tuple of str
         Further columns of a CSV, as text; "" for images of other sources.
+    remote : dict of str to RemoteFile
+        What a listing told of images at URLs, so that it is not asked for again.
 
     Raises
     ------
@@ -56,6 +60,7 @@ class ImageManifest:
     paths: tuple[str, ...]
     labels: tuple[str, ...] | None = None
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    remote: Mapping[str, RemoteFile] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.paths:
@@ -93,6 +98,7 @@ class ImageManifest:
             tuple(self.paths[i] for i in chosen),
             None if self.labels is None else tuple(self.labels[i] for i in chosen),
             {name: tuple(values[i] for i in chosen) for name, values in self.columns.items()},
+            self.remote,
         )
 
     @classmethod
@@ -106,11 +112,11 @@ class ImageManifest:
 
         Parameters
         ----------
-        source : path, glob, or a sequence of these
+        source : path, URL, glob, or a sequence of these
             A folder (searched at any depth; label = the folder that an image lies in, relative to
             it), a file, a glob (``**`` for any depth; no labels), a CSV (`from_csv`). In a
             sequence, names of images need not exist: those that do not become failures when they
-            are read.
+            are read. Each may be a URL (``s3://bucket/photos/``; extra ``remote``).
         labels : sequence, optional
             One label for each image found, instead of the source's own.
 
@@ -125,15 +131,17 @@ class ImageManifest:
         ManifestError
             If a source is missing or has no images, with the nearest name that exists.
         """
+        remote: dict[str, RemoteFile] = {}
         if isinstance(source, ImageManifest):
             found = source
         elif isinstance(source, (str, os.PathLike)):
-            found = _merged([_find(_text(source), is_listed=False)])
+            found = _merged([_find(_text(source), remote, is_listed=False)], remote)
         else:
-            found = _merged([_find(_text(s, i), is_listed=True) for i, s in enumerate(source)])
+            tables = [_find(_text(s, i), remote, is_listed=True) for i, s in enumerate(source)]
+            found = _merged(tables, remote)
         if labels is None:
             return found
-        return cls(found.paths, tuple(str(label) for label in labels), found.columns)
+        return cls(found.paths, tuple(str(label) for label in labels), found.columns, found.remote)
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str]) -> ImageManifest:
@@ -181,7 +189,7 @@ class ImageManifest:
         labels : sequence, optional
             One for each path.
         """
-        absolute = tuple(os.path.abspath(_text(p, i)) for i, p in enumerate(paths))  # noqa: PTH100
+        absolute = tuple(absolute_path(_text(p, i)) for i, p in enumerate(paths))
         return cls(absolute, None if labels is None else tuple(str(label) for label in labels))
 
 
@@ -189,11 +197,13 @@ def _text(source: Any, index: int | None = None) -> str:
     if not isinstance(source, (str, os.PathLike)):
         where = "source" if index is None else f"source[{index}]"
         raise ManifestError(f"{where}: got {source!r:.60}, expected a path, a glob or a CSV")
-    return os.path.expanduser(os.fsdecode(source))  # noqa: PTH111
+    return os.path.expanduser(plain_path(os.fsdecode(source)))  # noqa: PTH111
 
 
-def _find(source: str, *, is_listed: bool) -> LabelTable:
+def _find(source: str, remote: dict[str, RemoteFile], *, is_listed: bool) -> LabelTable:
     """Find the images of one source; `is_listed` as one of several."""
+    if is_url(source):
+        return _from_url(source, remote, is_listed=is_listed)
     if not source:
         raise ManifestError("source: got an empty path, expected a folder, file, glob or CSV")
     if os.path.isdir(source):  # noqa: PTH112
@@ -208,7 +218,23 @@ def _find(source: str, *, is_listed: bool) -> LabelTable:
             f"source {source!r}: not found, expected a folder, an image, a glob or a CSV; "
             f"check the name.{nearest_file(source)}"
         )
-    return _table([os.path.abspath(source)])  # noqa: PTH100
+    return _table([absolute_path(source)])
+
+
+def _from_url(url: str, remote: dict[str, RemoteFile], *, is_listed: bool) -> LabelTable:
+    if url.lower().endswith(".csv"):
+        return _from_csv(url)
+    if is_listed and has_image_suffix(url) and "*" not in url:
+        return _table([url])  # a list of a million is not asked for one by one
+    url = url.rstrip("/")
+    found = list_url(url)
+    if not found:
+        raise ManifestError(
+            f"source {url!r}: found no images at any depth, expected files ending in "
+            f"{' '.join(SUFFIXES)}"
+        )
+    remote |= {file.url: file for file, _ in found}
+    return _table([file.url for file, _ in found], tuple(label for _, label in found))
 
 
 def _from_folder(folder: str) -> LabelTable:
@@ -239,7 +265,9 @@ def _table(paths: list[str], labels: tuple[str, ...] | None = None) -> LabelTabl
     return LabelTable(tuple(paths), labels, {}, tuple(paths))
 
 
-def _merged(tables: list[LabelTable]) -> ImageManifest:
+def _merged(
+    tables: list[LabelTable], remote: Mapping[str, RemoteFile] | None = None
+) -> ImageManifest:
     """Put sources one after the other; what one of them lacks is "" there."""
     if not tables:
         raise ManifestError("source: got an empty sequence, expected at least one image")
@@ -253,4 +281,5 @@ def _merged(tables: list[LabelTable]) -> ImageManifest:
             n: tuple(x for t in tables for x in t.columns.get(n, ("",) * len(t.paths)))
             for n in names
         },
+        remote or {},
     )

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from featx._remote import RemoteFile, is_url
 from featx.errors import ImageDecodeError, ParameterError
 from featx.fingerprint import array_digest, bytes_digest
-from featx.images.decode import decode_image, one_line, read_regular_file
+from featx.images.decode import decode_image, one_line, read_regular_file, read_remote_file
 from featx.images.inputs import ImageSource, as_uint8_rgb
 
 __all__ = ["Preprocessor", "ReadImage", "read_image", "unread"]
@@ -41,7 +42,8 @@ class ReadImage:
     size_bytes : int
         Size of the file, or of the array.
     mtime_ns : int
-        The file's modification time in nanoseconds; 0 for an image in memory.
+        The file's modification time in nanoseconds, at a URL what `RemoteFile` has; 0 for an image
+        in memory.
     views : tuple of ndarray, or None
         The preprocessor's views; None where the image is bad, and in an `ImageBatch`.
     error : str or None
@@ -63,8 +65,8 @@ def read_image(source: ImageSource, preprocessor: Preprocessor) -> ReadImage:
 
     Parameters
     ----------
-    source : str, PIL.Image.Image, ndarray or tensor
-        As `as_sources` gives it.
+    source : str, RemoteFile, PIL.Image.Image, ndarray or tensor
+        As `as_sources` gives it, or a listing.
     preprocessor : ImagePreprocessor or TransformPreprocessor
         Makes the views.
 
@@ -86,7 +88,11 @@ def read_image(source: ImageSource, preprocessor: Preprocessor) -> ReadImage:
     """
     digest, size_bytes, mtime_ns = "", 0, 0
     try:
-        if isinstance(source, str):
+        if isinstance(source, RemoteFile) or is_url(source):
+            data, file = read_remote_file(source)
+            digest, size_bytes, mtime_ns = bytes_digest(data), len(data), file.mtime_ns
+            image = decode_image(data, min_px=preprocessor.min_px)
+        elif isinstance(source, str):
             data, status = read_regular_file(source)
             digest, size_bytes, mtime_ns = bytes_digest(data), len(data), status.st_mtime_ns
             image = decode_image(data, min_px=preprocessor.min_px)
@@ -108,6 +114,8 @@ def read_image(source: ImageSource, preprocessor: Preprocessor) -> ReadImage:
 
 def unread(source: ImageSource, reason: str) -> ReadImage:
     """Return the result for an image that no reader survived."""
+    if isinstance(source, RemoteFile):
+        return ReadImage("", max(source.size_bytes, 0), source.mtime_ns, error=reason)
     try:
         status = os.stat(source) if isinstance(source, str) else None  # noqa: PTH116
     except OSError:

@@ -7,6 +7,7 @@ Knows nothing of images, networks or scikit-learn. `docs/store-format.md` has th
 from __future__ import annotations
 
 from featx.store._failures import Failure
+from featx.store._remote import working_copy
 from featx.store._tables import TableInfo
 from featx.store.arrays import write_features
 from featx.store.export import export_store
@@ -29,5 +30,6 @@ __all__ = [
     "open_store",
     "store_info",
     "verify_store",
+    "working_copy",
     "write_features",
 ]

@@ -20,6 +20,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from featx._remote import plain_path
 from featx.errors import FeatxError, FileFormatError, StoreWriteError, nearest
 from featx.store import _disk
 from featx.store._journal import ID_BYTES, apply_journal, journal_path, read_journal
@@ -194,7 +195,7 @@ def id_offset(path: Path, file: FileIO, commit_id: bytes) -> int:
 
 def store_path(path: str | os.PathLike[str]) -> Path:
     """Return the file itself: the lock and the journal of a link stand by its target."""
-    given = Path(path)
+    given = Path(plain_path(os.fspath(path)))
     return given.resolve() if given.is_symlink() else given
 
 

@@ -16,6 +16,7 @@ from typing import Self, TypeVar
 from featx.errors import FileFormatError, ParameterError
 from featx.store._container import Opened, open_for_reading, readable, store_path
 from featx.store._journal import journal_path
+from featx.store._remote import readable_copy
 
 __all__ = ["SettledFile"]
 
@@ -35,7 +36,7 @@ class SettledFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._name, self._path = os.fspath(path), store_path(path)
+        self._name, self._path = os.fspath(path), store_path(readable_copy(path))
         self._opened: Opened | None = self._open()
 
     def read(self, read: Callable[[Opened], T]) -> T:

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from featx._remote import is_url
 from featx.errors import ParameterError
 from featx.recipe import Recipe
 from featx.store._container import store_path
+from featx.store._remote import working_copy
 from featx.store.reader import FeatureStore
 from featx.store.writer import StoreWriter
 
@@ -30,7 +32,7 @@ def write_features(
 
     Parameters
     ----------
-    path : path
+    path : path or URL
         The file to make; an existing store is taken only while it has no table.
     X : array_like of shape (n_samples, n_features)
         Finite. Stored as float16 if that is its type, else as float32, or as `recipe` says.
@@ -69,6 +71,12 @@ def write_features(
         raise ParameterError(
             f"X: got shape {array.shape}, expected (n_samples, n_features) with at least 1 feature"
         )
+    if is_url(path):
+        with working_copy(str(path)) as copy:
+            write_features(
+                copy, array, paths=paths, labels=labels, metadata=metadata, recipe=recipe
+            )
+        return FeatureStore(path)
     place = store_path(path)
     is_new = not os.path.lexists(place)
     try:

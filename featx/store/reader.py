@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._remote import is_url
 from featx.errors import ParameterError
 from featx.store._container import Opened
 from featx.store._failures import Failure, read_failures
@@ -35,8 +36,9 @@ def open_store(
 
     Parameters
     ----------
-    path : path
-        A file made by `featx.extract` or `write_features`.
+    path : path or URL
+        A file made by `featx.extract` or `write_features`. One at a URL is copied to the cache
+        folder first, unless the copy there is up to date.
     table : str, optional
         Fingerprint of the table, or enough of its start; not needed where there is only one.
     layer, pooling : str, optional
@@ -269,7 +271,8 @@ class FeatureStore:
             self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (os.path.abspath(self.path), self.table.key)  # noqa: PTH100
+        path = self.path if is_url(self.path) else os.path.abspath(self.path)  # noqa: PTH100
+        return _reopen, (path, self.table.key)
 
     def __repr__(self) -> str:
         return f"FeatureStore({self.path!r}, table={self.table.key!r}, shape={self.shape})"

@@ -24,6 +24,7 @@ from featx.store._crc import feature_crcs
 from featx.store._failures import read_failures
 from featx.store._patched import PatchedFile
 from featx.store._records import NUMERIC, Records
+from featx.store._remote import readable_copy
 from featx.store._rows import chunk_blocks
 from featx.store._tables import table_info
 from featx.store._text import read_attribute
@@ -83,7 +84,7 @@ def verify_store(path: str | os.PathLike[str]) -> VerifyResult:
     >>> verify_store(path)
     VerifyResult(ok=True, problems=(), n_rows_checked=1)
     """
-    place = store_path(path)
+    place = store_path(readable_copy(path))
     try:
         opened = open_for_reading(place)
     except StoreNotFoundError:

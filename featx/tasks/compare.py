@@ -15,6 +15,7 @@ from sklearn.model_selection import StratifiedKFold
 from featx.errors import ParameterError
 from featx.evaluation import bootstrap_interval
 from featx.extraction import embed_images, extract, prepare_job
+from featx.images import absolute_path
 from featx.store import open_store
 from featx.tasks.presets import Preset, get_preset
 from featx.tasks.results import Figure
@@ -234,7 +235,7 @@ def _require_pairs(y: NDArray[Any], which: str) -> None:
 def _rows_of(table: Any, paths: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.intp]]:
     row_of = {path: i for i, path in enumerate(table.paths.tolist())}
     bad = {failure.path for failure in table.failures}
-    absolute = [os.path.abspath(path) for path in paths]  # noqa: PTH100
+    absolute = [absolute_path(path) for path in paths]
     kept = [i for i, path in enumerate(absolute) if path in row_of and path not in bad]
     return table[[row_of[absolute[i]] for i in kept]], np.array(kept, dtype=np.intp)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from featx.errors import ManifestError
 from featx.extraction import extract
-from featx.images import ImagePreprocessor
+from featx.images import ImagePreprocessor, absolute_path
 from featx.recipe import Recipe
 from featx.store import FeatureStore, open_store
 from featx.tasks.presets import Preset
@@ -147,7 +147,7 @@ def prepare_features(
         row_of = _row_of(first)
         failures = {f.path: f.reason for f in first.failures}
         digests = first.digests
-    absolute = [os.path.abspath(path) for path in paths]  # noqa: PTH100
+    absolute = [absolute_path(path) for path in paths]
     good = [i for i, path in enumerate(absolute) if path in row_of and path not in failures]
     if not good:
         raise ManifestError(

@@ -1,0 +1,250 @@
+"""Files at URLs (s3://, gs://, memory://, http://, ...), through fsspec (extra ``remote``).
+
+What fsspec reads from its configuration and environment (keys, endpoints, ``FSSPEC_S3_...``) holds
+here too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from featx._optional import require
+from featx.errors import MissingDependencyError, ParameterError, nearest
+
+__all__ = [
+    "RemoteFile",
+    "fetch",
+    "filesystem",
+    "is_url",
+    "list_files",
+    "look",
+    "look_at_all",
+    "plain_path",
+    "reason_of",
+    "split_url",
+]
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+LOCAL = ("file", "local")
+# Without these botocore tries an address that nobody answers for minutes.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": {
+        "config_kwargs": {
+            "connect_timeout": 10,
+            "read_timeout": 60,
+            "retries": {"max_attempts": 2},
+        }
+    }
+}
+# From so many names in one folder on, one listing costs less than a question each.
+MIN_TO_LIST = 16
+N_THREADS = 16
+ETAGS = ("ETag", "etag", "md5Hash")
+TIMES = ("LastModified", "mtime", "last_modified", "updated", "modified", "created")
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file at a URL, as a listing tells of it.
+
+    Parameters
+    ----------
+    url : str
+        Where it is.
+    size_bytes : int
+        -1 where that is not told.
+    mtime_ns : int
+        Changes with the content: made of the ETag where there is one, else the time of the last
+        change in nanoseconds; 0 where neither is told.
+    """
+
+    url: str
+    size_bytes: int
+    mtime_ns: int
+
+
+def is_url(name: Any) -> bool:
+    """Tell whether a name is a URL rather than a path, which ``file://`` and a path is too."""
+    return isinstance(name, str) and _protocol(name) not in ("", *LOCAL)
+
+
+def plain_path(name: str) -> str:
+    """Turn a ``file://`` URL into the path that it means; leave anything else."""
+    return split_url(name)[1] if _protocol(name) in LOCAL else name
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """Return protocol and rest."""
+    protocol, _, rest = url.partition("://")
+    return protocol.lower(), rest
+
+
+def filesystem(url: str) -> Any:
+    """Return fsspec's file system for a URL.
+
+    Raises
+    ------
+    MissingDependencyError
+        If fsspec, or what it needs for the protocol, is not installed.
+    ParameterError
+        If there is no such protocol, with the nearest name, or it cannot be set up.
+    """
+    fsspec = require("fsspec", extra="remote", purpose=f"URL {url!r}")
+    protocol, rest = split_url(url)
+    known = fsspec.available_protocols()
+    if protocol not in known or "::" in rest:
+        raise ParameterError(
+            f"URL {url!r}: got protocol {protocol!r}{' in a chain' if '::' in rest else ''}, "
+            f"expected one that fsspec knows, such as s3, gs, abfs, http or memory."
+            f"{nearest(protocol, known)}"
+        )
+    configured = fsspec.config.conf.get(protocol, {})
+    options = {k: v for k, v in OPTIONS.get(protocol, {}).items() if k not in configured}
+    try:
+        return fsspec.filesystem(protocol, **options)
+    except ImportError as err:
+        raise MissingDependencyError(
+            f"URL {url!r} needs a package that is not installed ({reason_of(err)}); install it, "
+            "or for s3: pip install 'featx[remote]'"
+        ) from err
+    except Exception as err:
+        raise ParameterError(
+            f"URL {url!r}: {protocol} cannot be set up ({reason_of(err)}), expected its settings "
+            "as fsspec reads them, in the environment or ~/.config/fsspec"
+        ) from err
+
+
+def list_files(url: str) -> list[RemoteFile]:
+    """List the files under a URL, at any depth, or that a pattern matches, sorted by URL.
+
+    Raises
+    ------
+    Exception
+        Whatever fsspec raises; see `reason_of`.
+    """
+    fs = filesystem(url)
+    fs.invalidate_cache()  # what is there now, not what an earlier call found
+    path = fs._strip_protocol(url)
+    found = fs.glob(path, detail=True) if "*" in url else fs.find(path, detail=True)
+    files = [
+        _described(_url_of(url, name), info)
+        for name, info in found.items()
+        if info.get("type") != "directory"
+    ]
+    return sorted(files, key=lambda file: file.url)
+
+
+def look(url: str) -> RemoteFile:
+    """Ask for one file's size and time.
+
+    Raises
+    ------
+    Exception
+        Whatever fsspec raises; see `reason_of`.
+    """
+    fs = filesystem(url)
+    return _described(url, fs.info(fs._strip_protocol(url)))
+
+
+def look_at_all(urls: Iterable[str]) -> dict[str, RemoteFile]:
+    """Ask for many files; those that cannot be had are left out.
+
+    A folder of which many are asked is listed once.
+    """
+    folders: dict[str, list[str]] = {}
+    for url in urls:
+        folders.setdefault(posixpath.dirname(url), []).append(url)
+    found: dict[str, RemoteFile] = {}
+    single: list[str] = []
+    for folder, names in folders.items():
+        if len(names) < MIN_TO_LIST:
+            single += names
+            continue
+        wanted = set(names)
+        fs = filesystem(folder)
+        try:
+            fs.invalidate_cache()
+            entries = fs.ls(fs._strip_protocol(folder), detail=True)
+        except Exception:  # noqa: BLE001 - each name is then asked for, and says why not
+            single += names
+            continue
+        files = (_described(_url_of(folder, entry["name"]), entry) for entry in entries)
+        found |= {file.url: file for file in files if file.url in wanted}
+    if single:
+        with ThreadPoolExecutor(N_THREADS) as threads:
+            found |= {file.url: file for file in threads.map(_look_or_none, single) if file}
+    return found
+
+
+def fetch(file: RemoteFile) -> bytes:
+    """Return a file's bytes, with one request.
+
+    Raises
+    ------
+    Exception
+        Whatever fsspec raises; see `reason_of`.
+    """
+    fs = filesystem(file.url)
+    path = fs._strip_protocol(file.url)
+    if split_url(file.url)[0] in ("s3", "s3a") and file.size_bytes > 0:
+        # s3fs asks for the size of what it is to get whole, which the listing has told.
+        data: bytes = fs.cat_file(path, start=0)
+    else:
+        data = fs.cat_file(path)
+    return data
+
+
+def reason_of(err: BaseException) -> str:
+    """Say on one line what an error of fsspec's means."""
+    text = " ".join(str(err).split())[:200]
+    if isinstance(err, FileNotFoundError):
+        return "no such file"
+    if isinstance(err, PermissionError):
+        return f"access denied ({text})" if text else "access denied"
+    if type(err).__name__ == "NoCredentialsError":
+        return "no credentials were found"
+    return text or type(err).__name__
+
+
+def _protocol(name: str) -> str:
+    return split_url(name)[0] if _URL.match(name) else ""
+
+
+def _look_or_none(url: str) -> RemoteFile | None:
+    try:
+        return look(url)
+    except Exception:  # noqa: BLE001 - reading it gives the reason for the failures table
+        return None
+
+
+def _url_of(asked: str, name: str) -> str:
+    """Return a listed name as a URL of the protocol asked for."""
+    return name if is_url(name) else f"{split_url(asked)[0]}://{name.lstrip('/')}"
+
+
+def _described(url: str, info: dict[str, Any]) -> RemoteFile:
+    size = info.get("size")
+    return RemoteFile(url, -1 if size is None else int(size), _stamp(info))
+
+
+def _stamp(info: dict[str, Any]) -> int:
+    for key in ETAGS:
+        if info.get(key):
+            digest = hashlib.sha256(str(info[key]).strip('"').encode()).digest()
+            return int.from_bytes(digest[:8], "big") >> 1
+    for key in TIMES:
+        value = info.get(key)
+        if isinstance(value, datetime):
+            return int(value.timestamp() * 1e9)
+        if isinstance(value, int | float):
+            return int(value * 1e9)
+        if isinstance(value, str) and value:
+            return int.from_bytes(hashlib.sha256(value.encode()).digest()[:8], "big") >> 1
+    return 0

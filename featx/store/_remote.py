@@ -1,0 +1,245 @@
+"""A store at a URL: a working copy on this machine, brought back as one file.
+
+HDF5 writes in the middle of its file, which object storage cannot. So the copy is written, with
+all that makes a local store safe, and the URL gets whole files only. The copy stays in the cache
+folder: a run that was killed goes on there, and the next reading downloads only what has changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import posixpath
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from featx._files import put_in_place
+from featx._progress import Progress
+from featx._remote import RemoteFile, filesystem, is_url, look, reason_of
+from featx.errors import FeatxError, FileFormatError, StoreWriteError
+from featx.store._container import StoreNotFoundError, open_for_reading
+from featx.store._lock import WriterLock
+
+__all__ = ["readable_copy", "working_copy"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What was at the URL, and in the copy, when the two were last the same.
+
+    Parameters
+    ----------
+    remote : RemoteFile or None
+        None where nothing was there.
+    commit_id : str
+        Of the copy, hexadecimal; "" where there was none, "damaged" where it is no store.
+    """
+
+    remote: RemoteFile | None = None
+    commit_id: str = ""
+
+
+class Copy:
+    """The copy of one URL, which need not exist."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.thing = url, f"store {url!r}"
+        digest = hashlib.sha256(url.encode()).hexdigest()[:32]
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "featx"
+        self.path = (
+            folder / "stores" / digest / (posixpath.basename(url.rstrip("/")) or "store.h5")
+        )
+        self._note = self.path.with_name(f"{self.path.name}.json")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise StoreWriteError(
+                f"{self.thing}: its copy's folder {str(self.path.parent)!r} cannot be made "
+                f"({err.strerror or err}); set XDG_CACHE_HOME to one that can be written"
+            ) from err
+
+    @property
+    def synced(self) -> Synced:
+        """As it was written down."""
+        try:
+            kept = json.loads(self._note.read_text())
+            remote = kept["remote"]
+            return Synced(remote and RemoteFile(**remote), kept["commit_id"])
+        except FileNotFoundError:
+            return Synced()
+        except (OSError, ValueError, KeyError, TypeError) as err:
+            raise FileFormatError(
+                f"{self.thing}: the note {str(self._note)!r} about its copy cannot be read "
+                f"({reason_of(err)}); remove it and the copy beside it"
+            ) from err
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether something is committed that is not at the URL."""
+        return self.path.exists() and self.commit_id != self.synced.commit_id
+
+    @property
+    def commit_id(self) -> str:
+        """Of the copy as it is; "" where there is none."""
+        if not self.path.exists():
+            return ""
+        try:
+            opened = open_for_reading(self.path)
+        except FileFormatError:  # who reads it will say so
+            return "damaged"
+        opened.close()
+        return opened.id.hex()
+
+    def there(self) -> RemoteFile | None:
+        """Ask what is at the URL."""
+        try:
+            filesystem(self.url).invalidate_cache()
+            return look(self.url)
+        except FeatxError:
+            raise
+        except FileNotFoundError:
+            return None
+        except Exception as err:  # each file system has its own
+            raise self._unreachable("asked for", err) from err
+
+    def download(self, remote: RemoteFile) -> None:
+        """Replace the copy; an interrupted download leaves the old one."""
+        fs = filesystem(self.url)
+        descriptor, beside = tempfile.mkstemp(dir=self.path.parent, prefix=".", suffix=".part")
+        os.close(descriptor)
+        try:
+            with Progress(max(remote.size_bytes, 0), "download", unit="B") as bar:
+                fs.get_file(fs._strip_protocol(self.url), beside, callback=_callback(bar))
+            self._require_size(Path(beside).stat().st_size, remote)
+            put_in_place(Path(beside), self.path)
+        except FeatxError:
+            raise
+        except Exception as err:
+            raise self._unreachable("downloaded", err) from err
+        finally:
+            Path(beside).unlink(missing_ok=True)
+        self.write_down(remote)
+
+    def upload(self) -> None:
+        """Put the copy at the URL, unless somebody else has changed what is there."""
+        fs = filesystem(self.url)
+        self.require_unchanged(self.there())
+        try:
+            with Progress(self.path.stat().st_size, "upload", unit="B") as bar:
+                fs.put_file(str(self.path), fs._strip_protocol(self.url), callback=_callback(bar))
+            fs.invalidate_cache()
+            remote = look(self.url)
+        except Exception as err:
+            raise StoreWriteError(
+                f"{self.thing}: cannot be written ({reason_of(err)}), expected a place that you "
+                f"may write; everything is committed in {str(self.path)!r}: run again to put it "
+                "there"
+            ) from err
+        self.write_down(remote)
+
+    def require_unchanged(self, there: RemoteFile | None) -> None:
+        """Refuse to mix two histories."""
+        if there != self.synced.remote:
+            raise StoreWriteError(
+                f"{self.thing}: somebody else has changed it since the copy {str(self.path)!r} "
+                "was made, in which there is more that is not at the URL; copy that file away if "
+                "you need it, remove it, and run again"
+            )
+
+    def write_down(self, remote: RemoteFile | None) -> None:
+        """Note that copy and URL are the same now."""
+        note = {"remote": remote and asdict(remote), "commit_id": self.commit_id}
+        descriptor, beside = tempfile.mkstemp(dir=self.path.parent, prefix=".", suffix=".json")
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(note, file)
+        put_in_place(Path(beside), self._note)
+
+    def _require_size(self, n_bytes: int, remote: RemoteFile) -> None:
+        if remote.size_bytes not in (-1, n_bytes):
+            raise FileFormatError(
+                f"{self.thing}: {n_bytes} bytes came, expected {remote.size_bytes}; it was "
+                "changed meanwhile, or the connection broke: try again"
+            )
+
+    def _unreachable(self, how: str, err: Exception) -> FileFormatError:
+        return FileFormatError(
+            f"{self.thing}: cannot be {how} ({reason_of(err)}), expected one that can be reached "
+            "and read; check the name, the credentials and the network"
+        )
+
+
+def readable_copy(store: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Return a path as it is; for a URL, a copy of what is there now.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If nothing is at the URL.
+    FileFormatError
+        If it cannot be had.
+    """
+    if not is_url(store):
+        return store
+    copy = Copy(str(store))
+    there = copy.there()
+    if copy.is_ahead:
+        log.warning(
+            "%s: read from the copy %s, in which there is more than at the URL; featx extract "
+            "puts it there",
+            copy.thing,
+            copy.path,
+        )
+    elif there is None:
+        raise StoreNotFoundError(
+            f"{copy.thing}: not found, expected a store made by featx; check the name"
+        )
+    elif there != copy.synced.remote or not there.mtime_ns or not copy.path.exists():
+        copy.download(there)
+    return copy.path
+
+
+@contextlib.contextmanager
+def working_copy(store: str) -> Iterator[Path]:
+    """Lend a copy for writing; afterwards, however that ended, put what is committed at the URL.
+
+    Raises
+    ------
+    StoreWriteError
+        If somebody else has changed what is there, or it cannot be written; the copy stays.
+    """
+    copy = Copy(store)
+    there = copy.there()
+    if copy.is_ahead:  # of a run that was killed before it put it there
+        copy.require_unchanged(there)
+    elif there is None:
+        copy.path.unlink(missing_ok=True)
+        copy.write_down(None)
+    elif there != copy.synced.remote or not copy.path.exists():
+        copy.download(there)
+    try:
+        yield copy.path
+    finally:
+        if copy.path.exists():
+            lock = WriterLock(copy.path, 0)
+            try:
+                if copy.is_ahead:
+                    copy.upload()
+            finally:
+                lock.release()
+
+
+def _callback(bar: Progress) -> Any:
+    from fsspec.callbacks import Callback
+
+    def moved(size: int | None, value: int, **_: Any) -> None:
+        bar.advance(value - bar.done)
+
+    return Callback(hooks={"bar": moved})
