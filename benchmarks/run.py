@@ -27,6 +27,7 @@ SCRIPTS = (
     "retrieval.py",
     "search.py",
     "serve.py",
+    "shards.py --rounds 3",
     "page.py",
 )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 from typing import Any
 
 from featx.cli._options import add_network, add_run, as_source, defaults_of
@@ -14,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from featx.extraction.embed import embed_images
     from featx.retrieval import RERANKINGS
 
-    parser.add_argument("index", metavar="INDEX", help="a file of featx index")
+    parser.add_argument(
+        "index", metavar="INDEX", help="a file of featx index, or a folder of such, asked as one"
+    )
     parser.add_argument(
         "image", nargs="+", metavar="IMAGE", help="images, folders, globs or a CSV with 'path'"
     )
@@ -33,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only images with this label or metadata, as label=cat; several columns must all "
         "hold, several values of one column are alternatives",
     )
+    parser.add_argument(
+        "--engine",
+        default="local",
+        choices=["local", "ray"],
+        help="ray: an actor an index of the folder (default local, one after the other)",
+    )
     parser.add_argument("--html", metavar="OUT", help="also write a page with the pictures")
     add_network(parser)
     add_run(parser, defaults_of(embed_images))
@@ -41,24 +51,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Find what looks like the images."""
     from featx.cli._network import embed_sources
-    from featx.retrieval import RetrievalIndex
 
-    index = RetrievalIndex.load(args.index, mmap=True)
-    index.set_params(weights=args.weights, device=args.device)
-    paths, found = embed_sources(
-        as_source(args.image), index.recipe_, index.made_with_, args, thing=f"index {args.index!r}"
-    )
-    results = []
-    if len(found.good):
-        images = [paths[i] for i in found.good]
-        matches = index.query(
-            found.features,
-            k=args.k,
-            filter=_filter(args.filter),
-            rerank=args.rerank,
-            images=images,
+    with contextlib.ExitStack() as stack:
+        index, options = _opened(args, stack)
+        thing = f"index {args.index!r}"
+        paths, found = embed_sources(
+            as_source(args.image), index.recipe_, index.made_with_, args, thing=thing
         )
-        results = matches.to_dicts()
+        results = []
+        if len(found.good):
+            if "rerank" in options:
+                options["images"] = [paths[i] for i in found.good]
+            where = _filter(args.filter)
+            results = index.query(found.features, k=args.k, filter=where, **options).to_dicts()
     for result, i in zip(results, found.good, strict=True):
         result["query"] = paths[i]
     failures = [{"path": paths[i], "reason": reason} for i, reason in found.failures]
@@ -66,6 +71,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.html:
         result["html"] = str(_page(results, args.html))
     return result
+
+
+def _opened(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Any, dict[str, Any]]:
+    """Return one index, or one of many shards, and how it is asked."""
+    from featx.retrieval import RetrievalIndex, ShardedIndex
+
+    if args.engine == "local" and not os.path.isdir(args.index):  # noqa: PTH112
+        index = RetrievalIndex.load(args.index, mmap=True)
+        index.set_params(weights=args.weights, device=args.device)
+        return index, {"rerank": args.rerank}
+    if args.rerank != "none":
+        raise ParameterError(
+            f"--rerank: got {args.rerank!r} for {args.index!r}, which is asked in shards, "
+            "expected none; make one index of the store"
+        )
+    shards = args.index if os.path.isdir(args.index) else [args.index]  # noqa: PTH112
+    return stack.enter_context(ShardedIndex(shards, engine=args.engine, mmap=True)), {}
 
 
 def _filter(words: list[str]) -> dict[str, list[str]] | None:

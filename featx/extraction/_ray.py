@@ -11,12 +11,12 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from featx._cluster import connected_ray
 from featx._optional import require
 from featx._progress import Progress
 from featx._remote import RemoteFile
@@ -152,7 +152,6 @@ def fill_shards(
     FeatxError
         If a shard cannot be filled.
     """
-    ray = require("ray", extra="ray", purpose="engine 'ray'")
     data = require("ray.data", extra="ray", purpose="engine 'ray'")
     if not items.names:
         return
@@ -161,11 +160,7 @@ def fill_shards(
         {"work": json.dumps({"path": str(folder / _name(part)), **_columns(part)})}
         for part in _parts(items, options.images_per_shard)
     ]
-    if not ray.is_initialized():
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports to Ray's makers
-        # Ray warns that actors may outlive their arguments, which the driver keeps.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray = connected_ray("engine 'ray'")
     n_threads = max(1, int(options.cpus_per_actor))
     how = {
         "on_error": on_error,

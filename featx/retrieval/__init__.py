@@ -13,6 +13,7 @@ from featx.retrieval._k_reciprocal import KReciprocalReranking
 from featx.retrieval._matches import Matches
 from featx.retrieval._names import RERANKINGS
 from featx.retrieval._rerank import Ranking, RankingInput, Reranking
+from featx.retrieval._sharded import ShardedIndex
 from featx.retrieval._spatial_search import SpatialSearch
 from featx.retrieval._verification import SpatialVerification
 
@@ -27,6 +28,7 @@ __all__ = [
     "RankingInput",
     "Reranking",
     "RetrievalIndex",
+    "ShardedIndex",
     "SpatialSearch",
     "SpatialVerification",
     "augment_database",

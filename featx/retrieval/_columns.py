@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 
 from featx.errors import ParameterError, nearest
 
-__all__ = ["Columns", "checked_ids", "column"]
+__all__ = ["Columns", "NoRowFitsError", "checked_ids", "column"]
 
 Booleans = NDArray[np.bool_]
+
+
+class NoRowFitsError(ParameterError):
+    """A filter lets nothing through."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class Columns:
                 )
         if not allowed.any():
             known = "" if not isinstance(where, Mapping) else self._seen(where)
-            raise ParameterError(f"filter: no row of the index fits {where!r}.{known}")
+            raise NoRowFitsError(f"filter: no row of the index fits {where!r}.{known}")
         return allowed
 
     def _named(self, name: str) -> NDArray[Any]:

@@ -158,5 +158,7 @@ def _embedded(
 
 
 def _is_single(images: Any, n: int) -> bool:
+    if isinstance(images, str):  # numpy's too, which has dimensions
+        return True
     is_batch = isinstance(images, Sequence) and not isinstance(images, str)
     return n == 1 and not is_batch and getattr(images, "ndim", 3) == 3
