@@ -2,10 +2,73 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
+import re
+import secrets
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["put_in_place", "seal", "sync_folder"]
+__all__ = ["put_in_place", "replacing", "seal", "sync_folder"]
+
+# Of the target's name: file systems take 255 bytes in all.
+MAX_NAME = 80
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Lend a name beside `target` to write to, which takes its place at the end.
+
+    Where writing fails, `target` is as it was. What processes of this machine left there that
+    were killed is removed.
+
+    Raises
+    ------
+    OSError
+        If the folder does not take it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "list.txt"
+    >>> with replacing(target) as beside:
+    ...     _ = beside.write_text("all of it")
+    >>> [path.name for path in target.parent.iterdir()]
+    ['list.txt']
+    """
+    mine = f".{target.name[:MAX_NAME]}.{zlib.crc32(platform.node().encode()):08x}-"
+    _sweep(target.parent, mine)
+    beside = target.with_name(f"{mine}{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        yield beside
+        put_in_place(beside, target)
+    finally:
+        with contextlib.suppress(OSError):  # the reason why it failed is what counts
+            beside.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path, start: str) -> None:
+    """Remove half-written files whose processes are gone."""
+    name = re.compile(rf"{re.escape(start)}(\d+)-[0-9a-f]{{8}}\.part")
+    with contextlib.suppress(OSError):  # no reason not to write
+        for entry in os.scandir(folder):
+            found = name.fullmatch(entry.name)
+            if found and not _is_alive(int(found[1])):
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name == "nt":  # a signal to ask with would end it there
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def put_in_place(beside: Path, target: Path) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import http.client
 import re
-import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import torch
 
-from featx._files import put_in_place
+from featx._files import replacing
 from featx._progress import Progress
 from featx.errors import WeightsError
 
@@ -67,25 +66,19 @@ def fetch_file(url: str, *, thing: str) -> Path:
 
 def _download(url: str, path: Path) -> None:
     digest = hashlib.sha256()
-    with (
-        urllib.request.urlopen(url, timeout=TIMEOUT_S) as response,
-        tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file,
-    ):
-        try:
-            expected = int(response.headers.get("Content-Length") or 0)
-            got = 0
-            with Progress(expected, f"download {path.name}", unit="B") as progress:
-                while chunk := response.read(CHUNK_BYTES):
-                    got += len(chunk)
-                    digest.update(chunk)
-                    file.write(chunk)
-                    progress.advance(len(chunk))
-            _require_whole(path.name, got, expected, digest.hexdigest())
-            file.close()
-            put_in_place(Path(file.name), path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, replacing(path) as beside:
+        expected = int(response.headers.get("Content-Length") or 0)
+        got = 0
+        with (
+            beside.open("wb") as file,
+            Progress(expected, f"download {path.name}", unit="B") as progress,
+        ):
+            while chunk := response.read(CHUNK_BYTES):
+                got += len(chunk)
+                digest.update(chunk)
+                file.write(chunk)
+                progress.advance(len(chunk))
+        _require_whole(path.name, got, expected, digest.hexdigest())
 
 
 def _require_whole(name: str, got: int, expected: int, digest: str) -> None:

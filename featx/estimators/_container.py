@@ -12,7 +12,6 @@ import ast
 import io
 import json
 import math
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._files import put_in_place
+from featx._files import replacing
 from featx.errors import FileFormatError, StoreWriteError
 from featx.fingerprint import bytes_digest
 
@@ -144,17 +143,10 @@ def write_beside(path: Path, data: bytes) -> None:
     StoreWriteError
         Where the folder does not take the file; the old one is then as it was.
     """
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(data)
-        put_in_place(temporary, path)
+        with replacing(path) as beside:
+            beside.write_bytes(data)
     except OSError as err:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise StoreWriteError(
             f"{path}: cannot be written ({err}); make space or choose another place"
         ) from err

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featx._files import put_in_place
+from featx._files import replacing
 from featx.errors import ParameterError, StoreWriteError
 
 if TYPE_CHECKING:
@@ -75,19 +74,12 @@ def write_weights(
         if head is None or not name.startswith(f"{head}.")
     }
     data = save(tensors, metadata=metadata)
-    beside: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        beside = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        put_in_place(beside, target)
+        with replacing(target) as beside:
+            beside.write_bytes(data)
     except OSError as err:
         reason = err.strerror or " ".join(str(err).split())
         raise StoreWriteError(
             f"weights {str(target)!r}: cannot be written ({reason}), expected a folder that "
             "exists, is writable and has room"
         ) from err
-    finally:
-        if beside is not None:
-            beside.unlink(missing_ok=True)

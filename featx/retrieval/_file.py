@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from zlib_ng.zlib_ng import crc32
 
 import featx
-from featx._files import put_in_place
+from featx._files import replacing
 from featx.errors import FeatxError, FileFormatError, ParameterError, StoreWriteError
 from featx.recipe import Recipe
 from featx.retrieval._approximate import ApproximateFinder, finder_from_arrays
@@ -37,6 +37,7 @@ from featx.retrieval._search import METRICS, Vectors, row_norms
 __all__ = ["IndexContent", "read_index", "write_index"]
 
 FORMAT = "featx retrieval index"
+LIBVER = ("v110", "v110")
 FORMAT_VERSION = 2
 READABLE = (1, 2)
 
@@ -87,23 +88,21 @@ def write_index(path: str | os.PathLike[str], content: IndexContent) -> None:
         If the file cannot be written.
     """
     target = Path(path)
-    beside: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        os.close(handle)
-        beside = Path(name)
-        with h5py.File(beside, "w", libver=("v110", "v110")) as h5:
+        with replacing(target) as beside, h5py.File(beside, "w", libver=LIBVER) as h5:
             _write(h5, content)
-        put_in_place(beside, target)
     except (OSError, RuntimeError) as err:  # h5py raises both on a full disk
-        reason = getattr(err, "strerror", None) or " ".join(str(err).split())[:160]
         raise StoreWriteError(
-            f"index {str(target)!r}: cannot be written ({reason}); the folder must exist, be "
-            "writable and have space"
+            f"index {str(target)!r}: cannot be written ({_reason(err)}); the folder must exist, "
+            "be writable and have space"
         ) from err
-    finally:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
+
+
+def _reason(err: Exception) -> str:
+    """Return the system's reason, which HDF5 puts between much else, on several lines."""
+    text = " ".join(str(getattr(err, "strerror", None) or err).split())
+    number = re.search(r"errno = (\d+)", text)
+    return os.strerror(int(number[1])) if number else text[:160]
 
 
 def _write(h5: Any, content: IndexContent) -> None:

@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._files import put_in_place
+from featx._files import replacing
 from featx.errors import BackboneError, ImageDecodeError, StoreWriteError
 from featx.images import thumbnail_jpeg
 from featx.retrieval import RetrievalIndex
@@ -219,9 +219,8 @@ class Service:
         is_new = not place.exists()
         try:
             self._added_dir.mkdir(exist_ok=True)
-            beside = place.with_name(f".{name}")
-            beside.write_bytes(data)
-            put_in_place(beside, place)
+            with replacing(place) as beside:
+                beside.write_bytes(data)
         except OSError as err:
             raise StoreWriteError(f"image {str(place)!r}: cannot be written ({err})") from err
         try:

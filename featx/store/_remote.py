@@ -13,13 +13,12 @@ import json
 import logging
 import os
 import posixpath
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from featx._files import put_in_place
+from featx._files import replacing
 from featx._progress import Progress
 from featx._remote import RemoteFile, filesystem, is_url, look, reason_of
 from featx.errors import FeatxError, FileFormatError, StoreWriteError
@@ -113,19 +112,16 @@ class Copy:
     def download(self, remote: RemoteFile) -> None:
         """Replace the copy; an interrupted download leaves the old one."""
         fs = filesystem(self.url)
-        descriptor, beside = tempfile.mkstemp(dir=self.path.parent, prefix=".", suffix=".part")
-        os.close(descriptor)
         try:
-            with Progress(max(remote.size_bytes, 0), "download", unit="B") as bar:
-                fs.get_file(fs._strip_protocol(self.url), beside, callback=_callback(bar))
-            self._require_size(Path(beside).stat().st_size, remote)
-            put_in_place(Path(beside), self.path)
+            with replacing(self.path) as beside:
+                with Progress(max(remote.size_bytes, 0), "download", unit="B") as bar:
+                    path = fs._strip_protocol(self.url)
+                    fs.get_file(path, str(beside), callback=_callback(bar))
+                self._require_size(beside.stat().st_size, remote)
         except FeatxError:
             raise
         except Exception as err:
             raise self._unreachable("downloaded", err) from err
-        finally:
-            Path(beside).unlink(missing_ok=True)
         self.write_down(remote)
 
     def upload(self) -> None:
@@ -157,10 +153,8 @@ class Copy:
     def write_down(self, remote: RemoteFile | None) -> None:
         """Note that copy and URL are the same now."""
         note = {"remote": remote and asdict(remote), "commit_id": self.commit_id}
-        descriptor, beside = tempfile.mkstemp(dir=self.path.parent, prefix=".", suffix=".json")
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(note, file)
-        put_in_place(Path(beside), self._note)
+        with replacing(self._note) as beside:
+            beside.write_text(json.dumps(note))
 
     def _require_size(self, n_bytes: int, remote: RemoteFile) -> None:
         if remote.size_bytes not in (-1, n_bytes):

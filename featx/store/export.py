@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from featx._files import put_in_place
+from featx._files import replacing
 from featx._optional import require
 from featx.errors import ParameterError, StoreWriteError, nearest
 from featx.store.reader import FeatureStore, open_store
@@ -72,18 +72,15 @@ def export_store(
             f"out: got {str(out)!r}, expected a name that ends in one of {', '.join(writers)}."
             f"{nearest(target.suffix, writers)}"
         )
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     with open_store(store_path, table=table) as store:
         try:
-            writers[target.suffix](store, beside)
-            put_in_place(beside, target)
+            with replacing(target) as beside:
+                writers[target.suffix](store, beside)
         except OSError as err:
             raise StoreWriteError(
                 f"export {str(out)!r}: {err.strerror or err}; the folder must exist, be writable "
                 "and have space"
             ) from err
-        finally:
-            beside.unlink(missing_ok=True)
 
 
 def _n_rows(store: FeatureStore) -> int:
