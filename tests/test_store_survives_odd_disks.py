@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -114,3 +116,18 @@ def test_clocks_that_jump_hide_no_change(tmp_path) -> None:
     n_read, again = extract("blue", 2e9)  # touched only
     assert n_read == 0
     np.testing.assert_array_equal(again, blue)
+
+
+def test_operations_that_fail_lose_no_row() -> None:
+    """A part of `faults/store_errors.py`."""
+    script = Path(__file__).parent / "faults" / "store_errors.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--trials", "60", "--seed", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = json.loads(done.stdout)
+    assert (said["trials"], said["killed"], done.returncode) == (60, 60, 0)
+    assert said["committed_rows_checked"] > 60 * 2 * 80
+    assert [said[name] for name in ("rows_lost", "wrong_rows", "not_opened")] == [0, 0, 0]

@@ -293,12 +293,12 @@ def _require_store(path: Path, h5: h5py.File) -> None:
     with readable(path):
         found, version = h5.attrs.get("format"), h5.attrs.get("format_version")
         found = found.decode("utf-8", "replace") if isinstance(found, bytes) else found
-    if found != FORMAT:
+    if not isinstance(found, str) or found != FORMAT:
         raise FileFormatError(
             f"store {str(path)!r} is an HDF5 file, but not a featx store: attribute 'format' is "
             f"{found!r}, expected {FORMAT!r}; give the path of a store made by featx extract"
         )
-    if version != FORMAT_VERSION:
+    if np.shape(version) or version != FORMAT_VERSION:
         raise FileFormatError(
             f"store {str(path)!r}: got format version {version}, expected {FORMAT_VERSION}; it "
             "was written by another version of featx: upgrade with pip install -U featx"

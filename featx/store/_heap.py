@@ -36,8 +36,12 @@ def read_text(dataset: Any, file: PatchedFile, start: int, stop: int) -> list[by
         If a heap is damaged; not where only its text is.
     """
     kind = h5py.check_string_dtype(dataset.dtype)
+    if kind is None:
+        raise FileFormatError(
+            f"dataset {dataset.name!r}: holds {dataset.dtype}, expected text; the file is damaged"
+        )
     addresses = chunk_addresses(dataset, _ELEMENT.itemsize)
-    if addresses is None or kind is None or kind.length is not None:
+    if addresses is None or kind.length is not None:
         return list(dataset[start:stop])  # of another tool
     elements = np.zeros(stop - start, _ELEMENT)
     flat, size = elements.view(np.uint8).data, _ELEMENT.itemsize

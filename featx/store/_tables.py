@@ -77,7 +77,14 @@ def table_info(key: str, group: Any) -> TableInfo:
             f"table {key!r}: its recipe has fingerprint {table_key(recipe)!r}, expected the "
             "table's name; the file is damaged: extract into a new file"
         )
-    n_samples, n_features = group["features"].shape
+    features = group["features"]
+    n_samples, n_features = features.shape
+    # Else reading what is claimed, and not there, would go on for ever.
+    if features.chunks and features.id.get_num_chunks() * features.chunks[0] < n_samples:
+        raise FileFormatError(
+            f"table {key!r}: claims {n_samples} rows, of which some are in no chunk of the file; "
+            "it is damaged: extract into a new file"
+        )
     return TableInfo(
         key,
         None if recipe is None else key,

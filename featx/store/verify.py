@@ -131,6 +131,8 @@ def _table(place: Path, opened: Opened, key: str) -> tuple[int, list[str]]:
 
 def _check_head(group: Any, key: str) -> None:
     info = table_info(key, group)
+    if group["features"].chunks is None:
+        raise FileFormatError("features: stored in one piece, expected chunks of rows")
     lengths = {name: len(group[name]) for name in ("path", "label", "row_crc", *NUMERIC)}
     lengths |= {f"metadata/{name}": len(column) for name, column in group["metadata"].items()}
     for name, length in lengths.items():

@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 FAULTS = (
     ("writer killed at random", "store_kill.py", "--trials", 2000),
     ("writer killed at each step", "store_kill.py --mode steps", "--trials", 240),
+    ("operations on the disk fail", "store_errors.py", "--trials", 3000),
     ("bits of a store flipped", "store_flip.py", "--flips", 5000),
     ("extraction killed", "extract_kill.py", "--trials", 200),
     ("save of model or index killed", "save_kill.py", "--trials", 100),
