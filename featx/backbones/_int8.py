@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from featx._files import seal, sync_folder
 from featx._optional import require
 from featx._progress import Progress
+from featx.backbones._telemetry import without_telemetry
 from featx.errors import BackboneError, MissingDependencyError, ParameterError
 from featx.fingerprint import file_digest, json_digest
 
@@ -177,8 +178,6 @@ def quantise(
 
 
 def _quantised(graph: Any, samples: NDArray[Any]) -> Any:
-    from featx.backbones._openvino import without_telemetry
-
     with warnings.catch_warnings(), without_telemetry(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         # It imports what builds torch's extensions, which misses a GPU's compiler aloud.

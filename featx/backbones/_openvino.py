@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +23,10 @@ from featx._optional import require
 from featx.backbones._engine import Engine, Normalise, Use
 from featx.backbones._int8 import Loss, is_int8, load_quantised, quantise, rest_of
 from featx.backbones._layers import LayerOutput, read_layers
+from featx.backbones._telemetry import without_telemetry
 from featx.errors import BackboneError, MissingDependencyError
 
-__all__ = ["TOLERANCE", "OpenVINOEngine", "import_openvino", "without_telemetry"]
+__all__ = ["TOLERANCE", "OpenVINOEngine", "import_openvino"]
 
 # Largest difference to torch in float32, as a share of the output's largest element.
 TOLERANCE = 1e-5
@@ -39,7 +39,6 @@ MAX_GRAPHS = 8
 # turned into a number would show.
 N_TRACED, N_COMPARED = 2, 3
 SEED = 0
-TELEMETRY = "openvino_telemetry"
 
 
 def import_openvino() -> Any:
@@ -56,19 +55,6 @@ def import_openvino() -> Any:
     """
     with without_telemetry():
         return require("openvino", extra="openvino", purpose="engine 'openvino'")
-
-
-@contextlib.contextmanager
-def without_telemetry() -> Iterator[None]:
-    """Make the import of the package that reports an ImportError, unless it has happened."""
-    if TELEMETRY in sys.modules:
-        yield
-        return
-    sys.modules[TELEMETRY] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[TELEMETRY]
 
 
 class OpenVINOEngine:
