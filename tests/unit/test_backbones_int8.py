@@ -41,8 +41,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(autouse=True)
-def _cache(hub: Path) -> None:
-    pass
+def _cache(hub: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "by_hand" not in request.node.name:  # fewer samples: how many is not in question
+        monkeypatch.setattr(job_module, "EVERY_SAMPLE", 18)
 
 
 def fresh_job(**options):
@@ -59,10 +60,13 @@ def refuse(*_, **__):
     raise AssertionError("quantised again")
 
 
-def test_it_is_what_nncf_gives_by_hand_and_the_loss_is_what_numpy_says() -> None:
+def test_it_is_what_nncf_gives_by_hand_and_the_loss_is_what_numpy_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import nncf
     import openvino
 
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     job = fresh_job()
     choice = job.choose_engine(1)
     assert choice.name == "openvino"
@@ -205,7 +209,7 @@ def test_a_store_an_index_and_a_query_from_the_command_line(
     assert main(["extract", str(folder), "--store", store, "--precision", "int8", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
     assert (made["engine"], made["failed"]) == ("openvino", 0)
-    assert "cosine to float32 over 36 sample images" in made["engine_reason"]
+    assert "cosine to float32 over 6 sample images" in made["engine_reason"]
     assert featx.open_store(store).made_with["engine_reason"] == made["engine_reason"]
     assert main(["index", store, "--out", index, "--json"]) == 0
     capsys.readouterr()
