@@ -27,7 +27,7 @@ def peers(report, name, found):
         title=f"{name}: images a second, {found['n_images']} photographs",
     )
     rows = [
-        [who, one["images_per_second"], one["ratio_to_best_peer"], one["mean_cosine"]]
+        [who, one["images_per_second"], one["ratio_to_best_peer"], one.get("mean_cosine", "")]
         for who, one in ((who, found["contenders"][who]) for who in order)
     ]
     report.add_table(
