@@ -6,7 +6,6 @@ here too.
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 import re
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from typing import Any
 
 from featx._optional import require
 from featx.errors import MissingDependencyError, ParameterError, nearest
+from featx.fingerprint import bytes_digest
 
 __all__ = [
     "RemoteFile",
@@ -237,8 +237,7 @@ def _described(url: str, info: dict[str, Any]) -> RemoteFile:
 def _stamp(info: dict[str, Any]) -> int:
     for key in ETAGS:
         if info.get(key):
-            digest = hashlib.sha256(str(info[key]).strip('"').encode()).digest()
-            return int.from_bytes(digest[:8], "big") >> 1
+            return _number_of(str(info[key]).strip('"'))
     for key in TIMES:
         value = info.get(key)
         if isinstance(value, datetime):
@@ -246,5 +245,10 @@ def _stamp(info: dict[str, Any]) -> int:
         if isinstance(value, int | float):
             return int(value * 1e9)
         if isinstance(value, str) and value:
-            return int.from_bytes(hashlib.sha256(value.encode()).digest()[:8], "big") >> 1
+            return _number_of(value)
     return 0
+
+
+def _number_of(text: str) -> int:
+    """Return a number that stands for a text, below 2^63."""
+    return int(bytes_digest(text.encode())[:15], 16)

@@ -34,7 +34,9 @@ from featx.fingerprint import file_digest, json_digest
 __all__ = [
     "INT8",
     "Loss",
+    "Samples",
     "Vectors",
+    "cosines",
     "int8_name",
     "is_int8",
     "load_quantised",
@@ -54,6 +56,8 @@ log = logging.getLogger(__name__)
 
 Vectors = Callable[[Any, NDArray[Any], str], list[NDArray[np.float64]]]
 """What runs a graph over views in a precision and returns each layer's output, flat, (n, ...)."""
+Samples = Callable[[Sequence[int]], NDArray[Any]]
+"""What gives sample views of a shape, (n, *shape)."""
 
 
 def is_int8(precision: str) -> bool:
@@ -166,9 +170,9 @@ def quantise(
     exact = vectors(graph, samples[measured], "float32")
     small = _quantised(graph, samples[~measured])
     found = vectors(small, samples[measured], rest)
-    cosines = [_cosines(a, b) for a, b in zip(exact, found, strict=True)]
-    worst = min(range(len(cosines)), key=lambda i: cosines[i].mean())
-    loss = Loss(int(measured.sum()), float(cosines[worst].mean()), float(cosines[worst].min()))
+    by_layer = [cosines(a, b) for a, b in zip(exact, found, strict=True)]
+    worst = min(range(len(by_layer)), key=lambda i: by_layer[i].mean())
+    loss = Loss(int(measured.sum()), float(by_layer[worst].mean()), float(by_layer[worst].min()))
     if not loss.mean_cosine >= LEAST:
         raise BackboneError(
             f"{thing}: layer {layers[worst]!r} does not survive int8 ({loss}), expected a cosine "
@@ -262,8 +266,8 @@ def _loss_of(folder: Path) -> Loss:
     return Loss(**kept["loss"])
 
 
-def _cosines(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return one an image, 1 where both are zeros."""
+def cosines(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the cosine of each pair of rows, 1 where both are zeros."""
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     both_zero = ~a.any(axis=1) & ~b.any(axis=1)
     products = np.einsum("nd,nd->n", a, b)

@@ -12,6 +12,7 @@ import hashlib
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,15 @@ from torch import nn
 
 from featx._optional import require
 from featx.backbones._engine import Engine, Normalise, Use
-from featx.backbones._int8 import Loss, is_int8, load_quantised, quantise, rest_of
+from featx.backbones._int8 import (
+    Loss,
+    Samples,
+    cosines,
+    is_int8,
+    load_quantised,
+    quantise,
+    rest_of,
+)
 from featx.backbones._layers import LayerOutput, read_layers
 from featx.backbones._telemetry import without_telemetry
 from featx.errors import BackboneError, MissingDependencyError
@@ -55,6 +64,14 @@ def import_openvino() -> Any:
     """
     with without_telemetry():
         return require("openvino", extra="openvino", purpose="engine 'openvino'")
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A graph that can be asked, and, in int8, what it loses."""
+
+    request: Any
+    loss: Loss | None
 
 
 class OpenVINOEngine:
@@ -92,8 +109,7 @@ class OpenVINOEngine:
         self._module, self._head, self._normalise = module, head, normalise
         self._precision, self._torch, self._thing = precision, torch_engine, thing
         self._weights = weights
-        self.loss: Loss | None = None  # of the int8 graph prepared last
-        self._requests: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        self._ready: OrderedDict[tuple[Any, ...], Ready] = OrderedDict()
         self.n_at_once = 1  # all cores are in one pass
 
     def enter_thread(self) -> None:
@@ -101,7 +117,7 @@ class OpenVINOEngine:
 
     def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> None:
         """Run one batch; converts the network where this is the first of its size."""
-        request = self.prepare(layers, view.shape[1:], view.dtype)
+        request = self.prepare(layers, view.shape[1:], view.dtype).request
         for name, output in zip(layers, _inferred(request, view), strict=True):
             use(name, output)
 
@@ -111,20 +127,20 @@ class OpenVINOEngine:
         shape: Sequence[int],
         dtype: Any = np.uint8,
         *,
-        samples: NDArray[Any] | None = None,
-    ) -> Any:
+        samples: Samples | None = None,
+    ) -> Ready:
         """Convert the network for reading these layers of views (n, *shape), and compare.
 
         Parameters
         ----------
         layers, shape, dtype
             What is read, and of which views.
-        samples : ndarray of shape (n, *shape), optional
-            Views to calibrate int8 with, which has no graph without.
+        samples : callable, optional
+            Given the shape, returns views to calibrate int8 with, which has no graph without.
 
         Returns
         -------
-        openvino.InferRequest
+        Ready
             Kept for the next call, as are the last ones of other sizes.
 
         Raises
@@ -135,14 +151,14 @@ class OpenVINOEngine:
             If it cannot convert the network, or gives other features than torch.
         """
         key = (tuple(layers), tuple(shape), np.dtype(dtype).str)
-        if key in self._requests:
-            self._requests.move_to_end(key)
-            return self._requests[key]
+        if key in self._ready:
+            self._ready.move_to_end(key)
+            return self._ready[key]
         try:
             if is_int8(self._precision):
-                request = self._quantised(layers, shape, dtype, samples)
+                compiled, loss = self._quantised(layers, shape, dtype, samples)
             else:
-                request = self._converted(layers, shape, dtype).create_infer_request()
+                compiled, loss = self._converted(layers, shape, dtype), None
         except (BackboneError, MissingDependencyError):
             raise
         except Exception as err:
@@ -151,10 +167,10 @@ class OpenVINOEngine:
                 f"{' '.join(str(err).split())[:200]}), expected a network that torch.jit.trace "
                 "and OpenVINO's converter take; use engine 'torch'"
             ) from err
-        self._requests[key] = request
-        while len(self._requests) > MAX_GRAPHS:
-            self._requests.popitem(last=False)
-        return request
+        self._ready[key] = Ready(compiled.create_infer_request(), loss)
+        while len(self._ready) > MAX_GRAPHS:
+            self._ready.popitem(last=False)
+        return self._ready[key]
 
     def _converted(
         self, layers: Mapping[str, LayerOutput], shape: Sequence[int], dtype: Any
@@ -176,8 +192,9 @@ class OpenVINOEngine:
         layers: Mapping[str, LayerOutput],
         shape: Sequence[int],
         dtype: Any,
-        samples: NDArray[Any] | None,
-    ) -> Any:
+        samples: Samples | None,
+    ) -> tuple[Any, Loss]:
+        """Return the network compiled in eight bits, and what that loses."""
         openvino = import_openvino()
         if samples is None:
             raise BackboneError(
@@ -185,15 +202,15 @@ class OpenVINOEngine:
                 f"{tuple(shape)}, expected images of one size that choose_engine was told of; "
                 "extract with a crop (crop_px), or use another precision"
             )
-
+        views = samples(shape)
         # Faster than float32 where the processor has it, and nothing beside the loss of int8.
         rest = rest_of(self._precision)
 
-        def vectors(graph: Any, views: NDArray[Any], precision: str) -> list[NDArray[np.float64]]:
+        def vectors(graph: Any, some: NDArray[Any], precision: str) -> list[NDArray[np.float64]]:
             request = _compiled(openvino, graph, precision).create_infer_request()
             parts = [
-                [x.flatten(1).double().numpy() for x in _inferred(request, views[i : i + 1])]
-                for i in range(len(views))
+                [x.flatten(1).double().numpy() for x in _inferred(request, some[i : i + 1])]
+                for i in range(len(some))
             ]
             return [np.concatenate(of_layer) for of_layer in zip(*parts, strict=True)]
 
@@ -202,7 +219,7 @@ class OpenVINOEngine:
             exact = _compiled(openvino, graph, "float32").create_infer_request()
             self._require_same(layers, expected, _inferred(exact, probe))
             return quantise(
-                graph, samples, vectors, rest=rest, layers=list(layers), thing=self._thing
+                graph, views, vectors, rest=rest, layers=list(layers), thing=self._thing
             )
 
         key = {
@@ -212,12 +229,12 @@ class OpenVINOEngine:
             "views": [list(shape), np.dtype(dtype).str],
             "mean": self._normalise.shift.flatten().tolist(),
             "std": self._normalise.scale.flatten().tolist(),
-            "samples": hashlib.sha256(samples.tobytes()).hexdigest(),
+            "samples": hashlib.sha256(views.tobytes()).hexdigest(),
             "precision": self._precision,
             "openvino": openvino.__version__,
         }
-        graph, self.loss = load_quantised(openvino, key, make)
-        return _compiled(openvino, graph, rest).create_infer_request()
+        graph, loss = load_quantised(openvino, key, make)
+        return _compiled(openvino, graph, rest), loss
 
     def _graph(
         self, layers: Mapping[str, LayerOutput], shape: Sequence[int], dtype: Any
@@ -345,11 +362,7 @@ def _probe(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
 
 def _loss(a: torch.Tensor, b: torch.Tensor) -> float:
     """Return 1 - cosine of the image that is worst, 0 where both are zeros."""
-    a, b = a.flatten(1).double(), b.flatten(1).double()
-    lengths = a.norm(dim=1) * b.norm(dim=1)
-    cosines = (a * b).sum(1) / lengths
-    both_zero = (a.norm(dim=1) == 0) & (b.norm(dim=1) == 0)
-    return float((1 - cosines.where(~both_zero, torch.ones_like(cosines))).max())
+    return float((1 - cosines(*(x.flatten(1).double().numpy() for x in (a, b)))).max())
 
 
 @contextlib.contextmanager

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import functools
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from featx.backbones._engine import (
     may_convert,
     why_torch,
 )
-from featx.backbones._int8 import Loss, is_int8
+from featx.backbones._int8 import Loss, Samples, is_int8
 from featx.backbones._layers import (
     OUTPUT,
     PENULTIMATE,
@@ -43,6 +43,7 @@ TRIAL_PX = 224
 log = logging.getLogger(__name__)
 
 
+Tag = TypeVar("Tag")
 Read = tuple[str, Callable[[torch.Tensor], torch.Tensor]]
 """A layer's name, and what makes its output (B, ...) a vector (B, D), as `featx.pooling` does."""
 
@@ -113,7 +114,6 @@ class Backbone:
         self.n_images = 0
         self._layers: dict[str, LayerOutput] | None = None
         self._most_at_once: int | None = None  # images that the device's memory takes, once found
-        self._threads: ThreadPoolExecutor | None = None
         self._counting = threading.Lock()
         self._device = device
         dtype = torch_dtype(precision)
@@ -209,8 +209,7 @@ class Backbone:
             One for each read; n_features times the number of views where they are kept.
         """
         n = len(views[0])
-        with self._counting:
-            self.n_images += n
+        self._count(n)
         runner = self._engine(engine)
         by_view = [self._in_parts(runner, view, reads, pad_to) for view in views]
         joined = []
@@ -223,46 +222,66 @@ class Backbone:
                 joined.append(np.mean([v[:n] for v in vectors], axis=0, dtype=np.float32))
         return joined
 
-    def start(
-        self, views: Sequence[NDArray[Any]], reads: Sequence[Read], **options: Any
-    ) -> Callable[[], list[NDArray[np.float32]]]:
-        """Begin what `features` does, and return what waits for it.
+    def stream(
+        self,
+        batches: Iterable[tuple[Tag, Sequence[NDArray[Any]]]],
+        reads: Sequence[Read],
+        *,
+        engine: str | None = None,
+        **options: Any,
+    ) -> Iterator[tuple[Tag, list[NDArray[np.float32]]]]:
+        """Do what `features` does for one batch after the other.
+
+        On a GPU the next batch is taken and copied there while one is computed. A CPU has all its
+        cores in one batch.
 
         Parameters
         ----------
-        views, reads, **options
+        batches : iterable of (object, sequence of ndarray)
+            Anything that tells batches apart, and the views as for `features`; none where there is
+            nothing to do.
+        reads, engine, **options
             As for `features`.
 
-        Returns
-        -------
-        callable
-            Returns what `features` returns, or raises what it raises. On a GPU the work is under
-            way meanwhile; on a CPU, where one batch takes all cores, it begins when waited for.
+        Yields
+        ------
+        tag : object
+            As it came, in the order of the batches.
+        features : list of ndarray
+            What `features` returns; empty where there were no views.
 
         Examples
         --------
         >>> from featx import load_backbone
         >>> from featx.pooling import get_pooling
         >>> net = load_backbone("resnet18", weights=None, precision="float32")
+        >>> batches = [("a", [np.zeros((2, 64, 64, 3), np.uint8)]), ("b", [])]
         >>> reads = [("layer4", get_pooling("avg"))]
-        >>> wait = net.start([np.zeros((2, 64, 64, 3), np.uint8)], reads)
-        >>> [vectors.shape for vectors in wait()]
-        [(2, 512)]
+        >>> [(tag, [v.shape for v in found]) for tag, found in net.stream(batches, reads)]
+        [('a', [(2, 512)]), ('b', [])]
         """
-        engine = self._engine(options.get("engine"))
-        if engine.n_at_once == 1:
-            return functools.partial(self.features, views, reads, **options)
+        runner = self._engine(engine)
+
+        def run(views: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
+            return self.features(views, reads, engine=engine, **options) if views else []
+
+        if runner.n_at_once == 1:
+            for tag, views in batches:
+                yield tag, run(views)
+            return
         for name, _ in reads:
             self.layer(name)  # found here, once, since that takes a pass of its own
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(
-                engine.n_at_once, "featx-network", initializer=engine.enter_thread
-            )
-        return self._threads.submit(self.features, views, reads, **options).result
-
-    def n_ahead(self, engine: str | None = None) -> int:
-        """Return how many further batches to `start` before waiting for one, to lose no time."""
-        return self._engine(engine).n_at_once - 1
+        begun: deque[tuple[Tag, Future[list[NDArray[np.float32]]]]] = deque()
+        with ThreadPoolExecutor(
+            runner.n_at_once, "featx-network", initializer=runner.enter_thread
+        ) as threads:
+            for tag, views in batches:
+                begun.append((tag, threads.submit(run, views)))
+                if len(begun) == runner.n_at_once:
+                    first, found = begun.popleft()
+                    yield first, found.result()
+            for last, found in begun:
+                yield last, found.result()
 
     def maps(self, images: NDArray[Any], layer: str) -> NDArray[np.float32]:
         """Run the network as far as a layer and return its map, not pooled.
@@ -296,7 +315,7 @@ class Backbone:
                 f"backbone {self.name!r}: layer {layer!r} gives an output of shape {shape}, "
                 "expected a map (1, C, H, W); read another layer"
             )
-        self.n_images += len(images)
+        self._count(len(images))
         # Int8 is calibrated for what `choose_engine` was told of; this may be any size.
         engine = self._torch if is_int8(self.precision) else self._engine(None)
         return self._in_parts(engine, images, [(layer, _copied)], None)[0]
@@ -307,7 +326,7 @@ class Backbone:
         shapes: Sequence[tuple[int, ...]] | None,
         *,
         n_images: int,
-        samples: Callable[[], Sequence[NDArray[Any]]] | None = None,
+        samples: Samples | None = None,
     ) -> EngineChoice:
         """Say what is to run the network over many images, and why; converts it where need be.
 
@@ -320,8 +339,8 @@ class Backbone:
         n_images : int
             How many are to come. Auto is torch for a few, which do not pay for the conversion.
         samples : callable, optional
-            Returns, for each view, an array (n, ...) of sample images as the network will get
-            them; called where the precision is int8, which is calibrated with them.
+            Given the shape of a view, returns sample images of it, (n, *shape); called where the
+            precision is int8 and has not been calibrated for that shape.
 
         Returns
         -------
@@ -333,6 +352,8 @@ class Backbone:
         BackboneError
             If "openvino" was asked for, and cannot run the network or gives other features than
             torch.
+        ParameterError
+            If the precision is int8 and the images keep their own sizes.
 
         Examples
         --------
@@ -361,18 +382,29 @@ class Backbone:
         self,
         layers: Sequence[str],
         shapes: Sequence[tuple[int, ...]] | None,
-        samples: Callable[[], Sequence[NDArray[Any]]] | None,
+        samples: Samples | None,
     ) -> Loss | None:
-        """Convert the network where need be; return what int8 loses."""
+        """Convert the network where need be; return what int8 loses, at the worst view."""
         assert self._openvino is not None
         wanted = {name: self.layer(name) for name in layers}
-        if is_int8(self.precision) and samples is not None:
-            for view in samples():
-                self._openvino.prepare(wanted, view.shape[1:], view.dtype, samples=view)
-            return self._openvino.loss
-        for shape in shapes or ():
-            self._openvino.prepare(wanted, shape)
-        return None
+        dtype: Any = np.uint8
+        if shapes is None and is_int8(self.precision):
+            if self.transform is None:
+                raise ParameterError(
+                    "precision: got 'int8' for images that keep their own sizes, expected ones of "
+                    "one size, which it is calibrated for: set crop_px, or use another precision"
+                )
+            view = self._transformed()
+            shapes, dtype = [view.shape], view.dtype
+        losses = [
+            self._openvino.prepare(wanted, shape, dtype, samples=samples).loss
+            for shape in shapes or ()
+        ]
+        return min((x for x in losses if x), key=lambda loss: loss.mean_cosine, default=None)
+
+    def _count(self, n: int) -> None:
+        with self._counting:
+            self.n_images += n
 
     def _engine(self, name: str | None) -> Engine:
         if (name or self.engine) != "openvino":
@@ -455,16 +487,20 @@ class Backbone:
     def _blank(self) -> torch.Tensor:
         if self.transform is None:
             return self._torch.input(np.zeros((1, self.trial_px, self.trial_px, 3), np.uint8))
+        return self._torch.input(self._transformed()[None])
+
+    def _transformed(self) -> NDArray[np.float32]:
+        """Return what the user's transform makes of a blank image."""
+        assert self.transform is not None
         picture = Image.new("RGB", (2 * TRIAL_PX, 2 * TRIAL_PX))
         try:
-            view = np.asarray(self.transform(picture), np.float32)
+            return np.asarray(self.transform(picture), np.float32)
         except Exception as err:
             raise BackboneError(
                 f"backbone {self.name!r}: its transform raised {type(err).__name__} on a blank "
                 f"RGB image ({' '.join(str(err).split())[:200]}); expected a callable that turns "
                 "a PIL image into a float tensor (3, H, W)"
             ) from err
-        return self._torch.input(view[None])
 
 
 def _copied(x: torch.Tensor) -> torch.Tensor:

@@ -229,7 +229,7 @@ def fill_store(
                 f"store {store!r}: got a URL for an extraction by several processes, expected a "
                 "path on a file system that all of them see"
             )
-        with working_copy(str(store)) as copy:
+        with working_copy(str(store), timeout_s=lock_timeout_s) as copy:
             return fill_store(
                 source, copy, prepare=prepare, batch_size=batch_size, workers=workers,
                 on_error=on_error, progress=progress, lock_timeout_s=lock_timeout_s,

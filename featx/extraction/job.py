@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,19 +96,25 @@ class Job:
             layers, shapes, n_images=n_images, samples=self._samples
         )
 
-    def _samples(self) -> tuple[NDArray[Any], ...]:
-        """Return sample images as the network gets them, for each view: for int8."""
-        from featx.images import ImageManifest, iter_batches, sample_data_dir
+    def _samples(self, shape: Sequence[int]) -> NDArray[Any]:
+        """Return sample images as views of a shape, to calibrate int8 with.
 
-        preprocessing = self.recipes[0].preprocessing
-        if preprocessing.crop_px is None and preprocessing.transform is None:
-            raise ParameterError(
-                "precision: got 'int8' for images that keep their own sizes, expected ones of one "
-                "size, which it is calibrated for: set crop_px, or use another precision"
+        They depend on the network and the shape alone, so that two jobs that share the network,
+        and differ in how they resize, get the same graph whichever comes first.
+        """
+        from featx.images import ImageManifest, ImagePreprocessor, iter_batches, sample_data_dir
+
+        preprocessor = self.preprocessor()
+        if self.backbone.transform is None:
+            side = min(shape[:2])
+            preprocessor = ImagePreprocessor(
+                dataclasses.replace(
+                    self.backbone.preprocessing, resize_px=side, crop_px=side, decode="full"
+                )
             )
         paths = ImageManifest.from_source(sample_data_dir()).paths[::EVERY_SAMPLE]
-        batches = iter_batches(paths, self.preprocessor(), batch_size=len(paths), workers=0)
-        return next(batches).views
+        batches = iter_batches(paths, preprocessor, batch_size=len(paths), workers=0)
+        return next(batches).views[0]
 
     def embed(
         self,
@@ -148,25 +153,18 @@ class Job:
         pad_to = batch_size if pad else None
         reads = [(spec.layer, spec.pooling) for spec in self.specs]
         keep = self.recipes[0].augment.endswith(":keep")
-        n_ahead = self.backbone.n_ahead(engine)
-        begun: deque[tuple[ImageBatch, Callable[[], list[NDArray[np.float32]]]]] = deque()
-        for batch in iter_batches(
+        batches = iter_batches(
             sources, self.preprocessor(), batch_size=batch_size, workers=workers
+        )
+        nothing = [np.empty((0, recipe.n_features), np.float32) for recipe in self.recipes]
+        for batch, features in self.backbone.stream(
+            ((batch, batch.views) for batch in batches),
+            reads,
+            keep_views=keep,
+            pad_to=pad_to,
+            engine=engine,
         ):
-            wait = self._nothing
-            if batch.views:
-                wait = self.backbone.start(
-                    batch.views, reads, keep_views=keep, pad_to=pad_to, engine=engine
-                )
-            begun.append((batch, wait))
-            if len(begun) > n_ahead:
-                first, wait = begun.popleft()
-                yield first, wait()
-        for last, wait in begun:
-            yield last, wait()
-
-    def _nothing(self) -> list[NDArray[np.float32]]:
-        return [np.empty((0, recipe.n_features), np.float32) for recipe in self.recipes]
+            yield batch, features or nothing
 
 
 def prepare_job(

@@ -68,7 +68,7 @@ class LocalShards:
         for i, shard in enumerate(shards):
             is_file = isinstance(shard, str | os.PathLike)
             self._names.append(repr(os.fspath(shard)) if is_file else f"shards[{i}]")
-            self._indices.append(_loaded(shard, mmap=mmap) if is_file else shard)
+            self._indices.append(RetrievalIndex.load(shard, mmap=mmap) if is_file else shard)
 
     def about(self) -> list[About]:
         """Describe each."""
@@ -112,7 +112,8 @@ class RayShards:
 
     def about(self) -> list[About]:
         """Describe each."""
-        return self._all([actor.about.remote() for actor in self._actors])
+        found = [actor.about.remote() for actor in self._actors]
+        return [self._one(reference, i) for i, reference in enumerate(found)]
 
     def ask(self, vectors: NDArray[np.float32], k: int, where: Any) -> list[Answer | None]:
         """Ask each; the vectors travel once."""
@@ -126,9 +127,6 @@ class RayShards:
             with contextlib.suppress(Exception):  # the cluster may be gone
                 self._ray.kill(actor)
         self._actors = []
-
-    def _all(self, references: list[Any]) -> list[Any]:
-        return [self._one(reference, i) for i, reference in enumerate(references)]
 
     def _one(self, reference: Any, i: int) -> Any:
         try:
@@ -150,7 +148,7 @@ class _Actor:
     def __init__(self, path: str, mmap: bool) -> None:
         self._path, self._index, self._problem = path, None, None
         try:
-            self._index = _loaded(path, mmap=mmap)
+            self._index = RetrievalIndex.load(path, mmap=mmap)
         except FeatxError as err:
             self._problem = err
 
@@ -162,10 +160,6 @@ class _Actor:
             return self._problem or _answer(self._index, vectors, k, where)
         except FeatxError as err:
             return err
-
-
-def _loaded(path: str | os.PathLike[str], *, mmap: bool) -> RetrievalIndex:
-    return RetrievalIndex.load(path, mmap=mmap)
 
 
 def _about(name: str, index: Any) -> About:

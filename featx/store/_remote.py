@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import posixpath
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from featx.store._lock import WriterLock
 
 __all__ = ["readable_copy", "working_copy"]
 
+# For another reader that is fetching the first copy.
+FIRST_WAIT_S = 60.0
 log = logging.getLogger(__name__)
 
 
@@ -88,14 +91,24 @@ class Copy:
     @property
     def commit_id(self) -> str:
         """Of the copy as it is; "" where there is none."""
-        if not self.path.exists():
-            return ""
-        try:
-            opened = open_for_reading(self.path)
-        except FileFormatError:  # who reads it will say so
-            return "damaged"
-        opened.close()
-        return opened.id.hex()
+        return _commit_id(self.path) if self.path.exists() else ""
+
+    @property
+    def lent(self) -> Path:
+        """What is locked while the copy is written, replaced or put at the URL."""
+        return self.path.with_name(f"{self.path.name}.lent")
+
+    def bring_up_to_date(self) -> bool:
+        """Make the copy what is there, unless it is ahead; return whether anything is there."""
+        there = self.there()
+        if self.is_ahead:  # of a run that was killed before it put it there
+            self.require_unchanged(there)
+        elif there is None:
+            self.path.unlink(missing_ok=True)
+            self.write_down(None)
+        elif there != self.synced.remote or not there.mtime_ns or not self.path.exists():
+            self.download(there)
+        return there is not None
 
     def there(self) -> RemoteFile | None:
         """Ask what is at the URL."""
@@ -143,12 +156,24 @@ class Copy:
 
     def require_unchanged(self, there: RemoteFile | None) -> None:
         """Refuse to mix two histories."""
-        if there != self.synced.remote:
-            raise StoreWriteError(
-                f"{self.thing}: somebody else has changed it since the copy {str(self.path)!r} "
-                "was made, in which there is more that is not at the URL; copy that file away if "
-                "you need it, remove it, and run again"
-            )
+        if there == self.synced.remote or (there is not None and self._is_put(there)):
+            return
+        raise StoreWriteError(
+            f"{self.thing}: somebody else has changed it since the copy {str(self.path)!r} was "
+            "made, in which there is more that is not at the URL; copy that file away if you need "
+            "it, remove it, and run again"
+        )
+
+    def _is_put(self, there: RemoteFile) -> bool:
+        """Tell whether what is there is this copy's: a run was killed before it noted that."""
+        fs = filesystem(self.url)
+        with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".") as folder:
+            found = Path(folder) / self.path.name
+            try:
+                fs.get_file(fs._strip_protocol(self.url), str(found))
+            except Exception as err:
+                raise self._unreachable("downloaded", err) from err
+            return _commit_id(found) == self.commit_id
 
     def write_down(self, remote: RemoteFile | None) -> None:
         """Note that copy and URL are the same now."""
@@ -183,7 +208,6 @@ def readable_copy(store: str | os.PathLike[str]) -> str | os.PathLike[str]:
     if not is_url(store):
         return store
     copy = Copy(str(store))
-    there = copy.there()
     if copy.is_ahead:
         log.warning(
             "%s: read from the copy %s, in which there is more than at the URL; featx extract "
@@ -191,43 +215,62 @@ def readable_copy(store: str | os.PathLike[str]) -> str | os.PathLike[str]:
             copy.thing,
             copy.path,
         )
-    elif there is None:
-        raise StoreNotFoundError(
-            f"{copy.thing}: not found, expected a store made by featx; check the name"
-        )
-    elif there != copy.synced.remote or not there.mtime_ns or not copy.path.exists():
-        copy.download(there)
+        return copy.path
+    try:
+        lock = WriterLock(copy.lent, 0 if copy.path.exists() else FIRST_WAIT_S)
+    except StoreWriteError:  # of a writer, which has brought it up to date
+        if copy.path.exists():
+            return copy.path
+        raise
+    try:
+        if not copy.bring_up_to_date():
+            raise StoreNotFoundError(
+                f"{copy.thing}: not found, expected a store made by featx; check the name"
+            )
+    finally:
+        lock.release()
     return copy.path
 
 
 @contextlib.contextmanager
-def working_copy(store: str) -> Iterator[Path]:
+def working_copy(store: str, *, timeout_s: float = 0.0) -> Iterator[Path]:
     """Lend a copy for writing; afterwards, however that ended, put what is committed at the URL.
+
+    Parameters
+    ----------
+    store : str
+        The URL.
+    timeout_s : float, default 0.0
+        How long to wait for another process of this machine that has lent it; -1 waits as long as
+        it takes.
 
     Raises
     ------
     StoreWriteError
-        If somebody else has changed what is there, or it cannot be written; the copy stays.
+        If another process has it, somebody else has changed what is there, or it cannot be
+        written; the copy stays.
     """
     copy = Copy(store)
-    there = copy.there()
-    if copy.is_ahead:  # of a run that was killed before it put it there
-        copy.require_unchanged(there)
-    elif there is None:
-        copy.path.unlink(missing_ok=True)
-        copy.write_down(None)
-    elif there != copy.synced.remote or not copy.path.exists():
-        copy.download(there)
+    # From here on, since the copy may be replaced before a writer opens it, and after it closed.
+    lock = WriterLock(copy.lent, timeout_s)
     try:
-        yield copy.path
+        copy.bring_up_to_date()
+        try:
+            yield copy.path
+        finally:
+            if copy.is_ahead:
+                copy.upload()
     finally:
-        if copy.path.exists():
-            lock = WriterLock(copy.path, 0)
-            try:
-                if copy.is_ahead:
-                    copy.upload()
-            finally:
-                lock.release()
+        lock.release()
+
+
+def _commit_id(path: Path) -> str:
+    try:
+        opened = open_for_reading(path)
+    except FileFormatError:  # who reads it will say so
+        return "damaged"
+    opened.close()
+    return opened.id.hex()
 
 
 def _callback(bar: Progress) -> Any:

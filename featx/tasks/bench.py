@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -326,12 +325,9 @@ class _Run:
         net = self.job.backbone
         reads = [(spec.layer, spec.pooling) for spec in self.job.specs]
         start = time.perf_counter()
-        vectors, begun = [], deque[Callable[[], list[Any]]]()
-        for batch in self._held:
-            begun.append(net.start(batch.views, reads, pad_to=self.batch_size, engine=self.engine))
-            if len(begun) > net.n_ahead(self.engine):
-                vectors.append(begun.popleft()()[0])
-        vectors += [wait()[0] for wait in begun]
+        batches = ((i, batch.views) for i, batch in enumerate(self._held))
+        found = net.stream(batches, reads, pad_to=self.batch_size, engine=self.engine)
+        vectors = [of_reads[0] for _, of_reads in found]
         seconds = time.perf_counter() - start
         self._vectors = np.concatenate(vectors)
         return len(self._vectors) / seconds

@@ -26,10 +26,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from store_kill import ROWS_A_COMMIT, Tally, check, vectors
+from store_kill import ROWS_A_COMMIT, Tally, add_round, check
 
 from featx.errors import FeatxError
-from featx.store import Failure, StoreWriter, _disk
+from featx.store import StoreWriter, _disk
 
 NUMBERS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 OPERATIONS = ("write_at", "resize", "sync", "sync_folder", "remove", "rename")
@@ -67,23 +67,6 @@ class Disk:
             return real(*args)
 
         return operation
-
-
-def add_round(writer: StoreWriter) -> None:
-    """Append and update, not yet committed."""
-    table = writer.table(None, has_labels=True, n_features=48)
-    rows = range(table.n_samples, table.n_samples + ROWS_A_COMMIT)
-    generation = rows.stop // ROWS_A_COMMIT
-    table.append(
-        [f"/photos/{i}.jpg" for i in rows],
-        vectors(rows),
-        digests=[f"{i:064x}" for i in rows],
-        sizes=list(rows),
-        mtimes=list(rows),
-        labels=[f"class {i % 7}" for i in rows],
-    )
-    table.update(0, features=vectors([0], generation), labels=[f"class {generation}"])
-    writer.set_failures([Failure("/photos/bad.jpg", f"try {generation}")])
 
 
 def write_on(path: Path, n_rows: int, problems: list[str]) -> int:

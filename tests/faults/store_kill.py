@@ -62,27 +62,31 @@ def vectors(rows: range | list[int], generation: int = 0) -> np.ndarray:
     return (np.sin(numbers * 0.7 + np.arange(WIDTH)) + generation).astype(np.float32)
 
 
+def add_round(writer: StoreWriter) -> None:
+    """Append and update, not yet committed."""
+    table = writer.table(None, has_labels=True, n_features=WIDTH)
+    rows = range(table.n_samples, table.n_samples + ROWS_A_COMMIT)
+    generation = rows.stop // ROWS_A_COMMIT
+    table.append(
+        [f"/photos/{i}.jpg" for i in rows],
+        vectors(rows),
+        digests=[f"{i:064x}" for i in rows],
+        sizes=list(rows),
+        mtimes=list(rows),
+        labels=[f"class {i % 7}" for i in rows],
+    )
+    table.update(0, features=vectors([0], generation), labels=[f"class {generation}"])
+    writer.set_failures([Failure("/photos/bad.jpg", f"try {generation}")])
+
+
 def write_rounds(path: Path, report: int) -> None:
     """Append and update for ever; report the number of rows after each commit."""
     with StoreWriter(path) as writer:
-        table = writer.table(None, has_labels=True, n_features=WIDTH)
-        generation = table.n_samples // ROWS_A_COMMIT
         while True:
-            start = table.n_samples
-            rows = range(start, start + ROWS_A_COMMIT)
-            table.append(
-                [f"/photos/{i}.jpg" for i in rows],
-                vectors(rows),
-                digests=[f"{i:064x}" for i in rows],
-                sizes=list(rows),
-                mtimes=list(rows),
-                labels=[f"class {i % 7}" for i in rows],
-            )
-            generation += 1
-            table.update(0, features=vectors([0], generation), labels=[f"class {generation}"])
-            writer.set_failures([Failure("/photos/bad.jpg", f"try {generation}")])
+            add_round(writer)
             writer.commit()
-            os.write(report, b"%d\n" % table.n_samples)
+            n_rows = writer.table(None, has_labels=True, n_features=WIDTH).n_samples
+            os.write(report, b"%d\n" % n_rows)
 
 
 def die_at(step: int, *, half_done: bool) -> None:

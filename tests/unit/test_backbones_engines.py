@@ -126,7 +126,7 @@ def test_several_layers_and_poolings_come_from_one_pass() -> None:
              for p in ("avg", "max", "gem(3)", "rmac")] + PENULTIMATE  # fmt: skip
     expected = nets["torch"].features([images], reads)
     found = nets["openvino"].features([images], reads)
-    assert len(nets["openvino"]._openvino._requests) == 1
+    assert len(nets["openvino"]._openvino._ready) == 1
     for read, a, b in zip(reads, found, expected, strict=True):
         assert share_of_largest(a, b) < _openvino.TOLERANCE, read
     assert found[0].min() < 0

@@ -274,7 +274,6 @@ def test_an_engine_that_takes_two_batches_is_given_two_and_keeps_the_order(
     net, images = job.backbone, list(pictures(11))
     expected = embed_images(job, images, batch_size=2, workers=0).features
     monkeypatch.setattr(net._torch, "n_at_once", 2)  # as on a GPU
-    monkeypatch.setattr(net, "_threads", None)
     entered, begun, real = [], [], net._torch.read
     monkeypatch.setattr(
         net._torch, "enter_thread", lambda: entered.append(threading.current_thread().name)

@@ -71,10 +71,11 @@ def test_it_is_what_nncf_gives_by_hand_and_the_loss_is_what_numpy_says(
     choice = job.choose_engine(1)
     assert choice.name == "openvino"
     paths = ImageManifest.from_source(sample_data_dir()).paths[::3]
-    images = job._samples()[0]
+    images = job._samples((160, 160, 3))
     assert len(images) == len(paths)
     held_out = np.arange(len(images)) % 4 == 0
-    found = embed_images(job, paths, workers=0).features
+    reads = [(spec.layer, spec.pooling) for spec in job.specs]
+    (found,) = job.backbone.features([images], reads)
 
     class Whole(nn.Module):
         def __init__(self) -> None:
@@ -128,6 +129,25 @@ def test_a_second_start_takes_the_kept_graph_to_the_last_bit(
     with pytest.raises(BackboneError, match="quantised again"):  # another size is another graph
         embed_images(fresh_job(crop_px=64, resize_px=64), images)
     assert not caplog.records
+
+
+def test_jobs_that_share_the_network_share_the_graph_whichever_comes_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = list(np.random.default_rng(0).integers(0, 256, (3, 80, 90, 3), np.uint8))
+    found = []
+    for order in ((160, 200), (200, 160)):
+        job_module._load_by_name.cache_clear()
+        jobs = {px: prepare_job(**INT8, resize_px=px, crop_px=160) for px in order}
+        assert len({id(job.backbone) for job in jobs.values()}) == 1
+        by_size = {px: embed_images(job, images).features for px, job in jobs.items()}
+        found.append([by_size[160], by_size[200]])
+    np.testing.assert_array_equal(*found)
+    assert (found[0][0] != found[0][1]).any()
+    monkeypatch.setattr(
+        job_module.Job, "_samples", refuse
+    )  # it is calibrated: no sample is decoded
+    embed_images(jobs[160], images)
 
 
 @pytest.mark.parametrize("damage", ["graph.bin", "loss.json"])

@@ -228,7 +228,7 @@ def test_ctrl_c_commits_what_is_finished(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = prepare_job(**NET).backbone
-    real, calls = net.start, []
+    real, calls = net.features, []
 
     def interrupted(*args, **kwargs):
         calls.append(1)
@@ -236,7 +236,7 @@ def test_ctrl_c_commits_what_is_finished(
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(net, "start", interrupted)
+    monkeypatch.setattr(net, "features", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(photos, tmp_path / "f.h5")
     monkeypatch.undo()

@@ -30,7 +30,7 @@ from featx.errors import (
 )
 from featx.extraction import embed_images, prepare_job
 from featx.images import ImageManifest, decode_image, default_workers
-from featx.store import StoreWriter, verify_store, write_features
+from featx.store import StoreWriter, verify_store, working_copy, write_features
 from featx.store import _remote as store_remote
 
 has_s3 = all(importlib.util.find_spec(name) for name in ("moto", "s3fs", "flask"))
@@ -475,6 +475,38 @@ def test_what_was_not_put_there_is_put_there_by_the_next_run(
     caplog.clear()
     assert len(featx.open_store(url)) == 9
     assert "featx" not in {record.name.partition(".")[0] for record in caplog.records}
+
+
+def test_a_run_that_was_killed_after_it_put_the_store_there_is_believed(
+    bucket: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{bucket}/f.h5"
+    featx.extract(photos / "b", url, **NET).close()
+    monkeypatch.setattr(
+        store_remote.Copy, "write_down", lambda *_: (_ for _ in ()).throw(SystemExit)
+    )
+    with pytest.raises(SystemExit):
+        featx.extract(photos, url, **NET)
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    again = featx.extract(photos, url, **NET)
+    assert (again.summary.extracted, again.summary.reused) == (0, 9)
+    (copy,) = copies(tmp_path)
+    copy.unlink()
+    assert len(featx.open_store(url)) == 9
+
+
+def test_two_processes_of_one_machine_take_turns(bucket: str, photos: Path) -> None:
+    url = f"{bucket}/f.h5"
+    featx.extract(photos / "b", url, **NET).close()
+    with working_copy(url) as copy:
+        with pytest.raises(StoreWriteError, match="another writer has it open"):
+            featx.extract(photos, url, **NET)
+        other = copy.with_name("other.h5")
+        write_features(other, np.eye(2), paths=["x", "y"]).close()
+        put(url, other.read_bytes())  # which would replace the copy under the writer's feet
+        assert len(featx.open_store(url)) == 3
+    assert featx.open_store(url).paths.tolist() == ["x", "y"]
 
 
 def test_two_machines_do_not_overwrite_each_other(
