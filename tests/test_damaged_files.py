@@ -47,8 +47,8 @@ def test_a_killed_save_leaves_one_of_two_whole() -> None:
 
 
 def test_what_a_killed_server_confirmed_is_there() -> None:
-    said = drive("serve_kill.py", "--trials", "2")
-    assert said["adds_confirmed"] >= 2
+    said = drive("serve_kill.py", "--trials", "1")
+    assert said["adds_confirmed"] >= 1
     assert said["rows_lost"] == 0
 
 

@@ -355,8 +355,8 @@ def test_reading_a_store_or_an_index_imports_no_torch(world) -> None:
     assert done.stdout.strip() == "False"
 
 
-# A commit comes after 2 s: enough images that many are left then, on a fast machine too.
-N_STOPPED = 2500
+# Enough images that many are left after the first commit, on a fast machine too.
+N_STOPPED = 600
 
 
 def n_rows(store: Path) -> int:
@@ -378,7 +378,8 @@ def test_a_stopped_extraction_keeps_what_is_done_and_goes_on(
              world / "w.pth", "--batch-size", "8", "--precision", "float32"]  # fmt: skip
     # Where the tests themselves run in the background, the shell has SIGINT ignored.
     heeding = (
-        f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {FEATX[2]}"
+        "import signal, featx.extraction._run as run; run.COMMIT_EVERY_S = 0.1;"
+        f"signal.signal(signal.SIGINT, signal.default_int_handler); {FEATX[2]}"
     )
     process = subprocess.Popen(
         [*FEATX[:2], heeding, *map(str, words)],

@@ -164,13 +164,6 @@ def test_a_killed_actor_and_a_lost_node_change_nothing(folder, whole, tmp_path, 
 
     run(tmp_path / "node.h5", 5, lose_a_node)
 
-    # what is new, only
-    draw(folder, N, N + 3)
-    with featx.extract(folder, tmp_path / "node.h5", engine="ray", ray=options, **NET) as opened:
-        assert (opened.summary.extracted, opened.summary.reused) == (3, N - 3)
-    for i in range(N, N + 3):
-        named(folder, i).unlink()
-
 
 DRIVER = """
 import sys, json, featx

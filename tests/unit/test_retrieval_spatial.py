@@ -437,7 +437,7 @@ def test_the_command_line_reranks_by_every_name(world, tmp_path, capsys) -> None
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_photographs_of_covers_find_their_covers(shared_assets: Path, tmp_path: Path) -> None:
-    """60 photographs of DVD covers among 100: one vector finds 27 % first, verified 83 %."""
+    """20 photographs of DVD covers among 60: one vector finds 40 % first, verified 90 %."""
     pytest.importorskip("cv2", reason="opencv is an extra")
     root = shared_assets / "datasets" / "smvs_dvd"
     net = {
@@ -445,13 +445,16 @@ def test_photographs_of_covers_find_their_covers(shared_assets: Path, tmp_path: 
         "weights": shared_assets / "weights" / "mobilenet_v2.pth",
         "precision": "float32",
     }
-    index = RetrievalIndex().fit(featx.extract(root / "reference", tmp_path / "r.h5", **net))
-    asked = featx.extract(root / "queries", tmp_path / "q.h5", **net)
+    queries = sorted((root / "queries").iterdir())[::3]
+    covers = [root / "reference" / path.name for path in queries]
+    covers += [path for path in sorted((root / "reference").iterdir()) if path not in covers][:40]
+    index = RetrievalIndex().fit(featx.extract(covers, tmp_path / "r.h5", **net))
+    asked = featx.extract(queries, tmp_path / "q.h5", **net)
     right = np.array([Path(p).name for p in asked.paths.tolist()])
 
     def first(rerank) -> float:
         found = index.query(asked, k=1, rerank=rerank).ids[:, 0].tolist()
         return float(np.mean([Path(p).name for p in found] == right))
 
-    assert first(None) < 0.4
-    assert first("spatial") >= 0.75
+    assert first(None) < 0.5
+    assert first("spatial") >= 0.8
