@@ -38,7 +38,7 @@ processes get one a core, and batches of 32, unless they have a size of their ow
 - fastembed: ImageEmbedding(specific_model_path=...).embed(files) with its batches of 16; the
   folder has torch.onnx's export and torchvision's preprocessing, under the name of its resnet50.
 - featx: FeatureExtractor(...).transform(files), as it comes (engine and precision auto), in
-  float32, and in float32 by torch. All else here is float32.
+  float32, and both by torch, as without OpenVINO. All else here is float32.
 """
 
 from __future__ import annotations
@@ -324,6 +324,11 @@ CONTENDERS = {
     "featx": (featx, None, f"bfloat16 where the CPU has it; {REDUCED}"),
     "featx, int8": (functools.partial(featx, precision="int8"), None, f"quantised; {REDUCED}"),
     "featx, float32": (functools.partial(featx, precision="float32"), None, REDUCED),
+    "featx, torch": (
+        functools.partial(featx, engine="torch"),
+        None,
+        f"as without OpenVINO, bfloat16 where the CPU has it; {REDUCED}",
+    ),
     "featx, float32, torch": (
         functools.partial(featx, precision="float32", engine="torch"),
         None,

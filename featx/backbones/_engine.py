@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from featx.backbones._int8 import is_int8
-from featx.backbones._layers import LayerOutput, read_layers
+from featx.backbones._layers import LayerOutput
 from featx.errors import ParameterError, nearest
 from featx.recipe import Preprocessing
 
@@ -29,10 +28,10 @@ __all__ = [
     "Engine",
     "EngineChoice",
     "Normalise",
-    "TorchEngine",
     "Use",
     "may_convert",
     "require_engine",
+    "trial_views",
     "why_torch",
 ]
 
@@ -40,6 +39,7 @@ ENGINES = ("auto", "torch", "openvino")
 # Converting a network takes as long as OpenVINO saves on some hundred images (docs/decisions).
 MIN_PASSES = 128
 OPENVINO_PRECISIONS = ("float32", "bfloat16")
+SEED = 0
 
 Use = Callable[[str, torch.Tensor], None]
 """What takes a layer's name and its output, which it must copy."""
@@ -107,61 +107,15 @@ class Normalise(nn.Module):
         return x
 
 
-class TorchEngine:
-    """The module itself, eagerly.
-
-    A GPU is given two batches, each on a stream of its own: while one is computed, the other is
-    copied there from pinned memory, or its vectors come back.
-
-    Parameters
-    ----------
-    module : nn.Module
-        On its device, in its precision.
-    head : str or None
-        Module whose input is the penultimate feature.
-    normalise : Normalise
-        Moved to the device.
-    device, dtype
-        Where, and in what arithmetic.
-    """
-
-    def __init__(
-        self,
-        module: nn.Module,
-        *,
-        head: str | None,
-        normalise: Normalise,
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> None:
-        self._module, self._head = module, head
-        self._normalise, self._device, self._dtype = normalise.to(device), device, dtype
-        self._is_cuda = device.type == "cuda"
-        self.n_at_once = 2 if self._is_cuda else 1  # one takes all cores of a processor
-        self._lock = threading.Lock()
-
-    def enter_thread(self) -> None:
-        """Give the thread a stream of its own on a GPU, behind the loading of the weights."""
-        if self._is_cuda:
-            stream: Any = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-            stream.wait_stream(torch.cuda.default_stream(self._device))
-            torch.cuda.set_stream(stream)
-
-    def input(self, view: NDArray[Any]) -> torch.Tensor:
-        """Return a view as the module takes it."""
-        # uint8 travels to the device, a quarter of the bytes; the rest happens there.
-        x = torch.from_numpy(np.ascontiguousarray(view))
-        if self._is_cuda:
-            x = x.pin_memory().to(self._device, non_blocking=True)
-        normalised: torch.Tensor = self._normalise(x.to(self._device))
-        return normalised.to(self._dtype).contiguous(memory_format=torch.channels_last)
-
-    @torch.inference_mode()
-    def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> None:
-        """Run as far as the deepest layer."""
-        x = self.input(view)
-        with self._lock:  # the hooks of one pass would take the other's outputs too
-            read_layers(self._module.eval(), x, layers, use, head=self._head)
+def trial_views(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Make pictures with something at every scale: noise, and blocks of 16 px."""
+    rng = np.random.default_rng(SEED)
+    if np.dtype(dtype) != np.uint8:
+        return rng.standard_normal(shape).astype(dtype)
+    n, height, width, channels = shape
+    blocks = rng.integers(0, 192, (n, -(-height // 16), -(-width // 16), channels))
+    large = blocks.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
+    return (large + rng.integers(0, 64, shape)).astype(np.uint8)
 
 
 def require_engine(engine: str, device: torch.device, precision: str) -> None:

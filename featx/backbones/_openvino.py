@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from featx._optional import require
-from featx.backbones._engine import Engine, Normalise, Use
+from featx.backbones._engine import Engine, Normalise, Use, trial_views
 from featx.backbones._int8 import (
     Loss,
     Samples,
@@ -47,7 +47,6 @@ MAX_GRAPHS = 8
 # Traced with another number of images than it is compared with: a batch size that the module has
 # turned into a number would show.
 N_TRACED, N_COMPARED = 2, 3
-SEED = 0
 
 
 def import_openvino() -> Any:
@@ -241,7 +240,7 @@ class OpenVINOEngine:
     ) -> tuple[Any, tuple[torch.Tensor, ...], NDArray[Any]]:
         """Convert; also return trial views and torch's outputs for them."""
         whole = _Reads(self._module.eval(), self._normalise, layers, self._head)
-        probe = _probe((N_COMPARED, *shape), dtype)
+        probe = trial_views((N_COMPARED, *shape), dtype)
         with torch.inference_mode(), _one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is deprecated; its successor cannot do hooks
             x = torch.from_numpy(probe)
@@ -347,17 +346,6 @@ def _inferred(request: Any, view: NDArray[Any]) -> list[torch.Tensor]:
     """Return the outputs, which the next call overwrites."""
     found = request.infer([np.ascontiguousarray(view)], share_inputs=True, share_outputs=True)
     return [torch.from_numpy(output) for output in found.to_tuple()]
-
-
-def _probe(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Make pictures with something at every scale: noise, and blocks of 16 px."""
-    rng = np.random.default_rng(SEED)
-    if np.dtype(dtype) != np.uint8:
-        return rng.standard_normal(shape).astype(dtype)
-    n, height, width, channels = shape
-    blocks = rng.integers(0, 192, (n, -(-height // 16), -(-width // 16), channels))
-    large = blocks.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
-    return (large + rng.integers(0, 64, shape)).astype(np.uint8)
 
 
 def _loss(a: torch.Tensor, b: torch.Tensor) -> float:

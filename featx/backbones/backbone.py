@@ -21,7 +21,6 @@ from featx.backbones._engine import (
     Engine,
     EngineChoice,
     Normalise,
-    TorchEngine,
     may_convert,
     why_torch,
 )
@@ -31,9 +30,10 @@ from featx.backbones._layers import (
     PENULTIMATE,
     LayerOutput,
     require_layer,
-    trace_layers,
 )
 from featx.backbones._openvino import OpenVINOEngine
+from featx.backbones._passes import Passes, Read
+from featx.backbones._torch import TorchEngine
 from featx.errors import BackboneError, MissingDependencyError, ParameterError
 from featx.recipe import Preprocessing
 
@@ -44,8 +44,6 @@ log = logging.getLogger(__name__)
 
 
 Tag = TypeVar("Tag")
-Read = tuple[str, Callable[[torch.Tensor], torch.Tensor]]
-"""A layer's name, and what makes its output (B, ...) a vector (B, D), as `featx.pooling` does."""
 
 
 class Backbone:
@@ -113,19 +111,20 @@ class Backbone:
         self.engine = engine
         self.n_images = 0
         self._layers: dict[str, LayerOutput] | None = None
-        self._most_at_once: int | None = None  # images that the device's memory takes, once found
         self._counting = threading.Lock()
         self._device = device
         dtype = torch_dtype(precision)
         is_copied = may_convert(engine, device, precision) and dtype is not torch.float32
-        source = copy.deepcopy(module) if is_copied else module  # the next line rounds the other
-        self._module = _prepared(module, device, dtype)
+        source = copy.deepcopy(module) if is_copied else module  # torch rounds the other
+        thing = f"backbone {name!r}"
+        self._passes = Passes(thing, self.device)
         self._torch = TorchEngine(
-            self._module,
+            module,
             head=head,
             normalise=Normalise(preprocessing),
             device=device,
             dtype=dtype,
+            thing=thing,
         )
         self._openvino: OpenVINOEngine | None = None
         if may_convert(engine, device, precision):
@@ -136,7 +135,7 @@ class Backbone:
                 precision=precision,
                 weights=weights,
                 torch_engine=self._torch,
-                thing=f"backbone {name!r}",
+                thing=thing,
             )
 
     @property
@@ -163,7 +162,7 @@ class Backbone:
     def has_class_token(self) -> bool:
         """Whether the first of its tokens is trained as the image's summary."""
         names = ("class_token", "cls_token")  # torchvision's and timm's
-        return any(getattr(self._module, name, None) is not None for name in names)
+        return any(getattr(self._torch.module, name, None) is not None for name in names)
 
     def layer(self, name: str) -> LayerOutput:
         """Describe one layer.
@@ -211,7 +210,7 @@ class Backbone:
         n = len(views[0])
         self._count(n)
         runner = self._engine(engine)
-        by_view = [self._in_parts(runner, view, reads, pad_to) for view in views]
+        by_view = [self._run(runner, view, reads, pad_to) for view in views]
         joined = []
         for vectors in zip(*by_view, strict=True):
             if len(vectors) == 1:
@@ -318,7 +317,7 @@ class Backbone:
         self._count(len(images))
         # Int8 is calibrated for what `choose_engine` was told of; this may be any size.
         engine = self._torch if is_int8(self.precision) else self._engine(None)
-        return self._in_parts(engine, images, [(layer, _copied)], None)[0]
+        return self._run(engine, images, [(layer, _copied)])[0]
 
     def choose_engine(
         self,
@@ -416,78 +415,21 @@ class Backbone:
             )
         return self._openvino
 
-    def _in_parts(
-        self, engine: Engine, view: NDArray[Any], reads: Sequence[Read], pad_to: int | None
+    def _run(
+        self, engine: Engine, view: NDArray[Any], reads: Sequence[Read], pad_to: int | None = None
     ) -> list[NDArray[np.float32]]:
-        """Run a batch, in halves from the first time on that a GPU's memory does not take it."""
-        while True:
-            # what one pass takes, blank images included
-            most = max(len(view), pad_to or 0, 1)
-            size = min(self._most_at_once or most, most)
-            padded = None if pad_to is None else min(pad_to, size)
-            try:
-                parts = [
-                    self._one_view(engine, view[start : start + size], reads, padded)
-                    for start in range(0, max(len(view), 1), size)
-                ]
-            except torch.OutOfMemoryError as err:
-                if size == 1:
-                    raise BackboneError(
-                        f"backbone {self.name!r}: {self.device} has no memory for one image "
-                        f"({' '.join(str(err).split())[:200]}); free some, take smaller images "
-                        "(crop_px) or device 'cpu'"
-                    ) from err
-                self._most_at_once = size // 2
-                log.warning(
-                    "backbone %r: %s has no memory for %d images at once, going on with %d",
-                    self.name,
-                    self.device,
-                    size,
-                    self._most_at_once,
-                )
-                continue
-            if len(parts) == 1:
-                return parts[0]
-            return [
-                np.concatenate([v[:size] for v in vectors]) for vectors in zip(*parts, strict=True)
-            ]
-
-    def _one_view(
-        self, engine: Engine, view: NDArray[Any], reads: Sequence[Read], pad_to: int | None
-    ) -> list[NDArray[np.float32]]:
-        found: list[torch.Tensor | None] = [None] * len(reads)
         layers = {name: self.layer(name) for name, _ in reads}
-        if pad_to is not None and len(view) < pad_to:
-            blank = np.zeros((pad_to - len(view), *view.shape[1:]), view.dtype)
-            view = np.concatenate([view, blank])
-
-        def pool(name: str, x: torch.Tensor) -> None:
-            if len(x) != len(view):  # else one image would get parts of another
-                raise BackboneError(
-                    f"backbone {self.name!r}: layer {name!r} gives {len(x)} rows for a batch of "
-                    f"{len(view)} images, expected one row an image, first axis first"
-                )
-            for i, (layer, pooling) in enumerate(reads):
-                if layer == name:
-                    found[i] = pooling(x)
-
-        engine.read(view, layers, pool)
-        return [x.float().cpu().numpy() for x in found if x is not None]
+        return self._passes.run(engine, view, reads, layers, pad_to)
 
     def _traced(self) -> dict[str, LayerOutput]:
         if self._layers is None:
-            self._layers = trace_layers(
-                self._module,
-                self._blank(),
-                head=self.head,
-                thing=f"backbone {self.name!r}",
-            )
+            self._layers = self._torch.trace(self._blank())
         return self._layers
 
-    def _blank(self) -> torch.Tensor:
+    def _blank(self) -> NDArray[Any]:
         if self.transform is None:
-            return self._torch.input(np.zeros((1, self.trial_px, self.trial_px, 3), np.uint8))
-        return self._torch.input(self._transformed()[None])
+            return np.zeros((1, self.trial_px, self.trial_px, 3), np.uint8)
+        return self._transformed()[None]
 
     def _transformed(self) -> NDArray[np.float32]:
         """Return what the user's transform makes of a blank image."""
@@ -505,13 +447,3 @@ class Backbone:
 
 def _copied(x: torch.Tensor) -> torch.Tensor:
     return x.to(torch.float32, copy=True)
-
-
-def _prepared(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    module = module.eval().requires_grad_(False).to(device=device, dtype=dtype)
-    if dtype is not torch.float32:
-        for part in module.modules():
-            # 8 bits of a variance would scale a whole channel wrongly, for every image.
-            if isinstance(part, nn.modules.batchnorm._BatchNorm):
-                part.float()
-    return module.to(memory_format=torch.channels_last)

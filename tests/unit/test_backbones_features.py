@@ -69,7 +69,7 @@ def test_several_layers_and_poolings_come_from_one_pass(resnet) -> None:
     for hook in hooks:
         hook.remove()
     calls = []
-    counted = net._module.register_forward_pre_hook(lambda *_: calls.append(1))
+    counted = net._torch.module.register_forward_pre_hook(lambda *_: calls.append(1))
     before = net.n_images
     reads = [(n, get_pooling(p)) for n in names for p in ("avg", "max")]
     found = net.features([images], reads)
@@ -85,9 +85,10 @@ def test_several_layers_and_poolings_come_from_one_pass(resnet) -> None:
 
 def test_a_pass_stops_after_the_deepest_layer_that_is_read(resnet) -> None:
     net, _ = resnet
-    ran = []
+    assert net.layers
+    run, ran = net._torch._folded, []
     hooks = [
-        net._module.get_submodule(n).register_forward_pre_hook(lambda *_, n=n: ran.append(n))
+        run.get_submodule(n).register_forward_pre_hook(lambda *_, n=n: ran.append(n))
         for n in ("layer2", "layer3", "fc")
     ]
     net.features([pictures(1)], [("layer2", AVG)])
@@ -106,7 +107,7 @@ def test_features_do_not_depend_on_the_batch(precision: str, tolerance: float) -
     images = pictures(5, 96)
     reads = [("penultimate", NONE)]
     (together,) = net.features([images], reads)
-    net._module.train()  # somebody who holds the module may do that
+    net._torch.module.train()  # somebody who holds the module may do that
     alone = np.concatenate([net.features([images[i : i + 1]], reads)[0] for i in range(5)])
     scale = np.abs(together).max()
     assert np.abs(together - alone).max() <= tolerance * scale
@@ -143,7 +144,7 @@ def test_bfloat16_stays_near_float32_and_keeps_batch_norm_exact() -> None:
     low = load_backbone("resnet18", weights=None, precision="bfloat16", device="cpu")
     full = load_backbone("resnet18", weights=None, **F32)
     assert low.weights == full.weights  # what is hashed is what was loaded
-    assert low._module.bn1.running_var.dtype == torch.float32
+    assert low._torch.module.bn1.running_var.dtype == torch.float32
     images = pictures(4)
     (a,), (b,) = (n.features([images], [("penultimate", NONE)]) for n in (low, full))
     cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
@@ -155,7 +156,8 @@ def test_channels_last_maps_of_a_swin_transformer_are_turned() -> None:
     net = load_backbone("swin_t", weights=None, **F32)
     assert net.layer("features.7").shape == (1, 768, 7, 7)
     kept = []
-    hook = net._module.features.register_forward_hook(lambda _, __, out: kept.append(out.clone()))
+    features = net._torch.module.features
+    hook = features.register_forward_hook(lambda _, __, out: kept.append(out.clone()))
     images = pictures(1)
     (found,) = net.features([images], [("features", AVG)])
     hook.remove()

@@ -290,7 +290,7 @@ def test_recipe_brings_its_network_back_or_says_what_differs(photos: Path, tmp_p
     ((_, (again,)),) = job.embed(store.paths[:3].tolist())
     np.testing.assert_allclose(again, store[:3], rtol=1e-4, atol=1e-5)
     torch.manual_seed(5)
-    state = {k: v + 0.1 for k, v in job.backbone._module.state_dict().items()}
+    state = {k: v + 0.1 for k, v in job.backbone._torch.module.state_dict().items()}
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(FingerprintMismatchError, match=r"weights: got '\w+', expected '\w+'"):
         job_for_recipe(store.recipe, weights=tmp_path / "w.pth", device="cpu")

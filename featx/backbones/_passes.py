@@ -1,0 +1,126 @@
+"""Batches through an engine: padded, in parts that a GPU's memory takes, and pooled."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from featx.backbones._engine import Engine
+from featx.backbones._layers import LayerOutput
+from featx.errors import BackboneError
+
+__all__ = ["Passes", "Read"]
+
+Read = tuple[str, Callable[[torch.Tensor], torch.Tensor]]
+"""A layer's name, and what makes its output (B, ...) a vector (B, D), as `featx.pooling` does."""
+log = logging.getLogger(__name__)
+
+
+class Passes:
+    """What runs a network's batches.
+
+    Parameters
+    ----------
+    thing, device : str
+        The network and where it runs, for messages.
+    """
+
+    def __init__(self, thing: str, device: str) -> None:
+        self._thing, self._device = thing, device
+        self._most_at_once: int | None = None  # images that the device's memory takes, once found
+
+    def run(
+        self,
+        engine: Engine,
+        view: NDArray[Any],
+        reads: Sequence[Read],
+        layers: Mapping[str, LayerOutput],
+        pad_to: int | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """Run a batch, in halves from the first time on that a GPU's memory does not take it.
+
+        Parameters
+        ----------
+        engine : Engine
+            What runs it.
+        view : ndarray of shape (n, ...)
+            As the engine takes it.
+        reads : sequence of (str, callable)
+            Layers and their poolings.
+        layers : mapping
+            Each layer that is read.
+        pad_to : int, optional
+            Fill the batch up with blank images to this many.
+
+        Returns
+        -------
+        list of ndarray of shape (n, n_features), float32
+            One for each read; with `pad_to`, the blank images' vectors may follow.
+
+        Raises
+        ------
+        BackboneError
+            If not even one image fits, or a layer mixes up images.
+        """
+        while True:
+            # what one pass takes, blank images included
+            most = max(len(view), pad_to or 0, 1)
+            size = min(self._most_at_once or most, most)
+            padded = None if pad_to is None else min(pad_to, size)
+            try:
+                parts = [
+                    self._one(engine, view[start : start + size], reads, layers, padded)
+                    for start in range(0, max(len(view), 1), size)
+                ]
+            except torch.OutOfMemoryError as err:
+                if size == 1:
+                    raise BackboneError(
+                        f"{self._thing}: {self._device} has no memory for one image "
+                        f"({' '.join(str(err).split())[:200]}); free some, take smaller images "
+                        "(crop_px) or device 'cpu'"
+                    ) from err
+                self._most_at_once = size // 2
+                log.warning(
+                    "%s: %s has no memory for %d images at once, going on with %d",
+                    self._thing,
+                    self._device,
+                    size,
+                    self._most_at_once,
+                )
+                continue
+            if len(parts) == 1:
+                return parts[0]
+            return [
+                np.concatenate([v[:size] for v in vectors]) for vectors in zip(*parts, strict=True)
+            ]
+
+    def _one(
+        self,
+        engine: Engine,
+        view: NDArray[Any],
+        reads: Sequence[Read],
+        layers: Mapping[str, LayerOutput],
+        pad_to: int | None,
+    ) -> list[NDArray[np.float32]]:
+        found: list[torch.Tensor | None] = [None] * len(reads)
+        if pad_to is not None and len(view) < pad_to:
+            blank = np.zeros((pad_to - len(view), *view.shape[1:]), view.dtype)
+            view = np.concatenate([view, blank])
+
+        def pool(name: str, x: torch.Tensor) -> None:
+            if len(x) != len(view):  # else one image would get parts of another
+                raise BackboneError(
+                    f"{self._thing}: layer {name!r} gives {len(x)} rows for a batch of "
+                    f"{len(view)} images, expected one row an image, first axis first"
+                )
+            for i, (layer, pooling) in enumerate(reads):
+                if layer == name:
+                    found[i] = pooling(x)
+
+        engine.read(view, layers, pool)
+        return [x.float().cpu().numpy() for x in found if x is not None]

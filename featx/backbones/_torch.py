@@ -1,0 +1,125 @@
+"""Torch as the engine: the module itself, with what can be folded folded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from featx.backbones._batch_norm import fold_batch_norms, has_batch_norms
+from featx.backbones._engine import Normalise, Use, trial_views
+from featx.backbones._layers import LayerOutput, read_layers, trace_layers
+
+__all__ = ["TorchEngine"]
+
+
+class TorchEngine:
+    """The module itself, eagerly.
+
+    A GPU is given two batches, each on a stream of its own: while one is computed, the other is
+    copied there from pinned memory, or its vectors come back.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In float32. Taken over: moved, converted and put in eval mode.
+    head : str or None
+        Module whose input is the penultimate feature.
+    normalise : Normalise
+        Moved to the device.
+    device, dtype
+        Where, and in what arithmetic. Batch-norm statistics stay float32.
+    thing : str
+        The network, for messages.
+
+    Attributes
+    ----------
+    module : nn.Module
+        As it is run, but for folding.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        head: str | None,
+        normalise: Normalise,
+        device: torch.device,
+        dtype: torch.dtype,
+        thing: str,
+    ) -> None:
+        self._normalise, self._device, self._dtype = normalise.to(device), device, dtype
+        self._head, self._thing = head, thing
+        self._is_cuda = device.type == "cuda"
+        self.n_at_once = 2 if self._is_cuda else 1  # one takes all cores of a processor
+        self._lock = threading.Lock()
+        self._folded: nn.Module | None = None
+        self._changed: frozenset[str] = frozenset()
+        self.module = module.eval().requires_grad_(False).to(device)
+        self.module = self.module.to(memory_format=torch.channels_last)
+        self._is_traced = not has_batch_norms(module)  # else they are folded first, in float32
+        if self._is_traced:
+            self.module = _converted(self.module, dtype)
+
+    def trace(self, blank: NDArray[Any]) -> dict[str, LayerOutput]:
+        """Describe the layers for a blank view (1, ...), and fold what can be folded.
+
+        Before it the network cannot be read.
+        """
+        if not self._is_traced:
+            trace_layers(self.module, self._float32(blank), head=self._head, thing=self._thing)
+            trial = self._float32(trial_views(blank.shape, blank.dtype))
+            folded = fold_batch_norms(self.module, trial)
+            if folded is not None:
+                # What is not changed is shared with the original, and converted for both.
+                self._folded = _converted(folded.module, self._dtype)
+                self._changed = folded.changed
+            self.module = _converted(self.module, self._dtype)
+            self._is_traced = True
+        return trace_layers(self.module, self.input(blank), head=self._head, thing=self._thing)
+
+    def enter_thread(self) -> None:
+        """Give the thread a stream of its own on a GPU, behind the loading of the weights."""
+        if self._is_cuda:
+            stream: Any = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.default_stream(self._device))
+            torch.cuda.set_stream(stream)
+
+    def input(self, view: NDArray[Any]) -> torch.Tensor:
+        """Return a view as the module takes it."""
+        return self._float32(view).to(self._dtype)
+
+    def _float32(self, view: NDArray[Any]) -> torch.Tensor:
+        # uint8 travels to the device, a quarter of the bytes; the rest happens there.
+        x = torch.from_numpy(np.ascontiguousarray(view))
+        if self._is_cuda:
+            x = x.pin_memory().to(self._device, non_blocking=True)
+        normalised: torch.Tensor = self._normalise(x.to(self._device))
+        return normalised.contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> None:
+        """Run as far as the deepest layer."""
+        x = self.input(view)
+        module = self.module
+        if self._folded is not None and self._changed.isdisjoint(layers):
+            module = self._folded
+        with self._lock:  # the hooks of one pass would take the other's outputs too
+            read_layers(module.eval(), x, layers, use, head=self._head)
+
+
+def _converted(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    # 8 bits of a variance would scale a whole channel wrongly, for every image.
+    norms = [
+        part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)
+    ]
+    exact = [{name: x.clone() for name, x in part.state_dict().items()} for part in norms]
+    module = module.to(dtype)
+    for part, state in zip(norms, exact, strict=True):
+        part.float().load_state_dict(state)
+    return module
