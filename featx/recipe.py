@@ -135,7 +135,8 @@ class Recipe:
             preprocessing = Preprocessing.from_dict(fields.pop("preprocessing"))
             return cls(preprocessing=preprocessing, **fields)
         except (KeyError, TypeError, AttributeError) as err:
-            raise FileFormatError(f"recipe: {err}; the file that holds it is damaged") from err
+            reason = " ".join(str(err).split())
+            raise FileFormatError(f"recipe: {reason}; the file that holds it is damaged") from err
 
     @property
     def fingerprint(self) -> str:

@@ -11,8 +11,10 @@ import io
 import math
 import pickle
 import re
+import struct
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -93,13 +95,28 @@ for _core in ("numpy.core", "numpy._core"):
     STAND_INS[f"{_core}.numeric", "_frombuffer"] = _values
 
 
+def _load_bytearray8(unpickler: Any) -> None:
+    """Read a bytearray; the original makes room for what it claims to be before it reads."""
+    (n,) = struct.unpack("<Q", unpickler.read(8))
+    data = unpickler.read(min(n, sys.maxsize))
+    if len(data) < n:
+        raise pickle.UnpicklingError(f"{len(data)} bytes where {n} were to follow")
+    unpickler.append(bytearray(data))
+
+
 class _Unpickler(pickle._Unpickler):
     """The unpickler in Python: the one in C allocates whatever table a damaged index asks for."""
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.BYTEARRAY8[0]: _load_bytearray8,
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         stand_in = STAND_INS.get((module, name))
         if stand_in is None:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which would run code")
+            named = " ".join(f"{module}.{name}".split())
+            raise pickle.UnpicklingError(f"it asks for {named:.100}, which would run code")
 
         # New each time, since a pickle can set attributes of what it is given.
         def call(*args: Any) -> Any:

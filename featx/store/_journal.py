@@ -13,6 +13,7 @@ length and bytes, and at the end the SHA-256 of all that. Little endian.
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from dataclasses import dataclass
 from io import FileIO
@@ -66,7 +67,11 @@ class Journal:
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Journal | None:
-        """Read what `to_bytes` wrote; None where it is incomplete or damaged."""
+        """Read what `to_bytes` wrote; None where it is incomplete or damaged.
+
+        A journal from a stranger may have a fitting checksum and still say anything: one whose
+        ranges are not all there, in order and within the store is none either.
+        """
         body, digest = raw[:-_DIGEST_BYTES], raw[-_DIGEST_BYTES:]
         if len(body) < _HEAD.size or hashlib.sha256(body).digest() != digest:
             return None
@@ -75,18 +80,29 @@ class Journal:
             return None
         at = _HEAD.size + 2 * ID_BYTES
         old_id, new_id = body[at - 2 * ID_BYTES : at - ID_BYTES], body[at - ID_BYTES : at]
-        ranges = []
+        ranges, end = [], 0
         for _ in range(n_ranges):
+            if at + _RANGE.size > len(body):
+                return None
             offset, length = _RANGE.unpack_from(body, at)
             at += _RANGE.size + length
+            if at > len(body) or not end <= offset <= new_eof - length:
+                return None
+            end = offset + length
             ranges.append((offset, body[at - length : at]))
+        if at != len(body):
+            return None
         return cls(old_eof, new_eof, id_offset, old_id, new_id, tuple(ranges))
 
     def belongs_to(self, file: FileIO) -> bool:
         """Say whether `file` is in the old state, in the new one, or between the two.
 
-        Between: a write may stop anywhere, so each byte of the id may be of either.
+        Between: a write may stop anywhere, so each byte of the id may be of either. What lies
+        behind the old end was on the medium before the journal was.
         """
+        size = os.fstat(file.fileno()).st_size
+        if size < self.new_eof or self.id_offset > size:
+            return False
         found = bytearray(ID_BYTES)
         if _disk.read_at(file, self.id_offset, memoryview(found)) < ID_BYTES:
             return False

@@ -236,10 +236,8 @@ class StoreWriter:
                     f"store {str(self.path)!r}: cannot be made ({err.strerror or err}); the "
                     "folder must be writable and have space"
                 ) from err
-        opened = open_for_reading(
-            self.path
-        )  # is it a store at all? Until then nothing is touched.
-        opened.close()
+        # Is it a store at all? Until then nothing is touched.
+        open_for_reading(self.path).close()
         try:
             file = _disk.open_file(self.path, "r+b")
         except OSError as err:
@@ -255,7 +253,8 @@ class StoreWriter:
                 f"store {str(self.path)!r}: an interrupted commit cannot be finished "
                 f"({err.strerror or err}); see to the disk and open it again"
             ) from err
-        self._commit_id = bytes(self._read().attrs["commit_id"])
+        with readable(self.path, "attribute 'commit_id'"):
+            self._commit_id = bytes(self._read().attrs["commit_id"])
         self._id_offset = id_offset(self.path, file, self._commit_id)
         return file
 
@@ -298,7 +297,7 @@ class StoreWriter:
         self._file = None
 
     def _is_pending(self) -> bool:
-        stored = self._read()["tables"]
+        stored = self.table_keys
         return (
             self._failures is not None
             or bool(self._made_with)
@@ -309,7 +308,8 @@ class StoreWriter:
         )
 
     def _labelled(self, key: str) -> bool:
-        return bool(self._group(key).attrs["has_labels"])
+        with readable(self.path, f"attribute 'has_labels' of table {key!r}"):
+            return bool(self._group(key).attrs["has_labels"])
 
     def _not_committed(self, err: OSError) -> str:
         n_pending = sum(table.n_pending for table in self._tables.values())
@@ -357,7 +357,8 @@ class StoreWriter:
             self._made_with[key] = text
 
     def _group(self, key: str) -> Any:
-        return self._read()["tables"].get(key)
+        with readable(self.path, f"table {key!r}"):
+            return self._read()["tables"].get(key)
 
     def _read(self) -> h5py.File:
         """Return the last committed state."""

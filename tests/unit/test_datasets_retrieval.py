@@ -234,8 +234,10 @@ LONG_AND_EMPTY = (
         b"]r\xff\xff\xff\xff.",  # a memo of 2**32 places
         b"]" + b"(" * 10**5 + b"l" * 10**5 + b".",
         LONG_AND_EMPTY,
+        b"\x80\x05\x96" + (2**30).to_bytes(8, "little") + b"short.",
+        b"\x80\x05\x96" + b"\xff" * 8 + b".",
     ],
-    ids=["memo", "deep", "long and empty"],
+    ids=["memo", "deep", "long and empty", "bytearray", "endless bytearray"],
 )
 def test_a_crafted_pickle_takes_no_more_memory_than_it_is_long(data):
     tracemalloc.start()
@@ -245,6 +247,13 @@ def test_a_crafted_pickle_takes_no_more_memory_than_it_is_long(data):
         assert tracemalloc.get_traced_memory()[1] < 2**26
     finally:
         tracemalloc.stop()
+
+
+def test_what_a_pickle_asks_for_is_named_in_one_line():
+    with pytest.raises(
+        pickle.UnpicklingError, match=r"^it asks for a b\.c d, which would run code$"
+    ):
+        read_plain_pickle(b"\x80\x04\x8c\x03a\nb\x8c\x03c\nd\x93.")
 
 
 @given(st.binary(max_size=200))
