@@ -202,7 +202,12 @@ def _add_changes(api: APIRouter, service: Service) -> None:
         row = await service.add(data, suffix=suffix, label=label)
         return Added(row, service.database.n_samples)
 
-    @api.delete("/api/images/{row}", status_code=204, responses=problems(404, 507))
+    @api.delete(
+        "/api/images/{row}",
+        status_code=204,
+        response_model=None,  # older versions of FastAPI take "None" for a body
+        responses=problems(404, 507),
+    )
     async def remove(row: Row) -> None:
         """Remove an image from the index."""
         await service.remove(row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -134,7 +135,7 @@ def readers() -> list[int]:
     found = []
     for process in psutil.process_iter(["pid", "cmdline"]):
         line = " ".join(process.info["cmdline"] or [])
-        if "ray::MapWorker" in line:
+        if re.match(r"ray::(_?MapWorker|MapBatches)", line):  # as versions call them
             found.append(process.info["pid"])
     return found
 
