@@ -133,6 +133,8 @@ def list_files(url: str) -> list[RemoteFile]:
     fs.invalidate_cache()  # what is there now, not what an earlier call found
     path = fs._strip_protocol(url)
     found = fs.glob(path, detail=True) if "*" in url else fs.find(path, detail=True)
+    if not found and split_url(url)[0] in ("http", "https"):
+        fs.info(path)  # a server that nobody can reach lists nothing, and says why only here
     files = [
         _described(_url_of(url, name), info)
         for name, info in found.items()
@@ -205,7 +207,9 @@ def reason_of(err: BaseException) -> str:
     """Say on one line what an error of fsspec's means."""
     text = " ".join(str(err).split())[:200]
     if isinstance(err, FileNotFoundError):
-        return "no such file"
+        why = err.__cause__  # fsspec's HTTP calls everything a missing file
+        is_http = type(why).__module__.startswith("aiohttp")
+        return " ".join(str(why).split())[:200] if is_http else "no such file"
     if isinstance(err, PermissionError):
         return f"access denied ({text})" if text else "access denied"
     if type(err).__name__ == "NoCredentialsError":

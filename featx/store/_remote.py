@@ -30,6 +30,7 @@ __all__ = ["readable_copy", "working_copy"]
 
 # For another reader that is fetching the first copy.
 FIRST_WAIT_S = 60.0
+DAMAGED = "damaged"  # in the place of a commit id
 log = logging.getLogger(__name__)
 
 
@@ -85,12 +86,13 @@ class Copy:
 
     @property
     def is_ahead(self) -> bool:
-        """Whether something is committed that is not at the URL."""
-        return self.path.exists() and self.commit_id != self.synced.commit_id
+        """Whether something is committed that is not at the URL; never of a damaged copy."""
+        found = self.commit_id
+        return found not in ("", DAMAGED) and found != self.synced.commit_id
 
     @property
     def commit_id(self) -> str:
-        """Of the copy as it is; "" where there is none."""
+        """Of the copy as it is; "" where there is none, "damaged" where it cannot be opened."""
         return _commit_id(self.path) if self.path.exists() else ""
 
     @property
@@ -101,6 +103,7 @@ class Copy:
     def bring_up_to_date(self) -> bool:
         """Make the copy what is there, unless it is ahead; return whether anything is there."""
         there = self.there()
+        self._set_aside_if_damaged()
         if self.is_ahead:  # of a run that was killed before it put it there
             self.require_unchanged(there)
         elif there is None:
@@ -174,6 +177,19 @@ class Copy:
             except Exception as err:
                 raise self._unreachable("downloaded", err) from err
             return _commit_id(found) == self.commit_id
+
+    def _set_aside_if_damaged(self) -> None:
+        """Make room for what is at the URL, unless that is what is damaged."""
+        if self.commit_id != DAMAGED or self.synced.commit_id == DAMAGED:
+            return
+        aside = self.path.with_name(f"{self.path.name}.damaged")
+        self.path.replace(aside)
+        log.warning(
+            "%s: its copy %s is damaged; it is kept as %s, and what is at the URL is taken anew",
+            self.thing,
+            self.path,
+            aside,
+        )
 
     def write_down(self, remote: RemoteFile | None) -> None:
         """Note that copy and URL are the same now."""
@@ -268,7 +284,7 @@ def _commit_id(path: Path) -> str:
     try:
         opened = open_for_reading(path)
     except FileFormatError:  # who reads it will say so
-        return "damaged"
+        return DAMAGED
     opened.close()
     return opened.id.hex()
 

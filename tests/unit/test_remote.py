@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import importlib.util
 import json
 import os
@@ -332,6 +334,31 @@ def test_a_ray_cluster_and_shards_read_from_urls(s3: Server, photos: Path, tmp_p
 # -- what is wrong with a URL -----------------------------------------------------------------
 
 
+class Files(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_) -> None:
+        pass
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # fsspec leaves its session to the end
+def test_an_http_server_is_listed_or_said_to_be_missing(photos: Path, tmp_path: Path) -> None:
+    (photos / "b" / "x #1.png").write_bytes((photos / "b" / "1.png").read_bytes())
+    (photos / "b" / ".x.png").unlink()
+    handler = functools.partial(Files, directory=str(photos))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        found = featx.extract(f"{url}/b/", tmp_path / "f.h5", workers=0, **NET)
+        here = featx.extract(photos / "b", tmp_path / "here.h5", workers=0, **NET)
+        np.testing.assert_array_equal(found[:], here[:])
+        with pytest.raises(
+            ManifestError, match="cannot be listed \\(404, message='File not found'"
+        ):
+            ImageManifest.from_source(f"{url}/none.png")
+        server.shutdown()
+    with pytest.raises(ManifestError, match=r"cannot be listed \(Cannot connect to host 127"):
+        ImageManifest.from_source(url)
+
+
 def test_protocols_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ParameterError, match=r"protocol 'memry', expected one .*'memory'"):
         ImageManifest.from_source("memry://bucket/photos")
@@ -533,6 +560,38 @@ def test_two_machines_do_not_overwrite_each_other(
     copy.unlink()
     merged = featx.extract(photos, url, **NET)
     assert sorted(t.n_samples for t in merged.tables) == [2, 9]
+
+
+@pytest.mark.parametrize("cut", [0, 2000, -1], ids=["empty", "cut short", "a byte less"])
+def test_a_damaged_copy_never_replaces_what_is_at_the_url(
+    bucket: str, photos: Path, tmp_path: Path, cut: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"{bucket}/f.h5"
+    featx.extract(photos / "b", url, **NET).close()
+    whole = _remote.filesystem(url).cat_file(url)
+    (copy,) = copies(tmp_path)
+    copy.write_bytes(whole[:cut])
+    assert len(featx.open_store(url)) == len(featx.open_store(copy)) > 0
+    assert f"is damaged; it is kept as {copy}.damaged" in caplog.text
+    copy.write_bytes(whole[:cut])
+    found = featx.extract(photos / "b", url, **NET)
+    assert (found.summary.extracted, found.summary.reused) == (0, len(found))
+    assert _remote.filesystem(url).cat_file(url) == whole
+    assert Path(f"{copy}.damaged").read_bytes() == whole[:cut]
+
+
+def test_a_store_that_is_damaged_at_the_url_is_said_and_left_there(
+    bucket: str, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"{bucket}/f.h5"
+    featx.extract(photos / "b", url, **NET).close()
+    put(url, b"\x89HDF\r\n\x1a\n and no more")
+    for read in (featx.open_store, lambda url: featx.extract(photos / "b", url, **NET)):
+        for _ in range(2):
+            with pytest.raises(FileFormatError, match=r"f\.h5"):
+                read(url)
+    assert _remote.filesystem(url).cat_file(url) == b"\x89HDF\r\n\x1a\n and no more"
+    assert "is kept as" not in caplog.text  # the copy is what is there
 
 
 def test_a_place_that_cannot_be_written_keeps_the_copy(
