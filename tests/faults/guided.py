@@ -40,12 +40,11 @@ with contextlib.redirect_stderr(io.StringIO()), atheris.instrument_imports(inclu
     import h5py
     import numpy as np
 
-    from featx.backbones.weights import read_state_dict
+    import featx.backbones.weights  # noqa: F401 - which `_files` would import too late
     from featx.datasets._pickle import read_plain_pickle
     from featx.errors import FeatxError
     from featx.estimators import load_model
     from featx.estimators._container import SEAL_BYTES
-    from featx.images import ImageManifest, read_labels
     from featx.recipe import Preprocessing, Recipe
     from featx.retrieval import RetrievalIndex
     from featx.serve._bodies import images_of
@@ -152,26 +151,15 @@ def read_a_heap(data: bytes, path: Path) -> None:
         _read_heap(PatchedFile(file, 4096), 0, 100)
 
 
-def read_a_table(data: bytes, path: Path) -> None:
-    """Read as a manifest and as labels."""
-    table = path.with_suffix(".csv")
-    table.write_bytes(data)
-    for read in (ImageManifest.from_source, read_labels):
-        try:
-            read(table)
-        except FeatxError:
-            continue
+def on_disk(read: Callable[[Path], None], suffix: str) -> Parser:
+    """Return what reads a file's bytes from a file."""
 
-
-def read_weights(data: bytes, path: Path) -> None:
-    """Read as either kind."""
-    for suffix in (".safetensors", ".pth"):
+    def read_bytes(data: bytes, path: Path) -> None:
         named = path.with_suffix(suffix)
         named.write_bytes(data)
-        try:
-            read_state_dict(named)
-        except FeatxError:
-            continue
+        read(named)
+
+    return read_bytes
 
 
 PARSERS: dict[str, tuple[Seeds, Parser, tuple[type[Exception], ...]]] = {
@@ -186,8 +174,8 @@ PARSERS: dict[str, tuple[Seeds, Parser, tuple[type[Exception], ...]]] = {
         lambda data, _: images_of(data, 1000),
         (RefusalError,),
     ),
-    "table": (_files.tables, read_a_table, ()),
-    "weights": (_files.weights, read_weights, ()),
+    "table": (_files.tables, on_disk(_files.read_a_table, ".csv"), ()),
+    "weights": (_files.weights, on_disk(_files.read_weights, ".x"), ()),
 }
 
 # -- running --------------------------------------------------------------------------------------

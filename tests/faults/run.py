@@ -26,7 +26,7 @@ FAULTS = (
     ("extraction killed", "extract_kill.py", "--trials", 200),
     ("save of model or index killed", "save_kill.py", "--trials", 100),
     ("server killed while adding", "serve_kill.py", "--trials", 20),
-    ("damaged and forged files", "fuzz.py", "--runs", 3000),
+    ("damaged and forged files, requests", "fuzz.py", "--runs", 3000),
 )
 TRIALS = ("trials", "flips", "runs")
 ROWS = ("committed_rows_checked", "rows_checked")
@@ -55,7 +55,7 @@ def main() -> int:
     parser.add_argument("--share", type=float, default=1.0)
     args = parser.parse_args()
     is_bad = False
-    row = "{:32}{:>8}{:>14}{:>6}{:>7}{:>9}\n"
+    row = "{:36}{:>8}{:>14}{:>6}{:>7}{:>9}\n"
     sys.stdout.write(row.format("", "trials", "rows checked", "lost", "other", "seconds"))
     for what, words, option, n in FAULTS:
         script, *options = words.split()
