@@ -53,35 +53,43 @@ class TorchEngine:
         dtype: torch.dtype,
         thing: str,
     ) -> None:
-        self._normalise, self._device, self._dtype = normalise.to(device), device, dtype
+        self._normalise, self._device, self._dtype = normalise, device, dtype
         self._head, self._thing = head, thing
         self._is_cuda = device.type == "cuda"
         self.n_at_once = 2 if self._is_cuda else 1  # one takes all cores of a processor
         self._lock = threading.Lock()
         self._folded: nn.Module | None = None
         self._changed: frozenset[str] = frozenset()
-        self.module = module.eval().requires_grad_(False).to(device)
-        self.module = self.module.to(memory_format=torch.channels_last)
-        self._is_traced = not has_batch_norms(module)  # else they are folded first, in float32
-        if self._is_traced:
-            self.module = _converted(self.module, dtype)
+        self.module = module.eval().requires_grad_(False)
+        self._is_placed = False
+        if not has_batch_norms(module):  # else they are folded first
+            self._place()
 
     def trace(self, blank: NDArray[Any]) -> dict[str, LayerOutput]:
         """Describe the layers for a blank view (1, ...), and fold what can be folded.
 
         Before it the network cannot be read.
         """
-        if not self._is_traced:
+        if not self._is_placed:
+            # On the CPU, whose float32 is float32: a GPU may compute it in TF32.
+            self.module = self.module.to("cpu").to(memory_format=torch.channels_last)
             trace_layers(self.module, self._float32(blank), head=self._head, thing=self._thing)
             trial = self._float32(trial_views(blank.shape, blank.dtype))
             folded = fold_batch_norms(self.module, trial)
             if folded is not None:
-                # What is not changed is shared with the original, and converted for both.
-                self._folded = _converted(folded.module, self._dtype)
-                self._changed = folded.changed
-            self.module = _converted(self.module, self._dtype)
-            self._is_traced = True
+                self._folded, self._changed = folded.module, folded.changed
+            self._place()
         return trace_layers(self.module, self.input(blank), head=self._head, thing=self._thing)
+
+    def _place(self) -> None:
+        """Move and convert the network, and the folded one, which on a CPU still shares with it."""
+        self._normalise = self._normalise.to(self._device)
+        self.module = _converted(self.module.to(self._device), self._dtype)
+        self.module = self.module.to(memory_format=torch.channels_last)
+        if self._folded is not None:
+            self._folded = _converted(self._folded.to(self._device), self._dtype)
+            self._folded = self._folded.to(memory_format=torch.channels_last)
+        self._is_placed = True
 
     def enter_thread(self) -> None:
         """Give the thread a stream of its own on a GPU, behind the loading of the weights."""
@@ -97,9 +105,10 @@ class TorchEngine:
     def _float32(self, view: NDArray[Any]) -> torch.Tensor:
         # uint8 travels to the device, a quarter of the bytes; the rest happens there.
         x = torch.from_numpy(np.ascontiguousarray(view))
-        if self._is_cuda:
-            x = x.pin_memory().to(self._device, non_blocking=True)
-        normalised: torch.Tensor = self._normalise(x.to(self._device))
+        device = self._normalise.scale.device
+        if device.type == "cuda":
+            x = x.pin_memory().to(device, non_blocking=True)
+        normalised: torch.Tensor = self._normalise(x.to(device))
         return normalised.contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
