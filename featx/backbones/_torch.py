@@ -14,6 +14,7 @@ from torch import nn
 from featx.backbones._batch_norm import fold_batch_norms, has_batch_norms
 from featx.backbones._engine import Normalise, Use, trial_views
 from featx.backbones._layers import LayerOutput, read_layers, trace_layers
+from featx.errors import BackboneError
 
 __all__ = ["TorchEngine"]
 
@@ -71,18 +72,27 @@ class TorchEngine:
         Before it the network cannot be read.
         """
         if not self._is_placed:
-            # On the CPU, whose float32 is float32: a GPU may compute it in TF32.
-            self.module = self.module.to("cpu").to(memory_format=torch.channels_last)
-            trace_layers(self.module, self._float32(blank), head=self._head, thing=self._thing)
-            trial = self._float32(trial_views(blank.shape, blank.dtype))
-            folded = fold_batch_norms(self.module, trial)
-            if folded is not None:
-                self._folded, self._changed = folded.module, folded.changed
+            self._fold(blank)
             self._place()
         return trace_layers(self.module, self.input(blank), head=self._head, thing=self._thing)
 
+    def _fold(self, blank: NDArray[Any]) -> None:
+        """Fold on the CPU, whose float32 is float32: a GPU may compute it in TF32."""
+        self.module = self.module.to("cpu").to(memory_format=torch.channels_last)
+        try:
+            trace_layers(self.module, self._float32(blank), head=self._head, thing=self._thing)
+        except BackboneError:
+            if self._device.type == "cpu":
+                raise
+            return  # a network may need the device; whether it runs there, the next trace says
+        folded = fold_batch_norms(
+            self.module, self._float32(trial_views(blank.shape, blank.dtype))
+        )
+        if folded is not None:
+            self._folded, self._changed = folded.module, folded.changed
+
     def _place(self) -> None:
-        """Move and convert the network, and the folded one, which on a CPU still shares with it."""
+        """Move and convert the network, and the folded one, which shares with it on a CPU."""
         self._normalise = self._normalise.to(self._device)
         self.module = _converted(self.module.to(self._device), self._dtype)
         self.module = self.module.to(memory_format=torch.channels_last)

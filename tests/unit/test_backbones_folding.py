@@ -14,7 +14,11 @@ from torch import nn
 
 from featx.backbones import load_backbone
 from featx.backbones._batch_norm import fold_batch_norms, has_batch_norms
+from featx.backbones._engine import Normalise
+from featx.backbones._torch import TorchEngine
+from featx.errors import BackboneError
 from featx.pooling import get_pooling
+from featx.recipe import Preprocessing
 
 AVG = get_pooling("avg")
 
@@ -201,3 +205,31 @@ def test_low_precision_loses_no_more_and_statistics_stay_exact() -> None:
         if "bn" in name and x.is_floating_point():
             assert x.dtype == torch.float32
             assert torch.equal(x, kept[name]), name
+
+
+class NeedsMeta(nn.Sequential):
+    """Runs on one device only, as a network with operations of its own does."""
+
+    def forward(self, x):
+        if x.device.type != "meta":
+            raise RuntimeError("only on its device")
+        return super().forward(x)
+
+
+def test_a_network_that_needs_its_device_is_left_as_it_is() -> None:
+    def network() -> nn.Module:
+        return settled(NeedsMeta(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))
+
+    made = TorchEngine(
+        network(),
+        head=None,
+        normalise=Normalise(Preprocessing()),
+        device=torch.device("meta"),
+        dtype=torch.float32,
+        thing="mine",
+    )
+    layers = made.trace(np.zeros((1, 32, 32, 3), np.uint8))
+    assert layers["1"].shape == (1, 4, 30, 30)
+    assert made._folded is None
+    with pytest.raises(BackboneError, match=r"cannot process an image.*only on its device"):
+        load_backbone(network(), device="cpu", engine="torch", precision="float32").layers  # noqa: B018
