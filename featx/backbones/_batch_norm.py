@@ -13,6 +13,7 @@ import functools
 import logging
 import weakref
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ Outputs = list[tuple[str, torch.Tensor, float]]
 """Modules in order of execution, with elements of their outputs and the largest of all."""
 
 
+@dataclass(frozen=True)
 class Folded:
     """A network without the batch normalisations that follow a convolution.
 
@@ -42,8 +44,8 @@ class Folded:
         Convolutions whose outputs are those of their normalisation now.
     """
 
-    def __init__(self, module: nn.Module, changed: frozenset[str]) -> None:
-        self.module, self.changed = module, changed
+    module: nn.Module
+    changed: frozenset[str]
 
 
 def has_batch_norms(module: nn.Module) -> bool:

@@ -14,7 +14,6 @@ from torch import nn
 from featx.backbones._batch_norm import fold_batch_norms, has_batch_norms
 from featx.backbones._engine import Normalise, Use, trial_views
 from featx.backbones._layers import LayerOutput, read_layers, trace_layers
-from featx.errors import BackboneError
 
 __all__ = ["TorchEngine"]
 
@@ -79,15 +78,11 @@ class TorchEngine:
     def _fold(self, blank: NDArray[Any]) -> None:
         """Fold on the CPU, whose float32 is float32: a GPU may compute it in TF32."""
         self.module = self.module.to("cpu").to(memory_format=torch.channels_last)
+        trial = self._float32(trial_views(blank.shape, blank.dtype))
         try:
-            trace_layers(self.module, self._float32(blank), head=self._head, thing=self._thing)
-        except BackboneError:
-            if self._device.type == "cpu":
-                raise
-            return  # a network may need the device; whether it runs there, the next trace says
-        folded = fold_batch_norms(
-            self.module, self._float32(trial_views(blank.shape, blank.dtype))
-        )
+            folded = fold_batch_norms(self.module, trial)
+        except Exception:  # noqa: BLE001 - it may need its device: whether it runs, the trace says
+            return
         if folded is not None:
             self._folded, self._changed = folded.module, folded.changed
 

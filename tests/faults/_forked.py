@@ -1,10 +1,13 @@
-"""Try many inputs in child processes, and go on behind one that kills its child."""
+"""Try many inputs in child processes, go on behind one that kills its child, and tell."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sys
 from collections.abc import Callable
+from typing import Any
 
 HANG_S = 10
 
@@ -36,6 +39,14 @@ def outcomes_of(
         elif len(outcomes) < n:
             outcomes.append(f"its process ended with status {os.WEXITSTATUS(status)}")
     return outcomes
+
+
+def tell(results: list[dict[str, Any]]) -> int:
+    """Print what the kinds came to on a line of JSON; return the status, 0 without findings."""
+    n_findings = sum(len(result["findings"]) for result in results)
+    total = {"runs": sum(result["runs"] for result in results), "findings": n_findings}
+    sys.stdout.write(json.dumps({**total, "kinds": results}) + "\n")
+    return int(bool(n_findings))
 
 
 def _try_all(

@@ -47,7 +47,7 @@ def requests(folder: Path) -> list[bytes]:
         ("POST", "/api/query/batch?k=3", {"content-type": "application/json"},
          json.dumps(batch).encode()),
         ("GET", "/api/neighbours/3?k=3", {}, b""),
-        ("GET", "/api/images/3", {}, b""),
+        ("GET", "/thumbnails/3", {}, b""),
         ("POST", "/api/add?label=b", image, jpeg),
         ("DELETE", "/api/images/3", {}, b""),
         ("GET", "/api/index", {}, b""),

@@ -10,7 +10,6 @@ kept in the folder that `--keep` names. Prints one line of JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import resource
@@ -26,7 +25,7 @@ import _damage
 import _files
 import _requests
 import faiss  # noqa: F401 - so that its threads are limited too
-from _forked import outcomes_of
+from _forked import outcomes_of, tell
 from threadpoolctl import threadpool_limits
 
 from featx.errors import FeatxError
@@ -108,10 +107,7 @@ def main() -> int:
     args = parser.parse_args()
     threadpool_limits(1)  # OpenMP's threads do not survive a fork
     results = [run(kind, args.runs, args.seed, args.keep) for kind in args.only]
-    findings = [line for result in results for line in result["findings"]]
-    total = {"runs": sum(r["runs"] for r in results), "findings": len(findings)}
-    sys.stdout.write(json.dumps({**total, "kinds": results}) + "\n")
-    return int(bool(findings))
+    return tell(results)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ with contextlib.redirect_stderr(io.StringIO()), instrumented():
     import _files
     import h5py
     import numpy as np
+    from _forked import tell
 
     import featx.backbones.weights  # noqa: F401 - which `_files` would import too late
     from featx.datasets._pickle import read_plain_pickle
@@ -253,10 +254,7 @@ def main() -> int:
     args = parser.parse_args()
     args.keep.mkdir(exist_ok=True)
     results = [run(kind, args.seconds, args.seed, args.keep.resolve()) for kind in args.only]
-    findings = [line for result in results for line in result["findings"]]
-    total = {"runs": sum(r["runs"] for r in results), "findings": len(findings)}
-    sys.stdout.write(json.dumps({**total, "kinds": results}) + "\n")
-    return int(bool(findings))
+    return tell(results)
 
 
 if __name__ == "__main__":
