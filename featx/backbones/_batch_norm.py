@@ -53,7 +53,7 @@ def has_batch_norms(module: nn.Module) -> bool:
     return any(_is_foldable_norm(part) for part in module.modules())
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode, whose tensors some kernels refuse as weights
 def fold_batch_norms(module: nn.Module, x: torch.Tensor) -> Folded | None:
     """Return the network with its batch normalisations folded, where that changes nothing.
 

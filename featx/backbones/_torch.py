@@ -65,6 +65,7 @@ class TorchEngine:
         if not has_batch_norms(module):  # else they are folded first
             self._place()
 
+    @torch.inference_mode(False)  # the weights made here must have versions, as kernels ask
     def trace(self, blank: NDArray[Any]) -> dict[str, LayerOutput]:
         """Describe the layers for a blank view (1, ...), and fold what can be folded.
 

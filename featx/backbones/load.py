@@ -55,6 +55,7 @@ class Network:
     preprocessing: Preprocessing
 
 
+@torch.inference_mode(False)  # whoever calls: some kernels refuse weights that are made in it
 def load_backbone(
     backbone: str | nn.Module = "featx_small",
     *,

@@ -207,6 +207,19 @@ def test_low_precision_loses_no_more_and_statistics_stay_exact() -> None:
             assert torch.equal(x, kept[name]), name
 
 
+def test_weights_are_no_inference_tensors_wherever_the_network_is_loaded() -> None:
+    # torch 2.14 asks a weight for its version, which these do not have
+    images = np.random.default_rng(0).integers(0, 256, (8, 96, 96, 3), np.uint8)
+    with torch.inference_mode():
+        net = load_backbone("resnet18", weights=None, device="cpu", precision="bfloat16")
+        (inside,) = net.features([images], [("layer4", AVG)])
+    (outside,) = net.features([images], [("layer4", AVG)])
+    np.testing.assert_array_equal(inside, outside)
+    assert net._torch._folded is not None
+    for module in (net._torch.module, net._torch._folded):
+        assert not any(parameter.is_inference() for parameter in module.parameters())
+
+
 class NeedsMeta(nn.Sequential):
     """Runs on one device only, as a network with operations of its own does."""
 
