@@ -32,7 +32,7 @@ Values = NDArray[np.float64]
 # The mean curvature of a nearly perfect fit goes to zero, and with it the preconditioner.
 LEAST_CURVATURE = 1e-6
 TRUST = 1.0  # share of the last gain that is taken to be left, where the estimate says less
-PATIENCE = 5  # iterations without a decrease of the value after which there will be none
+PATIENCE = 8  # iterations without a decrease of the value after which there will be none
 DONE_SHARE = 0.2  # of the columns; then it pays to go on with the others alone
 
 

@@ -222,7 +222,7 @@ def test_few_labels_foretell_more_on_photographs(shared_assets: Path, tmp_path: 
     parts, species = np.array([label.split("/") for label in store.labels]).T
     train, test = np.flatnonzero(parts == "train"), np.flatnonzero(parts == "test")
     leaks = find_leaks(store[train], store[test], train_hashes=store.digests[train],
-                       test_hashes=store.digests[test], threshold=0.98)  # fmt: skip
+                       test_hashes=store.digests[test], threshold=0.984)  # fmt: skip
     assert len(leaks) == 25  # looked at: each is one photograph saved twice
     curve = few_label_curve(store[:], species, {"p": LinearProbeClassifier(Cs=10.0)}, test=test,
                             n_per_class=(1, 2, 5, 10, 20, 40), progress=False)  # fmt: skip
