@@ -154,7 +154,11 @@ class Job:
         reads = [(spec.layer, spec.pooling) for spec in self.specs]
         keep = self.recipes[0].augment.endswith(":keep")
         batches = iter_batches(
-            sources, self.preprocessor(), batch_size=batch_size, workers=workers
+            sources,
+            self.preprocessor(),
+            batch_size=batch_size,
+            workers=workers,
+            empty=functools.partial(self.backbone.empty, engine=engine),
         )
         nothing = [np.empty((0, recipe.n_features), np.float32) for recipe in self.recipes]
         for batch, features in self.backbone.stream(

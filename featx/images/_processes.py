@@ -7,6 +7,7 @@ whole pool without saying which image killed it.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 import queue
@@ -15,54 +16,71 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO
 
 from featx.errors import FeatxError, ParameterError
-from featx.images._worker import receive, send
+from featx.images._shared import SharedMemory
+from featx.images._worker import Sent, receive, send
 from featx.images.inputs import ImageSource
 from featx.images.reader import Preprocessor, ReadImage, unread
 
-__all__ = ["ReaderPool"]
+__all__ = ["MAX_AT_ONCE", "ReaderPool"]
 
 MAX_DEATHS_PER_IMAGE = 2
 MAX_FAILED_STARTS = 3
+MAX_AT_ONCE = 16
+CAN_SHARE = os.name == "posix"  # elsewhere a process inherits no descriptors
 START = "import sys; sys.path[:] = sys.argv[1:]; from featx.images._worker import work; work()"
 
 
 class ReaderDiedError(Exception):
-    """A reader process ended in the middle of its work."""
+    """A reader process ended in the middle of its work, at the image of this position."""
 
-    def __init__(self, status: int, *, was_started: bool) -> None:
+    def __init__(self, status: int, *, was_started: bool, position: int = 0) -> None:
         super().__init__(status)
-        self.status, self.was_started = status, was_started
+        self.status, self.was_started, self.position = status, was_started, position
 
 
 class ReaderProcess:
-    """One reader: a Python process with two pipes."""
+    """One reader: a Python process with two pipes, and memory where it leaves pixels.
+
+    Attributes
+    ----------
+    n_at_once : int
+        Images that it may be asked for together; one where a death would not say at which.
+    """
 
     def __init__(self, blob: bytes, timeout_s: float) -> None:
         # One thread each: the readers together are already as many as the cores.
         one_thread = dict.fromkeys(
             ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
         )
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", START, *sys.path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, **one_thread},
-        )
-        self._first: tuple[bytes, float] | None = (blob, timeout_s)
+        descriptor = SharedMemory.create() if CAN_SHARE else None
+        self._shared = None if descriptor is None else SharedMemory(descriptor)
+        self.n_at_once = 1 if self._shared is None else MAX_AT_ONCE
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", START, *sys.path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, **one_thread},
+                pass_fds=() if descriptor is None else (descriptor,),
+            )
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+        self._first: tuple[bytes, float, int | None] | None = (blob, timeout_s, descriptor)
 
     @property
     def pid(self) -> int:
         """Process id."""
         return self._process.pid
 
-    def read(self, sources: Sequence[ImageSource]) -> Iterator[ReadImage]:
-        """Yield the result for each source as it comes.
+    def read(self, sources: Sequence[ImageSource]) -> list[ReadImage]:
+        """Return the result for each source, of at most `n_at_once`.
 
         Raises
         ------
@@ -73,17 +91,20 @@ class ReaderProcess:
         try:
             if self._first is not None:
                 self._start(inbound, outbound)
+            if self._shared is not None:
+                self._shared.position = 0
             send(outbound, sources)
-            for _ in sources:
-                result = receive(inbound)
-                if isinstance(result, FeatxError):
-                    raise result
-                yield result
+            answer = receive(inbound)
         except (EOFError, BrokenPipeError, ConnectionError) as err:
             self.kill()
             raise ReaderDiedError(
-                self._process.returncode, was_started=self._first is None
+                self._process.returncode,
+                was_started=self._first is None,
+                position=0 if self._shared is None else self._shared.position,
             ) from err
+        if isinstance(answer, FeatxError):
+            raise answer
+        return [self._taken(sent) for sent in answer]
 
     def kill(self) -> None:
         """End the process now; it holds nothing that would need saving."""
@@ -91,13 +112,23 @@ class ReaderProcess:
         self._process.wait()
 
     def close(self) -> None:
-        """End the process and close its pipes; only the thread that reads from it may do so."""
+        """End the process and close what is shared; only the thread that reads from it may."""
         self.kill()
+        if self._shared is not None:
+            self._shared.close()
         for pipe in self._pipes():
             try:
                 pipe.close()
             except OSError:  # bytes for a reader that is gone
                 continue
+
+    def _taken(self, sent: Sent) -> ReadImage:
+        """Return a result with its views, which lie in the shared memory where they fit."""
+        result, placed = sent
+        if not placed:
+            return result
+        assert self._shared is not None
+        return dataclasses.replace(result, views=self._shared.take(placed))
 
     def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
         assert self._process.stdout is not None
@@ -157,16 +188,21 @@ class ReaderPool:
         self._alive.clear()
 
     def _read(self, sources: Sequence[ImageSource]) -> list[ReadImage]:
-        """Read images on some reader; where one dies, go on with another from the same image."""
+        """Read images on some reader; where one dies, go on with another, without the culprit."""
         results: list[ReadImage] = []
         deaths: Counter[int] = Counter()
+        given_up: dict[int, str] = {}
         failed_starts = 0
         while len(results) < len(sources):
+            start = len(results)
+            if start in given_up:
+                results.append(unread(sources[start], given_up[start]))
+                continue
             reader = self._take()
+            stops = [*given_up, len(sources), start + reader.n_at_once]
+            end = min(stop for stop in stops if stop > start)
             try:
-                # The results before a death are kept: the image after them is the suspect.
-                for result in reader.read(sources[len(results) :]):
-                    results.append(result)  # noqa: PERF402 - extend would lose them
+                results += reader.read(sources[start:end])
             except ReaderDiedError as err:
                 self._drop(reader)
                 if self._is_closed:
@@ -175,12 +211,12 @@ class ReaderPool:
                     failed_starts += 1
                     _check_starts(failed_starts, err)
                     continue
-                position = len(results)
+                position = start + err.position
                 deaths[position] += 1
                 # Twice, because the first may have been an innocent bystander's: memory ran out
                 # for all, or somebody stopped the process by hand.
                 if deaths[position] == MAX_DEATHS_PER_IMAGE:
-                    results.append(unread(sources[position], self._reason(err)))
+                    given_up[position] = self._reason(err)
             except BaseException:
                 self._drop(reader)
                 raise

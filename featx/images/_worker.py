@@ -1,23 +1,31 @@
 """What a reader process does: read images that come in on stdin, send them back on stdout.
 
-It has no terminal and shares nothing but two pipes with its parent, so it leaves nothing behind
-when either is killed. The parent's end of stdin closes with the parent, which ends the reader; a
-decoder that hangs is ended by the kernel's alarm, even where it holds the interpreter lock.
+It has no terminal and shares nothing with its parent but two pipes and memory without a name, so
+it leaves nothing behind when either is killed. The parent's end of stdin closes with the parent,
+which ends the reader; a decoder that hangs is ended by the kernel's alarm, even where it holds the
+interpreter lock.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 import signal
 import struct
 import warnings
+from collections.abc import Sequence
 from typing import IO, Any
 
 from featx.errors import FeatxError
-from featx.images.reader import read_image
+from featx.images._shared import Placed, SharedMemory
+from featx.images.inputs import ImageSource
+from featx.images.reader import Preprocessor, ReadImage, read_image
 
-__all__ = ["receive", "send", "work"]
+__all__ = ["Sent", "receive", "send", "work"]
+
+Sent = tuple[ReadImage, tuple[Placed, ...]]
+"""A result, and where its views lie if it has none."""
 
 LENGTH = struct.Struct("<Q")
 HAS_ALARM = hasattr(signal, "setitimer")  # not on Windows: there a hung decoder hangs the run
@@ -66,7 +74,8 @@ def work() -> None:
 
 
 def _serve(inbound: IO[bytes], outbound: IO[bytes]) -> None:
-    blob, timeout_s = receive(inbound)
+    blob, timeout_s, descriptor = receive(inbound)
+    shared = None if descriptor is None else SharedMemory(descriptor)
     try:
         preprocessor = pickle.loads(blob)  # noqa: S301 - our parent's own object
     except Exception as err:  # noqa: BLE001 - anything that a user's module raises on import
@@ -74,14 +83,34 @@ def _serve(inbound: IO[bytes], outbound: IO[bytes]) -> None:
         return
     send(outbound, None)
     while True:
-        for source in receive(inbound):
-            _alarm_in(timeout_s)
-            try:
-                result: Any = read_image(source, preprocessor)
-            except FeatxError as err:
-                result = err
-            _alarm_in(0.0)
-            send(outbound, result)
+        sources = receive(inbound)
+        try:
+            answer: Any = _read_all(sources, preprocessor, timeout_s, shared)
+        except FeatxError as err:
+            answer = err
+        send(outbound, answer)
+
+
+def _read_all(
+    sources: Sequence[ImageSource],
+    preprocessor: Preprocessor,
+    timeout_s: float,
+    shared: SharedMemory | None,
+) -> list[Sent]:
+    answer: list[Sent] = []
+    if shared is not None:
+        shared.clear()
+    for position, source in enumerate(sources):
+        if shared is not None:
+            shared.position = position
+        _alarm_in(timeout_s)
+        result = read_image(source, preprocessor)
+        _alarm_in(0.0)
+        placed = None if shared is None or result.views is None else shared.put(result.views)
+        if placed is not None:
+            result = dataclasses.replace(result, views=None)
+        answer.append((result, placed or ()))
+    return answer
 
 
 def _alarm_in(seconds: float) -> None:

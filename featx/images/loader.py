@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import os
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from featx._remote import RemoteFile, is_url
 from featx.errors import ParameterError
-from featx.images._processes import ReaderPool
+from featx.images._processes import MAX_AT_ONCE, ReaderPool
 from featx.images.inputs import ImageSource, as_uint8_rgb
 from featx.images.reader import Preprocessor, ReadImage, read_image
 
@@ -31,9 +31,9 @@ MAX_WORKERS = 16
 PER_CORE_FAR = 4
 # Starting a process takes as long as reading some 40 images of half a megapixel.
 MIN_IMAGES_FOR_WORKERS = 64
-# Images that a reader gets at a time: enough to hide the turnaround, few enough to balance.
-MAX_CHUNK = 8
 TIMEOUT_S = 120.0
+
+Empty = Callable[[tuple[int, ...], Any], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ def iter_batches(
     workers: int | None = None,
     prefetch: int = 2,
     timeout_s: float = TIMEOUT_S,
+    empty: Empty = np.empty,
 ) -> Iterator[ImageBatch]:
     """Read images in input order, batch by batch.
 
@@ -101,6 +102,8 @@ def iter_batches(
     timeout_s : float, default 120
         Longest that a reader process may take for one image, in seconds. Not on Windows, and not
         with `workers` 0.
+    empty : callable, default numpy.empty
+        Given a shape and a dtype, returns the array that a view of a batch is put into.
 
     Yields
     ------
@@ -136,9 +139,9 @@ def iter_batches(
     if workers < 0:
         raise ParameterError(f"workers: got {workers}, expected 0 or more")
     if workers == 0:
-        return _batched(_read_here(sources, preprocessor), batch_size)
+        return _batched(_read_here(sources, preprocessor), batch_size, empty)
     pool = ReaderPool(preprocessor, workers, timeout_s)
-    return _batched(_read_ahead(sources, pool, workers, batch_size, prefetch), batch_size)
+    return _batched(_read_ahead(sources, pool, workers, batch_size, prefetch), batch_size, empty)
 
 
 def default_workers(sources: Sequence[ImageSource]) -> int:
@@ -178,7 +181,8 @@ def _read_ahead(
     prefetch: int,
 ) -> Generator[ReadImage, None, None]:
     """Yield results in order while at most a bounded number of images is under way."""
-    chunk = max(1, min(MAX_CHUNK, -(-batch_size // workers)))
+    # What a reader gets at a time: enough to hide the turnaround, few enough to balance.
+    chunk = max(1, min(MAX_AT_ONCE, -(-min(batch_size, len(sources)) // workers)))
     # At least two chunks a reader, so that none waits for the slowest.
     n_ahead = max(-(-batch_size * (1 + prefetch) // chunk), 2 * workers)
     waiting: deque[Future[list[ReadImage]]] = deque()
@@ -195,18 +199,20 @@ def _sendable(source: ImageSource) -> str | RemoteFile | NDArray[np.uint8]:
     return source if isinstance(source, str | RemoteFile) else as_uint8_rgb(source)
 
 
-def _batched(results: Generator[ReadImage, None, None], batch_size: int) -> Iterator[ImageBatch]:
+def _batched(
+    results: Generator[ReadImage, None, None], batch_size: int, empty: Empty
+) -> Iterator[ImageBatch]:
     try:
         for start in itertools.count(step=batch_size):
             read = list(itertools.islice(results, batch_size))
             if not read:
                 return
-            yield from _parts(start, read)
+            yield from _parts(start, read, empty)
     finally:
         results.close()
 
 
-def _parts(start: int, read: list[ReadImage]) -> Iterator[ImageBatch]:
+def _parts(start: int, read: list[ReadImage], empty: Empty) -> Iterator[ImageBatch]:
     """Split where the views' shapes change; a bad image stays with its left neighbours."""
     begin, shape = 0, None
     for i, image in enumerate(read):
@@ -214,18 +220,24 @@ def _parts(start: int, read: list[ReadImage]) -> Iterator[ImageBatch]:
             continue
         mine = [view.shape for view in image.views]
         if shape is not None and mine != shape:
-            yield _batch(start + begin, read[begin:i])
+            yield _batch(start + begin, read[begin:i], empty)
             begin = i
         shape = mine
-    yield _batch(start + begin, read[begin:])
+    yield _batch(start + begin, read[begin:], empty)
 
 
-def _batch(start: int, read: list[ReadImage]) -> ImageBatch:
+def _batch(start: int, read: list[ReadImage], empty: Empty) -> ImageBatch:
     rows = np.arange(start, start + len(read), dtype=np.intp)
     views = [image.views for image in read if image.views is not None]
     return ImageBatch(
         rows=rows,
         read=tuple(dataclasses.replace(image, views=None) for image in read),
         good=rows[[image.views is not None for image in read]],
-        views=tuple(np.stack(view) for view in zip(*views, strict=True)),
+        views=tuple(_stacked(view, empty) for view in zip(*views, strict=True)),
     )
+
+
+def _stacked(arrays: Sequence[NDArray[Any]], empty: Empty) -> NDArray[Any]:
+    out = empty((len(arrays), *arrays[0].shape), arrays[0].dtype)
+    np.stack(arrays, out=out)
+    return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 import time
@@ -306,6 +307,7 @@ class _Run:
             self.job.preprocessor(),
             batch_size=self.batch_size,
             workers=self.workers,
+            empty=functools.partial(self.job.backbone.empty, engine=self.engine),
         ):
             n_failed += len(batch.failures)
             if batch.views and n_held < max(HELD, 4 * self.batch_size):

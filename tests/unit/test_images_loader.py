@@ -160,21 +160,26 @@ def children():
     return {c.pid for c in psutil.Process().children(recursive=True)}
 
 
-def test_an_image_that_kills_its_reader_is_an_error_row(photos):
+@pytest.mark.parametrize("can_share", [True, False])
+def test_images_that_kill_their_reader_are_error_rows(photos, monkeypatch, can_share):
     def deadly(image):
         pixels = np.asarray(image, np.float32)
         if pixels.shape[1] == 25:
             os.kill(os.getpid(), signal.SIGSEGV)
         return pixels[:8, :8].transpose(2, 0, 1)
 
-    sources = [p for i, p in enumerate(photos[:9]) if i % 2 == 0 or i == 5]
+    monkeypatch.setattr(_processes, "CAN_SHARE", can_share)
+    sources = [p for i, p in enumerate(photos[:10]) if i % 2 == 0 or i in (5, 9)]
     preprocessor = TransformPreprocessor(deadly)
-    (batch,) = iter_batches(sources, preprocessor, batch_size=12, workers=2)
-    position = sources.index(photos[5])
+    (batch,) = iter_batches(sources, preprocessor, batch_size=9, workers=1)
     reason = "the reader process died while decoding (signal 11)"
-    assert batch.failures == ((position, reason),)
-    assert batch.good.tolist() == [i for i in range(len(sources)) if i != position]
-    assert batch.read[position].mtime_ns == os.stat(photos[5]).st_mtime_ns  # noqa: PTH116
+    assert batch.failures == ((3, reason), (6, reason))
+    assert batch.good.tolist() == [0, 1, 2, 4, 5]
+    assert batch.read[3].mtime_ns == os.stat(photos[5]).st_mtime_ns  # noqa: PTH116
+    for view, path in zip(batch.views[0], [sources[i] for i in batch.good], strict=True):
+        with Image.open(path) as image:
+            expected = np.asarray(image.convert("RGB"), np.float32)[:8, :8].transpose(2, 0, 1)
+        np.testing.assert_array_equal(view, expected)
 
 
 def test_an_image_that_hangs_its_reader_is_an_error_row(photos):
