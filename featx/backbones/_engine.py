@@ -72,13 +72,13 @@ class Engine(Protocol):
     Attributes
     ----------
     n_at_once : int
-        Batches that it takes side by side, each from a thread of its own.
+        Batches that are best begun before the first of them is waited for.
     """
 
     n_at_once: int
 
-    def enter_thread(self) -> None:
-        """Make such a thread ready, once."""
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """Return an array to collect a batch in, where it is best read from."""
 
     def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> None:
         """Run a batch once, handing each layer's output (B, ...) to `use`, channels first."""

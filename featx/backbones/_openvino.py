@@ -111,8 +111,9 @@ class OpenVINOEngine:
         self._ready: OrderedDict[tuple[Any, ...], Ready] = OrderedDict()
         self.n_at_once = 1  # all cores are in one pass
 
-    def enter_thread(self) -> None:
-        """Do nothing: any thread may ask it."""
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """Return memory as any other."""
+        return np.empty(shape, dtype)
 
     def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> None:
         """Run one batch; converts the network where this is the first of its size."""

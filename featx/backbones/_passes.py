@@ -1,7 +1,8 @@
-"""Batches through an engine: padded, in parts that a GPU's memory takes, and pooled."""
+"""Batches through an engine: padded, in parts that a GPU's memory takes, pooled, fetched."""
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,10 +15,12 @@ from featx.backbones._engine import Engine
 from featx.backbones._layers import LayerOutput
 from featx.errors import BackboneError
 
-__all__ = ["Passes", "Read"]
+__all__ = ["Passes", "Pending", "Read"]
 
 Read = tuple[str, Callable[[torch.Tensor], torch.Tensor]]
 """A layer's name, and what makes its output (B, ...) a vector (B, D), as `featx.pooling` does."""
+Pending = Callable[[], list[NDArray[np.float32]]]
+"""Waits for a batch, and returns what each read gave."""
 log = logging.getLogger(__name__)
 
 
@@ -34,15 +37,15 @@ class Passes:
         self._thing, self._device = thing, device
         self._most_at_once: int | None = None  # images that the device's memory takes, once found
 
-    def run(
+    def begin(
         self,
         engine: Engine,
         view: NDArray[Any],
         reads: Sequence[Read],
         layers: Mapping[str, LayerOutput],
         pad_to: int | None = None,
-    ) -> list[NDArray[np.float32]]:
-        """Run a batch, in halves from the first time on that a GPU's memory does not take it.
+    ) -> Pending:
+        """Begin a batch, in halves from the first time on that a GPU's memory does not take it.
 
         Parameters
         ----------
@@ -59,8 +62,9 @@ class Passes:
 
         Returns
         -------
-        list of ndarray of shape (n, n_features), float32
-            One for each read; with `pad_to`, the blank images' vectors may follow.
+        callable
+            Returns a list of ndarray of shape (n, n_features), float32, one for each read; with
+            `pad_to`, the blank images' vectors may follow.
 
         Raises
         ------
@@ -74,7 +78,7 @@ class Passes:
             padded = None if pad_to is None else min(pad_to, size)
             try:
                 parts = [
-                    self._one(engine, view[start : start + size], reads, layers, padded)
+                    self._begin_one(engine, view[start : start + size], reads, layers, padded)
                     for start in range(0, max(len(view), 1), size)
                 ]
             except torch.OutOfMemoryError as err:
@@ -93,20 +97,16 @@ class Passes:
                     self._most_at_once,
                 )
                 continue
-            if len(parts) == 1:
-                return parts[0]
-            return [
-                np.concatenate([v[:size] for v in vectors]) for vectors in zip(*parts, strict=True)
-            ]
+            return functools.partial(_joined, parts, size)
 
-    def _one(
+    def _begin_one(
         self,
         engine: Engine,
         view: NDArray[Any],
         reads: Sequence[Read],
         layers: Mapping[str, LayerOutput],
         pad_to: int | None,
-    ) -> list[NDArray[np.float32]]:
+    ) -> Pending:
         found: list[torch.Tensor | None] = [None] * len(reads)
         if pad_to is not None and len(view) < pad_to:
             blank = np.zeros((pad_to - len(view), *view.shape[1:]), view.dtype)
@@ -123,4 +123,27 @@ class Passes:
                     found[i] = pooling(x)
 
         engine.read(view, layers, pool)
-        return [x.float().cpu().numpy() for x in found if x is not None]
+        return _fetched([x.float() for x in found if x is not None])
+
+
+def _joined(parts: Sequence[Pending], size: int) -> list[NDArray[np.float32]]:
+    found = [part() for part in parts]
+    if len(found) == 1:
+        return found[0]
+    return [np.concatenate([v[:size] for v in vectors]) for vectors in zip(*found, strict=True)]
+
+
+def _fetched(vectors: Sequence[torch.Tensor]) -> Pending:
+    """Have vectors copied from where they are; a GPU does so when it has got there."""
+    if not all(x.is_cuda for x in vectors):
+        arrays = [x.cpu().numpy() for x in vectors]
+        return lambda: arrays
+    here = [torch.empty(x.shape, pin_memory=True).copy_(x, non_blocking=True) for x in vectors]
+    done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+    done.record(torch.cuda.current_stream(vectors[0].device))
+
+    def fetch() -> list[NDArray[np.float32]]:
+        done.synchronize()
+        return [x.numpy().copy() for x in here]  # pinned memory is for what comes next
+
+    return fetch

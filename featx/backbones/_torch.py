@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -21,8 +22,8 @@ __all__ = ["TorchEngine"]
 class TorchEngine:
     """The module itself, eagerly.
 
-    A GPU is given two batches, each on a stream of its own: while one is computed, the other is
-    copied there from pinned memory, or its vectors come back.
+    A GPU is given the next batch before the last one is back: it is copied there from pinned
+    memory, on a stream of its own, while the last one is computed.
 
     Parameters
     ----------
@@ -57,17 +58,19 @@ class TorchEngine:
         self._head, self._thing = head, thing
         self._is_cuda = device.type == "cuda"
         self.n_at_once = 2 if self._is_cuda else 1  # one takes all cores of a processor
+        self._copies: Any = None  # the stream of copies to a GPU
         self._lock = threading.Lock()
         self._folded: nn.Module | None = None
         self._changed: frozenset[str] = frozenset()
         self.module = module.eval().requires_grad_(False)
         self._is_placed = False
-        if not has_batch_norms(module):  # else they are folded first
+        # cuDNN adds a bias in a pass of its own, so that folding gains nothing on a GPU
+        if self._is_cuda or not has_batch_norms(module):
             self._place()
 
     @torch.inference_mode(False)  # the weights made here must have versions, as kernels ask
     def trace(self, blank: NDArray[Any]) -> dict[str, LayerOutput]:
-        """Describe the layers for a blank view (1, ...), and fold what can be folded.
+        """Describe the layers for a blank view (1, ...), and fold what can be folded on a CPU.
 
         Before it the network cannot be read.
         """
@@ -77,7 +80,6 @@ class TorchEngine:
         return trace_layers(self.module, self.input(blank), head=self._head, thing=self._thing)
 
     def _fold(self, blank: NDArray[Any]) -> None:
-        """Fold on the CPU, whose float32 is float32: a GPU may compute it in TF32."""
         self.module = self.module.to("cpu").to(memory_format=torch.channels_last)
         trial = self._float32(trial_views(blank.shape, blank.dtype))
         try:
@@ -97,12 +99,12 @@ class TorchEngine:
             self._folded = self._folded.to(memory_format=torch.channels_last)
         self._is_placed = True
 
-    def enter_thread(self) -> None:
-        """Give the thread a stream of its own on a GPU, behind the loading of the weights."""
-        if self._is_cuda:
-            stream: Any = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-            stream.wait_stream(torch.cuda.default_stream(self._device))
-            torch.cuda.set_stream(stream)
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """Return memory that is pinned where a GPU takes it from there."""
+        if not self._is_cuda:
+            return np.empty(shape, dtype)
+        kind = torch.from_numpy(np.empty(0, dtype)).dtype
+        return torch.empty(shape, dtype=kind, pin_memory=True).numpy()
 
     def input(self, view: NDArray[Any]) -> torch.Tensor:
         """Return a view as the module takes it."""
@@ -112,20 +114,44 @@ class TorchEngine:
         # uint8 travels to the device, a quarter of the bytes; the rest happens there.
         x = torch.from_numpy(np.ascontiguousarray(view))
         device = self._normalise.scale.device
-        if device.type == "cuda":
-            x = x.pin_memory().to(device, non_blocking=True)
-        normalised: torch.Tensor = self._normalise(x.to(device))
+        x = self._on_gpu(x) if device.type == "cuda" else x.to(device)
+        normalised: torch.Tensor = self._normalise(x)
         return normalised.contiguous(memory_format=torch.channels_last)
+
+    def _on_gpu(self, x: torch.Tensor) -> torch.Tensor:
+        """Copy there beside what is being computed."""
+        if self._copies is None:
+            self._copies = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        computing = torch.cuda.current_stream(self._device)
+        with torch.cuda.stream(self._copies):
+            there = x.pin_memory().to(self._device, non_blocking=True)  # as it is, if pinned
+        computing.wait_stream(self._copies)
+        there.record_stream(computing)
+        return there
 
     @torch.inference_mode()
     def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> None:
-        """Run as far as the deepest layer."""
+        """Run as far as the deepest layer; a GPU may not have got there yet."""
         x = self.input(view)
         module = self.module
         if self._folded is not None and self._changed.isdisjoint(layers):
             module = self._folded
-        with self._lock:  # the hooks of one pass would take the other's outputs too
+        # the hooks of one pass would take the other's outputs too
+        with self._lock, _exact_float32(x.dtype):
             read_layers(module.eval(), x, layers, use, head=self._head)
+
+
+def _exact_float32(dtype: torch.dtype) -> contextlib.AbstractContextManager[None]:
+    """Have float32 convolutions computed in it on a GPU too, which torch leaves to TF32."""
+    if dtype is not torch.float32:
+        return contextlib.nullcontext()
+    now = torch.backends.cudnn
+    return now.flags(
+        enabled=now.enabled,
+        benchmark=now.benchmark,
+        deterministic=now.deterministic,
+        allow_tf32=False,
+    )
 
 
 def _converted(module: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -7,7 +7,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -32,7 +31,7 @@ from featx.backbones._layers import (
     require_layer,
 )
 from featx.backbones._openvino import OpenVINOEngine
-from featx.backbones._passes import Passes, Read
+from featx.backbones._passes import Passes, Pending, Read
 from featx.backbones._torch import TorchEngine
 from featx.errors import BackboneError, MissingDependencyError, ParameterError
 from featx.recipe import Preprocessing
@@ -207,39 +206,29 @@ class Backbone:
         list of ndarray of shape (n, n_features), float32
             One for each read; n_features times the number of views where they are kept.
         """
-        n = len(views[0])
-        self._count(n)
-        runner = self._engine(engine)
-        by_view = [self._run(runner, view, reads, pad_to) for view in views]
-        joined = []
-        for vectors in zip(*by_view, strict=True):
-            if len(vectors) == 1:
-                joined.append(vectors[0][:n])
-            elif keep_views:
-                joined.append(np.concatenate([v[:n] for v in vectors], axis=1))
-            else:
-                joined.append(np.mean([v[:n] for v in vectors], axis=0, dtype=np.float32))
-        return joined
+        pending = self._begin(views, reads, self._engine(engine), keep_views, pad_to)
+        return pending()
 
     def stream(
         self,
         batches: Iterable[tuple[Tag, Sequence[NDArray[Any]]]],
         reads: Sequence[Read],
         *,
+        keep_views: bool = False,
+        pad_to: int | None = None,
         engine: str | None = None,
-        **options: Any,
     ) -> Iterator[tuple[Tag, list[NDArray[np.float32]]]]:
         """Do what `features` does for one batch after the other.
 
-        On a GPU the next batch is taken and copied there while one is computed. A CPU has all its
-        cores in one batch.
+        On a GPU the next batch is taken, copied there and begun while one is computed. A CPU has
+        all its cores in one batch.
 
         Parameters
         ----------
         batches : iterable of (object, sequence of ndarray)
             Anything that tells batches apart, and the views as for `features`; none where there is
             nothing to do.
-        reads, engine, **options
+        reads, keep_views, pad_to, engine
             As for `features`.
 
         Yields
@@ -260,27 +249,38 @@ class Backbone:
         [('a', [(2, 512)]), ('b', [])]
         """
         runner = self._engine(engine)
+        begun: deque[tuple[Tag, Pending]] = deque()
+        for tag, views in batches:
+            pending = self._begin(views, reads, runner, keep_views, pad_to) if views else list
+            begun.append((tag, pending))
+            if len(begun) == runner.n_at_once:
+                first, fetch = begun.popleft()
+                yield first, fetch()
+        for last, fetch in begun:
+            yield last, fetch()
 
-        def run(views: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
-            return self.features(views, reads, engine=engine, **options) if views else []
+    def empty(
+        self, shape: tuple[int, ...], dtype: Any, *, engine: str | None = None
+    ) -> NDArray[Any]:
+        """Return an array to collect a view of a batch in, where the engine reads it best.
 
-        if runner.n_at_once == 1:
-            for tag, views in batches:
-                yield tag, run(views)
-            return
-        for name, _ in reads:
-            self.layer(name)  # found here, once, since that takes a pass of its own
-        begun: deque[tuple[Tag, Future[list[NDArray[np.float32]]]]] = deque()
-        with ThreadPoolExecutor(
-            runner.n_at_once, "featx-network", initializer=runner.enter_thread
-        ) as threads:
-            for tag, views in batches:
-                begun.append((tag, threads.submit(run, views)))
-                if len(begun) == runner.n_at_once:
-                    first, found = begun.popleft()
-                    yield first, found.result()
-            for last, found in begun:
-                yield last, found.result()
+        Pinned memory, where there is a GPU.
+
+        Parameters
+        ----------
+        shape, dtype
+            Of the view, for `features`.
+        engine
+            As for `features`.
+
+        Examples
+        --------
+        >>> from featx import load_backbone
+        >>> net = load_backbone("resnet18", weights=None)
+        >>> net.empty((2, 224, 224, 3), np.uint8).shape
+        (2, 224, 224, 3)
+        """
+        return self._engine(engine).empty(shape, dtype)
 
     def maps(self, images: NDArray[Any], layer: str) -> NDArray[np.float32]:
         """Run the network as far as a layer and return its map, not pooled.
@@ -314,10 +314,10 @@ class Backbone:
                 f"backbone {self.name!r}: layer {layer!r} gives an output of shape {shape}, "
                 "expected a map (1, C, H, W); read another layer"
             )
-        self._count(len(images))
         # Int8 is calibrated for what `choose_engine` was told of; this may be any size.
         engine = self._torch if is_int8(self.precision) else self._engine(None)
-        return self._run(engine, images, [(layer, _copied)])[0]
+        pending = self._begin([images], [(layer, _copied)], engine)
+        return pending()[0]
 
     def choose_engine(
         self,
@@ -415,11 +415,32 @@ class Backbone:
             )
         return self._openvino
 
-    def _run(
-        self, engine: Engine, view: NDArray[Any], reads: Sequence[Read], pad_to: int | None = None
-    ) -> list[NDArray[np.float32]]:
+    def _begin(
+        self,
+        views: Sequence[NDArray[Any]],
+        reads: Sequence[Read],
+        engine: Engine,
+        keep_views: bool = False,
+        pad_to: int | None = None,
+    ) -> Pending:
+        """Begin a batch, all its views."""
+        n = len(views[0])
+        self._count(n)
         layers = {name: self.layer(name) for name, _ in reads}
-        return self._passes.run(engine, view, reads, layers, pad_to)
+        begun = [self._passes.begin(engine, view, reads, layers, pad_to) for view in views]
+
+        def fetch() -> list[NDArray[np.float32]]:
+            joined = []
+            for vectors in zip(*(pending() for pending in begun), strict=True):
+                if len(vectors) == 1:
+                    joined.append(vectors[0][:n])
+                elif keep_views:
+                    joined.append(np.concatenate([v[:n] for v in vectors], axis=1))
+                else:
+                    joined.append(np.mean([v[:n] for v in vectors], axis=0, dtype=np.float32))
+            return joined
+
+        return fetch
 
     def _traced(self) -> dict[str, LayerOutput]:
         if self._layers is None:

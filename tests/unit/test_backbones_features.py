@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -276,22 +275,20 @@ def test_an_engine_that_takes_two_batches_is_given_two_and_keeps_the_order(
     net, images = job.backbone, list(pictures(11))
     expected = embed_images(job, images, batch_size=2, workers=0).features
     monkeypatch.setattr(net._torch, "n_at_once", 2)  # as on a GPU
-    entered, begun, real = [], [], net._torch.read
-    monkeypatch.setattr(
-        net._torch, "enter_thread", lambda: entered.append(threading.current_thread().name)
-    )
+    events: list[str] = []
+    begin = net._passes.begin
 
-    def read(*args):
-        begun.append(threading.current_thread().name)
-        both.wait()  # until the other batch is here too
-        real(*args)
+    def watched(*args):
+        number = sum(event.startswith("begun") for event in events)
+        events.append(f"begun {number}")
+        fetch = begin(*args)
+        return lambda: events.append(f"fetched {number}") or fetch()
 
-    both = threading.Barrier(2, timeout=20)
-    monkeypatch.setattr(net._torch, "read", read)
-    found = embed_images(job, [*images, images[0]], batch_size=2, workers=0).features
-    np.testing.assert_allclose(found[:11], expected, rtol=1e-4, atol=1e-5)
-    assert len(entered) == 2
-    assert set(begun) == set(entered)
+    monkeypatch.setattr(net._passes, "begin", watched)
+    found = embed_images(job, images, batch_size=2, workers=0).features
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    pairs = [(f"begun {i + 1}", f"fetched {i}") for i in range(5)]
+    assert events == ["begun 0", *(event for pair in pairs for event in pair), "fetched 5"]
     monkeypatch.setattr(net._torch, "read", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError, match="division"):
         embed_images(job, images, batch_size=2, workers=0)
@@ -308,29 +305,3 @@ def test_a_broken_transform_is_found_at_once() -> None:
     net = load_backbone("resnet18", weights=None, transform=lambda image: 1 / 0, **F32)
     with pytest.raises(BackboneError, match="its transform raised ZeroDivisionError on a blank"):
         net.layer("penultimate")
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize(("precision", "least"), [("float32", 0.9999), ("bfloat16", 0.999)])
-def test_a_gpu_gives_the_features_of_the_cpu(precision: str, least: float) -> None:
-    images, reads = pictures(4), [("penultimate", NONE)]
-    (a,) = load_backbone("resnet18", weights=None, **F32).features([images], reads)
-    net = load_backbone("resnet18", weights=None, device="cuda", precision=precision)
-    (b,) = net.features([images], reads)
-    cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-    assert cosine.min() > least
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_two_batches_at_once_on_a_gpu_do_not_mix() -> None:
-    job = prepare_job(device="cuda", precision="float32")
-    images = list(np.random.default_rng(1).integers(0, 256, (600, 160, 160, 3), np.uint8))
-    found = embed_images(job, images, batch_size=64, workers=0).features
-    reads = [(spec.layer, spec.pooling) for spec in job.specs]
-    one_by_one = [
-        job.backbone.features([np.stack(images[at : at + 64])], reads)[0]
-        for at in range(0, 600, 64)
-    ]
-    np.testing.assert_allclose(found, np.concatenate(one_by_one), rtol=1e-3, atol=1e-3)

@@ -415,22 +415,6 @@ def test_the_device_finder_finds_what_the_blocks_find(data, monkeypatch) -> None
             assert (a[0] == b[0]).mean() > 0.99
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_an_index_on_a_gpu_answers_as_one_in_memory(data, tmp_path) -> None:
-    X, Q = data
-    expected = RetrievalIndex().fit(X)
-    expected.save(tmp_path / "i")
-    for index in (
-        RetrievalIndex(storage="cuda").fit(X),
-        RetrievalIndex.load(tmp_path / "i", storage="cuda"),
-    ):
-        assert (index.query(Q).ids == expected.query(Q).ids).mean() > 0.99
-        np.testing.assert_allclose(
-            index.query(Q).distances, expected.query(Q).distances, atol=1e-6
-        )
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
 def test_without_a_gpu_it_is_said(data) -> None:
     with pytest.raises(ParameterError, match=r"storage: got 'cuda', but torch finds no CUDA"):

@@ -66,15 +66,15 @@ def test_sweeps_name_the_smallest_that_is_as_good(found) -> None:
 
 
 def test_a_slow_network_is_the_bottleneck(folder, monkeypatch) -> None:
-    from featx.backbones import Backbone
+    from featx.backbones._torch import TorchEngine
 
-    whole = Backbone.features
+    whole = TorchEngine.read
 
-    def slow(self, views, *args, **kwargs):
+    def slow(*args):
         time.sleep(PAUSE_S)
-        return whole(self, views, *args, **kwargs)
+        whole(*args)
 
-    monkeypatch.setattr(Backbone, "features", slow)
+    monkeypatch.setattr(TorchEngine, "read", slow)
     found = benchmark(folder, **RUN)
     assert found.bottleneck == "network"
     assert found.stages[1].images_per_second < 4 / PAUSE_S
