@@ -1,4 +1,4 @@
-"""What runs a network: torch, or OpenVINO on a CPU. The same features from each.
+"""What runs a network: torch, torch.compile, or OpenVINO on a CPU. The same features from each.
 
 A further engine is a class with the method of `Engine`, a name in `ENGINES`, and what it needs in
 `require_engine`.
@@ -35,7 +35,7 @@ __all__ = [
     "why_torch",
 ]
 
-ENGINES = ("auto", "torch", "openvino")
+ENGINES = ("auto", "torch", "compile", "openvino")
 # Converting a network takes as long as OpenVINO saves on some hundred images (docs/decisions).
 MIN_PASSES = 128
 OPENVINO_PRECISIONS = ("float32", "bfloat16")
@@ -51,7 +51,7 @@ class EngineChoice:
 
     Parameters
     ----------
-    name : {"torch", "openvino"}
+    name : {"torch", "compile", "openvino"}
         The engine.
     reason : str
         For people, for example "as asked for".
@@ -63,7 +63,7 @@ class EngineChoice:
     @property
     def version(self) -> str:
         """Version of the engine's package."""
-        return importlib.metadata.version(self.name)
+        return importlib.metadata.version("torch" if self.name == "compile" else self.name)
 
 
 class Engine(Protocol):
@@ -131,7 +131,7 @@ def require_engine(engine: str, device: torch.device, precision: str) -> None:
             f"engine: got {engine!r}, expected one of {', '.join(ENGINES)}."
             f"{nearest(str(engine), ENGINES)}"
         )
-    if is_int8(precision) and (engine == "torch" or device.type != "cpu"):
+    if is_int8(precision) and (engine in ("torch", "compile") or device.type != "cpu"):
         raise ParameterError(
             f"precision: got 'int8' with engine {engine!r} on device {str(device)!r}, expected "
             "engine 'openvino' on device 'cpu', the only one that computes in it"

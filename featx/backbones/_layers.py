@@ -21,6 +21,7 @@ __all__ = [
     "OUTPUT",
     "PENULTIMATE",
     "LayerOutput",
+    "Reads",
     "find_head",
     "read_layers",
     "require_layer",
@@ -197,3 +198,32 @@ def read_layers(
     finally:
         for handle in handles:
             handle.remove()
+
+
+class Reads(nn.Module):
+    """A pass from a network's input to copies of some layers' outputs: a function to be traced.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In eval mode.
+    layers, head
+        As for `read_layers`.
+    """
+
+    def __init__(
+        self, module: nn.Module, layers: Mapping[str, LayerOutput], head: str | None
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self._layers, self._head = dict(layers), head
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the outputs in the order of the layers."""
+        found: dict[str, torch.Tensor] = {}
+
+        def keep(name: str, output: torch.Tensor) -> None:
+            found[name] = output.clone()
+
+        read_layers(self.module, x, self._layers, keep, head=self._head)
+        return tuple(found[name] for name in self._layers)

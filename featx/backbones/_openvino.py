@@ -31,7 +31,7 @@ from featx.backbones._int8 import (
     quantise,
     rest_of,
 )
-from featx.backbones._layers import LayerOutput, read_layers
+from featx.backbones._layers import LayerOutput, Reads
 from featx.backbones._telemetry import without_telemetry
 from featx.errors import BackboneError, MissingDependencyError
 
@@ -240,7 +240,7 @@ class OpenVINOEngine:
         self, layers: Mapping[str, LayerOutput], shape: Sequence[int], dtype: Any
     ) -> tuple[Any, tuple[torch.Tensor, ...], NDArray[Any]]:
         """Convert; also return trial views and torch's outputs for them."""
-        whole = _Reads(self._module.eval(), self._normalise, layers, self._head)
+        whole = nn.Sequential(self._normalise, Reads(self._module.eval(), layers, self._head))
         probe = trial_views((N_COMPARED, *shape), dtype)
         with torch.inference_mode(), _one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is deprecated; its successor cannot do hooks
@@ -287,30 +287,6 @@ class OpenVINOEngine:
                     f"{name!r} with a cosine of {1 - loss:.4f} to float32, expected at least "
                     f"{1 - allowed:.4f}; use engine 'torch', or precision 'float32'"
                 )
-
-
-class _Reads(nn.Module):
-    """A pass from views to the outputs of some layers, as one function that can be traced."""
-
-    def __init__(
-        self,
-        module: nn.Module,
-        normalise: Normalise,
-        layers: Mapping[str, LayerOutput],
-        head: str | None,
-    ) -> None:
-        super().__init__()
-        self.module, self.normalise = module, normalise
-        self._layers, self._head = dict(layers), head
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        found: dict[str, torch.Tensor] = {}
-
-        def keep(name: str, output: torch.Tensor) -> None:
-            found[name] = output.clone()
-
-        read_layers(self.module, self.normalise(x), self._layers, keep, head=self._head)
-        return tuple(found[name] for name in self._layers)
 
 
 def _graph_of(traced: Any, x: torch.Tensor) -> Any:

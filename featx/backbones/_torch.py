@@ -137,21 +137,20 @@ class TorchEngine:
         if self._folded is not None and self._changed.isdisjoint(layers):
             module = self._folded
         # the hooks of one pass would take the other's outputs too
-        with self._lock, _exact_float32(x.dtype):
+        with self._lock, self.arithmetic():
             read_layers(module.eval(), x, layers, use, head=self._head)
 
-
-def _exact_float32(dtype: torch.dtype) -> contextlib.AbstractContextManager[None]:
-    """Have float32 convolutions computed in it on a GPU too, which torch leaves to TF32."""
-    if dtype is not torch.float32:
-        return contextlib.nullcontext()
-    now = torch.backends.cudnn
-    return now.flags(
-        enabled=now.enabled,
-        benchmark=now.benchmark,
-        deterministic=now.deterministic,
-        allow_tf32=False,
-    )
+    def arithmetic(self) -> contextlib.AbstractContextManager[None]:
+        """Have float32 convolutions computed in it on a GPU too, which torch leaves to TF32."""
+        if not self._is_cuda or self._dtype is not torch.float32:
+            return contextlib.nullcontext()
+        now = torch.backends.cudnn
+        return now.flags(
+            enabled=now.enabled,
+            benchmark=now.benchmark,
+            deterministic=now.deterministic,
+            allow_tf32=False,
+        )
 
 
 def _converted(module: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
+from featx.backbones._compile import CompiledEngine
 from featx.backbones._device import torch_dtype
 from featx.backbones._engine import (
     Engine,
@@ -68,7 +69,7 @@ class Backbone:
         Module whose input is the penultimate feature; None where that is the output.
     transform : callable, optional
         A user's own way from a PIL image to the network's input.
-    engine : {"auto", "torch", "openvino"}, default "auto"
+    engine : {"auto", "torch", "compile", "openvino"}, default "auto"
         What runs it; auto is decided by `choose_engine`. Another than torch keeps the float32
         weights in memory, beside those in `precision`.
 
@@ -125,6 +126,9 @@ class Backbone:
             dtype=dtype,
             thing=thing,
         )
+        self._compiled: CompiledEngine | None = None
+        if engine == "compile":
+            self._compiled = CompiledEngine(self._torch, head=head, thing=thing)
         self._openvino: OpenVINOEngine | None = None
         if may_convert(engine, device, precision):
             self._openvino = OpenVINOEngine(
@@ -197,8 +201,8 @@ class Backbone:
             Fill the batch up with blank images to this many, so that an image's vector is the same
             to the last bit however many others come with it. Without it vectors agree to about
             1e-6 of their length in float32.
-        engine : {"torch", "openvino"}, optional
-            Default: openvino where the network was loaded with it, else torch. See
+        engine : {"torch", "compile", "openvino"}, optional
+            Default: the one that the network was loaded with, torch if that was auto. See
             `choose_engine`.
 
         Returns
@@ -361,8 +365,8 @@ class Backbone:
         >>> net.choose_engine(["penultimate"], [(224, 224, 3)], n_images=1000)
         EngineChoice(name='torch', reason='as asked for')
         """
-        if self.engine == "torch":
-            return EngineChoice("torch", "as asked for")
+        if self.engine in ("torch", "compile"):
+            return EngineChoice(self.engine, "as asked for")
         if self.engine == "openvino":
             loss = self._prepare(layers, shapes, samples)
             return EngineChoice("openvino", "as asked for" if loss is None else f"int8: {loss}")
@@ -406,14 +410,15 @@ class Backbone:
             self.n_images += n
 
     def _engine(self, name: str | None) -> Engine:
-        if (name or self.engine) != "openvino":
-            return self._torch
-        if self._openvino is None:
+        name = name or self.engine
+        engines = {"compile": self._compiled, "openvino": self._openvino}
+        found = engines.get(name, self._torch)
+        if found is None:
             raise ParameterError(
-                f"engine: got 'openvino' for backbone {self.name!r}, which was loaded for engine "
-                f"{self.engine!r}, expected 'torch'; load it with engine='openvino'"
+                f"engine: got {name!r} for backbone {self.name!r}, which was loaded for engine "
+                f"{self.engine!r}, expected 'torch'; load it with engine={name!r}"
             )
-        return self._openvino
+        return found
 
     def _begin(
         self,

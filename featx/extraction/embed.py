@@ -53,7 +53,7 @@ def embed_images(
         As `featx.images.as_sources` gives them.
     batch_size, workers, progress
         As for `featx.extract`.
-    engine : {"torch", "openvino"}, optional
+    engine : {"torch", "compile", "openvino"}, optional
         Default: what the job chooses for so many images.
 
     Returns

@@ -136,7 +136,7 @@ class Job:
         pad : bool, default False
             Fill every batch up to `batch_size` with blank images, so that vectors are the same to
             the last bit whatever else is read with them.
-        engine : {"torch", "openvino"}, optional
+        engine : {"torch", "compile", "openvino"}, optional
             Default: what `choose_engine` says for so many images.
 
         Yields
@@ -230,7 +230,7 @@ def job_for_recipe(
         Where the weights are, as for `featx.extract`.
     device : str, default "auto"
         Where to run.
-    engine : {"auto", "torch", "openvino"}, default "auto"
+    engine : {"auto", "torch", "compile", "openvino"}, default "auto"
         What runs it; any, whatever made the recipe's features.
 
     Raises

@@ -61,6 +61,17 @@ def test_low_precision_stays_near(precision: str, least: float) -> None:
     assert cosines(here, there).min() > least
 
 
+@pytest.mark.parametrize(("precision", "least"), [("float32", 0.99999), ("bfloat16", 0.98)])
+def test_a_compiled_network_gives_the_same(precision: str, least: float) -> None:
+    images = noise(12, 224)  # filled up to sixteen
+    loads = {"device": "cuda", "precision": precision}
+    reads = [("blocks.4", get_pooling("max")), *READS]
+    plain = load_backbone("featx_small", **loads).features([images], reads)
+    net = load_backbone("featx_small", engine="compile", **loads)
+    for found, expected in zip(net.features([images], reads), plain, strict=True):
+        assert cosines(found, expected).min() > least
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_what_is_under_way_at_once_does_not_mix(precision: str) -> None:
     job = prepare_job(device="cuda", precision=precision, resize_px=128, crop_px=128)
