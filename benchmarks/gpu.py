@@ -185,9 +185,9 @@ def main():
     parser.add_argument("--repeats", type=int, default=2)
     args = parser.parse_args()
     limits = chip()
-    keep("GPU, chip", limits)
+    keep("chip, GPU", limits)
     for name, weights in NETWORKS.items():
-        keep(f"GPU, network, {name}", network(name, weights, limits["bf16_tflops"]))
+        keep(f"engines_network, GPU, {name}", network(name, weights, limits["bf16_tflops"]))
     there = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=there) as folder:
         copies(args.images, Path(folder))
@@ -196,11 +196,11 @@ def main():
                 folder, backbone=name, weights=weights, device="cuda",
                 n_images=args.images, repeats=args.repeats, progress=False,
             )  # fmt: skip
-            keep(f"GPU, stages, {name}", found.to_dict())
+            keep(f"stages, GPU, {name}", found.to_dict())
         paths = sorted(str(path) for path in Path(folder).iterdir())
         for name in ("mobilenet_v2", "resnet50"):
             figures = beside_a_script(name, NETWORKS[name], paths, args.repeats)
-            keep(f"GPU, beside a script, {name}", figures)
+            keep(f"script, GPU, {name}", figures)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("weights", "a .pth or .safetensors file, or the name of published weights"),
         ("device", "auto, cpu, cuda, cuda:1"),
         ("precision", "auto, float32, bfloat16, float16 or int8"),
-        ("engine", "auto, torch or openvino"),
+        ("engine", "auto, torch, compile or openvino"),
     ):
         parser.add_argument(
             f"--{name}", default=defaults[name], help=f"{text} (default {defaults[name]})"

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("precision", "auto, float32, bfloat16, float16 or int8"),
         (
             "engine",
-            "auto, torch, openvino on a CPU, or ray on a cluster (pip install 'featx[ENGINE]')",
+            "auto, torch, compile, openvino on a CPU, or ray on a cluster; see docs/cli.md",
         ),
         ("on-error", "record bad images in the failures table, or raise"),
     ):

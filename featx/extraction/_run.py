@@ -32,8 +32,9 @@ __all__ = ["Run"]
 COMMIT_EVERY_S = 2.0
 # A commit is also due when this much waits in memory, so that memory stays bounded on a fast GPU.
 COMMIT_EVERY_BYTES = 64 * 2**20
-# Batches that may wait for the writer: one being written, one ready.
-WRITES_AHEAD = 2
+# Batches that may wait for the writer: one being written, one ready; where they are small, as many
+# as come while it commits.
+WRITES_AHEAD, MOST_AHEAD = 2, 16
 MERGED_AT_ONCE = 1024
 NOTHING_READ = "no image had to go through the network"
 
@@ -243,7 +244,9 @@ class Run:
                     waiting.append(thread.submit(self._write, rows, batch, features))
                     if self.on_error == "raise":
                         self._require_good(rows, batch)
-                    while len(waiting) > WRITES_AHEAD:
+                    n_bytes = sum(vectors.nbytes for vectors in features)
+                    most = min(MOST_AHEAD, COMMIT_EVERY_BYTES // max(n_bytes, 1))
+                    while len(waiting) > max(WRITES_AHEAD, most):
                         waiting.popleft().result()
                     bar.advance(len(batch.rows))
             except KeyboardInterrupt:

@@ -30,6 +30,8 @@ DEFAULT_BACKBONE = "featx_small"
 BATCH_SIZE = 32
 # On a small batch a GPU mostly waits for its kernels to be started.
 GPU_BATCH_SIZE = 256
+# On 16 cores an H200 got 8 to 13 % more images a second from 14 readers than from 16.
+CORES_TO_FEED_A_GPU = 8
 MAX_PX = 4096
 EVERY_SAMPLE = 3  # of 432: 36 to measure with, 108 to calibrate
 TRIAL_PX = 256
@@ -77,7 +79,29 @@ class Job:
         """
         if asked is not None:
             return asked
-        return GPU_BATCH_SIZE if self.backbone.device.startswith("cuda") else BATCH_SIZE
+        return GPU_BATCH_SIZE if self._has_gpu else BATCH_SIZE
+
+    def workers(self, asked: int | None, sources: Sequence[Any]) -> int:
+        """Return how many processes read the images.
+
+        Parameters
+        ----------
+        asked : int or None
+            None is `featx.images.default_workers`; beside a GPU, which is fed from this process,
+            one less for every eight cores.
+        sources : sequence
+            The images.
+        """
+        from featx.images import default_workers
+
+        if asked is not None:
+            return asked
+        n = default_workers(sources)
+        return n - n // CORES_TO_FEED_A_GPU if self._has_gpu else n
+
+    @property
+    def _has_gpu(self) -> bool:
+        return self.backbone.device.startswith("cuda")
 
     def choose_engine(self, n_images: int) -> EngineChoice:
         """Say what is to run the network over so many images, and why; converts it if need be.
@@ -157,7 +181,7 @@ class Job:
             sources,
             self.preprocessor(),
             batch_size=batch_size,
-            workers=workers,
+            workers=self.workers(workers, sources),
             empty=functools.partial(self.backbone.empty, engine=engine),
         )
         nothing = [np.empty((0, recipe.n_features), np.float32) for recipe in self.recipes]

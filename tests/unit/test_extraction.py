@@ -227,8 +227,8 @@ def test_second_writer_is_refused_in_one_line(photos: Path, tmp_path: Path) -> N
 def test_ctrl_c_commits_what_is_finished(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    net = prepare_job(**NET).backbone
-    real, calls = net.features, []
+    passes = prepare_job(**NET).backbone._passes
+    real, calls = passes.begin, []
 
     def interrupted(*args, **kwargs):
         calls.append(1)
@@ -236,7 +236,7 @@ def test_ctrl_c_commits_what_is_finished(
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(net, "features", interrupted)
+    monkeypatch.setattr(passes, "begin", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(photos, tmp_path / "f.h5")
     monkeypatch.undo()
