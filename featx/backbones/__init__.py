@@ -6,7 +6,7 @@ line in `catalogue.SOURCES`. Knows nothing of image files, HDF5 or poolings.
 
 from __future__ import annotations
 
-from featx.backbones._engine import EngineChoice
+from featx.backbones._choice import EngineChoice
 from featx.backbones._layers import LayerOutput
 from featx.backbones.backbone import Backbone, Read
 from featx.backbones.cards import BackboneCard, WeightsEntry

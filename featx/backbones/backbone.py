@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,32 +13,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from featx.backbones._compile import CompiledEngine
-from featx.backbones._device import torch_dtype
-from featx.backbones._engine import (
-    Engine,
-    EngineChoice,
-    Normalise,
-    may_convert,
-    why_torch,
-)
-from featx.backbones._int8 import Loss, Samples, is_int8
-from featx.backbones._layers import (
-    OUTPUT,
-    PENULTIMATE,
-    LayerOutput,
-    require_layer,
-)
-from featx.backbones._openvino import OpenVINOEngine
+from featx.backbones._choice import EngineChoice, Engines
+from featx.backbones._engine import Engine
+from featx.backbones._int8 import Samples, is_int8
+from featx.backbones._layers import OUTPUT, PENULTIMATE, LayerOutput, require_layer
 from featx.backbones._passes import Passes, Pending, Read
-from featx.backbones._torch import TorchEngine
-from featx.errors import BackboneError, MissingDependencyError, ParameterError
+from featx.errors import BackboneError, ParameterError
 from featx.recipe import Preprocessing
 
 __all__ = ["Backbone", "Read"]
 
 TRIAL_PX = 224
-log = logging.getLogger(__name__)
 
 
 Tag = TypeVar("Tag")
@@ -112,34 +95,19 @@ class Backbone:
         self.n_images = 0
         self._layers: dict[str, LayerOutput] | None = None
         self._counting = threading.Lock()
-        self._device = device
-        dtype = torch_dtype(precision)
-        is_copied = may_convert(engine, device, precision) and dtype is not torch.float32
-        source = copy.deepcopy(module) if is_copied else module  # torch rounds the other
         thing = f"backbone {name!r}"
         self._passes = Passes(thing, self.device)
-        self._torch = TorchEngine(
+        self._engines = Engines(
             module,
-            head=head,
-            normalise=Normalise(preprocessing),
-            device=device,
-            dtype=dtype,
             thing=thing,
+            asked=engine,
+            head=head,
+            preprocessing=preprocessing,
+            device=device,
+            precision=precision,
+            weights=weights,
         )
-        self._compiled: CompiledEngine | None = None
-        if engine == "compile":
-            self._compiled = CompiledEngine(self._torch, head=head, thing=thing)
-        self._openvino: OpenVINOEngine | None = None
-        if may_convert(engine, device, precision):
-            self._openvino = OpenVINOEngine(
-                source.eval().requires_grad_(False),
-                head=head,
-                normalise=Normalise(preprocessing),
-                precision=precision,
-                weights=weights,
-                torch_engine=self._torch,
-                thing=thing,
-            )
+        self._torch = self._engines.torch
 
     @property
     def layers(self) -> dict[str, tuple[int, ...]]:
@@ -210,7 +178,7 @@ class Backbone:
         list of ndarray of shape (n, n_features), float32
             One for each read; n_features times the number of views where they are kept.
         """
-        pending = self._begin(views, reads, self._engine(engine), keep_views, pad_to)
+        pending = self._begin(views, reads, self._engines.named(engine), keep_views, pad_to)
         return pending()
 
     def stream(
@@ -252,7 +220,7 @@ class Backbone:
         >>> [(tag, [v.shape for v in found]) for tag, found in net.stream(batches, reads)]
         [('a', [(2, 512)]), ('b', [])]
         """
-        runner = self._engine(engine)
+        runner = self._engines.named(engine)
         begun: deque[tuple[Tag, Pending]] = deque()
         for tag, views in batches:
             pending = self._begin(views, reads, runner, keep_views, pad_to) if views else list
@@ -284,7 +252,7 @@ class Backbone:
         >>> net.empty((2, 224, 224, 3), np.uint8).shape
         (2, 224, 224, 3)
         """
-        return self._engine(engine).empty(shape, dtype)
+        return self._engines.named(engine).empty(shape, dtype)
 
     def maps(self, images: NDArray[Any], layer: str) -> NDArray[np.float32]:
         """Run the network as far as a layer and return its map, not pooled.
@@ -319,7 +287,7 @@ class Backbone:
                 "expected a map (1, C, H, W); read another layer"
             )
         # Int8 is calibrated for what `choose_engine` was told of; this may be any size.
-        engine = self._torch if is_int8(self.precision) else self._engine(None)
+        engine = self._torch if is_int8(self.precision) else self._engines.named(None)
         pending = self._begin([images], [(layer, _copied)], engine)
         return pending()[0]
 
@@ -365,31 +333,6 @@ class Backbone:
         >>> net.choose_engine(["penultimate"], [(224, 224, 3)], n_images=1000)
         EngineChoice(name='torch', reason='as asked for')
         """
-        if self.engine in ("torch", "compile"):
-            return EngineChoice(self.engine, "as asked for")
-        if self.engine == "openvino":
-            loss = self._prepare(layers, shapes, samples)
-            return EngineChoice("openvino", "as asked for" if loss is None else f"int8: {loss}")
-        n_views = None if shapes is None else len(shapes)
-        reason = why_torch(self._device, self.precision, n_images=n_images, n_views=n_views)
-        if reason is not None:
-            return EngineChoice("torch", reason)
-        try:
-            self._prepare(layers, shapes, None)
-        except (BackboneError, MissingDependencyError) as err:
-            log.warning("engine torch: %s", err)
-            return EngineChoice("torch", str(err))
-        return EngineChoice("openvino", "on a CPU, and agrees with torch on trial images")
-
-    def _prepare(
-        self,
-        layers: Sequence[str],
-        shapes: Sequence[tuple[int, ...]] | None,
-        samples: Samples | None,
-    ) -> Loss | None:
-        """Convert the network where need be; return what int8 loses, at the worst view."""
-        assert self._openvino is not None
-        wanted = {name: self.layer(name) for name in layers}
         dtype: Any = np.uint8
         if shapes is None and is_int8(self.precision):
             if self.transform is None:
@@ -399,26 +342,17 @@ class Backbone:
                 )
             view = self._transformed()
             shapes, dtype = [view.shape], view.dtype
-        losses = [
-            self._openvino.prepare(wanted, shape, dtype, samples=samples).loss
-            for shape in shapes or ()
-        ]
-        return min((x for x in losses if x), key=lambda loss: loss.mean_cosine, default=None)
+        return self._engines.choose(
+            lambda: {name: self.layer(name) for name in layers},
+            shapes,
+            dtype,
+            n_images=n_images,
+            samples=samples,
+        )
 
     def _count(self, n: int) -> None:
         with self._counting:
             self.n_images += n
-
-    def _engine(self, name: str | None) -> Engine:
-        name = name or self.engine
-        engines = {"compile": self._compiled, "openvino": self._openvino}
-        found = engines.get(name, self._torch)
-        if found is None:
-            raise ParameterError(
-                f"engine: got {name!r} for backbone {self.name!r}, which was loaded for engine "
-                f"{self.engine!r}, expected 'torch'; load it with engine={name!r}"
-            )
-        return found
 
     def _begin(
         self,

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from featx.backbones._choice import require_engine
 from featx.backbones._device import choose_device, choose_precision
-from featx.backbones._engine import require_engine
 from featx.backbones._int8 import is_int8
 from featx.backbones._layers import find_head
 from featx.backbones._openvino import import_openvino

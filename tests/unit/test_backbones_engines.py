@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 import featx
-from featx.backbones import EngineChoice, _engine, _openvino, load_backbone
+from featx.backbones import EngineChoice, _choice, _openvino, load_backbone
 from featx.backbones._device import choose_precision
 from featx.backbones.embedded import build_embedded
 from featx.cli.main import main
@@ -29,7 +29,7 @@ CPU = {"device": "cpu", "precision": "float32"}
 AVG, NONE = get_pooling("avg"), get_pooling("none")
 PENULTIMATE = [("penultimate", NONE)]
 HAS_BFLOAT16 = choose_precision("auto", torch.device("cpu")) == "bfloat16"
-is_there = _engine.importlib.util.find_spec("openvino") is not None
+is_there = _choice.importlib.util.find_spec("openvino") is not None
 needs_openvino = pytest.mark.skipif(not is_there, reason="needs openvino (featx[openvino])")
 needs_bfloat16 = pytest.mark.skipif(not HAS_BFLOAT16, reason="needs a CPU with bfloat16")
 
@@ -126,7 +126,7 @@ def test_several_layers_and_poolings_come_from_one_pass() -> None:
              for p in ("avg", "max", "gem(3)", "rmac")] + PENULTIMATE  # fmt: skip
     expected = nets["torch"].features([images], reads)
     found = nets["openvino"].features([images], reads)
-    assert len(nets["openvino"]._openvino._ready) == 1
+    assert len(nets["openvino"]._engines.openvino._ready) == 1
     for read, a, b in zip(reads, found, expected, strict=True):
         assert share_of_largest(a, b) < _openvino.TOLERANCE, read
     assert found[0].min() < 0
@@ -177,7 +177,7 @@ SHAPE = [(160, 160, 3)]
 
 
 def test_auto_is_torch_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_engine.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(_choice.importlib.util, "find_spec", lambda _: None)
     net = load_backbone(**CPU)
     choice = net.choose_engine(["penultimate"], SHAPE, n_images=1000)
     assert choice == EngineChoice(
@@ -186,8 +186,8 @@ def test_auto_is_torch_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = load_backbone(engine="torch", **CPU)
     assert asked.choose_engine([], SHAPE, n_images=1000).reason == "as asked for"
     where = torch.device("cuda:0")
-    assert _engine.why_torch(where, "float32", n_images=9, n_views=1) == "runs on cuda:0"
-    half = _engine.why_torch(torch.device("cpu"), "float16", n_images=9, n_views=1)
+    assert _choice.why_torch(where, "float32", n_images=9, n_views=1) == "runs on cuda:0"
+    half = _choice.why_torch(torch.device("cpu"), "float16", n_images=9, n_views=1)
     assert half == "computes in float16"
 
 
@@ -269,7 +269,7 @@ def test_what_an_engine_cannot_do_is_an_error() -> None:
     with pytest.raises(ParameterError, match="'openvino' with precision 'float16'"):
         load_backbone(engine="openvino", device="cpu", precision="float16")
     with pytest.raises(ParameterError, match="'openvino' with device 'cuda:0'"):
-        _engine.require_engine("openvino", torch.device("cuda:0"), "float32")
+        _choice.require_engine("openvino", torch.device("cuda:0"), "float32")
     net = load_backbone(engine="torch", **CPU)
     with pytest.raises(ParameterError, match="which was loaded for engine 'torch'"):
         net.features([pictures(1, 160)], PENULTIMATE, engine="openvino")
@@ -332,7 +332,7 @@ def test_the_engine_is_chosen_by_all_images_not_by_those_left(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Would catch a resumed run that ends with another engine than it began with."""
-    monkeypatch.setattr(_engine, "MIN_PASSES", 6)
+    monkeypatch.setattr(_choice, "MIN_PASSES", 6)
     for name in ("5.png", "4.png"):
         (photos / name).rename(tmp_path / name)
     first = featx.extract(photos, tmp_path / "f.h5", workers=0, **CPU)
