@@ -365,7 +365,8 @@ def test_the_command_line_says_what_ran_and_why(
     assert main([*words[:3], str(tmp_path / "g.h5"), *words[4:]]) == 0
     assert "engine torch: 6 passes do not pay" in capsys.readouterr().out
     assert main([*words, "--engine", "tvm"]) == 1
-    assert "engine: got 'tvm', expected one of auto, torch, openvino" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "engine: got 'tvm', expected one of auto, torch, compile, openvino" in said
 
 
 def test_a_choice_is_plain_data() -> None:
