@@ -117,7 +117,7 @@ class CompiledEngine:
     ) -> None:
         expected: dict[str, torch.Tensor] = {}
         self._torch.read(views, layers, lambda name, x: expected.update({name: x.clone()}))
-        allowed = TOLERANCES[found[0].dtype]
+        allowed = TOLERANCES[self._torch.dtype]
         for name, output in zip(layers, found, strict=True):
             a, b = (x.flatten(1).double().cpu().numpy() for x in (expected[name], output))
             loss = float(np.max(1 - cosines(a, b)))

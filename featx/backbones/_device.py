@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import platform
+
 import torch
 
 from featx.backbones._int8 import INT8, int8_name, is_int8
 from featx.errors import ParameterError, nearest
 
-__all__ = ["choose_device", "choose_precision", "torch_dtype"]
+__all__ = ["choose_device", "choose_precision", "must_round", "torch_dtype"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -70,6 +72,12 @@ def choose_precision(precision: str, device: torch.device) -> str:
             f"{nearest(str(precision), names)}"
         )
     return precision
+
+
+def must_round(dtype: torch.dtype, device: torch.device) -> bool:
+    """Tell whether bfloat16 is best done by rounding float32: on x86 that does not compute it."""
+    is_x86 = device.type == "cpu" and platform.machine().lower() in ("x86_64", "amd64")
+    return dtype is torch.bfloat16 and is_x86 and not _has_bfloat16(device)
 
 
 def _has_bfloat16(device: torch.device) -> bool:

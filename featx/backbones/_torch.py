@@ -11,10 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from featx.backbones._batch_norm import fold_batch_norms, has_batch_norms
+from featx.backbones._device import must_round
 from featx.backbones._engine import Normalise, Use, trial_views
 from featx.backbones._layers import LayerOutput, read_layers, trace_layers
+from featx.backbones._rounding import round_between_modules, rounded
 
 __all__ = ["TorchEngine"]
 
@@ -42,6 +45,8 @@ class TorchEngine:
     ----------
     module : nn.Module
         As it is run, but for folding.
+    dtype : torch.dtype
+        As given; a processor without bfloat16 computes in float32 and rounds.
     """
 
     def __init__(
@@ -54,7 +59,10 @@ class TorchEngine:
         dtype: torch.dtype,
         thing: str,
     ) -> None:
-        self._normalise, self._device, self._dtype = normalise, device, dtype
+        self._normalise, self._device = normalise, device
+        self.dtype = dtype
+        self._must_round = must_round(dtype, device)
+        self._dtype = torch.float32 if self._must_round else dtype
         self._head, self._thing = head, thing
         self._is_cuda = device.type == "cuda"
         self.n_at_once = 2 if self._is_cuda else 1  # one takes all cores of a processor
@@ -97,6 +105,10 @@ class TorchEngine:
         if self._folded is not None:
             self._folded = _converted(self._folded.to(self._device), self._dtype)
             self._folded = self._folded.to(memory_format=torch.channels_last)
+        if self._must_round:
+            for module in (self.module, self._folded):
+                if module is not None:
+                    round_between_modules(module, keep=_BatchNorm)
         self._is_placed = True
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -108,7 +120,8 @@ class TorchEngine:
 
     def input(self, view: NDArray[Any]) -> torch.Tensor:
         """Return a view as the module takes it."""
-        return self._float32(view).to(self._dtype)
+        x = self._float32(view).to(self._dtype)
+        return rounded(x) if self._must_round else x
 
     def _float32(self, view: NDArray[Any]) -> torch.Tensor:
         # uint8 travels to the device, a quarter of the bytes; the rest happens there.
@@ -155,9 +168,7 @@ class TorchEngine:
 
 def _converted(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     # 8 bits of a variance would scale a whole channel wrongly, for every image.
-    norms = [
-        part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)
-    ]
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
     exact = [{name: x.clone() for name, x in part.state_dict().items()} for part in norms]
     module = module.to(dtype)
     for part, state in zip(norms, exact, strict=True):

@@ -11,7 +11,7 @@ import torch
 import torchvision
 from torch import nn
 
-from featx.backbones import load_backbone
+from featx.backbones import _device, _torch, load_backbone
 from featx.errors import BackboneError, ParameterError
 from featx.extraction import embed_images, prepare_job
 from featx.extraction.specs import plan_features
@@ -266,6 +266,35 @@ def test_a_batch_that_does_not_fit_the_memory_is_halved_for_good(caplog) -> None
         load_backbone(Greedy(0), precision="float32", device="cpu", engine="torch").features(
             [images], reads
         )
+
+
+@pytest.mark.parametrize("name", ["featx_small", "resnet18"])
+def test_rounding_stands_in_for_bfloat16(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Torch's own bfloat16 is the reference, with or without instructions for it.
+    images, reads = pictures(2, 96), [("penultimate", NONE)]
+    weights = "default" if name == "featx_small" else None
+    found = {}
+    for kind, precision, rounds in (
+        ("exact", "float32", False), ("torch", "bfloat16", False), ("rounded", "bfloat16", True),
+    ):  # fmt: skip
+        monkeypatch.setattr(_torch, "must_round", lambda *_, rounds=rounds: rounds)
+        loads = {"weights": weights, "device": "cpu", "engine": "torch", "precision": precision}
+        (x,) = load_backbone(name, **loads).features([images], reads)
+        found[kind] = x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1)[:, None]
+    between = np.linalg.norm(found["rounded"] - found["torch"], axis=1).max()
+    assert 0 < between < np.linalg.norm(found["exact"] - found["torch"], axis=1).max() < 0.1
+
+
+def test_only_processors_without_bfloat16_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(_device.platform, "machine", lambda: "x86_64")
+    for has in (True, False):
+        monkeypatch.setattr(_device, "_has_bfloat16", lambda _, has=has: has)
+        assert _device.must_round(torch.bfloat16, cpu) is not has
+        assert not _device.must_round(torch.float16, cpu)
+        assert not _device.must_round(torch.bfloat16, torch.device("cuda"))
+    monkeypatch.setattr(_device.platform, "machine", lambda: "aarch64")
+    assert not _device.must_round(torch.bfloat16, cpu)
 
 
 def test_an_engine_that_takes_two_batches_is_given_two_and_keeps_the_order(
