@@ -1,6 +1,6 @@
 """bfloat16 on a processor that has none: float32, rounded where a layer would have rounded.
 
-Torch computes bfloat16 there too, one multiplication at a time: 5 to 30 times as slow as this. A
+Torch computes bfloat16 there too, one multiplication at a time: 7 to 25 times as slow as this. A
 convolution in bfloat16 sums in float32 and rounds the sum, so rounding what goes in and what comes
 out is the same arithmetic, but for operations between modules.
 """

@@ -368,7 +368,7 @@ class Backbone:
         layers = {name: self.layer(name) for name, _ in reads}
         begun = [self._passes.begin(engine, view, reads, layers, pad_to) for view in views]
 
-        def fetch() -> list[NDArray[np.float32]]:
+        def fetch(_: Any = views) -> list[NDArray[np.float32]]:  # a GPU may yet be reading them
             joined = []
             for vectors in zip(*(pending() for pending in begun), strict=True):
                 if len(vectors) == 1:
