@@ -4,7 +4,7 @@
 
 The shared photographs as often as it takes, each copy with a comment of its own so that none is
 recognised by its content, in memory (/dev/shm) if there is such a folder. Everything in bfloat16,
-batches of 256, a reader a core. resnet50 has random weights, which changes no speed.
+batches of 256. resnet50 has random weights, which changes no speed.
 
 - chip: the largest rates of a matrix product in bfloat16 (8,192 a side) and of a copy there (bytes
   read and written).
@@ -29,7 +29,7 @@ import numpy as np
 import torch
 import torchvision
 from common import WEIGHTS, keep, need_assets, some_photographs
-from PIL import Image
+from peers import Files
 from torch.utils.flop_counter import FlopCounterMode
 
 import featx
@@ -107,19 +107,6 @@ def network(name, weights, limit):
         if precision != "float32":
             rates[f"{engine}, {precision}"]["of_chip"] = rate * gflop / 1e3 / limit
     return {"gflop": gflop, **rates}
-
-
-class Files:
-    """Images by path, transformed."""
-
-    def __init__(self, paths, transform):
-        self.paths, self.transform = paths, transform
-
-    def __len__(self):
-        return len(self.paths)
-
-    def __getitem__(self, i):
-        return self.transform(Image.open(self.paths[i]).convert("RGB"))
 
 
 def script(name, weights, paths):

@@ -2,7 +2,7 @@
 
 make bench
 
-``large.py`` is not among them: it writes 30 GB.
+``large.py`` is not among them: it writes 30 GB; nor is ``gpu.py``, which needs one.
 """
 
 from __future__ import annotations
