@@ -36,7 +36,7 @@ def round_between_modules(module: nn.Module, keep: type[nn.Module]) -> None:
     >>> layer = nn.Linear(1, 1)
     >>> _ = nn.init.constant_(layer.weight, 1.001), nn.init.zeros_(layer.bias)
     >>> round_between_modules(layer, nn.BatchNorm2d)
-    >>> float(layer.weight), float(layer(torch.tensor([1.0078125])))
+    >>> layer.weight.item(), layer(torch.tensor([1.0078125])).item()
     (1.0, 1.0078125)
     """
     for part in module.modules():
