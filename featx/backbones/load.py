@@ -84,8 +84,8 @@ def load_backbone(
         Auto is bfloat16 where the device computes it natively, else float32. "int8" is OpenVINO's
         on a CPU (``pip install 'featx[int8]'``), quantised after training, and loses some.
     engine : {"auto", "torch", "compile", "openvino"}, default "auto"
-        What runs the network. "compile" is `torch.compile`, for a GPU: it takes seconds to a
-        minute for each size of batch (filled up to a power of two). "openvino", on a CPU
+        What runs the network. "compile" is `torch.compile`, for a GPU: it takes 15 to 20 s
+        for each size of batch (filled up to a power of two). "openvino", on a CPU
         (``pip install 'featx[openvino]'``), gives torch's features to 1e-5 of the largest element
         in float32. Auto takes it for many images at once where it is installed and does that; see
         `Backbone.choose_engine`.

@@ -99,8 +99,8 @@ def extract(
     precision : {"auto", "float32", "bfloat16", "float16", "int8"}, default "auto"
         Auto is bfloat16 where the device computes it natively, else float32.
     engine : {"auto", "torch", "compile", "openvino", "ray"}, default "auto"
-        What runs the network. "compile" is `torch.compile`: up to twice as fast on a GPU, after up
-        to a minute for each size of batch, for networks that are slower than reading.
+        What runs the network. "compile" is `torch.compile`: 1.5 to 1.7 times as fast on a GPU,
+        after 15 to 20 s for each size of batch, for networks that are slower than reading.
         "openvino" (``pip install 'featx[openvino]'``) is faster on a CPU and gives torch's
         features to 1e-5 of the largest element in float32, so tables are shared.
         Auto takes it on a CPU for 128 images or more, views counted, where it is installed and
