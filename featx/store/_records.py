@@ -94,6 +94,22 @@ class Records:
             )
         return records
 
+    @classmethod
+    def joined(cls, parts: Sequence[Records]) -> Records:
+        """Return the rows of all parts; where a part lacks a metadata column, it is empty."""
+        names = dict.fromkeys(name for part in parts for name in part.metadata)
+        return cls(
+            [path for part in parts for path in part.path],
+            [label for part in parts for label in part.label],
+            {
+                name: [
+                    value for part in parts for value in part.metadata.get(name, [b""] * len(part))
+                ]
+                for name in names
+            },
+            np.concatenate([part.numbers for part in parts]),
+        )
+
     def take(self, rows: Sequence[int]) -> Records:
         """Return some of the rows."""
         return Records(

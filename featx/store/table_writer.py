@@ -8,7 +8,7 @@ nothing.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -26,6 +26,8 @@ from featx.store._schema import append_rows, as_rows, replace_text, write_rows
 from featx.store._text import decode
 
 __all__ = ["KnownRow", "TableWriter"]
+
+WRITTEN_AT_ONCE = 8 * 2**20  # bytes of vectors, which are copied once more for it
 
 
 class KnownRow(NamedTuple):
@@ -139,16 +141,8 @@ class TableWriter:
 
     def metadata(self) -> dict[str, list[str]]:
         """Return the further columns, one value a row."""
-        parts = [records for _, records in self._all_records()]
-        names = dict.fromkeys(name for part in parts for name in part.metadata)
-        return {
-            name: [
-                decode(value)
-                for part in parts
-                for value in part.metadata.get(name, [b""] * len(part))
-            ]
-            for name in names
-        }
+        joined = Records.joined([records for _, records in self._all_records()])
+        return {name: [decode(v) for v in values] for name, values in joined.metadata.items()}
 
     def rows_by_digest(self) -> dict[str, int]:
         """Return the first row of each known image content, by digest."""
@@ -288,12 +282,25 @@ class TableWriter:
         """
         if self._changes:
             self._write_changes(group, file)
-        for batch in self._batches:
+        for batch in self._joined():
             append_rows(group, batch.records, batch.features)
 
     def settle(self) -> None:
         """Forget what was pending: it is committed."""
         self._batches, self._changes, self._n_committed = [], {}, self.n_samples
+
+    def _joined(self) -> Iterator[_Batch]:
+        """Join small batches: HDF5 takes as long for a row as for a thousand."""
+        waiting: list[_Batch] = []
+        n_bytes = 0
+        for batch in self._batches:
+            waiting.append(batch)
+            n_bytes += batch.features.nbytes
+            if n_bytes >= WRITTEN_AT_ONCE:
+                yield _join(waiting)
+                waiting, n_bytes = [], 0
+        if waiting:
+            yield _join(waiting)
 
     def _write_changes(self, group: Any, file: PatchedFile) -> None:
         rows = np.array(sorted(self._changes), np.int64)
@@ -373,6 +380,16 @@ class TableWriter:
         for row, change in self._changes.items():
             _merge(committed, row, change)
         return [(0, committed), *((batch.start, batch.records) for batch in self._batches)]
+
+
+def _join(batches: Sequence[_Batch]) -> _Batch:
+    if len(batches) == 1:
+        return batches[0]
+    return _Batch(
+        batches[0].start,
+        Records.joined([batch.records for batch in batches]),
+        np.concatenate([batch.features for batch in batches]),
+    )
 
 
 def _merge(records: Records, i: int, change: _Change) -> None:

@@ -14,10 +14,18 @@ from hypothesis import strategies as st
 
 from featx.errors import ParameterError
 from featx.recipe import Preprocessing, Recipe
-from featx.store import Failure, StoreWriter, open_store, verify_store, write_features
+from featx.store import (
+    Failure,
+    StoreWriter,
+    open_store,
+    table_writer,
+    verify_store,
+    write_features,
+)
 
 RECIPE = Recipe("resnet18", "ab" * 32, "layer4", "avg", Preprocessing(), "none", "float32", 5)
 
+SIZES = [1, 100, table_writer.WRITTEN_AT_ONCE]  # a row has 20 bytes
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 
 
@@ -45,7 +53,7 @@ def values(path):
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_appending_in_any_split_equals_appending_at_once(tmp_path_factory, data):
+def test_appending_in_any_split_equals_appending_at_once(tmp_path_factory, monkeypatch, data):
     folder = tmp_path_factory.mktemp("split")
     paths = data.draw(st.lists(text, unique=True, max_size=30))
     n = len(paths)
@@ -58,6 +66,7 @@ def test_appending_in_any_split_equals_appending_at_once(tmp_path_factory, data)
     actions = data.draw(
         st.lists(st.sampled_from(["go on", "commit", "reopen"]), min_size=5, max_size=5)
     )
+    monkeypatch.setattr(table_writer, "WRITTEN_AT_ONCE", data.draw(st.sampled_from(SIZES)))
     for file, edges in (("split.h5", [0, *cuts, n]), ("once.h5", [0, n])):
         writer = StoreWriter(folder / file)
         for (a, b), action in zip(itertools.pairwise(edges), actions, strict=False):
@@ -137,6 +146,20 @@ def test_updates_equal_a_dict_that_is_updated(tmp_path_factory, data):
         assert store[:][:, 3].tolist() == [row[2] for row in model.values()]
         column = store.metadata.get("a/b", np.full(12, ""))
         assert column.tolist() == [row[3] for row in model.values()]
+
+
+def test_columns_that_some_batches_lack_are_empty_there(tmp_path):
+    with StoreWriter(tmp_path / "f.h5") as writer:
+        table = writer.table(RECIPE, has_labels=True)
+        for i, extra in enumerate([{}, {"a": ["1"]}, {"b": ["2"], "a": ["3"]}, {}]):
+            row = np.full((1, 5), i, np.float32)
+            table.append([f"{i}"], row, **fields(1), metadata=extra)
+        assert table.metadata() == {"a": ["", "1", "3", ""], "b": ["", "", "2", ""]}
+    with open_store(tmp_path / "f.h5") as store:
+        found = {name: column.tolist() for name, column in store.metadata.items()}
+        assert found == {"a": ["", "1", "3", ""], "b": ["", "", "2", ""]}
+        assert store[:][:, 0].tolist() == [0, 1, 2, 3]
+    assert verify_store(tmp_path / "f.h5").ok
 
 
 def test_a_store_is_read_with_plain_h5py(tmp_path):
