@@ -152,7 +152,7 @@ def default_workers(sources: Sequence[ImageSource]) -> int:
     int
         The cores that this process may use, at most 16, and four times as many for images at URLs,
         which are waited for; 0 for fewer than 64 images, and for images in memory, which only need
-        resizing.
+        resizing. Processes that torchrun has started on one machine share its cores.
     """
     if len(sources) < MIN_IMAGES_FOR_WORKERS:
         return 0
@@ -163,6 +163,9 @@ def default_workers(sources: Sequence[ImageSource]) -> int:
     is_far = any(isinstance(source, RemoteFile) or is_url(source) for source in sources)
     has_mask = hasattr(os, "sched_getaffinity")
     n_cores = len(os.sched_getaffinity(0)) if has_mask else os.cpu_count() or 1
+    beside = os.environ.get("LOCAL_WORLD_SIZE", "1")  # SLURM gives each a mask of its own
+    if beside.isdecimal():
+        n_cores = max(n_cores // max(int(beside), 1), 1)
     return min(n_cores * (PER_CORE_FAR if is_far else 1), MAX_WORKERS)
 
 

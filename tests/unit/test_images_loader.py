@@ -260,6 +260,15 @@ def test_readers_know_no_torch(photos):
     assert batch.views[0].item() == 0.0
 
 
+def test_processes_that_torchrun_has_started_share_the_cores(photos, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)), raising=False)
+    found = []
+    for beside in ("1", "4", "64"):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", beside)
+        found.append(default_workers(photos * 2))
+    assert found == [12, 3, 1]
+
+
 def test_few_or_in_memory_images_are_read_in_this_process(photos):
     assert default_workers(photos) == 0
     assert default_workers(photos * 2) >= 1
