@@ -140,6 +140,37 @@ class Job:
         batches = iter_batches(paths, preprocessor, batch_size=len(paths), workers=0)
         return next(batches).views[0]
 
+    def read(
+        self,
+        sources: Sequence[Any],
+        *,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        engine: str,
+    ) -> Iterator[ImageBatch]:
+        """Read images as views for the network, batch by batch in input order.
+
+        Parameters
+        ----------
+        sources, batch_size, workers
+            As for `embed`.
+        engine : {"torch", "compile", "openvino"}
+            What the views are for.
+
+        Yields
+        ------
+        ImageBatch
+        """
+        from featx.images import iter_batches
+
+        return iter_batches(
+            sources,
+            self.preprocessor(),
+            batch_size=self.batch_size(batch_size),
+            workers=self.workers(workers, sources),
+            empty=functools.partial(self.backbone.empty, engine=engine),
+        )
+
     def embed(
         self,
         sources: Sequence[Any],
@@ -170,20 +201,11 @@ class Job:
         features : list of ndarray of shape (n_good, n_features), float32
             One array for each spec, for the good images of the batch.
         """
-        from featx.images import iter_batches
-
-        batch_size = self.batch_size(batch_size)
         engine = engine or self.choose_engine(len(sources)).name
-        pad_to = batch_size if pad else None
+        pad_to = self.batch_size(batch_size) if pad else None
         reads = [(spec.layer, spec.pooling) for spec in self.specs]
         keep = self.recipes[0].augment.endswith(":keep")
-        batches = iter_batches(
-            sources,
-            self.preprocessor(),
-            batch_size=batch_size,
-            workers=self.workers(workers, sources),
-            empty=functools.partial(self.backbone.empty, engine=engine),
-        )
+        batches = self.read(sources, batch_size=batch_size, workers=workers, engine=engine)
         nothing = [np.empty((0, recipe.n_features), np.float32) for recipe in self.recipes]
         for batch, features in self.backbone.stream(
             ((batch, batch.views) for batch in batches),

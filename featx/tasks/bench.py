@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx._progress import Progress
-from featx.errors import ManifestError, ParameterError
-from featx.extraction import Job, fill_store, prepare_job
-from featx.extraction.items import items_of_manifest
-from featx.images import ImageBatch, ImageManifest, iter_batches
-from featx.store import StoreWriter
+from featx.errors import ParameterError
+from featx.extraction import prepare_job
+from featx.images import ImageManifest
+from featx.tasks._stages import Stages
 
 if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["Benchmark", "Stage", "Sweep", "benchmark"]
 
-HELD = 256  # images that are held for the network alone: more say nothing new, and take memory
-BATCH_SIZES = (1, 8, 16, 32, 64, 128, 256)
 NEAR = 0.97  # of the best rate: a smaller setting that reaches it is as good
 
 
@@ -211,9 +204,9 @@ def benchmark(
     choice = job.choose_engine(len(chosen))
     n_workers = job.workers(workers, chosen.paths)
     n_at_once = job.batch_size(batch_size)
-    run = _Run(job, chosen, choice.name, n_at_once, n_workers)
+    run = Stages(job, chosen, choice.name, n_at_once, n_workers)
     rates = run.measure(repeats, progress)
-    sweeps = run.sweeps(repeats, progress) if sweep else ()
+    tried = run.sweeps(repeats, progress) if sweep else {}
     whole = rates.pop("end_to_end")
     seconds = {name: 1 / rate for name, rate in rates.items()}
     parts = (seconds["decode"], seconds["network"])
@@ -240,135 +233,15 @@ def benchmark(
         workers=n_workers,
         batch_size=n_at_once,
         repeats=repeats,
-        sweeps=sweeps,
+        sweeps=tuple(_sweep(setting, rates) for setting, rates in tried.items()),
     )
     return replace(found, advice=tuple(_advice(found)))
 
 
-class _Run:
-    """The stages of one job on some images."""
-
-    def __init__(
-        self, job: Job, images: ImageManifest, engine: str, batch_size: int, workers: int
-    ) -> None:
-        self.job, self.images, self.engine = job, images, engine
-        self.batch_size, self.workers = batch_size, workers
-        self.n_failed = 0
-        self._held: list[ImageBatch] = []
-        self._vectors = np.empty((0, 0), np.float32)
-
-    def measure(self, repeats: int, progress: bool | None) -> dict[str, float]:
-        """Return the median rate of each stage and of the whole, in images a second."""
-        steps: dict[str, Callable[[], float]] = {
-            "decode": self.decode,
-            "network": self.network,
-            "write": self.write,
-            "end_to_end": self.end_to_end,
-        }
-        found: dict[str, list[float]] = {name: [] for name in steps}
-        with Progress((repeats + 1) * len(steps), "bench", unit="steps", enabled=progress) as bar:
-            for repeat in range(repeats + 1):
-                for name, step in steps.items():
-                    rate = step()
-                    if repeat:
-                        found[name].append(rate)
-                    bar.advance(1)
-        return {name: float(np.median(rates)) for name, rates in found.items()}
-
-    def sweeps(self, repeats: int, progress: bool | None) -> tuple[Sweep, ...]:
-        """Try other numbers of workers and other batch sizes."""
-        counts = sorted({0, 1, self.workers, 2 * self.workers})
-        sizes = [size for size in BATCH_SIZES if size <= len(self.images)]
-        plans: list[tuple[str, list[int], Callable[[int], float]]] = [
-            ("workers", counts, lambda n: self.end_to_end(workers=n)),
-            ("batch_size", sizes, lambda n: self.end_to_end(batch_size=n)),
-        ]
-        found = []
-        total = repeats * (len(counts) + len(sizes))
-        with Progress(total, "sweep", unit="steps", enabled=progress) as bar:
-            for setting, values, step in plans:
-                rates: list[list[float]] = [[] for _ in values]
-                for _ in range(repeats):
-                    for i, value in enumerate(values):
-                        rates[i].append(step(value))
-                        bar.advance(1)
-                medians = [float(np.median(r)) for r in rates]
-                most = max(medians)
-                best = next(v for v, r in zip(values, medians, strict=True) if r >= NEAR * most)
-                found.append(Sweep(setting, tuple(values), tuple(medians), best))
-        return tuple(found)
-
-    def decode(self) -> float:
-        """Read every image; hold the first batches for the network."""
-        held, n_failed, n_held = [], 0, 0
-        start = time.perf_counter()
-        for batch in iter_batches(
-            self.images.paths,
-            self.job.preprocessor(),
-            batch_size=self.batch_size,
-            workers=self.workers,
-            empty=functools.partial(self.job.backbone.empty, engine=self.engine),
-        ):
-            n_failed += len(batch.failures)
-            if batch.views and n_held < max(HELD, 4 * self.batch_size):
-                held.append(batch)
-                n_held += len(batch.views[0])
-        seconds = time.perf_counter() - start
-        if not held:
-            raise ManifestError(
-                f"source: none of the {len(self.images)} images chosen can be read (the first, "
-                f"{self.images.paths[0]!r}: {batch.failures[0][1]}), expected at least one"
-            )
-        self._held, self.n_failed = held, n_failed
-        return len(self.images) / seconds
-
-    def network(self) -> float:
-        """Run the network over the batches held."""
-        net = self.job.backbone
-        reads = [(spec.layer, spec.pooling) for spec in self.job.specs]
-        start = time.perf_counter()
-        batches = ((i, batch.views) for i, batch in enumerate(self._held))
-        found = net.stream(batches, reads, pad_to=self.batch_size, engine=self.engine)
-        vectors = [of_reads[0] for _, of_reads in found]
-        seconds = time.perf_counter() - start
-        self._vectors = np.concatenate(vectors)
-        return len(self._vectors) / seconds
-
-    def write(self) -> float:
-        """Write as many vectors as there are images, with one commit."""
-        n, batch_size = len(self.images), self.batch_size
-        vectors = np.resize(self._vectors, (n, self._vectors.shape[1]))
-        with tempfile.TemporaryDirectory(prefix="featx-bench-") as folder:
-            start = time.perf_counter()
-            with StoreWriter(Path(folder) / "f.h5") as writer:
-                table = writer.table(self.job.recipes[0], has_labels=False)
-                for at in range(0, n, batch_size):
-                    part = slice(at, min(at + batch_size, n))
-                    zeros = [0] * (part.stop - at)
-                    table.append(
-                        self.images.paths[part],
-                        vectors[part],
-                        digests=["00" * 32] * len(zeros),
-                        sizes=zeros,
-                        mtimes=zeros,
-                    )
-                writer.commit()
-            return n / (time.perf_counter() - start)
-
-    def end_to_end(self, *, workers: int | None = None, batch_size: int | None = None) -> float:
-        """Extract into a new store."""
-        with tempfile.TemporaryDirectory(prefix="featx-bench-") as folder:
-            summary = fill_store(
-                items_of_manifest(self.images),
-                Path(folder) / "f.h5",
-                prepare=lambda: self.job,
-                batch_size=self.batch_size if batch_size is None else batch_size,
-                workers=self.workers if workers is None else workers,
-                progress=False,
-            )
-        if summary.interrupted:
-            raise KeyboardInterrupt
-        return len(self.images) / (summary.extracted / summary.images_per_second)
+def _sweep(setting: str, rates: Mapping[int, float]) -> Sweep:
+    most = max(rates.values())
+    best = next(value for value, rate in rates.items() if rate >= NEAR * most)
+    return Sweep(setting, tuple(rates), tuple(rates.values()), best)
 
 
 def _mean_bytes(paths: Sequence[str]) -> float:
