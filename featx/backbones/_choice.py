@@ -158,14 +158,14 @@ class Engines:
         if self._asked in ("torch", "compile"):
             return EngineChoice(self._asked, "as asked for")
         if self._asked == "openvino":
-            loss = self._converted(layers(), shapes, dtype, samples)
+            loss = self._converted(layers(), shapes, dtype, n_images, samples)
             return EngineChoice("openvino", "as asked for" if loss is None else f"int8: {loss}")
         n_views = None if shapes is None else len(shapes)
         reason = why_torch(self._device, self._precision, n_images=n_images, n_views=n_views)
         if reason is not None:
             return EngineChoice("torch", reason)
         try:
-            self._converted(layers(), shapes, dtype, None)
+            self._converted(layers(), shapes, dtype, n_images, None)
         except (BackboneError, MissingDependencyError) as err:
             log.warning("engine torch: %s", err)
             return EngineChoice("torch", str(err))
@@ -176,12 +176,13 @@ class Engines:
         layers: Mapping[str, LayerOutput],
         shapes: Sequence[tuple[int, ...]] | None,
         dtype: Any,
+        n_images: int,
         samples: Samples | None,
     ) -> Loss | None:
         """Convert the network where need be; return what int8 loses, at the worst view."""
         assert self.openvino is not None
         losses = [
-            self.openvino.prepare(layers, shape, dtype, samples=samples).loss
+            self.openvino.prepare(layers, shape, dtype, n_images=n_images, samples=samples).loss
             for shape in shapes or ()
         ]
         return min((x for x in losses if x), key=lambda loss: loss.mean_cosine, default=None)

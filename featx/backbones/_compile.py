@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featx.backbones._engine import Use, trial_views
+from featx.backbones._engine import Use, outputs_of, padded, trial_views
 from featx.backbones._int8 import cosines
 from featx.backbones._layers import LayerOutput, Reads
 from featx.backbones._torch import TorchEngine
@@ -68,9 +68,7 @@ class CompiledEngine:
         """
         n = len(view)
         size = 1 << (n - 1).bit_length()
-        if n < size:
-            blank = np.zeros((size - n, *view.shape[1:]), view.dtype)
-            view = np.concatenate([view, blank])
+        view = padded(view, size)
         key = (tuple(layers), view.shape, view.dtype.str)
         with self._lock:
             if key not in self._ready:
@@ -115,8 +113,7 @@ class CompiledEngine:
         views: NDArray[Any],
         found: Sequence[torch.Tensor],
     ) -> None:
-        expected: dict[str, torch.Tensor] = {}
-        self._torch.read(views, layers, lambda name, x: expected.update({name: x.clone()}))
+        expected = outputs_of(self._torch, views, layers)
         allowed = TOLERANCES[self._torch.dtype]
         for name, output in zip(layers, found, strict=True):
             a, b = (x.flatten(1).double().cpu().numpy() for x in (expected[name], output))

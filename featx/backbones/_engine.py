@@ -13,12 +13,14 @@ from torch import nn
 from featx.backbones._layers import LayerOutput
 from featx.recipe import Preprocessing
 
-__all__ = ["Engine", "Normalise", "Use", "trial_views"]
+__all__ = ["Engine", "Finish", "Normalise", "Use", "outputs_of", "padded", "trial_views"]
 
 SEED = 0
 
 Use = Callable[[str, torch.Tensor], None]
 """What takes a layer's name and its output, which it must copy."""
+Finish = Callable[[], None]
+"""Waits for a batch, and hands its outputs over."""
 
 
 class Engine(Protocol):
@@ -35,8 +37,14 @@ class Engine(Protocol):
     def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """Return an array to collect a batch in, where it is best read from."""
 
-    def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> None:
-        """Run a batch once, handing each layer's output (B, ...) to `use`, channels first."""
+    def read(
+        self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use
+    ) -> Finish | None:
+        """Run a batch once, handing each layer's output (B, ...) to `use`, channels first.
+
+        An output may come in parts, a few images each, in order. Where the batch has only been
+        begun, the view must stay as it is until what is returned has been called.
+        """
 
 
 class Normalise(nn.Module):
@@ -60,6 +68,24 @@ class Normalise(nn.Module):
         if x.dtype == torch.uint8:
             x = x.permute(0, 3, 1, 2).float() * self.scale - self.shift
         return x
+
+
+def outputs_of(
+    engine: Engine, view: NDArray[Any], layers: Mapping[str, LayerOutput]
+) -> dict[str, torch.Tensor]:
+    """Run a batch and return copies of its outputs."""
+    parts: dict[str, list[torch.Tensor]] = {name: [] for name in layers}
+    finish = engine.read(view, layers, lambda name, x: parts[name].append(x.clone()))
+    if finish is not None:
+        finish()
+    return {name: torch.cat(of_layer) for name, of_layer in parts.items()}
+
+
+def padded(view: NDArray[Any], n: int) -> NDArray[Any]:
+    """Fill a batch up with blank images to `n`."""
+    if len(view) >= n:
+        return view
+    return np.concatenate([view, np.zeros((n - len(view), *view.shape[1:]), view.dtype)])
 
 
 def trial_views(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from featx._optional import require
-from featx.backbones._engine import Engine, Normalise, Use, trial_views
+from featx.backbones._engine import Engine, Finish, Normalise, Use, outputs_of, trial_views
 from featx.backbones._int8 import (
     Loss,
     Samples,
@@ -42,8 +43,14 @@ TOLERANCE = 1e-5
 # In bfloat16, 1 - cosine to float32 may be this many times torch's own, and this much more.
 TIMES_TORCH, MORE_THAN_TORCH = 2.0, 1e-3
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
+ITEM_BYTES = {"float32": 4, "bfloat16": 2}
 # The sizes of a multi-scale extraction and some more; each holds the network's weights.
 MAX_GRAPHS = 8
+# Cores compute images of their own: they need not wait for each other after every step.
+MAX_STREAMS = 16
+# And few at a time, so that what one step hands to the next stays in a core's cache: bytes of the
+# network's input, as it computes, of which 4 images of 224 px in bfloat16 have so many.
+AT_ONCE_BYTES = 1_200_000
 # Traced with another number of images than it is compared with: a batch size that the module has
 # turned into a number would show.
 N_TRACED, N_COMPARED = 2, 3
@@ -65,12 +72,59 @@ def import_openvino() -> Any:
         return require("openvino", extra="openvino", purpose="engine 'openvino'")
 
 
+class Compiled:
+    """A graph compiled for the CPU. Any number of batches may be under way, from any thread.
+
+    Parameters
+    ----------
+    compiled : openvino.CompiledModel
+        The graph.
+    """
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._free: list[Any] = []  # requests, which own their outputs
+
+    def start(self, view: NDArray[Any]) -> Any:
+        """Begin a batch; returns the request that `finish` takes."""
+        try:
+            request = self._free.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        request.start_async([np.ascontiguousarray(view)], share_inputs=True)
+        return request
+
+    def finish(self, request: Any, use: Callable[[list[torch.Tensor]], None]) -> None:
+        """Wait for a batch, and hand its outputs over, which `use` must copy."""
+        request.wait()
+        n = len(self._compiled.outputs)
+        use([torch.from_numpy(request.get_output_tensor(i).data) for i in range(n)])
+        self._free.append(request)
+
+    def infer(self, view: NDArray[Any]) -> list[torch.Tensor]:
+        """Run one batch."""
+        found: list[torch.Tensor] = []
+        self.finish(self.start(view), lambda outputs: found.extend(x.clone() for x in outputs))
+        return found
+
+
 @dataclass(frozen=True)
 class Ready:
-    """A graph that can be asked, and, in int8, what it loses."""
+    """What is there for some layers of views of one size.
 
-    request: Any
+    Parameters
+    ----------
+    graph : openvino.Model
+        Agrees with torch.
+    loss : Loss or None
+        What int8 loses.
+    compiled : dict of int to Compiled
+        By number of streams, as far as they were asked for.
+    """
+
+    graph: Any
     loss: Loss | None
+    compiled: dict[int, Compiled] = field(default_factory=dict)
 
 
 class OpenVINOEngine:
@@ -109,17 +163,30 @@ class OpenVINOEngine:
         self._precision, self._torch, self._thing = precision, torch_engine, thing
         self._weights = weights
         self._ready: OrderedDict[tuple[Any, ...], Ready] = OrderedDict()
-        self.n_at_once = 1  # all cores are in one pass
+        self.n_at_once = 2  # so that no core waits for the last part of a batch
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """Return memory as any other."""
         return np.empty(shape, dtype)
 
-    def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> None:
-        """Run one batch; converts the network where this is the first of its size."""
-        request = self.prepare(layers, view.shape[1:], view.dtype).request
-        for name, output in zip(layers, _inferred(request, view), strict=True):
-            use(name, output)
+    def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> Finish:
+        """Begin one batch; converts the network where this is the first of its size."""
+        n, n_streams = len(view), _streams(len(view))
+        ready = self.prepare(layers, view.shape[1:], view.dtype, n_images=n)
+        compiled = ready.compiled[n_streams]
+        image_bytes = math.prod(view.shape[1:]) * ITEM_BYTES[rest_of(self._precision)]
+        size = max(min(round(AT_ONCE_BYTES / image_bytes), -(-n // n_streams)), 1)
+        begun = [compiled.start(view[at : at + size]) for at in range(0, max(n, 1), size)]
+
+        def hand_over(outputs: list[torch.Tensor]) -> None:
+            for name, output in zip(layers, outputs, strict=True):
+                use(name, output)
+
+        def finish() -> None:
+            for request in begun:
+                compiled.finish(request, hand_over)
+
+        return finish
 
     def prepare(
         self,
@@ -127,6 +194,7 @@ class OpenVINOEngine:
         shape: Sequence[int],
         dtype: Any = np.uint8,
         *,
+        n_images: int,
         samples: Samples | None = None,
     ) -> Ready:
         """Convert the network for reading these layers of views (n, *shape), and compare.
@@ -135,6 +203,8 @@ class OpenVINOEngine:
         ----------
         layers, shape, dtype
             What is read, and of which views.
+        n_images : int
+            How many come at a time: fewer than there are cores go through all of them together.
         samples : callable, optional
             Given the shape, returns views to calibrate int8 with, which has no graph without.
 
@@ -151,14 +221,17 @@ class OpenVINOEngine:
             If it cannot convert the network, or gives other features than torch.
         """
         key = (tuple(layers), tuple(shape), np.dtype(dtype).str)
-        if key in self._ready:
-            self._ready.move_to_end(key)
-            return self._ready[key]
+        n_streams = _streams(n_images)
         try:
-            if is_int8(self._precision):
-                compiled, loss = self._quantised(layers, shape, dtype, samples)
-            else:
-                compiled, loss = self._converted(layers, shape, dtype), None
+            if key not in self._ready:
+                if is_int8(self._precision):
+                    graph, loss = self._quantised(layers, shape, dtype, samples)
+                    self._ready[key] = Ready(graph, loss)
+                else:
+                    self._ready[key] = self._converted(layers, shape, dtype, n_streams)
+            ready = self._ready[key]
+            if n_streams not in ready.compiled:
+                ready.compiled[n_streams] = _compiled(ready.graph, self._precision, n_streams)
         except (BackboneError, MissingDependencyError):
             raise
         except Exception as err:
@@ -167,25 +240,22 @@ class OpenVINOEngine:
                 f"{' '.join(str(err).split())[:200]}), expected a network that torch.jit.trace "
                 "and OpenVINO's converter take; use engine 'torch'"
             ) from err
-        self._ready[key] = Ready(compiled.create_infer_request(), loss)
+        self._ready.move_to_end(key)
         while len(self._ready) > MAX_GRAPHS:
             self._ready.popitem(last=False)
-        return self._ready[key]
+        return ready
 
     def _converted(
-        self, layers: Mapping[str, LayerOutput], shape: Sequence[int], dtype: Any
-    ) -> Any:
-        """Return the network compiled in its precision, compared with torch."""
-        openvino = import_openvino()
+        self, layers: Mapping[str, LayerOutput], shape: Sequence[int], dtype: Any, n_streams: int
+    ) -> Ready:
+        """Return the network converted, compiled in its precision and compared with torch."""
         graph, expected, probe = self._graph(layers, shape, dtype)
-        compiled = _compiled(openvino, graph, "float32")
-        self._require_same(layers, expected, _inferred(compiled.create_infer_request(), probe))
-        if self._precision == "float32":
-            return compiled
-        compiled = _compiled(openvino, graph, self._precision)
-        found = _inferred(compiled.create_infer_request(), probe)
-        self._require_as_near(layers, expected, found, probe)
-        return compiled
+        compiled = _compiled(graph, "float32", n_streams)
+        self._require_same(layers, expected, compiled.infer(probe))
+        if self._precision != "float32":
+            compiled = _compiled(graph, self._precision, n_streams)
+            self._require_as_near(layers, expected, compiled.infer(probe), probe)
+        return Ready(graph, None, {n_streams: compiled})
 
     def _quantised(
         self,
@@ -194,7 +264,7 @@ class OpenVINOEngine:
         dtype: Any,
         samples: Samples | None,
     ) -> tuple[Any, Loss]:
-        """Return the network compiled in eight bits, and what that loses."""
+        """Return the network in eight bits, and what that loses."""
         openvino = import_openvino()
         if samples is None:
             raise BackboneError(
@@ -207,17 +277,16 @@ class OpenVINOEngine:
         rest = rest_of(self._precision)
 
         def vectors(graph: Any, some: NDArray[Any], precision: str) -> list[NDArray[np.float64]]:
-            request = _compiled(openvino, graph, precision).create_infer_request()
+            compiled = _compiled(graph, precision, 1)
             parts = [
-                [x.flatten(1).double().numpy() for x in _inferred(request, some[i : i + 1])]
+                [x.flatten(1).double().numpy() for x in compiled.infer(some[i : i + 1])]
                 for i in range(len(some))
             ]
             return [np.concatenate(of_layer) for of_layer in zip(*parts, strict=True)]
 
         def make() -> tuple[Any, Loss]:
             graph, expected, probe = self._graph(layers, shape, dtype)
-            exact = _compiled(openvino, graph, "float32").create_infer_request()
-            self._require_same(layers, expected, _inferred(exact, probe))
+            self._require_same(layers, expected, _compiled(graph, "float32", 1).infer(probe))
             return quantise(
                 graph, views, vectors, rest=rest, layers=list(layers), thing=self._thing
             )
@@ -233,8 +302,7 @@ class OpenVINOEngine:
             "precision": self._precision,
             "openvino": openvino.__version__,
         }
-        graph, loss = load_quantised(openvino, key, make)
-        return _compiled(openvino, graph, rest), loss
+        return load_quantised(openvino, key, make)
 
     def _graph(
         self, layers: Mapping[str, LayerOutput], shape: Sequence[int], dtype: Any
@@ -276,11 +344,10 @@ class OpenVINOEngine:
         probe: NDArray[Any],
     ) -> None:
         """Let OpenVINO lose what torch loses in this precision, and little more."""
-        theirs: dict[str, torch.Tensor] = {}
-        self._torch.read(probe, layers, lambda n, x: theirs.update({n: x.float().clone()}))
+        theirs = outputs_of(self._torch, probe, layers)
         for name, a, b in zip(layers, expected, found, strict=True):
             loss = _loss(a, b)
-            allowed = TIMES_TORCH * _loss(a, theirs[name]) + MORE_THAN_TORCH
+            allowed = TIMES_TORCH * _loss(a, theirs[name].float()) + MORE_THAN_TORCH
             if not loss <= allowed:
                 raise BackboneError(
                     f"{self._thing}: OpenVINO in {self._precision} gives an output of layer "
@@ -291,6 +358,7 @@ class OpenVINOEngine:
 
 def _graph_of(traced: Any, x: torch.Tensor) -> Any:
     """Convert as ``openvino.convert_model`` does, which besides sets up the root logger."""
+    import_openvino()  # first of all, without its telemetry
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
@@ -299,30 +367,31 @@ def _graph_of(traced: Any, x: torch.Tensor) -> Any:
     return front_end.convert(front_end.load(decoder))
 
 
-def _compiled(openvino: Any, graph: Any, precision: str) -> Any:
-    hints = {
-        "INFERENCE_PRECISION_HINT": HINTS[precision],
-        # One batch at a time on all cores: as fast as several at once, and simpler.
-        "PERFORMANCE_HINT": "LATENCY",
+def _streams(n_images: int) -> int:
+    """Return how many batches are computed at a time: as many as there are cores, or one."""
+    n_streams = min(torch.get_num_threads(), MAX_STREAMS)
+    return n_streams if n_images >= n_streams else 1
+
+
+def _compiled(graph: Any, precision: str, n_streams: int) -> Compiled:
+    openvino = import_openvino()
+    rest = rest_of(precision)
+    hints: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": HINTS[rest],
         # As torch: so OMP_NUM_THREADS and torch.set_num_threads hold here too.
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         # Readers and other programs need the cores too, and pinned threads wait for theirs.
         "ENABLE_CPU_PINNING": False,
     }
+    hints |= {"NUM_STREAMS": n_streams} if n_streams > 1 else {"PERFORMANCE_HINT": "LATENCY"}
     compiled = openvino.Core().compile_model(graph, "CPU", hints)
     got = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    if got != HINTS[precision]:
+    if got != HINTS[rest]:
         raise BackboneError(
-            f"precision: got {precision!r}, but OpenVINO computes in {got} on this CPU, expected "
-            f"{HINTS[precision]}; use engine 'torch', or precision 'float32'"
+            f"precision: got {rest!r}, but OpenVINO computes in {got} on this CPU, expected "
+            f"{HINTS[rest]}; use engine 'torch', or precision 'float32'"
         )
-    return compiled
-
-
-def _inferred(request: Any, view: NDArray[Any]) -> list[torch.Tensor]:
-    """Return the outputs, which the next call overwrites."""
-    found = request.infer([np.ascontiguousarray(view)], share_inputs=True, share_outputs=True)
-    return [torch.from_numpy(output) for output in found.to_tuple()]
+    return Compiled(compiled)
 
 
 def _loss(a: torch.Tensor, b: torch.Tensor) -> float:

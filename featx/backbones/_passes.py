@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featx.backbones._engine import Engine
+from featx.backbones._engine import Engine, padded
 from featx.backbones._layers import LayerOutput
 from featx.errors import BackboneError
 
@@ -107,23 +107,33 @@ class Passes:
         layers: Mapping[str, LayerOutput],
         pad_to: int | None,
     ) -> Pending:
-        found: list[torch.Tensor | None] = [None] * len(reads)
-        if pad_to is not None and len(view) < pad_to:
-            blank = np.zeros((pad_to - len(view), *view.shape[1:]), view.dtype)
-            view = np.concatenate([view, blank])
+        view = padded(view, pad_to or 0)
+        parts: list[list[torch.Tensor]] = [[] for _ in reads]
 
         def pool(name: str, x: torch.Tensor) -> None:
-            if len(x) != len(view):  # else one image would get parts of another
-                raise BackboneError(
-                    f"{self._thing}: layer {name!r} gives {len(x)} rows for a batch of "
-                    f"{len(view)} images, expected one row an image, first axis first"
-                )
-            for i, (layer, pooling) in enumerate(reads):
+            for mine, (layer, pooling) in zip(parts, reads, strict=True):
                 if layer == name:
-                    found[i] = pooling(x)
+                    mine.append(pooling(x).float())
 
-        engine.read(view, layers, pool)
-        return _fetched([x.float() for x in found if x is not None])
+        def vectors() -> Pending:
+            whole = [x[0] if len(x) == 1 else torch.cat(x) for x in parts]
+            for x, (name, _) in zip(whole, reads, strict=True):
+                if len(x) != len(view):  # else one image would get parts of another
+                    raise BackboneError(
+                        f"{self._thing}: layer {name!r} gives {len(x)} rows for a batch of "
+                        f"{len(view)} images, expected one row an image, first axis first"
+                    )
+            return _fetched(whole)
+
+        finish = engine.read(view, layers, pool)
+        if finish is None:
+            return vectors()
+
+        def fetch() -> list[NDArray[np.float32]]:
+            finish()
+            return vectors()()
+
+        return fetch
 
 
 def _joined(parts: Sequence[Pending], size: int) -> list[NDArray[np.float32]]:

@@ -15,11 +15,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from featx.backbones._batch_norm import fold_batch_norms, has_batch_norms
 from featx.backbones._device import must_round
-from featx.backbones._engine import Normalise, Use, trial_views
+from featx.backbones._engine import Normalise, Use, padded, trial_views
 from featx.backbones._layers import LayerOutput, read_layers, trace_layers
 from featx.backbones._rounding import round_between_modules, rounded
 
 __all__ = ["TorchEngine"]
+
+# A processor is fastest with so many images in a pass: of more, what one step hands to the next
+# leaves its caches, and is larger than what the C library gives out without asking the system.
+LEAST_AT_ONCE, AT_ONCE_PER_THREAD = 8, 4
 
 
 class TorchEngine:
@@ -145,13 +149,24 @@ class TorchEngine:
     @torch.inference_mode()
     def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> None:
         """Run as far as the deepest layer; a GPU may not have got there yet."""
-        x = self.input(view)
         module = self.module
         if self._folded is not None and self._changed.isdisjoint(layers):
             module = self._folded
-        # the hooks of one pass would take the other's outputs too
-        with self._lock, self.arithmetic():
-            read_layers(module.eval(), x, layers, use, head=self._head)
+        size = max(len(view), 1)
+        if self._device.type == "cpu":
+            size = max(LEAST_AT_ONCE, AT_ONCE_PER_THREAD * torch.get_num_threads())
+        for start in range(0, max(len(view), 1), size):
+            part = view[start : start + size]
+            n = len(part)
+
+            def use_part(name: str, output: torch.Tensor, n: int = n) -> None:
+                use(name, output[:n] if len(output) == size else output)
+
+            # all of a batch in passes of one size: the bits of a vector depend on it
+            x = self.input(padded(part, size) if start else part)
+            # the hooks of one pass would take the other's outputs too
+            with self._lock, self.arithmetic():
+                read_layers(module.eval(), x, layers, use_part, head=self._head)
 
     def arithmetic(self) -> contextlib.AbstractContextManager[None]:
         """Have float32 convolutions computed in it on a GPU too, which torch leaves to TF32."""

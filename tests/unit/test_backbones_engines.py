@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,40 @@ def test_other_kinds_of_networks_agree_too(name: str) -> None:
     reads = [*((layer, AVG) for layer in layers), *PENULTIMATE]
     for a, b in zip(*(net.features([images], reads) for net in nets), strict=True):
         assert share_of_largest(b, a) < _openvino.TOLERANCE
+
+
+@needs_openvino
+def test_few_images_share_the_cores_and_many_have_one_each(monkeypatch) -> None:
+    monkeypatch.setattr(_openvino.torch, "get_num_threads", lambda: 3)
+    net = load_backbone("featx_small", engine="openvino", **CPU)
+    images = pictures(17, 160)
+    expected = by_hand(build_embedded("featx_small"), images)
+    for n, streams in ((2, {1}), (17, {1, 3}), (1, {1, 3})):
+        (found,) = net.features([images[:n]], PENULTIMATE)
+        assert share_of_largest(found, expected[:n]) < _openvino.TOLERANCE
+        (ready,) = net._engines.openvino._ready.values()
+        assert set(ready.compiled) == streams
+
+
+@needs_openvino
+def test_batches_from_several_threads_and_streams_left_half_way_do_not_mix() -> None:
+    net = load_backbone("featx_small", engine="openvino", **CPU)
+    images = pictures(24, 160)
+    (expected,) = net.features([images], PENULTIMATE)
+    batches = [(i, [images[i : i + 5]]) for i in range(0, 24, 5)]
+
+    def run(seed: int) -> None:
+        rows = np.random.default_rng(seed).permutation(24)
+        mixed = [(i, [images[rows[i : i + 5]]]) for i in range(0, 24, 5)]
+        found = {i: v[0] for i, v in net.stream(mixed, PENULTIMATE, pad_to=5)}
+        for i, vectors in found.items():
+            np.testing.assert_array_equal(vectors, expected[rows[i : i + 5]])
+
+    left = net.stream(batches, PENULTIMATE)
+    np.testing.assert_array_equal(next(left)[1][0], expected[:5])
+    left.close()  # with one more batch under way
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(run, range(8)))
 
 
 @needs_openvino

@@ -247,7 +247,8 @@ class Greedy(torch.nn.Module):
         return x.mean(dim=(2, 3))
 
 
-def test_a_batch_that_does_not_fit_the_memory_is_halved_for_good(caplog) -> None:
+def test_a_batch_that_does_not_fit_the_memory_is_halved_for_good(caplog, monkeypatch) -> None:
+    monkeypatch.setattr(_torch, "LEAST_AT_ONCE", 32)  # as on a GPU, which takes them all at once
     net = load_backbone(Greedy(5), precision="float32", device="cpu", engine="torch")
     reads = [("output", get_pooling("none"))]
     images = np.random.default_rng(0).integers(0, 256, (19, 32, 32, 3), np.uint8)
@@ -266,6 +267,23 @@ def test_a_batch_that_does_not_fit_the_memory_is_halved_for_good(caplog) -> None
         load_backbone(Greedy(0), precision="float32", device="cpu", engine="torch").features(
             [images], reads
         )
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 20, 64])
+def test_a_processors_passes_have_one_size_and_every_image_comes_back(
+    batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_torch, "AT_ONCE_PER_THREAD", 0)
+    net = load_backbone(Greedy(99), precision="float32", device="cpu", engine="torch")
+    images = np.random.default_rng(0).integers(0, 256, (27, 32, 32, 3), np.uint8)
+    SIZES.clear()
+    batches = [(i, [images[i : i + batch_size]]) for i in range(0, 27, batch_size)]
+    reads = [("output", get_pooling("none"))]
+    found = [v[0] for _, v in net.stream(batches, reads, pad_to=batch_size)]
+    assert set(SIZES) == {min(batch_size, 8)}
+    mean, std = net.preprocessing.mean, net.preprocessing.std
+    expected = (images.mean(axis=(1, 2), dtype=np.float64) / 255 - mean) / std
+    np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["featx_small", "resnet18"])
