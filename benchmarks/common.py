@@ -32,7 +32,7 @@ def some_photographs(n: int) -> list[str]:
 
 def machine() -> dict:
     """Describe the machine; its name is that of the results' file."""
-    device = "cpu"
+    device = _processor()
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()
     return {
@@ -42,6 +42,17 @@ def machine() -> dict:
         "featx": featx.__version__,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }
+
+
+def _processor() -> str:
+    """Name a processor by what tells generations apart, where the system says it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file():
+        return "cpu"
+    pairs = (line.split(":", 1) for line in cpuinfo.read_text().splitlines() if ":" in line)
+    said = {key.strip(): value.strip() for key, value in pairs}
+    words = (said.get("vendor_id"), said.get("cpu family"), said.get("model"))
+    return "-".join(word for word in words if word) or "cpu"
 
 
 def keep(section: str, figures: dict) -> None:

@@ -6,6 +6,11 @@ The contenders of each repeat run one after the other, so that what else the mac
 them alike; figures are medians, and medians of ratios. Torch's threads wait for one another
 after every step, so that on cores that others use too its figures on all threads fall far more
 than OpenVINO's; those on one thread are the fairer ratio there.
+
+`of_chip` is the share of what the processor multiplies at most: images a second times FLOPs an
+image (two a multiplication), of the highest rate of a matrix product of torch's or OpenVINO's on
+as many threads, 1,024 to 4,096 a side, between the repeats. A network may pass 1: its products
+have other shapes.
 """
 
 from __future__ import annotations
@@ -18,13 +23,16 @@ import numpy as np
 import torch
 import torchvision
 from common import WEIGHTS, keep, need_assets, some_photographs
+from torch.utils.flop_counter import FlopCounterMode
 
 import featx
+from featx.backbones._openvino import import_openvino
 from featx.extraction import prepare_job
 from featx.pooling import get_pooling
 
 BATCH = 32
 N_BATCHES = 2
+SIDES = (1024, 2048, 4096)
 READS = {"featx_small": "penultimate", "mobilenet_v2": "penultimate", "resnet50": "avgpool"}
 CONTENDERS = [(e, p) for p in ("float32", "bfloat16") for e in ("torch", "openvino")]
 
@@ -91,11 +99,23 @@ def alone(name, options, repeats):
         convert_s[c] = time.perf_counter() - start
         run(net)
     rates = {c: [] for c in CONTENDERS}
+    products = {precision: [] for precision in ("float32", "bfloat16")}
     for _ in range(repeats):
         for c, net in nets.items():
             rates[c].append(rate(lambda net=net: run(net), N_BATCHES * BATCH))
+        for precision, found in products.items():
+            found.append(product_tflops(precision))
+    limits = {precision: float(np.median(found)) for precision, found in products.items()}
+    gflop = gflop_of(nets["torch", "float32"], side)
     return {
+        "gflop": gflop,
+        **{f"product, {precision}, tflops": limit for precision, limit in limits.items()},
+    } | {
         f"{engine}, {precision}": {
+            "of_chip": float(np.median(rates[engine, precision]))
+            * gflop
+            / 1e3
+            / limits[precision],
             "images_per_second": float(np.median(rates[engine, precision])),
             "ratio_to_torch": float(
                 np.median(np.array(rates[engine, precision]) / rates["torch", precision])
@@ -104,6 +124,41 @@ def alone(name, options, repeats):
         }
         for engine, precision in CONTENDERS
     }
+
+
+def gflop_of(net, side):
+    """Return what one image takes."""
+    x = torch.zeros(1, 3, side, side)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        net._torch.module(x)
+    return counter.get_total_flops() / 1e9
+
+
+def product_tflops(precision):
+    """Return the highest rate of a matrix product, on as many threads as torch has."""
+    openvino = import_openvino()
+    from openvino import opset8 as opset
+
+    best = 0.0
+    for n in SIDES:
+        a, b = (torch.randn(n, n) for _ in range(2))
+        x = opset.parameter([n, n], np.float32)
+        graph = openvino.Model([opset.matmul(x, opset.constant(b.numpy()), False, False)], [x])
+        hints = {
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        request = openvino.Core().compile_model(graph, "CPU", hints).create_infer_request()
+        theirs = [a.numpy()]
+        c, d = (m.to(getattr(torch, precision)) for m in (a, b))
+        for multiply in (
+            lambda c=c, d=d: torch.mm(c, d),
+            lambda r=request, a=theirs: r.infer(a, share_inputs=True, share_outputs=True),
+        ):
+            multiply()
+            for _ in range(3):
+                best = max(best, rate(multiply, 2 * n**3 / 1e12))
+    return best
 
 
 def agreement(paths):

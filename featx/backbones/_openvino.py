@@ -171,7 +171,8 @@ class OpenVINOEngine:
 
     def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> Finish:
         """Begin one batch; converts the network where this is the first of its size."""
-        n, n_streams = len(view), _streams(len(view))
+        n = len(view)
+        n_streams = _streams(n)
         ready = self.prepare(layers, view.shape[1:], view.dtype, n_images=n)
         compiled = ready.compiled[n_streams]
         image_bytes = math.prod(view.shape[1:]) * ITEM_BYTES[rest_of(self._precision)]

@@ -192,8 +192,7 @@ class Backbone:
     ) -> Iterator[tuple[Tag, list[NDArray[np.float32]]]]:
         """Do what `features` does for one batch after the other.
 
-        On a GPU the next batch is taken, copied there and begun while one is computed. A CPU has
-        all its cores in one batch.
+        On a GPU and with OpenVINO the next batch is taken and begun while one is computed.
 
         Parameters
         ----------
