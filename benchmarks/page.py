@@ -40,11 +40,12 @@ def peers(report, name, found):
 
 def stages(report, name, found):
     """Each stage alone, and the whole."""
-    rates = {key: found[key] for key in ("decode", "network", "write", "end_to_end")}
+    rates = {key: found[key] for key in ("decode", "network", "ceiling", "end_to_end")}
     report.add_bars(
         [key.replace("_", " ") for key in rates],
         list(rates.values()),
-        title=f"{name}: images a second, {found['ratio_to_ceiling']:.2f} of the ceiling",
+        title=f"{name}: images a second, {found['ratio_to_ceiling']:.2f} of the ceiling; "
+        f"writing alone {found['write']:,.0f}",
     )
 
 
