@@ -26,7 +26,7 @@ from common import WEIGHTS, keep, need_assets, some_photographs
 from torch.utils.flop_counter import FlopCounterMode
 
 import featx
-from featx.backbones._openvino import import_openvino
+from featx.backbones._streams import import_openvino
 from featx.extraction import prepare_job
 from featx.pooling import get_pooling
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from featx._optional import require
 from featx.backbones._engine import Engine, Finish, Normalise, Use, outputs_of, trial_views
 from featx.backbones._int8 import (
     Loss,
@@ -33,79 +31,26 @@ from featx.backbones._int8 import (
     rest_of,
 )
 from featx.backbones._layers import LayerOutput, Reads
-from featx.backbones._telemetry import without_telemetry
+from featx.backbones._streams import (
+    Compiled,
+    compile_graph,
+    images_at_once,
+    import_openvino,
+    streams_for,
+)
 from featx.errors import BackboneError, MissingDependencyError
 
-__all__ = ["TOLERANCE", "OpenVINOEngine", "import_openvino"]
+__all__ = ["TOLERANCE", "OpenVINOEngine"]
 
 # Largest difference to torch in float32, as a share of the output's largest element.
 TOLERANCE = 1e-5
 # In bfloat16, 1 - cosine to float32 may be this many times torch's own, and this much more.
 TIMES_TORCH, MORE_THAN_TORCH = 2.0, 1e-3
-HINTS = {"float32": "f32", "bfloat16": "bf16"}
-ITEM_BYTES = {"float32": 4, "bfloat16": 2}
 # The sizes of a multi-scale extraction and some more; each holds the network's weights.
 MAX_GRAPHS = 8
-# Cores compute images of their own: they need not wait for each other after every step.
-MAX_STREAMS = 16
-# And few at a time, so that what one step hands to the next stays in a core's cache: bytes of the
-# network's input, as it computes, of which 4 images of 224 px in bfloat16 have so many.
-AT_ONCE_BYTES = 1_200_000
 # Traced with another number of images than it is compared with: a batch size that the module has
 # turned into a number would show.
 N_TRACED, N_COMPARED = 2, 3
-
-
-def import_openvino() -> Any:
-    """Import OpenVINO without its telemetry.
-
-    ``import openvino`` as such reports to Google Analytics, unless the user has opted out. Without
-    the package for it, it takes a stub that sends nothing. Where a program has imported OpenVINO
-    before, that has happened.
-
-    Raises
-    ------
-    MissingDependencyError
-        With the install command.
-    """
-    with without_telemetry():
-        return require("openvino", extra="openvino", purpose="engine 'openvino'")
-
-
-class Compiled:
-    """A graph compiled for the CPU. Any number of batches may be under way, from any thread.
-
-    Parameters
-    ----------
-    compiled : openvino.CompiledModel
-        The graph.
-    """
-
-    def __init__(self, compiled: Any) -> None:
-        self._compiled = compiled
-        self._free: list[Any] = []  # requests, which own their outputs
-
-    def start(self, view: NDArray[Any]) -> Any:
-        """Begin a batch; returns the request that `finish` takes."""
-        try:
-            request = self._free.pop()
-        except IndexError:
-            request = self._compiled.create_infer_request()
-        request.start_async([np.ascontiguousarray(view)], share_inputs=True)
-        return request
-
-    def finish(self, request: Any, use: Callable[[list[torch.Tensor]], None]) -> None:
-        """Wait for a batch, and hand its outputs over, which `use` must copy."""
-        request.wait()
-        n = len(self._compiled.outputs)
-        use([torch.from_numpy(request.get_output_tensor(i).data) for i in range(n)])
-        self._free.append(request)
-
-    def infer(self, view: NDArray[Any]) -> list[torch.Tensor]:
-        """Run one batch."""
-        found: list[torch.Tensor] = []
-        self.finish(self.start(view), lambda outputs: found.extend(x.clone() for x in outputs))
-        return found
 
 
 @dataclass(frozen=True)
@@ -172,11 +117,10 @@ class OpenVINOEngine:
     def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> Finish:
         """Begin one batch; converts the network where this is the first of its size."""
         n = len(view)
-        n_streams = _streams(n)
+        n_streams = streams_for(n)
         ready = self.prepare(layers, view.shape[1:], view.dtype, n_images=n)
         compiled = ready.compiled[n_streams]
-        image_bytes = math.prod(view.shape[1:]) * ITEM_BYTES[rest_of(self._precision)]
-        size = max(min(round(AT_ONCE_BYTES / image_bytes), -(-n // n_streams)), 1)
+        size = images_at_once(n, view.shape[1:], self._precision)
         begun = [compiled.start(view[at : at + size]) for at in range(0, max(n, 1), size)]
 
         def hand_over(outputs: list[torch.Tensor]) -> None:
@@ -222,7 +166,7 @@ class OpenVINOEngine:
             If it cannot convert the network, or gives other features than torch.
         """
         key = (tuple(layers), tuple(shape), np.dtype(dtype).str)
-        n_streams = _streams(n_images)
+        n_streams = streams_for(n_images)
         try:
             if key not in self._ready:
                 if is_int8(self._precision):
@@ -232,7 +176,7 @@ class OpenVINOEngine:
                     self._ready[key] = self._converted(layers, shape, dtype, n_streams)
             ready = self._ready[key]
             if n_streams not in ready.compiled:
-                ready.compiled[n_streams] = _compiled(ready.graph, self._precision, n_streams)
+                ready.compiled[n_streams] = compile_graph(ready.graph, self._precision, n_streams)
         except (BackboneError, MissingDependencyError):
             raise
         except Exception as err:
@@ -251,10 +195,10 @@ class OpenVINOEngine:
     ) -> Ready:
         """Return the network converted, compiled in its precision and compared with torch."""
         graph, expected, probe = self._graph(layers, shape, dtype)
-        compiled = _compiled(graph, "float32", n_streams)
+        compiled = compile_graph(graph, "float32", n_streams)
         self._require_same(layers, expected, compiled.infer(probe))
         if self._precision != "float32":
-            compiled = _compiled(graph, self._precision, n_streams)
+            compiled = compile_graph(graph, self._precision, n_streams)
             self._require_as_near(layers, expected, compiled.infer(probe), probe)
         return Ready(graph, None, {n_streams: compiled})
 
@@ -278,7 +222,7 @@ class OpenVINOEngine:
         rest = rest_of(self._precision)
 
         def vectors(graph: Any, some: NDArray[Any], precision: str) -> list[NDArray[np.float64]]:
-            compiled = _compiled(graph, precision, 1)
+            compiled = compile_graph(graph, precision, 1)
             parts = [
                 [x.flatten(1).double().numpy() for x in compiled.infer(some[i : i + 1])]
                 for i in range(len(some))
@@ -287,7 +231,7 @@ class OpenVINOEngine:
 
         def make() -> tuple[Any, Loss]:
             graph, expected, probe = self._graph(layers, shape, dtype)
-            self._require_same(layers, expected, _compiled(graph, "float32", 1).infer(probe))
+            self._require_same(layers, expected, compile_graph(graph, "float32", 1).infer(probe))
             return quantise(
                 graph, views, vectors, rest=rest, layers=list(layers), thing=self._thing
             )
@@ -366,33 +310,6 @@ def _graph_of(traced: Any, x: torch.Tensor) -> Any:
     front_end = FrontEndManager().load_by_framework("pytorch")
     decoder = TorchScriptPythonDecoder(traced, example_input=x)  # must outlive the conversion
     return front_end.convert(front_end.load(decoder))
-
-
-def _streams(n_images: int) -> int:
-    """Return how many batches are computed at a time: as many as there are cores, or one."""
-    n_streams = min(torch.get_num_threads(), MAX_STREAMS)
-    return n_streams if n_images >= n_streams else 1
-
-
-def _compiled(graph: Any, precision: str, n_streams: int) -> Compiled:
-    openvino = import_openvino()
-    rest = rest_of(precision)
-    hints: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": HINTS[rest],
-        # As torch: so OMP_NUM_THREADS and torch.set_num_threads hold here too.
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        # Readers and other programs need the cores too, and pinned threads wait for theirs.
-        "ENABLE_CPU_PINNING": False,
-    }
-    hints |= {"NUM_STREAMS": n_streams} if n_streams > 1 else {"PERFORMANCE_HINT": "LATENCY"}
-    compiled = openvino.Core().compile_model(graph, "CPU", hints)
-    got = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    if got != HINTS[rest]:
-        raise BackboneError(
-            f"precision: got {rest!r}, but OpenVINO computes in {got} on this CPU, expected "
-            f"{HINTS[rest]}; use engine 'torch', or precision 'float32'"
-        )
-    return Compiled(compiled)
 
 
 def _loss(a: torch.Tensor, b: torch.Tensor) -> float:

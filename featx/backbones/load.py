@@ -16,7 +16,7 @@ from featx.backbones._choice import require_engine
 from featx.backbones._device import choose_device, choose_precision
 from featx.backbones._int8 import is_int8
 from featx.backbones._layers import find_head
-from featx.backbones._openvino import import_openvino
+from featx.backbones._streams import import_openvino
 from featx.backbones._transform import describe_transform
 from featx.backbones.backbone import Backbone
 from featx.backbones.cards import BackboneCard, Source

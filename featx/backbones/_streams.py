@@ -1,0 +1,122 @@
+"""OpenVINO's graphs on a processor's cores: how many images at a time, and waiting for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from featx._optional import require
+from featx.backbones._int8 import rest_of
+from featx.backbones._telemetry import without_telemetry
+from featx.errors import BackboneError
+
+__all__ = ["Compiled", "compile_graph", "images_at_once", "import_openvino", "streams_for"]
+
+HINTS = {"float32": "f32", "bfloat16": "bf16"}
+ITEM_BYTES = {"float32": 4, "bfloat16": 2}
+# Cores compute images of their own: they need not wait for each other after every step.
+MAX_STREAMS = 16
+# And few at a time, so that what one step hands to the next stays in a core's cache: bytes of the
+# network's input, as it computes, of which 4 images of 224 px in bfloat16 have so many.
+AT_ONCE_BYTES = 1_200_000
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without its telemetry.
+
+    ``import openvino`` as such reports to Google Analytics, unless the user has opted out. Without
+    the package for it, it takes a stub that sends nothing. Where a program has imported OpenVINO
+    before, that has happened.
+
+    Raises
+    ------
+    MissingDependencyError
+        With the install command.
+    """
+    with without_telemetry():
+        return require("openvino", extra="openvino", purpose="engine 'openvino'")
+
+
+class Compiled:
+    """A graph compiled for the CPU. Any number of batches may be under way, from any thread.
+
+    Parameters
+    ----------
+    compiled : openvino.CompiledModel
+        The graph.
+    """
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._free: list[Any] = []  # requests, which own their outputs
+
+    def start(self, view: NDArray[Any]) -> Any:
+        """Begin a batch; returns the request that `finish` takes."""
+        try:
+            request = self._free.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        request.start_async([np.ascontiguousarray(view)], share_inputs=True)
+        return request
+
+    def finish(self, request: Any, use: Callable[[list[torch.Tensor]], None]) -> None:
+        """Wait for a batch, and hand its outputs over, which `use` must copy."""
+        request.wait()
+        n = len(self._compiled.outputs)
+        use([torch.from_numpy(request.get_output_tensor(i).data) for i in range(n)])
+        self._free.append(request)
+
+    def infer(self, view: NDArray[Any]) -> list[torch.Tensor]:
+        """Run one batch."""
+        found: list[torch.Tensor] = []
+        self.finish(self.start(view), lambda outputs: found.extend(x.clone() for x in outputs))
+        return found
+
+
+def streams_for(n_images: int) -> int:
+    """Return how many batches are computed at a time: as many as there are threads, or one.
+
+    Of fewer images than threads each is computed by all of them.
+    """
+    n_streams = min(torch.get_num_threads(), MAX_STREAMS)
+    return n_streams if n_images >= n_streams else 1
+
+
+def images_at_once(n_images: int, shape: Sequence[int], precision: str) -> int:
+    """Return how many of a batch's images, each of `shape`, one stream is given at a time."""
+    image_bytes = math.prod(shape) * ITEM_BYTES[rest_of(precision)]
+    share = -(-n_images // streams_for(n_images))
+    return max(min(round(AT_ONCE_BYTES / image_bytes), share), 1)
+
+
+def compile_graph(graph: Any, precision: str, n_streams: int) -> Compiled:
+    """Compile a converted graph for so many streams.
+
+    Raises
+    ------
+    BackboneError
+        If OpenVINO would compute in another precision.
+    """
+    openvino = import_openvino()
+    rest = rest_of(precision)
+    hints: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": HINTS[rest],
+        # As torch: so OMP_NUM_THREADS and torch.set_num_threads hold here too.
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        # Readers and other programs need the cores too, and pinned threads wait for theirs.
+        "ENABLE_CPU_PINNING": False,
+    }
+    hints |= {"NUM_STREAMS": n_streams} if n_streams > 1 else {"PERFORMANCE_HINT": "LATENCY"}
+    compiled = openvino.Core().compile_model(graph, "CPU", hints)
+    got = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    if got != HINTS[rest]:
+        raise BackboneError(
+            f"precision: got {rest!r}, but OpenVINO computes in {got} on this CPU, expected "
+            f"{HINTS[rest]}; use engine 'torch', or precision 'float32'"
+        )
+    return Compiled(compiled)
