@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import featx
 
@@ -28,6 +29,13 @@ def some_photographs(n: int) -> list[str]:
     """Return n of the shared photographs, evenly over all sets."""
     every = featx.ImageManifest.from_source([ASSETS / "datasets" / name for name in SETS]).paths
     return [every[i] for i in np.linspace(0, len(every) - 1, min(n, len(every))).astype(int)]
+
+
+def gflop_of(module: torch.nn.Module, x: torch.Tensor) -> float:
+    """Return what a pass takes, two FLOPs a multiplication."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        module(x)
+    return counter.get_total_flops() / 1e9
 
 
 def machine() -> dict:

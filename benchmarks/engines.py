@@ -22,11 +22,10 @@ import time
 import numpy as np
 import torch
 import torchvision
-from common import WEIGHTS, keep, need_assets, some_photographs
-from torch.utils.flop_counter import FlopCounterMode
+from common import WEIGHTS, gflop_of, keep, need_assets, some_photographs
 
 import featx
-from featx.backbones._streams import import_openvino
+from featx.backbones._streams import compile_graph, import_openvino
 from featx.extraction import prepare_job
 from featx.pooling import get_pooling
 
@@ -106,7 +105,7 @@ def alone(name, options, repeats):
         for precision, found in products.items():
             found.append(product_tflops(precision))
     limits = {precision: float(np.median(found)) for precision, found in products.items()}
-    gflop = gflop_of(nets["torch", "float32"], side)
+    gflop = gflop_of(nets["torch", "float32"]._torch.module, torch.zeros(1, 3, side, side))
     return {
         "gflop": gflop,
         **{f"product, {precision}, tflops": limit for precision, limit in limits.items()},
@@ -126,14 +125,6 @@ def alone(name, options, repeats):
     }
 
 
-def gflop_of(net, side):
-    """Return what one image takes."""
-    x = torch.zeros(1, 3, side, side)
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        net._torch.module(x)
-    return counter.get_total_flops() / 1e9
-
-
 def product_tflops(precision):
     """Return the highest rate of a matrix product, on as many threads as torch has."""
     openvino = import_openvino()
@@ -144,16 +135,11 @@ def product_tflops(precision):
         a, b = (torch.randn(n, n) for _ in range(2))
         x = opset.parameter([n, n], np.float32)
         graph = openvino.Model([opset.matmul(x, opset.constant(b.numpy()), False, False)], [x])
-        hints = {
-            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        }
-        request = openvino.Core().compile_model(graph, "CPU", hints).create_infer_request()
-        theirs = [a.numpy()]
+        compiled, theirs = compile_graph(graph, precision, 1), a.numpy()
         c, d = (m.to(getattr(torch, precision)) for m in (a, b))
         for multiply in (
             lambda c=c, d=d: torch.mm(c, d),
-            lambda r=request, a=theirs: r.infer(a, share_inputs=True, share_outputs=True),
+            lambda g=compiled, a=theirs: g.finish(g.start(a), lambda _: None),
         ):
             multiply()
             for _ in range(3):

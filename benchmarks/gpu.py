@@ -28,9 +28,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torchvision
-from common import WEIGHTS, keep, need_assets, some_photographs
+from common import WEIGHTS, gflop_of, keep, need_assets, some_photographs
 from peers import Files
-from torch.utils.flop_counter import FlopCounterMode
 
 import featx
 from featx.backbones import load_backbone
@@ -89,9 +88,7 @@ def network(name, weights, limit):
         side = net.trial_px
         if not rates:
             x = torch.zeros(1, 3, side, side, device="cuda", dtype=torch.bfloat16)
-            with FlopCounterMode(display=False) as counter, torch.inference_mode():
-                net._torch.module(x)
-            gflop = counter.get_total_flops() / 1e9
+            gflop = gflop_of(net._torch.module, x)
         view = net.empty((BATCH, side, side, 3), np.uint8)
         view[:] = np.random.default_rng(0).integers(0, 256, view.shape, dtype=np.uint8)
         batches = [(i, [view]) for i in range(N_BATCHES)]

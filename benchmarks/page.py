@@ -53,7 +53,7 @@ def engines(report, name, found):
     """Images a second of the network alone."""
     rates = {k: one["images_per_second"] for k, one in found.items() if isinstance(one, dict)}
     report.add_bars(list(rates), list(rates.values()), title=f"{name}: images a second")
-    rows = [[who, found[who].get("of_chip")] for who in rates if "of_chip" in found[who]]
+    rows = [[who, found[who]["of_chip"]] for who in rates if "of_chip" in found[who]]
     if rows:
         report.add_table(rows, ["engine", "of what the chip multiplies at most"], title=name)
 

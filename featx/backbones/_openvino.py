@@ -120,7 +120,7 @@ class OpenVINOEngine:
         n_streams = streams_for(n)
         ready = self.prepare(layers, view.shape[1:], view.dtype, n_images=n)
         compiled = ready.compiled[n_streams]
-        size = images_at_once(n, view.shape[1:], self._precision)
+        size = images_at_once(n, n_streams, view.shape[1:], self._precision)
         begun = [compiled.start(view[at : at + size]) for at in range(0, max(n, 1), size)]
 
         def hand_over(outputs: list[torch.Tensor]) -> None:

@@ -87,10 +87,10 @@ def streams_for(n_images: int) -> int:
     return n_streams if n_images >= n_streams else 1
 
 
-def images_at_once(n_images: int, shape: Sequence[int], precision: str) -> int:
+def images_at_once(n_images: int, n_streams: int, shape: Sequence[int], precision: str) -> int:
     """Return how many of a batch's images, each of `shape`, one stream is given at a time."""
     image_bytes = math.prod(shape) * ITEM_BYTES[rest_of(precision)]
-    share = -(-n_images // streams_for(n_images))
+    share = -(-n_images // n_streams)
     return max(min(round(AT_ONCE_BYTES / image_bytes), share), 1)
 
 
