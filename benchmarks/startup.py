@@ -1,9 +1,10 @@
-"""How long featx takes to start: an import, the help, a query on a saved index.
+"""How long featx takes to start: an import, the help, a query on a saved index, one image.
 
     python benchmarks/startup.py [--repeats 15]
 
 Each is a fresh interpreter, medians of interleaved runs. The query is a vector, asked of an index
-of 10,000 x 512 that is memory-mapped: what a program that only searches pays.
+of 10,000 x 512 that is memory-mapped: what a program that only searches pays. The image goes
+through the embedded network: what an extraction of a few waits for, beside torch alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from common import keep
 
 from featx import RetrievalIndex
+from featx.demo import sample_data_dir
 
 QUERY = """
 import sys
@@ -27,6 +29,12 @@ from featx import RetrievalIndex
 index = RetrievalIndex.load(sys.argv[1], mmap=True)
 index.query(np.ones(512, np.float32))
 assert "torch" not in sys.modules
+"""
+
+IMAGE = """
+import sys
+from featx.extraction import embed_images, prepare_job
+embed_images(prepare_job(device="cpu"), sys.argv[1:], workers=0, progress=False)
 """
 
 
@@ -40,6 +48,7 @@ def main():
         index = Path(name) / "index"
         X = np.random.default_rng(0).standard_normal((10_000, 512), np.float32)
         RetrievalIndex().fit(X).save(index)
+        image = str(next((sample_data_dir() / "objects").rglob("*.jpg")))
         jobs = {
             "nothing": ["-c", ""],
             "import numpy": ["-c", "import numpy"],
@@ -47,6 +56,8 @@ def main():
             "import numpy, sklearn.base": ["-c", "import numpy, sklearn.base"],
             "featx --help": ["-c", help_words],
             "query of a saved index": ["-c", QUERY, str(index)],
+            "import torch": ["-c", "import torch"],
+            "features of an image": ["-c", IMAGE, image],
         }
         times: dict[str, list[float]] = {what: [] for what in jobs}
         for _ in range(args.repeats):

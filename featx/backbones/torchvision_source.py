@@ -1,17 +1,21 @@
-"""torchvision's classification networks."""
+"""torchvision's classification networks.
+
+torchvision is imported where one is asked for: it brings torch's compiler, which takes as long to
+import as torch.
+"""
 
 from __future__ import annotations
 
 import functools
-from typing import Any
-
-import torchvision
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from featx.backbones.cards import BackboneCard, WeightsEntry
 from featx.backbones.download import fetch_file
 from featx.backbones.weights import load_into, read_state_dict
 from featx.recipe import Preprocessing
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["TorchvisionSource"]
 
@@ -30,7 +34,9 @@ class TorchvisionSource:
 
     def card(self, name: str) -> BackboneCard:
         """Return what torchvision's weights enumeration says."""
-        enum = torchvision.models.get_model_weights(name)
+        from torchvision.models import get_model_weights
+
+        enum = get_model_weights(name)
         first = next(iter(enum))
         entries = sorted(enum, key=lambda entry: entry is not enum.DEFAULT)
         return BackboneCard(
@@ -44,10 +50,12 @@ class TorchvisionSource:
 
     def build(self, card: BackboneCard) -> nn.Module:
         """Build the network as torchvision's pretrained ones are built."""
+        from torchvision.models import get_model
+
         options: dict[str, Any] = {}
         if card.name in _PORTED:
             options = {"init_weights": False, "aux_logits": False, "transform_input": True}
-        module: nn.Module = torchvision.models.get_model(card.name, weights=None, **options)
+        module: nn.Module = get_model(card.name, weights=None, **options)
         return module
 
     def fetch(self, card: BackboneCard, entry: WeightsEntry, module: nn.Module) -> str:
@@ -64,7 +72,9 @@ class TorchvisionSource:
 
 @functools.cache
 def _names() -> tuple[str, ...]:
-    return tuple(sorted(torchvision.models.list_models(module=torchvision.models)))
+    from torchvision import models
+
+    return tuple(sorted(models.list_models(module=models)))
 
 
 def _preprocessing(entry: Any) -> Preprocessing:

@@ -1,6 +1,12 @@
-"""The GPU stage: images through a network into a store, and the same as a transformer."""
+"""The GPU stage: images through a network into a store, and the same as a transformer.
+
+The transformer is loaded on first use: an extraction that nobody asks for one does not wait for
+scikit-learn, and a process of a cluster neither.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from featx.extraction._ray import RayOptions
 from featx.extraction._shards import Shard, device_of, shard_of
@@ -9,7 +15,9 @@ from featx.extraction.fill import extract, fill_store
 from featx.extraction.job import DEFAULT_BACKBONE, Job, job_for_recipe, prepare_job
 from featx.extraction.local import MapRead, local_layer, read_maps
 from featx.extraction.summary import ExtractionSummary
-from featx.extraction.transformer import FeatureExtractor
+
+if TYPE_CHECKING:
+    from featx.extraction.transformer import FeatureExtractor
 
 __all__ = [
     "DEFAULT_BACKBONE",
@@ -30,3 +38,13 @@ __all__ = [
     "read_maps",
     "shard_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the transformer on first use."""
+    if name != "FeatureExtractor":
+        raise AttributeError(f"module 'featx.extraction' has no attribute {name!r}")
+    from featx.extraction.transformer import FeatureExtractor
+
+    globals()[name] = FeatureExtractor
+    return FeatureExtractor

@@ -7,6 +7,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -351,7 +352,6 @@ def _n_views(preprocessing: Preprocessing, augment: str) -> int:
 
 def _made_with(net: Backbone, weights: str | os.PathLike[str] | None) -> dict[str, Any]:
     import torch
-    import torchvision
 
     path = None if weights is None else Path(weights)
     return {
@@ -359,7 +359,7 @@ def _made_with(net: Backbone, weights: str | os.PathLike[str] | None) -> dict[st
         "weights_source": net.weights_source,
         "weights": os.path.abspath(path) if path and path.is_file() else weights,  # noqa: PTH100
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": version("torchvision"),  # an import would take a second
     }
 
 

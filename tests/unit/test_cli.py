@@ -355,6 +355,20 @@ def test_reading_a_store_or_an_index_imports_no_torch(world) -> None:
     assert done.stdout.strip() == "False"
 
 
+def test_the_embedded_network_waits_for_no_library_that_it_does_not_need(world, tmp_path) -> None:
+    code = (
+        "import sys; from featx.cli.main import main; main(sys.argv[1:]);"
+        "slow = ('torchvision', 'torch._dynamo', 'sklearn', 'scipy', 'pandas');"
+        "print([name for name in slow if name in sys.modules], file=sys.stderr)"
+    )
+    words = ["extract", world / "train", "--store", tmp_path / "f.h5", "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.splitlines()[-1] == "[]"
+    assert n_rows(tmp_path / "f.h5") > 0
+
+
 # Enough images that many are left after the first commit, on a fast machine too.
 N_STOPPED = 600
 
