@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import joblib
@@ -38,8 +39,6 @@ pytestmark = [
 ]
 
 NET = {
-    "backbone": "squeezenet1_1",
-    "weights": None,
     "precision": "float32",
     "device": "cpu",
     "batch_size": 4,
@@ -104,25 +103,26 @@ def cluster():
 
 
 class Meddler:
-    """Does something to the cluster while the second half of the shards is to come."""
+    """Does things to the cluster, each once that many shards are there."""
 
-    def __init__(self, store: Path, n_shards: int, what) -> None:
+    def __init__(self, store: Path, whats: dict[int, Callable[[], None]]) -> None:
         import threading
 
-        self.done = False
-        self._args = store, n_shards, what
+        self.n_done = 0
+        self._args = store, whats
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
-        store, n_shards, what = self._args
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if len(list(shards_folder(store).glob("*.h5"))) >= n_shards:
-                what()
-                self.done = True
-                return
-            time.sleep(0.01)
+        store, whats = self._args
+        deadline = time.monotonic() + 120
+        for n_shards, what in whats.items():
+            while len(list(shards_folder(store).glob("*.h5"))) < n_shards:
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(0.01)
+            what()
+            self.n_done += 1
 
     def join(self) -> None:
         self._thread.join()
@@ -142,28 +142,24 @@ def readers() -> list[int]:
 
 def test_a_killed_actor_and_a_lost_node_change_nothing(folder, whole, tmp_path, cluster) -> None:
     started, nodes = cluster
-    options = RayOptions(actors=2, images_per_shard=6)
-
-    def run(store: Path, n_shards: int, what) -> None:
-        meddler = Meddler(store, n_shards, what)
-        with featx.extract(folder, store, engine="ray", ray=options, **NET) as opened:
-            counts = opened.summary
-        meddler.join()
-        assert meddler.done, "nothing was killed"
-        assert (counts.extracted, counts.failed) == (N - 3, 3)
-        assert content(store) == whole
-        assert verify_store(store).problems == ()
-        assert not shards_folder(store).exists()
+    store = tmp_path / "f.h5"
 
     def kill_an_actor() -> None:
         os.kill(readers()[0], signal.SIGKILL)
 
-    run(tmp_path / "actor.h5", 5, kill_an_actor)
-
     def lose_a_node() -> None:
         started.remove_node(nodes[0], allow_graceful=False)
 
-    run(tmp_path / "node.h5", 5, lose_a_node)
+    meddler = Meddler(store, {4: kill_an_actor, 9: lose_a_node})
+    options = RayOptions(actors=2, images_per_shard=6)
+    with featx.extract(folder, store, engine="ray", ray=options, **NET) as opened:
+        counts = opened.summary
+    meddler.join()
+    assert meddler.n_done == 2, "not all was killed"
+    assert (counts.extracted, counts.failed) == (N - 3, 3)
+    assert content(store) == whole
+    assert verify_store(store).problems == ()
+    assert not shards_folder(store).exists()
 
 
 DRIVER = """

@@ -18,14 +18,12 @@ from featx.extraction._shards import device_of, shards_folder
 from featx.store import StoreWriter, open_store, store_info, verify_store
 
 RUN = {
-    "backbone": "squeezenet1_1",
-    "weights": None,
     "precision": "float32",
     "device": "cpu",
     "engine": "torch",
     "resize_px": 64,
     "crop_px": 64,
-    "layers": ["features.3", "penultimate"],
+    "layers": ["blocks.2", "penultimate"],
     "batch_size": 4,
     "workers": 0,
     "progress": False,
@@ -170,7 +168,7 @@ def test_a_merge_that_dies_is_made_again(folder, whole, tmp_path, monkeypatch) -
 def test_shards_of_another_network_are_left_alone(folder, whole, tmp_path) -> None:
     store = tmp_path / "f.h5"
     featx.extract(folder, store, shard=(0, 2), **RUN).close()
-    other = {**RUN, "layers": ["features.5"]}
+    other = {**RUN, "layers": ["blocks.4"]}
     featx.extract(folder, store, **other).close()
     assert Shard(0, 2).path(store).exists()
     featx.extract(folder, store, shard=(1, 2), **RUN).close()

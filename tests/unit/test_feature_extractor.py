@@ -20,7 +20,7 @@ from featx import FeatureExtractor
 from featx.errors import ImageDecodeError, ParameterError
 from featx.extraction import prepare_job
 
-NET = {"weights": None, "precision": "float32", "device": "cpu"}
+NET = {"precision": "float32", "device": "cpu"}
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def pictures(tmp_path: Path) -> tuple[list[str], list[str]]:
 
 
 def extractor(**options) -> FeatureExtractor:
-    return FeatureExtractor("squeezenet1_1", **{**NET, **options})
+    return FeatureExtractor("featx_small", **{**NET, **options})
 
 
 def test_constructor_loads_nothing_and_keeps_its_arguments(monkeypatch) -> None:
@@ -79,7 +79,7 @@ def test_a_search_over_classifiers_runs_the_network_once_an_image(
     pictures, tmp_path: Path
 ) -> None:
     paths, labels = pictures
-    net = prepare_job("squeezenet1_1", **NET).backbone
+    net = prepare_job("featx_small", **NET).backbone
     before = net.n_images
     pipeline = make_pipeline(
         extractor(cache=tmp_path / "f.h5"), Normalizer(), LogisticRegression()
@@ -95,9 +95,9 @@ def test_a_search_over_layers_and_poolings_runs_the_network_once_an_image(
     pictures, tmp_path: Path
 ) -> None:
     paths, labels = pictures
-    net = prepare_job("squeezenet1_1", **NET).backbone
+    net = prepare_job("featx_small", **NET).backbone
     before = net.n_images
-    layers, poolings = ["features.5", "features.12"], ["avg", "gem(3)"]
+    layers, poolings = ["blocks.5", "blocks.12"], ["avg", "gem(3)"]
     pipeline = make_pipeline(
         extractor(cache=tmp_path / "f.h5", cached_layers=layers, cached_poolings=poolings),
         LogisticRegression(max_iter=500),
@@ -119,7 +119,7 @@ def test_cache_serves_images_in_memory_and_repeated_ones(pictures, tmp_path: Pat
     paths, _ = pictures
     arrays = np.stack([np.asarray(Image.open(p)) for p in paths])
     cached = extractor(cache=tmp_path / "f.h5")
-    net = prepare_job("squeezenet1_1", **NET).backbone
+    net = prepare_job("featx_small", **NET).backbone
     before = net.n_images
     first = cached.transform(arrays[[0, 1, 1]])
     again = cached.transform(list(arrays[[1, 0]]))
@@ -157,7 +157,7 @@ def test_bad_images_raise_or_become_rows_of_nan(pictures, tmp_path: Path, is_cac
 
 def test_names_pickling_and_containers(pictures) -> None:
     paths, _ = pictures
-    one = extractor(layer="features.5", pooling="max").set_output(transform="default")
+    one = extractor(layer="blocks.5", pooling="max").set_output(transform="default")
     X = one.fit_transform(paths)
     assert one.get_feature_names_out()[:2].tolist() == ["featureextractor0", "featureextractor1"]
     assert len(one.get_feature_names_out()) == X.shape[1] == one.recipe.n_features

@@ -308,7 +308,7 @@ def test_a_ray_cluster_and_shards_read_from_urls(s3: Server, photos: Path, tmp_p
         f"net = {NET!r};"
         "one = featx.extract(url, folder + '/one.h5', workers=0, **net);"
         "ray = featx.extract(url, folder + '/ray.h5', **{**net, 'engine': 'ray'},"
-        "                    ray=featx.extraction.RayOptions(images_per_shard=4));"
+        "                    ray=featx.extraction.RayOptions(actors=1, images_per_shard=4));"
         "shards = [f'{i}/2' for i in (0, 1)];"
         "[featx.extract(url, folder + '/two.h5', shard=s, workers=0, **net) for s in shards];"
         "two = featx.open_store(folder + '/two.h5');"

@@ -200,7 +200,8 @@ import ray
 from ray.cluster_utils import Cluster
 
 folder = sys.argv[1]
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+small = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
 nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
 ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
 queries = np.load(folder + "/queries.npy")
