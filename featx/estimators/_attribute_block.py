@@ -71,7 +71,8 @@ class Design:
     ) -> Self:
         """Rotate the rows."""
         axes = Axes.of(rows, method)
-        quick = axes.points.astype(working_dtype(tol), copy=False)
+        dtype = working_dtype(axes.points, tol, free=axes.free)
+        quick = axes.points.astype(dtype, copy=False)
         options = {"free": axes.free, "tol": tol, "max_iter": max_iter}
         return cls(axes, quick, Cs, fallback, method, options)
 

@@ -30,6 +30,7 @@ GRIDS = {"logistic": np.logspace(-1, 3.5, 10), "svm": np.logspace(-2.5, 2, 10)}
 DEFAULT_C = {"logistic": 100.0, "svm": 1.0}
 
 LEAST_SINGLE_TOL = 1e-6  # float32 gets to about 1e-7 of the objective
+SINGLE_RANGE = 1e12  # float32 ends at 1e38, and curvatures are squares and their products
 FINAL_SHARE = 1e-3  # of tol: the last fit is one of many, and its probabilities are used
 
 
@@ -75,9 +76,14 @@ def column_loss(method: str, signs: Array, weights: Array) -> Loss:
     return Logistic(signs, shares) if method == "logistic" else SquaredHinge(signs, shares)
 
 
-def working_dtype(tol: float) -> type[np.floating[Any]]:
-    """Return float32 where its rounding lies well below `tol`: it is twice as fast."""
-    return np.float32 if tol >= LEAST_SINGLE_TOL else np.float64
+def working_dtype(points: Array, tol: float, *, free: bool) -> type[np.floating[Any]]:
+    """Return float32 where its rounding lies well below `tol` and its range holds the squares.
+
+    It is twice as fast. `free` says that the last axis is a column of ones.
+    """
+    peak = np.abs(points[:, :-1] if free else points).max(initial=0.0)
+    fits = peak == 0 or 1 / SINGLE_RANGE < peak < SINGLE_RANGE
+    return np.float32 if fits and tol >= LEAST_SINGLE_TOL else np.float64
 
 
 def ridge_for(alpha: Array | float, n_axes: int, n_columns: int, *, free: bool, dtype: Any) -> Any:
@@ -155,7 +161,8 @@ def solve_finally(
     shape = points.shape[1], loss.n_columns
     if start is None:
         start = np.zeros(shape)
-    for dtype in (np.float32, np.float64) if working_dtype(tol) is np.float32 else (np.float64,):
+    quick = working_dtype(points, tol, free=free)
+    for dtype in (quick, np.float64) if quick is np.float32 else (np.float64,):
         low, start = points.astype(dtype, copy=False), start.astype(dtype)
         solution = solve(
             low,

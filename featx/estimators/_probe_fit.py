@@ -107,7 +107,8 @@ class Folds:
     """
 
     def __init__(self, problem: Problem, Cs: Array, splits: list[Split]) -> None:
-        points = problem.points.astype(working_dtype(problem.tol), copy=False)
+        dtype = working_dtype(problem.points, problem.tol, free=problem.axes.free)
+        points = problem.points.astype(dtype, copy=False)
         self.problem, self.Cs, self.splits = replace(problem, points=points), Cs, splits
         self.sums: list[Any] = [0] * len(Cs)
 

@@ -51,6 +51,14 @@ def test_each_attribute_is_its_own_logistic_regression(balanced: Any) -> None:
         )
 
 
+@pytest.mark.parametrize("length", [1e-25, 1e25])
+def test_rows_whose_squares_are_beyond_float32_are_fitted(length: float) -> None:
+    X, Y = faces()
+    Cs = [0.01 / length**2, 5.0 / length**2]
+    far = AttributeClassifier(Cs=Cs, normalize=False).fit(X * length, Y)
+    assert ((far.predict_proba(X * length) > 0.5) == Y).mean() > 0.85
+
+
 def test_each_attribute_is_its_own_support_vector_machine() -> None:
     X, Y = faces(n=15, d=40)
     ours = AttributeClassifier("svm", Cs=2.0, tol=1e-13).fit(X, Y)

@@ -99,6 +99,20 @@ def test_rows_are_scaled_to_unit_length_and_zero_rows_stay() -> None:
     np.testing.assert_allclose(ours.predict_proba(X * 1e3), ours.predict_proba(X), atol=1e-12)
 
 
+@pytest.mark.parametrize("length", [1e-25, 1e25])
+@pytest.mark.parametrize("k", [2, 3])
+def test_the_length_of_all_rows_changes_nothing_however_far(k: int, length: float) -> None:
+    """Their squares are beyond float32; the grid of C follows them."""
+    X, y, _ = problem(60, 12, k)
+    folds = list(StratifiedKFold(4).split(X, y))  # ours follow the rows' contents
+    plain = LinearProbeClassifier(normalize=False, cv=folds).fit(X, y)
+    far = LinearProbeClassifier(normalize=False, cv=folds).fit(X * length, y)
+    np.testing.assert_allclose(far.C_ * length**2, plain.C_, rtol=1e-9)
+    np.testing.assert_allclose(
+        far.predict_proba(X * length), plain.predict_proba(X), rtol=0, atol=1e-3
+    )
+
+
 @pytest.mark.parametrize("method", ["logistic", "svm"])
 def test_held_out_accuracy_is_that_of_a_fit_on_each_fold(method: str) -> None:
     """Would catch scores of a training row counted as held out, or folds mixed up on the path."""
