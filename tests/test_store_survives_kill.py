@@ -16,6 +16,7 @@ import pytest
 
 from featx.errors import StoreWriteError
 from featx.store import StoreWriter, open_store, verify_store
+from featx.store._patched import PatchedFile
 
 DRIVER = Path(__file__).parent / "faults" / "store_kill.py"
 
@@ -121,3 +122,48 @@ def test_readers_see_whole_commits_only_while_a_writer_writes(tmp_path):
     kept.close()
     assert len(seen) > 3
     assert verify_store(path).ok
+
+
+def test_a_commit_that_comes_in_at_any_read_of_an_opening_is_seen_whole(tmp_path, monkeypatch):
+    """Where the size was read before it and the rest after, HDF5 notices nothing."""
+    path = tmp_path / "f.h5"
+    label = "so long that it has a heap of its own" * 200
+    read_at = PatchedFile.read_at
+    left = [0]
+
+    with StoreWriter(path) as writer:
+
+        def add_rows():
+            table = writer.table(None, has_labels=True, n_features=2)
+            n = table.n_samples
+            rows = range(n, n + 40)
+            table.append(
+                [f"{i}" for i in rows],
+                np.full((40, 2), n),
+                digests=[f"{i:064x}" for i in rows],
+                sizes=list(rows),
+                mtimes=list(rows),
+            )
+            table.update(0, labels=[f"{n + 40} {label}"])
+            writer.commit()
+
+        def interrupted(file, offset, view):
+            n = read_at(file, offset, view)
+            if type(file) is PatchedFile:
+                left[0] -= 1
+                if left[0] == 0:
+                    add_rows()
+            return n
+
+        add_rows()
+        monkeypatch.setattr(PatchedFile, "read_at", interrupted)
+        for n_reads in range(1, 60):
+            left[0] = n_reads
+            with open_store(path) as store:
+                n = len(store)
+                assert store.paths.tolist() == [f"{i}" for i in range(n)]
+                number, _, rest = store.labels[0].partition(" ")
+                assert int(number) >= n  # what was changed in place since has its new value
+                assert rest == label
+                assert store[:].shape == (n, 2)
+    assert left[0] <= 0

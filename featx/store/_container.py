@@ -39,6 +39,7 @@ __all__ = [
     "id_offset",
     "new_commit_id",
     "open_for_reading",
+    "read_head",
     "readable",
     "recover",
     "store_path",
@@ -91,10 +92,8 @@ class Opened:
 
     def is_current(self) -> bool:
         """Say whether the file on disk still stands at the commit that was opened."""
-        head = bytearray(_HEAD_BYTES)
         with contextlib.suppress(OSError):  # which the caller has met already
-            _disk.read_at(self.raw, 0, memoryview(head))
-            return self.id in head
+            return self.id in read_head(self.raw)
         return True
 
 
@@ -161,6 +160,7 @@ def open_for_reading(path: Path) -> Opened:
         with readable(path):
             if journal_path(path).exists() and read_journal(path, raw) is not None:
                 _finish_commit(path)
+            head = read_head(raw)
             journal = read_journal(path, raw) if journal_path(path).exists() else None
             if journal is None:
                 _stated_size(path, raw)
@@ -170,6 +170,8 @@ def open_for_reading(path: Path) -> Opened:
             _require_store(path, h5)
             with readable(path, "attribute 'commit_id'"):
                 commit_id = bytes(h5.attrs["commit_id"])
+            if journal is None:
+                _require_one_state(path, raw, head, commit_id)
         except BaseException:
             h5.close()
             raise
@@ -181,9 +183,7 @@ def open_for_reading(path: Path) -> Opened:
 
 def id_offset(path: Path, file: FileIO, commit_id: bytes) -> int:
     """Return where the commit id stands in the file."""
-    head = bytearray(_HEAD_BYTES)
-    _disk.read_at(file, 0, memoryview(head))
-    found = head.find(commit_id)
+    found = read_head(file).find(commit_id)
     if found < 0 or len(commit_id) != ID_BYTES:
         raise StoreWriteError(
             f"store {str(path)!r}: its commit id {commit_id!r} is not within the first "
@@ -191,6 +191,13 @@ def id_offset(path: Path, file: FileIO, commit_id: bytes) -> int:
             "what you need (featx export) and extract into a new file"
         )
     return found
+
+
+def read_head(file: FileIO) -> bytes:
+    """Return the first bytes of the file, among them the id of the last commit."""
+    head = bytearray(_HEAD_BYTES)
+    n = _disk.read_at(file, 0, memoryview(head))
+    return bytes(head[:n])
 
 
 def store_path(path: str | os.PathLike[str]) -> Path:
@@ -287,6 +294,19 @@ def _stated_size(path: Path, file: FileIO) -> int | None:
             "while it was copied: copy it again, or extract into a new file"
         )
     return int(eof)
+
+
+def _require_one_state(path: Path, file: FileIO, head: bytes, commit_id: bytes) -> None:
+    """Refuse what was read while a commit came in: the size of before, and the rest of after.
+
+    `head` was read before anything else. Another tool may have moved the id out of it; then there
+    is no commit.
+    """
+    if commit_id not in head and read_head(file) != head:
+        raise FileFormatError(
+            f"store {str(path)!r}: a commit came in while it was being opened, and what was read "
+            "is of two states; open it again"
+        )
 
 
 def _require_store(path: Path, h5: h5py.File) -> None:

@@ -10,15 +10,17 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 from featx.errors import FileFormatError, ParameterError
-from featx.store._container import Opened, open_for_reading, readable, store_path
+from featx.store import _disk
+from featx.store._container import Opened, open_for_reading, read_head, readable, store_path
 from featx.store._journal import journal_path
 from featx.store._remote import readable_copy
 
-__all__ = ["SettledFile"]
+__all__ = ["SettledFile", "open_settled"]
 
 T = TypeVar("T")
 
@@ -37,7 +39,7 @@ class SettledFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._name, self._path = os.fspath(path), store_path(readable_copy(path))
-        self._opened: Opened | None = self._open()
+        self._opened: Opened | None = open_settled(self._path)
 
     def read(self, read: Callable[[Opened], T]) -> T:
         """Return what `read` returns; it may be called again, with a later state.
@@ -56,11 +58,12 @@ class SettledFile:
                 with readable(self._path):
                     return read(self._opened)
             except FileFormatError:
-                if self._opened.is_current() and not journal_path(self._path).exists():
+                # In this order: the journal goes only when the new id stands in the file.
+                if not journal_path(self._path).exists() and self._opened.is_current():
                     raise
             time.sleep(RETRY_S)
             self._opened.close()
-            self._opened = self._open()
+            self._opened = open_settled(self._path)
         with readable(self._path):
             return read(self._opened)
 
@@ -81,21 +84,29 @@ class SettledFile:
     ) -> None:
         self.close()
 
-    def _open(self) -> Opened:
-        before = self._stamp()
-        for _ in range(RETRIES):
-            try:
-                return open_for_reading(self._path)
-            except FileFormatError:
-                now = self._stamp()
-                if now == before and not journal_path(self._path).exists():
-                    raise
-                before = now
-                time.sleep(RETRY_S)
-        return open_for_reading(self._path)
 
-    def _stamp(self) -> tuple[int, int]:
-        with contextlib.suppress(OSError):
-            stat = self._path.stat()
-            return stat.st_size, stat.st_mtime_ns
-        return 0, 0
+def open_settled(path: Path) -> Opened:
+    """Open a store in its last committed state, again where a commit came in between.
+
+    Raises
+    ------
+    StoreNotFoundError, FileFormatError
+    """
+    before = _head(path)
+    for _ in range(RETRIES):
+        try:
+            return open_for_reading(path)
+        except FileFormatError:
+            is_settled = not journal_path(path).exists()
+            now = _head(path)
+            if is_settled and now == before:
+                raise
+            before = now
+            time.sleep(RETRY_S)
+    return open_for_reading(path)
+
+
+def _head(path: Path) -> bytes:
+    with contextlib.suppress(OSError), _disk.open_file(path, "rb") as file:
+        return read_head(file)
+    return b""

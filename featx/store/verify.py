@@ -13,19 +13,14 @@ from typing import Any
 import numpy as np
 
 from featx.errors import FileFormatError
-from featx.store._container import (
-    Opened,
-    StoreNotFoundError,
-    open_for_reading,
-    readable,
-    store_path,
-)
+from featx.store._container import Opened, StoreNotFoundError, readable, store_path
 from featx.store._crc import feature_crcs
 from featx.store._failures import read_failures
 from featx.store._patched import PatchedFile
 from featx.store._records import NUMERIC, Records
 from featx.store._remote import readable_copy
 from featx.store._rows import chunk_blocks
+from featx.store._settled import open_settled
 from featx.store._tables import table_info
 from featx.store._text import read_attribute
 
@@ -86,7 +81,7 @@ def verify_store(path: str | os.PathLike[str]) -> VerifyResult:
     """
     place = store_path(readable_copy(path))
     try:
-        opened = open_for_reading(place)
+        opened = open_settled(place)
     except StoreNotFoundError:
         raise
     except FileFormatError as err:
