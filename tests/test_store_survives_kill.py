@@ -117,6 +117,7 @@ def test_readers_see_whole_commits_only_while_a_writer_writes(tmp_path):
                 seen.add(n)
             assert kept.paths[-1] == f"/photos/{len(kept) - 1}.jpg"
             assert len(kept[:]) == len(kept) == min(len(kept), n)
+            assert verify_store(path).problems == ()
         writer.kill()
         writer.wait()
     kept.close()

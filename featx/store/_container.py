@@ -77,12 +77,15 @@ class Opened:
         What HDF5 sees of it.
     id : bytes
         Id of the commit that it was opened after.
+    head : bytes
+        What `read_head` gave before anything else was read.
     """
 
     raw: FileIO
     file: PatchedFile
     h5: h5py.File
     id: bytes
+    head: bytes
 
     def close(self) -> None:
         """Close both."""
@@ -93,7 +96,7 @@ class Opened:
     def is_current(self) -> bool:
         """Say whether the file on disk still stands at the commit that was opened."""
         with contextlib.suppress(OSError):  # which the caller has met already
-            return self.id in read_head(self.raw)
+            return read_head(self.raw) == self.head
         return True
 
 
@@ -178,7 +181,7 @@ def open_for_reading(path: Path) -> Opened:
     except BaseException:
         raw.close()
         raise
-    return Opened(raw, file, h5, commit_id)
+    return Opened(raw, file, h5, commit_id, head)
 
 
 def id_offset(path: Path, file: FileIO, commit_id: bytes) -> int:

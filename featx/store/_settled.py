@@ -34,12 +34,12 @@ class SettledFile:
     Parameters
     ----------
     path : path
-        The store.
+        The store; the attribute is the file itself, of a link or at a URL.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._name, self._path = os.fspath(path), store_path(readable_copy(path))
-        self._opened: Opened | None = open_settled(self._path)
+        self._name, self.path = os.fspath(path), store_path(readable_copy(path))
+        self._opened: Opened | None = open_settled(self.path)
 
     def read(self, read: Callable[[Opened], T]) -> T:
         """Return what `read` returns; it may be called again, with a later state.
@@ -55,16 +55,16 @@ class SettledFile:
             raise ParameterError(f"store {self._name!r} is closed; open it again with open_store")
         for _ in range(RETRIES):
             try:
-                with readable(self._path):
+                with readable(self.path):
                     return read(self._opened)
             except FileFormatError:
                 # In this order: the journal goes only when the new id stands in the file.
-                if not journal_path(self._path).exists() and self._opened.is_current():
+                if not journal_path(self.path).exists() and self._opened.is_current():
                     raise
             time.sleep(RETRY_S)
             self._opened.close()
-            self._opened = open_settled(self._path)
-        with readable(self._path):
+            self._opened = open_settled(self.path)
+        with readable(self.path):
             return read(self._opened)
 
     def close(self) -> None:

@@ -7,8 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,15 +15,16 @@ from featx.errors import FileFormatError
 from featx.store._container import Opened, StoreNotFoundError, readable, store_path
 from featx.store._crc import feature_crcs
 from featx.store._failures import read_failures
-from featx.store._patched import PatchedFile
 from featx.store._records import NUMERIC, Records
 from featx.store._remote import readable_copy
 from featx.store._rows import chunk_blocks
-from featx.store._settled import open_settled
+from featx.store._settled import SettledFile
 from featx.store._tables import table_info
 from featx.store._text import read_attribute
 
 __all__ = ["VerifyResult", "verify_store"]
+
+T = TypeVar("T")
 
 BLOCK_ROWS = 8192
 
@@ -81,7 +81,7 @@ def verify_store(path: str | os.PathLike[str]) -> VerifyResult:
     """
     place = store_path(readable_copy(path))
     try:
-        opened = open_settled(place)
+        file = SettledFile(place)
     except StoreNotFoundError:
         raise
     except FileFormatError as err:
@@ -90,41 +90,37 @@ def verify_store(path: str | os.PathLike[str]) -> VerifyResult:
         return VerifyResult(False, (str(err),), 0)
     problems: list[str] = []
     checked = 0
-    try:
-        keys: list[str] = []
-        _collect(problems, place, "/tables", lambda: keys.extend(opened.h5["tables"].keys()))
-        for key in keys:
-            n, found = _table(place, opened, key)
+    with file:
+        keys = _collect(problems, file, "/tables", lambda opened: list(opened.h5["tables"].keys()))
+        for key in keys or []:
+            n, found = _table(file, key)
             checked += n
             problems += found
-        _collect(problems, place, "/failures", lambda: read_failures(opened.h5, opened.file))
-    finally:
-        opened.close()
+        _collect(problems, file, "/failures", lambda opened: read_failures(opened.h5, opened.file))
     return VerifyResult(not problems, tuple(problems), checked)
 
 
-def _table(place: Path, opened: Opened, key: str) -> tuple[int, list[str]]:
+def _table(file: SettledFile, key: str) -> tuple[int, list[str]]:
     """Check one table; return the number of rows checked and the problems."""
     problems: list[str] = []
-    if not _collect(
-        problems, place, f"table {key!r}", lambda: _check_head(opened.h5["tables"][key], key)
-    ):
+    sizes = _collect(problems, file, f"table {key!r}", partial(_check_head, key))
+    if sizes is None:
         return 0, problems
-    group = opened.h5["tables"][key]
-    n = group["features"].shape[0]
+    n, chunk_rows = sizes
     seen: dict[bytes, int] = {}
     for start in range(0, n, BLOCK_ROWS):
         stop = min(start + BLOCK_ROWS, n)
         what = f"table {key!r}, rows {start}..{stop - 1}"
-        check = partial(_check_rows, group, opened.file, start, stop, seen)
-        _collect(problems, place, what, check)
-        for a, b in chunk_blocks(start, stop, group["features"].chunks[0]):
+        _collect(problems, file, what, partial(_check_rows, key, start, stop, seen))
+        for a, b in chunk_blocks(start, stop, chunk_rows):
             what = f"features of table {key!r}, rows {a}..{b - 1}"
-            _collect(problems, place, what, partial(_check_features, group, a, b))
+            _collect(problems, file, what, partial(_check_features, key, a, b))
     return n, problems
 
 
-def _check_head(group: Any, key: str) -> None:
+def _check_head(key: str, opened: Opened) -> tuple[int, int]:
+    """Return the numbers of rows, in all and in a chunk."""
+    group = opened.h5["tables"][key]
     info = table_info(key, group)
     if group["features"].chunks is None:
         raise FileFormatError("features: stored in one piece, expected chunks of rows")
@@ -145,12 +141,12 @@ def _check_head(group: Any, key: str) -> None:
         )
     json.loads(read_attribute(group, "made_with"))
     bool(group.attrs["has_labels"])
+    return info.n_samples, group["features"].chunks[0]
 
 
-def _check_rows(
-    group: Any, file: PatchedFile, start: int, stop: int, seen: dict[bytes, int]
-) -> None:
-    records = Records.read_checked(group, file, start, stop)
+def _check_rows(key: str, start: int, stop: int, seen: dict[bytes, int], opened: Opened) -> None:
+    group = opened.h5["tables"][key]
+    records = Records.read_checked(group, opened.file, start, stop)
     for row, path in enumerate(records.path, start):
         if seen.setdefault(path, row) != row:
             raise FileFormatError(
@@ -158,7 +154,8 @@ def _check_rows(
             )
 
 
-def _check_features(group: Any, start: int, stop: int) -> None:
+def _check_features(key: str, start: int, stop: int, opened: Opened) -> None:
+    group = opened.h5["tables"][key]
     found = feature_crcs(group["features"][start:stop])
     bad = np.flatnonzero(found != group["features_crc"][start:stop])
     if len(bad):
@@ -168,11 +165,17 @@ def _check_features(group: Any, start: int, stop: int) -> None:
         )
 
 
-def _collect(problems: list[str], place: Path, what: str, check: Callable[[], object]) -> bool:
+def _collect(
+    problems: list[str], file: SettledFile, what: str, check: Callable[[Opened], T]
+) -> T | None:
+    """Return what a check returns, made again where a commit came in; add what it refuses."""
+
+    def checked(opened: Opened) -> T:
+        with readable(file.path, what):
+            return check(opened)
+
     try:
-        with readable(place, what):
-            check()
+        return file.read(checked)
     except FileFormatError as err:
         problems.append(str(err))
-        return False
-    return True
+        return None
