@@ -20,7 +20,7 @@ from featx.store._container import Opened, open_for_reading, read_head, readable
 from featx.store._journal import journal_path
 from featx.store._remote import readable_copy
 
-__all__ = ["SettledFile", "open_settled"]
+__all__ = ["SettledFile"]
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class SettledFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._name, self.path = os.fspath(path), store_path(readable_copy(path))
-        self._opened: Opened | None = open_settled(self.path)
+        self._opened: Opened | None = _open_settled(self.path)
 
     def read(self, read: Callable[[Opened], T]) -> T:
         """Return what `read` returns; it may be called again, with a later state.
@@ -63,7 +63,7 @@ class SettledFile:
                     raise
             time.sleep(RETRY_S)
             self._opened.close()
-            self._opened = open_settled(self.path)
+            self._opened = _open_settled(self.path)
         with readable(self.path):
             return read(self._opened)
 
@@ -85,7 +85,7 @@ class SettledFile:
         self.close()
 
 
-def open_settled(path: Path) -> Opened:
+def _open_settled(path: Path) -> Opened:
     """Open a store in its last committed state, again where a commit came in between.
 
     Raises
