@@ -81,7 +81,8 @@ def working_dtype(points: Array, tol: float, *, free: bool) -> type[np.floating[
 
     It is twice as fast. `free` says that the last axis is a column of ones.
     """
-    peak = np.abs(points[:, :-1] if free else points).max(initial=0.0)
+    rotated = points[:, :-1] if free else points
+    peak = max(rotated.max(initial=0.0), -rotated.min(initial=0.0))  # abs would copy all of it
     fits = peak == 0 or 1 / SINGLE_RANGE < peak < SINGLE_RANGE
     return np.float32 if fits and tol >= LEAST_SINGLE_TOL else np.float64
 
