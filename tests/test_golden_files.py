@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -13,9 +15,18 @@ from featx import RetrievalIndex
 from featx.store import Failure, StoreWriter, open_store, verify_store
 
 GOLDEN = Path(__file__).parent / "golden"
-_spec = importlib.util.spec_from_file_location("make_golden", GOLDEN / "make_golden.py")
-made = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(made)
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, GOLDEN / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+made, recipes = _load("make_golden"), _load("make_recipes")
+ENTRIES = json.loads((GOLDEN / "recipes.json").read_text())
+SLOW = ("vgg11", "vit_b_16", "swin_t", "convnext_tiny", "inception_v3", "densenet121")
 
 
 def test_a_store_of_version_1_is_read_and_added_to(tmp_path) -> None:
@@ -51,3 +62,15 @@ def test_indexes_of_both_versions_are_read(name, kind, mmap, tmp_path) -> None:
     np.testing.assert_allclose(found.distances, np.sort(distances)[:5], atol=1e-6)
     index.save(tmp_path / "again")
     assert RetrievalIndex.load(tmp_path / "again").ids_.tolist() == made.NAMES
+
+
+def _case(entry: dict) -> object:
+    options = entry["options"]
+    name = ",".join(f"{k}={v}" for k, v in options.items() if k != "precision")
+    marks = [pytest.mark.slow] if options["backbone"] in SLOW else []
+    return pytest.param(entry, id=name, marks=marks)
+
+
+@pytest.mark.parametrize("entry", [_case(entry) for entry in ENTRIES])
+def test_options_resolve_to_the_recipes_that_stores_have(entry) -> None:
+    assert recipes.resolve(entry["options"]) == entry["recipes"]
