@@ -133,19 +133,22 @@ class Run:
     def _adopt(self, table: TableWriter, known: dict[str, KnownRow], plan: Plan) -> None:
         """Take vectors over for contents that the table has under another name or time."""
         names, digests = self.items.names, dict(plan.adopt)
-        by_digest = table.rows_by_digest()
-        name_of = {row.row: name for name, row in known.items()}
+        rows_of, paths = table.rows_by_digest(), table.paths
+        vacated = {
+            digest: deque(row for row in rows_of[digest] if _is_gone(paths[row]))
+            for digest in digests.values()
+        }
         moved: dict[int, int] = {}  # row -> position of the image that takes it
         copied: list[int] = []
         for i, digest in plan.adopt:
-            mine, row = known.get(names[i]), by_digest[digest]
+            mine = known.get(names[i])
             if mine is not None and mine.digest == digest:
                 moved[mine.row] = i  # touched only
-            elif mine is None and row not in moved and _is_gone(name_of[row]):
-                moved[row] = i  # renamed
+            elif mine is None and vacated[digest]:
+                moved[vacated[digest].popleft()] = i  # renamed: copies move one for one
             else:
                 copied.append(i)
-        features = table.read([by_digest[digests[i]] for i in copied])
+        features = table.read([rows_of[digests[i]][0] for i in copied])
         if moved:
             rows = list(moved)
             table.update(rows, paths=[names[moved[r]] for r in rows], **self._file(moved, plan))

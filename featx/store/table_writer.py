@@ -144,13 +144,17 @@ class TableWriter:
         joined = Records.joined([records for _, records in self._all_records()])
         return {name: [decode(v) for v in values] for name, values in joined.metadata.items()}
 
-    def rows_by_digest(self) -> dict[str, int]:
-        """Return the first row of each known image content, by digest."""
-        found: dict[str, int] = {}
+    def row_of(self, path: str) -> int | None:
+        """Return the row of an image, one not yet committed included; None if it has none."""
+        return self._row_of.get(path)
+
+    def rows_by_digest(self) -> dict[str, list[int]]:
+        """Return the rows of each known image content, ascending, by digest."""
+        found: dict[str, list[int]] = {}
         for start, records in self._all_records():
             for row, digest in enumerate(digest_text(records.numbers["digest"]).tolist(), start):
                 if digest:
-                    found.setdefault(digest, row)
+                    found.setdefault(digest, []).append(row)
         return found
 
     def read(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[Any]:

@@ -95,6 +95,41 @@ def test_new_changed_renamed_touched_and_copied_images(photos: Path, tmp_path: P
     assert run(photos, tmp_path / "f.h5")[1] == (0, 12, 0)
 
 
+def _with_copies(photos: Path, n: int = 3) -> None:
+    """Add exact copies of one picture of each class to its folder."""
+    for name in "ab":
+        for i in range(n):
+            shutil.copy(photos / name / "0.png", photos / name / f"copy{i}.png")
+
+
+@pytest.mark.parametrize("also", ["nothing", "fewer copies", "more copies", "copies elsewhere"])
+def test_rows_of_exact_copies_follow_a_renamed_folder_one_for_one(
+    photos: Path, tmp_path: Path, also: str
+) -> None:
+    """Would catch copies whose old rows stay, with a class that is gone."""
+    _with_copies(photos)
+    store, _ = run(photos, tmp_path / "f.h5")
+    vectors = {path.rpartition("/")[2]: v for path, v in by_path(store).items() if "/a/" in path}
+    (photos / "a").rename(photos / "c")
+    if also == "fewer copies":
+        (photos / "c" / "copy0.png").unlink()
+    if also == "more copies":
+        shutil.copy(photos / "c" / "0.png", photos / "c" / "copy9.png")
+    if also == "copies elsewhere":
+        shutil.copy(photos / "c" / "0.png", photos / "b" / "of another class.png")
+    store, (extracted, _, failed) = run(photos, tmp_path / "f.h5")
+    assert (extracted, failed) == (0, 0)
+    there = sorted(map(str, photos.rglob("*.png")))
+    gone = sorted(set(store.paths.tolist()) - set(there))
+    assert len(gone) == (also == "fewer copies")  # as any image that was deleted
+    assert sorted(set(store.paths.tolist()) - set(gone)) == there
+    labels = dict(zip(store.paths.tolist(), store.labels.tolist(), strict=True))
+    assert all(labels[path] == Path(path).parent.name for path in there)
+    for path in map(str, (photos / "c").glob("[0-9].png")):
+        np.testing.assert_array_equal(by_path(store)[path], vectors[path.rpartition("/")[2]])
+    assert verify_store(tmp_path / "f.h5").ok
+
+
 def test_two_images_that_swap_names_keep_their_own_vectors(photos: Path, tmp_path: Path) -> None:
     store, _ = run(photos, tmp_path / "f.h5")
     old = by_path(store)
