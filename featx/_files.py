@@ -1,17 +1,20 @@
-"""Give a file that was written beside another its name, so that a crash leaves one of the two."""
+"""Open files that cannot make us wait, and replace files so that a crash leaves one of the two."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import platform
 import re
 import secrets
+import stat
 import zlib
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
-__all__ = ["put_in_place", "replacing", "seal", "show_path", "sync_folder"]
+__all__ = ["open_regular", "put_in_place", "replacing", "seal", "show_path", "sync_folder"]
 
 # Of the target's name: file systems take 255 bytes in all.
 MAX_NAME = 80
@@ -126,3 +129,39 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_regular(path: str | os.PathLike[str]) -> FileIO:
+    """Open a regular file for reading, unbuffered.
+
+    Opening a named pipe waits for a writer, and opening a device may do anything, so both are
+    refused before they are opened; a file that becomes a pipe in between is opened without
+    waiting.
+
+    Raises
+    ------
+    OSError
+        If it is missing, may not be read, or is a folder, pipe, socket or device.
+
+    Examples
+    --------
+    >>> open_regular(os.devnull)
+    Traceback (most recent call last):
+    OSError: [Errno 22] not a regular file: ...
+    """
+    _require_regular(path, os.stat(path))  # noqa: PTH116 - a Path costs more than the call
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    try:
+        _require_regular(path, os.fstat(descriptor))
+        return os.fdopen(descriptor, "rb", buffering=0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _require_regular(path: str | os.PathLike[str], status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", os.fspath(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))

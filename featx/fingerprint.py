@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._files import open_regular
+
 __all__ = ["array_digest", "bytes_digest", "file_digest", "json_digest"]
 
 
@@ -35,14 +37,19 @@ def bytes_digest(data: bytes | memoryview) -> str:
 
 
 def file_digest(path: str | Path) -> str:
-    """Hash a file's content without holding it in memory.
+    """Hash a regular file's content without holding it in memory.
 
     Returns
     -------
     str
         64 lower-case hexadecimal digits (SHA-256).
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, or is a folder, pipe, socket or device.
     """
-    with Path(path).open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -9,6 +9,7 @@ that is in no file is known by its name, which holds its digest.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -53,10 +54,12 @@ class Plan:
 
 
 def look(path: str) -> Stat | None:
-    """Return a file's size and modification time, None where it cannot be had."""
+    """Return a regular file's size and modification time, None where they cannot be had."""
     try:
         status = os.stat(path)  # noqa: PTH116 - ten times as fast as Path.stat on many files
     except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
         return None
     return Stat(status.st_size, status.st_mtime_ns)
 
@@ -99,18 +102,18 @@ def make_plan(
         if name.startswith(MEMORY) and not is_url(name):
             (plan.unchanged if all(rows) else plan.read).append(i)
             continue
-        stat = _told(remote.get(name)) if is_url(name) else look(name)
-        if stat is not None and all(
-            row is not None and (row.size_bytes, row.mtime_ns) == (stat.size_bytes, stat.mtime_ns)
+        seen = _told(remote.get(name)) if is_url(name) else look(name)
+        if seen is not None and all(
+            row is not None and (row.size_bytes, row.mtime_ns) == (seen.size_bytes, seen.mtime_ns)
             for row in rows
         ):
             plan.unchanged.append(i)
-        elif stat is None or name in elsewhere or is_url(name):
+        elif seen is None or name in elsewhere or is_url(name):
             # Reading it gives the reason for the failures table; what is far away is read once,
             # not also to look its content up.
             plan.read.append(i)
         else:
-            plan.stats[i] = stat
+            plan.stats[i] = seen
             suspects.append(i)
     _sort_by_content(plan, suspects, names, tables)
     plan.read.sort()

@@ -11,11 +11,11 @@ import contextlib
 import importlib
 import io
 import os
-import stat
 from typing import Any, cast
 
 from PIL import Image
 
+from featx._files import open_regular
 from featx._remote import RemoteFile, fetch, is_url, look, reason_of
 from featx.errors import FeatxError, ImageDecodeError
 from featx.images._quiet import no_stderr, no_warnings
@@ -163,13 +163,13 @@ def read_regular_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_resu
     Raises
     ------
     ImageDecodeError
-        If it is missing, no regular file (opening a named pipe would wait forever), over 2 GiB, or
+        If it is missing, no regular file, over 2 GiB, or
         changed while it was read.
     """
     try:
-        _require_regular(os.stat(path))  # noqa: PTH116 - a Path costs more than the call
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        with open_regular(path) as file:
             before = os.fstat(file.fileno())
+            _require_size(before.st_size)
             data = _read_all(file, before.st_size)
             after = os.fstat(file.fileno())
     except ImageDecodeError:
@@ -210,14 +210,6 @@ def read_remote_file(source: str | RemoteFile) -> tuple[bytes, RemoteFile]:
             f"{len(data)} bytes came of {file.size_bytes}, or the file changed while it was read"
         )
     return data, file
-
-
-def _require_regular(status: os.stat_result) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise ImageDecodeError("is a folder, not a file")
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageDecodeError("not a regular file")
-    _require_size(status.st_size)
 
 
 def _require_size(n_bytes: int) -> None:
