@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from featx._progress import Progress
 from featx._remote import is_url
 from featx.errors import ImageDecodeError
+from featx.extraction._copies import Copies
 from featx.extraction._shards import Shards
 from featx.extraction.items import Items
 from featx.extraction.job import Job
@@ -227,6 +228,7 @@ class Run:
         # takes the same engine.
         self.engine = self.job.choose_engine(self.n_images or len(self.items.names))
         self._note(self.engine)
+        copies = Copies()
         sources = [self.items.sources[i] for i in positions]
         waiting: deque[Future[None]] = deque()
         self._committed_at = start
@@ -241,12 +243,12 @@ class Run:
                     workers=workers,
                     pad=True,
                     engine=self.engine.name,
+                    views_of=copies.views,
                 )
                 for batch, features in batches:
-                    rows = [positions[i] for i in batch.rows]
-                    waiting.append(thread.submit(self._write, rows, batch, features))
+                    waiting.append(thread.submit(self._write, positions, batch, features, copies))
                     if self.on_error == "raise":
-                        self._require_good(rows, batch)
+                        self._require_good([positions[i] for i in batch.rows], batch)
                     n_bytes = sum(vectors.nbytes for vectors in features)
                     most = min(MOST_AHEAD, COMMIT_EVERY_BYTES // max(n_bytes, 1))
                     while len(waiting) > max(WRITES_AHEAD, most):
@@ -277,9 +279,14 @@ class Run:
                 )
 
     def _write(
-        self, rows: list[int], batch: ImageBatch, features: list[NDArray[np.float32]]
+        self,
+        positions: list[int],
+        batch: ImageBatch,
+        features: list[NDArray[np.float32]],
+        copies: Copies,
     ) -> None:
         """Put one batch into every table; runs on the writer's thread."""
+        rows = [positions[i] for i in batch.rows]
         good = [i for i, image in zip(rows, batch.read, strict=True) if image.error is None]
         for i, image in zip(rows, batch.read, strict=True):
             if image.error is not None:
@@ -293,7 +300,8 @@ class Run:
                     )
                 )
         read = batch.good_read
-        for table, known, vectors in zip(self.tables, self.known, features, strict=True):
+        for table, known, found in zip(self.tables, self.known, features, strict=True):
+            vectors = copies.fill_in(batch, found, self._reader_of(table, positions))
             self._put(
                 table,
                 known,
@@ -305,11 +313,24 @@ class Run:
             )
             self._pending_bytes += vectors.nbytes
         self.writer.remove_failures(self.items.names[i] for i in good)
-        self.extracted += len(good)
+        n_copies = int(copies.among(batch).sum())
+        self.extracted += len(good) - n_copies
+        self.reused += n_copies
         self.failed += len(rows) - len(good)
         waited_s = time.monotonic() - self._committed_at
         if waited_s >= COMMIT_EVERY_S or self._pending_bytes >= COMMIT_EVERY_BYTES:
             self._commit()
+
+    def _reader_of(
+        self, table: TableWriter, positions: list[int]
+    ) -> Callable[[int], NDArray[Any] | None]:
+        """Return what reads the vector of an image that this run has written."""
+
+        def read(position: int) -> NDArray[Any] | None:
+            row = table.row_of(self.items.names[positions[position]])
+            return None if row is None else table.read([row])[0]
+
+        return read
 
     def _put(
         self,

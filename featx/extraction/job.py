@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -180,6 +181,7 @@ class Job:
         workers: int | None = None,
         pad: bool = False,
         engine: str | None = None,
+        views_of: Callable[[ImageBatch], Sequence[NDArray[Any]]] = operator.attrgetter("views"),
     ) -> Iterator[tuple[ImageBatch, list[NDArray[np.float32]]]]:
         """Read images and run the network, batch by batch in input order.
 
@@ -194,13 +196,16 @@ class Job:
             the last bit whatever else is read with them.
         engine : {"torch", "compile", "openvino"}, optional
             Default: what `choose_engine` says for so many images.
+        views_of : callable, optional
+            Given a batch, returns those of its views that are to go through the network; default
+            all. It is called once for each batch, in their order.
 
         Yields
         ------
         batch : ImageBatch
             What was read, bad images included.
-        features : list of ndarray of shape (n_good, n_features), float32
-            One array for each spec, for the good images of the batch.
+        features : list of ndarray of shape (n_views, n_features), float32
+            One array for each spec, for the images of the batch whose views went through.
         """
         engine = engine or self.choose_engine(len(sources)).name
         pad_to = self.batch_size(batch_size) if pad else None
@@ -209,7 +214,7 @@ class Job:
         batches = self.read(sources, batch_size=batch_size, workers=workers, engine=engine)
         nothing = [np.empty((0, recipe.n_features), np.float32) for recipe in self.recipes]
         for batch, features in self.backbone.stream(
-            ((batch, batch.views) for batch in batches),
+            ((batch, views_of(batch)) for batch in batches),
             reads,
             keep_views=keep,
             pad_to=pad_to,

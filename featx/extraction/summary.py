@@ -17,9 +17,11 @@ class ExtractionSummary:
     images : int
         Images in the source; `extracted` + `reused` + `failed`.
     extracted : int
-        Images that went through the network.
+        Images that went through the network; of exact copies the first.
     reused : int
-        Images whose features the store held already, under this path or another.
+        Images whose features were there already: the store held them, under this path or another,
+        or an exact copy of the image went through the network before it in this call. Each has a
+        row of its own.
     failed : int
         Images that cannot be read; each has a row in the store's failures table.
     seconds : float

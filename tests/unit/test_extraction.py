@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 import featx
+from featx.backbones import Backbone
 from featx.errors import (
     BackboneError,
     FingerprintMismatchError,
@@ -39,7 +40,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def run(photos: Path, store: Path, **options):
-    opened = featx.extract(photos, store, batch_size=4, workers=0, **{**NET, **options})
+    opened = featx.extract(photos, store, **{"batch_size": 4, "workers": 0, **NET, **options})
     counts = opened.summary
     return opened, (counts.extracted, counts.reused, counts.failed)
 
@@ -128,6 +129,42 @@ def test_rows_of_exact_copies_follow_a_renamed_folder_one_for_one(
     for path in map(str, (photos / "c").glob("[0-9].png")):
         np.testing.assert_array_equal(by_path(store)[path], vectors[path.rpartition("/")[2]])
     assert verify_store(tmp_path / "f.h5").ok
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 32])
+def test_exact_copies_go_through_the_network_once_and_have_a_row_each(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    _with_copies(photos)
+    bad = [photos / "b" / "bad.png", photos / "b" / "bad too.png"]
+    for path in bad:
+        path.write_bytes(b"no picture")
+    shown: list[int] = []
+    stream = Backbone.stream
+
+    def counted(self, batches, *arguments, **options):
+        def noted():
+            for batch, views in batches:
+                shown.append(len(views[0]) if views else 0)
+                yield batch, views
+
+        return stream(self, noted(), *arguments, **options)
+
+    monkeypatch.setattr(Backbone, "stream", counted)
+    store, counts = run(photos, tmp_path / "f.h5", batch_size=batch_size)
+    assert counts == (10, 6, 2)
+    assert sum(shown) == 10
+    # in the order of the source, as any other image
+    there = [str(path) for path in sorted(photos.rglob("*.png")) if path not in bad]
+    assert store.paths.tolist() == there
+    assert store.labels.tolist() == [Path(path).parent.name for path in there]
+    found = by_path(store)
+    for path in map(Path, there):
+        if path.name.startswith("copy"):
+            np.testing.assert_array_equal(found[str(path)], found[str(path.with_name("0.png"))])
+    assert len({vector.tobytes() for vector in found.values()}) == 10
+    assert verify_store(tmp_path / "f.h5").ok
+    assert run(photos, tmp_path / "f.h5")[1] == (0, 16, 2)
 
 
 def test_two_images_that_swap_names_keep_their_own_vectors(photos: Path, tmp_path: Path) -> None:
