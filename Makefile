@@ -4,15 +4,21 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench faults clean
+.PHONY: demo test test-slow check bench faults clean
 
 demo: $(READY)
 	$(BIN)/featx demo --out demo-out
 
-# A worker a core, whose threads do not spin while the other's compute; in the order of collection,
-# so that the doctests, which are short, come last.
+# One worker per core, whose threads do not spin while the other's compute; in the order of
+# collection, so that the doctests, which are short, come last.
+PYTEST := OMP_WAIT_POLICY=PASSIVE OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: $(READY)
-	OMP_WAIT_POLICY=PASSIVE OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
+
+# Kills, clusters, browsers, fuzz and whole pipelines; tests/unit/test_serve_browser.py needs chromium.
+test-slow: $(READY)
+	$(PYTEST) -m slow tests
 
 check: $(READY)
 	$(BIN)/ruff check .

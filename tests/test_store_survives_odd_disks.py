@@ -118,6 +118,7 @@ def test_clocks_that_jump_hide_no_change(tmp_path) -> None:
     np.testing.assert_array_equal(again, blue)
 
 
+@pytest.mark.slow
 def test_operations_that_fail_lose_no_row() -> None:
     """A part of `faults/store_errors.py`."""
     script = Path(__file__).parent / "faults" / "store_errors.py"

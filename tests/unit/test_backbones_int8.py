@@ -25,7 +25,10 @@ from featx.extraction import job as job_module
 from featx.images import ImageManifest, sample_data_dir
 
 is_there = all(importlib.util.find_spec(name) for name in ("nncf", "openvino"))
-pytestmark = pytest.mark.skipif(not is_there, reason="needs nncf (featx[int8])")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not is_there, reason="needs nncf (featx[int8])"),
+]
 REST = choose_precision("auto", torch.device("cpu"))
 INT8 = {"device": "cpu", "precision": "int8"}
 

@@ -140,6 +140,7 @@ def test_fine_grained_reads_any_folders_and_two_layers(trees, start, tmp_path) -
     assert (found["counts"]["train"], found["counts"]["test"]) == (12, 6)
 
 
+@pytest.mark.slow
 def test_attributes_of_aligned_faces_keeps_places_apart(trees, start, tmp_path) -> None:
     done = start("attributes", "--data", trees / "faces", "--out", tmp_path, *SMALL)
     assert (done.status, done.err) == (0, "")

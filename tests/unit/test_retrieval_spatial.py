@@ -295,6 +295,7 @@ def verification(**options) -> SpatialVerification:
     return SpatialVerification(side_px=224, **options)
 
 
+@pytest.mark.slow
 def test_cut_outs_find_the_picture_they_were_cut_from(world) -> None:
     root, index = world
     asked = queries(root, *range(12))
@@ -415,6 +416,7 @@ def test_misuse_of_verification_is_named(world, tmp_path, monkeypatch) -> None:
         index.query(path, rerank=verification())
 
 
+@pytest.mark.slow
 def test_the_command_line_reranks_by_every_name(world, tmp_path, capsys) -> None:
     root, index = world
     index.save(tmp_path / "index")

@@ -113,6 +113,7 @@ def test_free_space_of_no_bytes_at_which_hdf5_stands_still_is_refused_at_once(tm
         assert time.monotonic() - start < 5
 
 
+@pytest.mark.slow
 def test_any_flip_in_a_heap_or_in_what_refers_to_it_is_refused_or_has_no_effect(tmp_path):
     path = tmp_path / "f.h5"
     commit(path, [f"{i}.jpg" for i in range(9)], ["cat", "dog", ""] * 3, failures=["no image"])
