@@ -57,6 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         default = defaults[name.replace("-", "_")]
         parser.add_argument(f"--{name}", default=default, help=f"{text} (default {default})")
+    parser.add_argument(
+        "--max-failures",
+        type=int,
+        metavar="N",
+        help="stop with an error where more than N images cannot be read (default any number)",
+    )
     add_run(parser, defaults)
     parser.add_argument(
         "--shard",
@@ -104,11 +110,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         batch_size=args.batch_size,
         workers=args.workers,
         on_error=args.on_error,
+        max_failures=args.max_failures,
         shard=shard,
         ray=RayOptions(**asked) if is_ray else None,
     )
     result = {**summary.to_dict(), "store": args.store}
-    if summary.failed == summary.images:
+    if summary.failed >= summary.images and not (summary.extracted or summary.reused):
         result["ok"] = False  # not one could be read: no script should go on as if it were done
     return result
 
@@ -125,8 +132,12 @@ def show(result: dict[str, Any]) -> str:
         f"engine {r['engine']}: {r['engine_reason']}",
     ]
     lines += [f"table {fingerprint} in {r['store']}" for fingerprint in r["fingerprints"]]
+    if r["ignored"]:
+        from featx.images import describe_ignored
+
+        lines.append(describe_ignored(r["ignored"]))
     if r["failed"]:
-        lines.append(f"featx info {r['store']} lists the images that could not be read and why")
+        lines.append(f"featx info {r['store']} lists what could not be read and why")
     if r["elsewhere"]:
         lines.append(
             f"the table also has {r['elsewhere']} rows of images that are not in this source "

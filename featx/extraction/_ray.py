@@ -21,6 +21,7 @@ from featx._optional import require
 from featx._progress import Progress
 from featx._remote import RemoteFile
 from featx.errors import FeatxError, ParameterError
+from featx.extraction._failures import Failures
 from featx.extraction._run import Run
 from featx.extraction.items import Items
 from featx.extraction.job import Job
@@ -106,7 +107,8 @@ class _Reader:
         items = Items(names, sources, labels, metadata)
         try:
             with StoreWriter(path, timeout_s=LOCK_TIMEOUT_S) as writer:
-                run = Run(self._job, items, writer, how.pop("on_error"), how.pop("n_images"))
+                failures = Failures(how.pop("max_failures"))
+                run = Run(self._job, items, writer, failures, how.pop("n_images"))
                 run.fill(progress=False, **how)
         except FeatxError as err:
             return str(err)
@@ -121,7 +123,7 @@ def fill_shards(
     fingerprints: Sequence[str],
     options: RayOptions,
     n_images: int,
-    on_error: str,
+    max_failures: int | None,
     batch_size: int | None,
     workers: int | None,
     progress: bool | None,
@@ -142,7 +144,7 @@ def fill_shards(
         What to ask of the cluster.
     n_images : int
         Of the whole extraction, by which the engine is chosen.
-    on_error, batch_size, workers, progress
+    max_failures, batch_size, workers, progress
         As for `featx.extract`.
 
     Raises
@@ -163,7 +165,7 @@ def fill_shards(
     ray = connected_ray("engine 'ray'")
     n_threads = max(1, int(options.cpus_per_actor))
     how = {
-        "on_error": on_error,
+        "max_failures": max_failures,
         "n_images": n_images,
         "batch_size": batch_size,
         # an actor with one core reads by itself

@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 
 from featx._progress import Progress
 from featx._remote import is_url
-from featx.errors import ImageDecodeError
 from featx.extraction._copies import Copies
+from featx.extraction._failures import Failures
+from featx.extraction._finite import drop_infinite
 from featx.extraction._shards import Shards
 from featx.extraction.items import Items
 from featx.extraction.job import Job
 from featx.extraction.plan import Plan, make_plan
 from featx.extraction.summary import ExtractionSummary
-from featx.store import Failure, KnownRow, StoreWriter, TableWriter
+from featx.store import KnownRow, StoreWriter, TableWriter
 
 if TYPE_CHECKING:
     from featx.backbones import EngineChoice
@@ -52,8 +53,8 @@ class Run:
         The images.
     writer : StoreWriter
         The open store.
-    on_error : {"record", "raise"}
-        What an image that cannot be read becomes.
+    failures : Failures
+        What could not be read, and how much of that there may be.
     n_images : int, optional
         Of the whole extraction, by which the engine is chosen; default those of `items`.
     engine : EngineChoice, optional
@@ -63,17 +64,16 @@ class Run:
     job: Job
     items: Items
     writer: StoreWriter
-    on_error: str
+    failures: Failures
     n_images: int | None = None
     extracted: int = 0
     reused: int = 0
-    failed: int = 0
     read_s: float = 0.0
     interrupted: bool = False
     engine: EngineChoice | None = None
     tables: list[TableWriter] = field(init=False)
     known: list[dict[str, KnownRow]] = field(init=False)
-    _failures: list[Failure] = field(default_factory=list)
+    _bad: set[int] = field(default_factory=set)
     _pending_bytes: int = 0
     _committed_at: float = field(default_factory=time.monotonic)
 
@@ -110,7 +110,9 @@ class Run:
                 self._adopt(table, known, plan)
         good = [*plan.unchanged, *(i for i, _ in plan.adopt)]
         self.writer.remove_failures(self.items.names[i] for i in good)
-        self.writer.commit()
+        self.failures.add_folders(self.items.unreadable, self.writer)
+        self._commit()
+        self.failures.check()
 
     def _refresh(
         self, table: TableWriter, known: dict[str, KnownRow], positions: list[int]
@@ -194,10 +196,9 @@ class Run:
                         )
                         self._pending_bytes += 4 * len(good) * table.n_features
                 bad = [f for i in part if (f := shards.failure(names[i])) is not None]
-                self._failures += bad
+                self.failures.add(bad)
                 self.writer.remove_failures(set(found) - {failure.path for failure in bad})
                 self.extracted += len(part) - len(bad)
-                self.failed += len(bad)
                 if self._pending_bytes >= COMMIT_EVERY_BYTES:
                     self._commit()
                 bar.advance(len(part))
@@ -208,6 +209,7 @@ class Run:
             for recipe in self.job.recipes:
                 self.writer.table(recipe, has_labels=False, made_with=shards.notes)
         self._commit()
+        self.failures.check()
         return [i for i in positions if names[i] not in shards]
 
     # -- what it must see -----------------------------------------------------------------------
@@ -247,12 +249,13 @@ class Run:
                 )
                 for batch, features in batches:
                     waiting.append(thread.submit(self._write, positions, batch, features, copies))
-                    if self.on_error == "raise":
-                        self._require_good([positions[i] for i in batch.rows], batch)
                     n_bytes = sum(vectors.nbytes for vectors in features)
                     most = min(MOST_AHEAD, COMMIT_EVERY_BYTES // max(n_bytes, 1))
-                    while len(waiting) > max(WRITES_AHEAD, most):
+                    ahead = max(WRITES_AHEAD, most) if self.failures.most is None else 0
+                    while len(waiting) > ahead:
                         waiting.popleft().result()
+                    if self.failures.are_too_many:
+                        break
                     bar.advance(len(batch.rows))
             except KeyboardInterrupt:
                 self.interrupted = True
@@ -260,6 +263,7 @@ class Run:
                 waiting.popleft().result()
             thread.submit(self._commit).result()
         self.read_s = time.monotonic() - start
+        self.failures.check()
 
     def _note(self, engine: EngineChoice) -> None:
         made_with = {
@@ -270,14 +274,6 @@ class Run:
         for recipe in self.job.recipes:
             self.writer.table(recipe, has_labels=False, made_with=made_with)
 
-    def _require_good(self, rows: list[int], batch: ImageBatch) -> None:
-        for i, image in zip(rows, batch.read, strict=True):
-            if image.error is not None:
-                raise ImageDecodeError(
-                    f"image {self.items.names[i]!r}: {image.error}; remove or replace it, or "
-                    "extract with on_error='record' to list such images in the failures table"
-                )
-
     def _write(
         self,
         positions: list[int],
@@ -286,22 +282,19 @@ class Run:
         copies: Copies,
     ) -> None:
         """Put one batch into every table; runs on the writer's thread."""
+        found = [
+            copies.fill_in(batch, vectors, self._reader_of(table, positions))
+            for table, vectors in zip(self.tables, features, strict=True)
+        ]
+        dtypes = [table.dtype for table in self.tables]
+        batch, found = drop_infinite(batch, found, self.job.recipes, dtypes)
         rows = [positions[i] for i in batch.rows]
-        good = [i for i, image in zip(rows, batch.read, strict=True) if image.error is None]
-        for i, image in zip(rows, batch.read, strict=True):
-            if image.error is not None:
-                self._failures.append(
-                    Failure(
-                        self.items.names[i],
-                        image.error,
-                        image.digest,
-                        image.size_bytes,
-                        image.mtime_ns,
-                    )
-                )
+        bad = {i: image for i, image in zip(rows, batch.read, strict=True) if image.error}
+        self._bad |= bad.keys()
+        self.failures.add_images({self.items.names[i]: image for i, image in bad.items()})
+        good = [positions[i] for i in batch.good]
         read = batch.good_read
-        for table, known, found in zip(self.tables, self.known, features, strict=True):
-            vectors = copies.fill_in(batch, found, self._reader_of(table, positions))
+        for table, known, vectors in zip(self.tables, self.known, found, strict=True):
             self._put(
                 table,
                 known,
@@ -316,7 +309,6 @@ class Run:
         n_copies = int(copies.among(batch).sum())
         self.extracted += len(good) - n_copies
         self.reused += n_copies
-        self.failed += len(rows) - len(good)
         waited_s = time.monotonic() - self._committed_at
         if waited_s >= COMMIT_EVERY_S or self._pending_bytes >= COMMIT_EVERY_BYTES:
             self._commit()
@@ -327,7 +319,8 @@ class Run:
         """Return what reads the vector of an image that this run has written."""
 
         def read(position: int) -> NDArray[Any] | None:
-            row = table.row_of(self.items.names[positions[position]])
+            i = positions[position]
+            row = None if i in self._bad else table.row_of(self.items.names[i])
             return None if row is None else table.read([row])[0]
 
         return read
@@ -355,9 +348,7 @@ class Run:
                 table.append([names[i] for i in at], features[part], **columns)
 
     def _commit(self) -> None:
-        if self._failures:
-            self.writer.add_failures(self._failures)
-            self._failures = []
+        self.failures.write(self.writer)
         self.writer.commit()
         self._committed_at, self._pending_bytes = time.monotonic(), 0
 
@@ -372,7 +363,7 @@ class Run:
             images=len(self.items.names),
             extracted=self.extracted,
             reused=self.reused,
-            failed=self.failed,
+            failed=self.failures.n,
             seconds=time.monotonic() - start,
             images_per_second=self.extracted / self.read_s if self.read_s else 0.0,
             fingerprints=tuple(recipe.fingerprint for recipe in self.job.recipes),
@@ -382,12 +373,21 @@ class Run:
             engine="none" if self.engine is None else self.engine.name,
             engine_reason=NOTHING_READ if self.engine is None else self.engine.reason,
             interrupted=self.interrupted,
+            ignored=self.items.ignored,
         )
 
 
 def _is_gone(name: str) -> bool:
     """Tell whether a file is no longer there; of one at a URL that is not asked."""
-    return not is_url(name) and not os.path.lexists(name)
+    if is_url(name):
+        return False
+    try:
+        os.lstat(name)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):  # a folder that may not be looked into hides it
+        return False
+    return False
 
 
 def _split(positions: list[int], is_first: Any) -> tuple[list[int], list[int]]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._progress import Progress
+from featx.extraction._finite import drop_infinite
 from featx.extraction.job import Job
 
 __all__ = ["Embedded", "embed_images"]
@@ -26,7 +27,7 @@ class Embedded:
     good : ndarray of shape (n_good,), intp
         Positions of these images among the sources, ascending.
     failures : tuple of (int, str)
-        Position and reason of each image that could not be read.
+        Position and reason of each image that could not be read, or whose vector is not finite.
     """
 
     features: NDArray[np.float32]
@@ -68,9 +69,10 @@ def embed_images(
         for batch, vectors in job.embed(
             sources, batch_size=batch_size, workers=workers, engine=engine
         ):
-            features.append(vectors[0])
-            good.append(batch.good)
-            failures.extend(batch.failures)
+            finite, kept = drop_infinite(batch, vectors[:1], job.recipes[:1])
+            features.append(kept[0])
+            good.append(finite.good)
+            failures.extend(finite.failures)
             bar.advance(len(batch.rows))
     rows = np.concatenate(good) if good else np.empty(0, np.intp)
     return Embedded(np.concatenate(features), rows, tuple(failures))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from featx._remote import is_url
 from featx.errors import ParameterError, StoreWriteError, nearest
+from featx.extraction._failures import Failures
 from featx.extraction._ray import RayOptions, fill_shards
 from featx.extraction._run import Run
 from featx.extraction._shards import (
@@ -57,6 +58,7 @@ def extract(
     batch_size: int | None = None,
     workers: int | None = None,
     on_error: str = "record",
+    max_failures: int | None = None,
     progress: bool | None = None,
     shard: str | tuple[int, int] | None = None,
     ray: RayOptions | None = None,
@@ -115,7 +117,11 @@ def extract(
     workers : int, optional
         Reader processes; default one a core, 0 reads in this process.
     on_error : {"record", "raise"}, default "record"
-        What an image that cannot be read becomes: a row of the failures table, or an error.
+        What an image that cannot be read, or whose features are not finite, becomes: a row of the
+        failures table, or an error at the first.
+    max_failures : int, optional
+        How many such images there may be; one more ends the extraction in an error that names the
+        first of them, with what was finished kept. Default: any number.
     progress : bool, optional
         Default: a bar on a terminal, else a line every 10 s. False is silent.
     shard : "RANK/WORLD", (rank, world) or "auto", optional
@@ -144,7 +150,7 @@ def extract(
     StoreWriteError
         If the store is locked by another writer or the disk is full; what was committed stays.
     ImageDecodeError
-        If an image cannot be read and `on_error` is "raise".
+        If more images than `max_failures` cannot be read, or one and `on_error` is "raise".
     KeyboardInterrupt
         On Ctrl-C, after everything finished has been committed.
 
@@ -185,6 +191,7 @@ def extract(
         batch_size=batch_size,
         workers=workers,
         on_error=on_error,
+        max_failures=max_failures,
         progress=progress,
         shard=part,
         ray=ray,
@@ -205,6 +212,7 @@ def fill_store(
     batch_size: int | None = None,
     workers: int | None = None,
     on_error: str = "record",
+    max_failures: int | None = None,
     progress: bool | None = None,
     lock_timeout_s: float = 0.0,
     shard: Shard | None = None,
@@ -234,14 +242,11 @@ def fill_store(
         with working_copy(str(store), timeout_s=lock_timeout_s) as copy:
             return fill_store(
                 source, copy, prepare=prepare, batch_size=batch_size, workers=workers,
-                on_error=on_error, progress=progress, lock_timeout_s=lock_timeout_s,
+                on_error=on_error, max_failures=max_failures, progress=progress,
+                lock_timeout_s=lock_timeout_s,
             )  # fmt: skip
     start = time.monotonic()
-    if on_error not in ("record", "raise"):
-        raise ParameterError(
-            f"on_error: got {on_error!r}, expected 'record' or 'raise'."
-            f"{nearest(str(on_error), ('record', 'raise'))}"
-        )
+    most = _most_failures(on_error, max_failures)
     if batch_size is not None and batch_size < 1:
         raise ParameterError(f"batch_size: got {batch_size!r}, expected at least 1")
     if isinstance(source, Items):
@@ -257,13 +262,13 @@ def fill_store(
     how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
     begun = time.monotonic()
     if ray is not None:
-        _fill_on_ray(job, items, store, prepare, ray, on_error, lock_timeout_s, how)
-    own = None if shard is None else _fill_shard(job, items, store, shard, on_error, how)
+        _fill_on_ray(job, items, store, prepare, ray, most, lock_timeout_s, how)
+    own = None if shard is None else _fill_shard(job, items, store, shard, most, how)
     if own is not None and own.interrupted:
         return own.summary(start)
     try:
         with StoreWriter(store, timeout_s=lock_timeout_s if own is None else -1) as writer:
-            run = Run(job, items, writer, on_error)
+            run = Run(job, items, writer, Failures(most))
             try:
                 with _shards(job, items, store, is_shard=own is not None) as shards:
                     plan = make_plan(items, run.tables, elsewhere=shards)
@@ -288,13 +293,30 @@ def fill_store(
     return dataclasses.replace(summary, images_per_second=own.summary(start).images_per_second)
 
 
+def _most_failures(on_error: str, max_failures: int | None) -> int | None:
+    """Return how many images may be bad: "raise" allows for none."""
+    if on_error not in ("record", "raise"):
+        raise ParameterError(
+            f"on_error: got {on_error!r}, expected 'record' or 'raise'."
+            f"{nearest(str(on_error), ('record', 'raise'))}"
+        )
+    if max_failures is not None and not max_failures >= 0:
+        raise ParameterError(f"max_failures: got {max_failures!r}, expected 0, 1, ... or None")
+    if on_error == "raise" and max_failures:
+        raise ParameterError(
+            f"max_failures: got {max_failures} with on_error 'raise', which allows for none; "
+            "expected one of the two"
+        )
+    return 0 if on_error == "raise" else max_failures
+
+
 def _fill_on_ray(
     job: Job,
     items: Items,
     store: str | os.PathLike[str],
     prepare: Callable[[], Job],
     options: RayOptions,
-    on_error: str,
+    max_failures: int | None,
     lock_timeout_s: float,
     how: dict[str, Any],
 ) -> None:
@@ -313,7 +335,7 @@ def _fill_on_ray(
         fingerprints=[recipe.fingerprint for recipe in job.recipes],
         options=options,
         n_images=len(items.names),
-        on_error=on_error,
+        max_failures=max_failures,
         **how,
     )
 
@@ -350,7 +372,7 @@ def _fill_shard(
     items: Items,
     store: str | os.PathLike[str],
     shard: Shard,
-    on_error: str,
+    max_failures: int | None,
     how: dict[str, Any],
 ) -> Run:
     """Read this process' part of what the store lacks into its own file."""
@@ -368,7 +390,7 @@ def _fill_shard(
             "the store must exist and be writable for all processes"
         ) from err
     with StoreWriter(path) as writer:
-        run = Run(job, mine, writer, on_error, n_images=n)
+        run = Run(job, mine, writer, Failures(max_failures), n_images=n)
         run.fill(**how)
     return run
 

@@ -31,12 +31,18 @@ class Items:
         One an image; None leaves what the store has.
     metadata : mapping of str to sequence of str
         Further columns, likewise.
+    ignored : mapping of str to int
+        Files of the source that are no images, by suffix; see `featx.images.ImageManifest`.
+    unreadable : mapping of str to str
+        Folders of the source that could not be listed, and why.
     """
 
     names: Sequence[str]
     sources: Sequence[Any]
     labels: Sequence[str] | None = None
     metadata: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     def columns(self, positions: Sequence[int]) -> dict[str, Any]:
         """Return labels and further columns of some items, as a table's methods take them."""
@@ -55,19 +61,27 @@ class Items:
         return {file.url: file for file in self.sources if isinstance(file, RemoteFile)}
 
     def take(self, positions: Sequence[int]) -> Items:
-        """Return some items, in the order given."""
+        """Return some items, in the order given; what the source lacks belongs to all of them."""
         return Items(
             [self.names[i] for i in positions],
             [self.sources[i] for i in positions],
             None if self.labels is None else [self.labels[i] for i in positions],
             {name: [values[i] for i in positions] for name, values in self.metadata.items()},
+            self.ignored,
         )
 
 
 def items_of_manifest(manifest: ImageManifest) -> Items:
     """Take the images of a manifest."""
     sources = _looked_at(manifest.paths, manifest.remote)
-    return Items(manifest.paths, sources, manifest.labels, manifest.columns)
+    return Items(
+        manifest.paths,
+        sources,
+        manifest.labels,
+        manifest.columns,
+        manifest.ignored,
+        manifest.unreadable,
+    )
 
 
 def _looked_at(sources: Sequence[Any], known: Mapping[str, RemoteFile]) -> Sequence[Any]:

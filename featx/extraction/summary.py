@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["ExtractionSummary"]
@@ -23,7 +24,8 @@ class ExtractionSummary:
         or an exact copy of the image went through the network before it in this call. Each has a
         row of its own.
     failed : int
-        Images that cannot be read; each has a row in the store's failures table.
+        Images that cannot be read; each has a row in the store's failures table. So does each
+        folder that cannot be listed, which counts here but not among `images`.
     seconds : float
         Wall time of the whole call, loading the network included.
     images_per_second : float
@@ -42,6 +44,8 @@ class ExtractionSummary:
         when none is left. 0 without shards.
     interrupted : bool
         True where Ctrl-C ended it early; what was finished is committed.
+    ignored : dict of str to int
+        Files of folders and globs that were not read, by suffix in lower case ("" for none).
     """
 
     images: int
@@ -58,6 +62,7 @@ class ExtractionSummary:
     engine_reason: str
     waiting: int = 0
     interrupted: bool = False
+    ignored: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -66,5 +71,9 @@ class ExtractionSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON-serialisable dict."""
-        fields = {**vars(self), "fingerprints": list(self.fingerprints)}
+        fields = {
+            **vars(self),
+            "fingerprints": list(self.fingerprints),
+            "ignored": dict(self.ignored),
+        }
         return {**fields, "fingerprint": self.fingerprint}

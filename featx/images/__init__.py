@@ -1,5 +1,6 @@
 """Find, decode and preprocess images, and record the bad ones; knows neither networks nor HDF5."""
 
+from featx.images._kinds import describe_ignored
 from featx.images.decode import DEFAULT_MAX_PIXELS, decode_image
 from featx.images.inputs import as_sources, as_uint8_rgb, source_digest
 from featx.images.labels import (
@@ -31,6 +32,7 @@ __all__ = [
     "as_uint8_rgb",
     "decode_image",
     "default_workers",
+    "describe_ignored",
     "iter_batches",
     "join_labels",
     "read_image",

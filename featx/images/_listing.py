@@ -1,35 +1,49 @@
-"""Find image files: folders, globs, and what was meant where nothing is there."""
+"""Find image files: folders, globs, and what was meant where nothing is there.
+
+Nothing is left out in silence: whatever is not read is counted by its suffix, and a folder that
+cannot be listed is named with the reason.
+"""
 
 from __future__ import annotations
 
 import glob
 import itertools
 import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
+from featx._files import open_regular
 from featx._remote import RemoteFile, list_files, reason_of
 from featx.errors import FeatxError, ManifestError, nearest
+from featx.images._heif import HEAD_BYTES, HEIF_SUFFIXES, has_heif_reader
+from featx.images._kinds import has_image_suffix, suffix_of
+from featx.images.decode import can_decode
 
-__all__ = [
-    "SUFFIXES",
-    "has_image_suffix",
-    "is_glob",
-    "list_folder",
-    "list_glob",
-    "list_url",
-    "nearest_file",
-]
+__all__ = ["Listing", "is_glob", "list_folder", "list_glob", "list_url", "nearest_file"]
 
-SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff",
-    ".ppm", ".pgm", ".pnm", ".avif",
-)  # fmt: skip
 # Comparing names costs about 10 us each.
 MAX_NAMES_COMPARED = 5000
 
 
-def has_image_suffix(path: str) -> bool:
-    """Say whether a name ends like an image's."""
-    return path.lower().endswith(SUFFIXES)
+@dataclass
+class Listing:
+    """What was found in folders.
+
+    Parameters
+    ----------
+    ignored : Counter
+        Suffix in lower case ("" for none) to the number of files that are not read: of other
+        kinds, hidden, or in hidden folders.
+    unreadable : dict of str to str
+        Folder that could not be listed, and why.
+    remote : dict of str to RemoteFile
+        What a listing told of images at URLs.
+    """
+
+    ignored: Counter[str] = field(default_factory=Counter)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    remote: dict[str, RemoteFile] = field(default_factory=dict)
 
 
 def is_glob(path: str) -> bool:
@@ -37,63 +51,83 @@ def is_glob(path: str) -> bool:
     return glob.has_magic(path)
 
 
-def list_folder(folder: str) -> list[tuple[str, str]]:
+def list_folder(folder: str, found: Listing) -> list[tuple[str, str]]:
     """List the images under a folder, at any depth.
 
     Parameters
     ----------
     folder : str
         Absolute path.
+    found : Listing
+        Takes what is left out.
 
     Returns
     -------
     list of (str, str)
         Path and label (the folder that the image lies in, relative to `folder`, with "/"), sorted
         by path as Python sorts text. Linked folders are followed, except into one of their own
-        parents; hidden files and folders are left out.
-
-    Raises
-    ------
-    ManifestError
-        If a folder cannot be read, so that nothing is left out in silence.
+        parents; files that are hidden, or in hidden folders, are counted only.
     """
-    found: list[tuple[str, str]] = []
-    # Folder, label, and the identities of it and all its parents: a link to one of these is a
-    # loop.
-    stack = [(folder, "", frozenset([_identity(folder)]))]
+    images: list[tuple[str, str]] = []
+    # Folder, label, whether it is hidden, and the identities of it and all its parents: a link to
+    # one of these is a loop.
+    stack = [(folder, "", False, frozenset[tuple[int, int]]())]
     while stack:
-        here, label, above = stack.pop()
-        for name, is_folder in _entries(here):
+        here, label, is_hidden, above = stack.pop()
+        try:
+            identity = _identity(here)
+            entries = [] if identity in above else _entries(here)
+        except OSError as err:
+            if not is_hidden:
+                found.unreadable[here] = err.strerror or str(err)
+            continue
+        for name, is_folder in entries:
             path = f"{here.rstrip(os.sep)}{os.sep}{name}"
-            if not is_folder:
-                found.append((path, label))
-                continue
-            identity = _identity(path)
-            if identity not in above:
-                stack.append((path, f"{label}/{name}" if label else name, above | {identity}))
-    found.sort()
-    return found
+            hidden = is_hidden or name.startswith(".")
+            if is_folder:
+                below = f"{label}/{name}" if label else name
+                stack.append((path, below, hidden, above | {identity}))
+            elif not hidden and _is_image(path):
+                images.append((path, label))
+            else:
+                found.ignored[suffix_of(name)] += 1
+    images.sort()
+    return images
 
 
-def list_glob(pattern: str) -> list[str]:
+def list_glob(pattern: str, found: Listing) -> list[str]:
     """List the image files that a pattern matches (``**`` goes into subfolders), sorted."""
-    matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute ones
-    return sorted(m for m in matches if has_image_suffix(m) and not os.path.isdir(m))  # noqa: PTH112
+    images = []
+    for path in glob.glob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute ones
+        if os.path.isdir(path):  # noqa: PTH112
+            continue
+        if _is_image(path):
+            images.append(path)
+        else:
+            found.ignored[suffix_of(path)] += 1
+    for folder in _folders_of_glob(pattern):
+        try:
+            os.scandir(folder).close()
+        except OSError as err:  # which `glob` says nothing of
+            found.unreadable[os.path.abspath(folder)] = err.strerror or str(err)  # noqa: PTH100
+    return sorted(images)
 
 
-def list_url(url: str) -> list[tuple[RemoteFile, str]]:
+def list_url(url: str, found: Listing) -> list[tuple[str, str]]:
     """List the images under a URL, at any depth, or that a pattern matches.
 
     Parameters
     ----------
     url : str
         Without a "/" at its end.
+    found : Listing
+        Takes what is left out, and what is told of the images.
 
     Returns
     -------
-    list of (RemoteFile, str)
-        With the label, as `list_folder` gives it; "" for a pattern's. Sorted by URL; hidden files
-        and folders are left out.
+    list of (str, str)
+        URL and label, as `list_folder` gives it; "" for a pattern's. Sorted by URL. Here a HEIF
+        file is known by its name alone, since each look at a content is a request.
 
     Raises
     ------
@@ -111,13 +145,17 @@ def list_url(url: str) -> list[tuple[RemoteFile, str]]:
         ) from err
     fixed, star, _ = url.partition("*")
     folder = fixed.rpartition("/")[0] if star else url
-    found = []
+    suffixes = HEIF_SUFFIXES if has_heif_reader() else ()
+    images = []
     for file in files:
         below = file.url[len(folder) + 1 :] if file.url.startswith(f"{folder}/") else ""
         is_hidden = any(part.startswith(".") for part in below.split("/"))
-        if has_image_suffix(file.url) and not is_hidden:
-            found.append((file, "" if star else below.rpartition("/")[0]))
-    return found
+        if not is_hidden and (has_image_suffix(file.url) or file.url.lower().endswith(suffixes)):
+            images.append((file.url, "" if star else below.rpartition("/")[0]))
+            found.remote[file.url] = file
+        else:
+            found.ignored[suffix_of(file.url)] += 1
+    return images
 
 
 def nearest_file(path: str) -> str:
@@ -132,24 +170,9 @@ def nearest_file(path: str) -> str:
 
 
 def _entries(folder: str) -> list[tuple[str, bool]]:
-    """Return ``(name, is a folder)`` of the folders and image files, hidden ones left out."""
-    try:
-        with os.scandir(folder) as entries:
-            visible = [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as err:
-        raise _unreadable(folder, err) from err
-    return [
-        (entry.name, is_folder)
-        for entry in visible
-        if (is_folder := _is_folder(entry)) or has_image_suffix(entry.name)
-    ]
-
-
-def _unreadable(folder: str, err: OSError) -> ManifestError:
-    return ManifestError(
-        f"folder {folder!r}: cannot be read ({err.strerror}), expected one that can be; "
-        "change its permissions, or name the folders beside it one by one"
-    )
+    """Return ``(name, is a folder)`` of all that lies in a folder."""
+    with os.scandir(folder) as entries:
+        return [(entry.name, _is_folder(entry)) for entry in entries]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -159,9 +182,31 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _identity(folder: str) -> tuple[int, int]:
+def _is_image(path: str) -> bool:
+    """Say whether a file is to be read: by its name, and by its content where that is optional.
+
+    A file whose content is needed and cannot be had is to be read too, which gives the reason.
+    """
+    if not path.lower().endswith(HEIF_SUFFIXES):
+        return has_image_suffix(path)
     try:
-        status = os.stat(folder)  # noqa: PTH116 - on each of possibly many folders
-    except OSError as err:
-        raise _unreadable(folder, err) from err
+        with open_regular(path) as file:
+            return can_decode(file.read(HEAD_BYTES))
+    except OSError:
+        return has_heif_reader()
+
+
+def _folders_of_glob(pattern: str) -> Iterator[str]:
+    """Yield the folders in which a pattern looks for names."""
+    parent = os.path.split(pattern)[0]
+    if is_glob(parent):
+        yield from _folders_of_glob(parent)
+        found = glob.iglob(parent, recursive=True)  # noqa: PTH207
+        yield from (path for path in found if os.path.isdir(path))  # noqa: PTH112
+    else:
+        yield parent or os.curdir
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    status = os.stat(folder)  # noqa: PTH116 - on each of possibly many folders
     return status.st_dev, status.st_ino

@@ -18,10 +18,17 @@ from PIL import Image
 from featx._files import open_regular
 from featx._remote import RemoteFile, fetch, is_url, look, reason_of
 from featx.errors import FeatxError, ImageDecodeError
+from featx.images._heif import HEAD_BYTES, has_heif_reader, is_heif, open_heif
 from featx.images._quiet import no_stderr, no_warnings
 from featx.images._rgb import to_rgb, upright
 
-__all__ = ["DEFAULT_MAX_PIXELS", "decode_image", "read_regular_file", "read_remote_file"]
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "can_decode",
+    "decode_image",
+    "read_regular_file",
+    "read_remote_file",
+]
 
 DEFAULT_MAX_PIXELS = 178_956_970
 MAX_FILE_BYTES = 2 * 2**30
@@ -98,7 +105,7 @@ def decode_image(
     size = ""
     with no_warnings(), no_stderr() if kind == "TIFF" else contextlib.nullcontext():
         try:
-            image = Image.OPEN[kind][0](io.BytesIO(data), "")
+            image = _open(kind, data)
             size = f" of {image.width} x {image.height} px"
             _check_size(image, max_pixels)
             if min_px is not None and kind == "JPEG":
@@ -115,9 +122,36 @@ def decode_image(
             raise ImageDecodeError(f"damaged {kind} file{size}: {one_line(err)}") from err
 
 
+def can_decode(head: bytes) -> bool:
+    r"""Say whether content that begins with `head` is of a format that can be read here.
+
+    Examples
+    --------
+    >>> can_decode(b"\xff\xd8\xff\xe0"), can_decode(b"<html>")
+    (True, False)
+    """
+    try:
+        _sniff(head)
+    except ImageDecodeError:
+        return False
+    return True
+
+
+def _open(kind: str, data: bytes) -> Any:
+    file = io.BytesIO(data)
+    return open_heif(file) if kind == "HEIF" else Image.OPEN[kind][0](file, "")
+
+
 def _sniff(data: bytes) -> str:
     """Return the name of the format that the content begins like."""
     prefix = data[:16]
+    if is_heif(data[:HEAD_BYTES]):
+        if not has_heif_reader():
+            raise ImageDecodeError(
+                "HEIF file (.heic), which needs a package that is not installed: "
+                "pip install 'featx[heic]'"
+            )
+        return "HEIF"
     for kind in PLUGINS:
         if kind not in Image.OPEN:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 
 from featx._remote import RemoteFile, is_url, plain_path
 from featx.errors import ManifestError
+from featx.images._kinds import SUFFIXES, describe_ignored, is_named_as_image
 from featx.images._listing import (
-    SUFFIXES,
-    has_image_suffix,
+    Listing,
     is_glob,
     list_folder,
     list_glob,
@@ -41,6 +41,11 @@ class ImageManifest:
         Further columns of a CSV, as text; "" for images of other sources.
     remote : dict of str to RemoteFile
         What a listing told of images at URLs, so that it is not asked for again.
+    ignored : dict of str to int
+        Files of folders and globs that are not read: suffix in lower case ("" for none) to their
+        number. Other kinds of files, hidden ones (``._1.jpg``), and all in hidden folders.
+    unreadable : dict of str to str
+        Folders that could not be listed, and why; what lies in them is not among `paths`.
 
     Raises
     ------
@@ -53,14 +58,18 @@ class ImageManifest:
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> (folder / "Fruit" / "Apple").mkdir(parents=True)
     >>> (folder / "Fruit" / "Apple" / "1.jpg").touch()
-    >>> ImageManifest.from_source(folder).labels
-    ('Fruit/Apple',)
+    >>> (folder / "Fruit" / "notes.txt").touch()
+    >>> manifest = ImageManifest.from_source(folder)
+    >>> manifest.labels, manifest.ignored
+    (('Fruit/Apple',), {'.txt': 1})
     """
 
     paths: tuple[str, ...]
     labels: tuple[str, ...] | None = None
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     remote: Mapping[str, RemoteFile] = field(default_factory=dict, compare=False, repr=False)
+    ignored: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+    unreadable: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.paths:
@@ -99,6 +108,8 @@ class ImageManifest:
             None if self.labels is None else tuple(self.labels[i] for i in chosen),
             {name: tuple(values[i] for i in chosen) for name, values in self.columns.items()},
             self.remote,
+            self.ignored,
+            self.unreadable,
         )
 
     @classmethod
@@ -131,17 +142,17 @@ class ImageManifest:
         ManifestError
             If a source is missing or has no images, with the nearest name that exists.
         """
-        remote: dict[str, RemoteFile] = {}
+        listing = Listing()
         if isinstance(source, ImageManifest):
             found = source
         elif isinstance(source, (str, os.PathLike)):
-            found = _merged([_find(_text(source), remote, is_listed=False)], remote)
+            found = _merged([_find(_text(source), listing, is_listed=False)], listing)
         else:
-            tables = [_find(_text(s, i), remote, is_listed=True) for i, s in enumerate(source)]
-            found = _merged(tables, remote)
+            tables = [_find(_text(s, i), listing, is_listed=True) for i, s in enumerate(source)]
+            found = _merged(tables, listing)
         if labels is None:
             return found
-        return cls(found.paths, tuple(str(label) for label in labels), found.columns, found.remote)
+        return replace(found, labels=tuple(str(label) for label in labels))
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str]) -> ImageManifest:
@@ -157,7 +168,8 @@ class ImageManifest:
             what = "a file" if os.path.exists(path) else "nothing"  # noqa: PTH110
             hint = "" if what == "a file" else nearest_file(path)
             raise ManifestError(f"folder {path!r}: found {what}, expected a folder.{hint}")
-        return _merged([_from_folder(path)])
+        listing = Listing()
+        return _merged([_from_folder(path, listing)], listing)
 
     @classmethod
     def from_csv(cls, csv_path: str | os.PathLike[str]) -> ImageManifest:
@@ -171,7 +183,7 @@ class ImageManifest:
         ManifestError
             As `featx.images.read_labels`.
         """
-        return _merged([_from_csv(_text(csv_path))])
+        return _merged([_from_csv(_text(csv_path))], Listing())
 
     @classmethod
     def from_paths(
@@ -200,20 +212,20 @@ def _text(source: Any, index: int | None = None) -> str:
     return os.path.expanduser(plain_path(os.fsdecode(source)))  # noqa: PTH111
 
 
-def _find(source: str, remote: dict[str, RemoteFile], *, is_listed: bool) -> LabelTable:
+def _find(source: str, listing: Listing, *, is_listed: bool) -> LabelTable:
     """Find the images of one source; `is_listed` as one of several."""
     if is_url(source):
-        return _from_url(source, remote, is_listed=is_listed)
+        return _from_url(source, listing, is_listed=is_listed)
     if not source:
         raise ManifestError("source: got an empty path, expected a folder, file, glob or CSV")
     if os.path.isdir(source):  # noqa: PTH112
-        return _from_folder(source)
+        return _from_folder(source, listing)
     if source.lower().endswith(".csv"):
         return _from_csv(source)
     exists = os.path.lexists(source)
     if not exists and is_glob(source):
-        return _from_glob(source)
-    if not exists and not (is_listed and has_image_suffix(source)):
+        return _from_glob(source, listing)
+    if not exists and not (is_listed and is_named_as_image(source)):
         raise ManifestError(
             f"source {source!r}: not found, expected a folder, an image, a glob or a CSV; "
             f"check the name.{nearest_file(source)}"
@@ -221,40 +233,45 @@ def _find(source: str, remote: dict[str, RemoteFile], *, is_listed: bool) -> Lab
     return _table([absolute_path(source)])
 
 
-def _from_url(url: str, remote: dict[str, RemoteFile], *, is_listed: bool) -> LabelTable:
+def _from_url(url: str, listing: Listing, *, is_listed: bool) -> LabelTable:
     if url.lower().endswith(".csv"):
         return _from_csv(url)
-    if is_listed and has_image_suffix(url) and "*" not in url:
+    if is_listed and is_named_as_image(url) and "*" not in url:
         return _table([url])  # a list of a million is not asked for one by one
     url = url.rstrip("/")
-    found = list_url(url)
-    if not found:
-        raise ManifestError(
-            f"source {url!r}: found no images at any depth, expected files ending in "
-            f"{' '.join(SUFFIXES)}"
-        )
-    remote |= {file.url: file for file, _ in found}
-    return _table([file.url for file, _ in found], tuple(label for _, label in found))
+    return _labelled(list_url(url, listing), f"source {url!r}", listing)
 
 
-def _from_folder(folder: str) -> LabelTable:
-    found = list_folder(os.path.abspath(folder))  # noqa: PTH100
+def _from_folder(folder: str, listing: Listing) -> LabelTable:
+    found = list_folder(os.path.abspath(folder), listing)  # noqa: PTH100
+    return _labelled(found, f"folder {folder!r}", listing)
+
+
+def _labelled(found: list[tuple[str, str]], source: str, listing: Listing) -> LabelTable:
     if not found:
         raise ManifestError(
-            f"folder {folder!r}: found no images at any depth, expected files ending in "
-            f"{' '.join(SUFFIXES)}"
+            f"{source}: found no images at any depth, expected files ending in "
+            f"{' '.join(SUFFIXES)}{_left_out(listing)}"
         )
     return _table([path for path, _ in found], tuple(label for _, label in found))
 
 
-def _from_glob(pattern: str) -> LabelTable:
-    found = list_glob(pattern)
+def _from_glob(pattern: str, listing: Listing) -> LabelTable:
+    found = list_glob(pattern, listing)
     if not found:
         raise ManifestError(
             f"glob {pattern!r}: matches no image files, expected some ending in "
             f"{' '.join(SUFFIXES)}; use '**' for any depth, or name the folder itself"
+            f"{_left_out(listing)}"
         )
     return _table([os.path.abspath(path) for path in found])  # noqa: PTH100
+
+
+def _left_out(listing: Listing) -> str:
+    """Say what was there instead of images."""
+    parts = [f"folder {path!r} cannot be read ({why})" for path, why in listing.unreadable.items()]
+    parts = parts[:1] + ([describe_ignored(listing.ignored)] if listing.ignored else [])
+    return "".join(f"; {part}" for part in parts)
 
 
 def _from_csv(csv_path: str) -> LabelTable:
@@ -265,9 +282,7 @@ def _table(paths: list[str], labels: tuple[str, ...] | None = None) -> LabelTabl
     return LabelTable(tuple(paths), labels, {}, tuple(paths))
 
 
-def _merged(
-    tables: list[LabelTable], remote: Mapping[str, RemoteFile] | None = None
-) -> ImageManifest:
+def _merged(tables: list[LabelTable], listing: Listing) -> ImageManifest:
     """Put sources one after the other; what one of them lacks is "" there."""
     if not tables:
         raise ManifestError("source: got an empty sequence, expected at least one image")
@@ -281,5 +296,7 @@ def _merged(
             n: tuple(x for t in tables for x in t.columns.get(n, ("",) * len(t.paths)))
             for n in names
         },
-        remote or {},
+        listing.remote,
+        dict(listing.ignored),
+        listing.unreadable,
     )
