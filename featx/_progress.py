@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
+from typing import Any
 
-from tqdm import tqdm
-
-__all__ = ["Progress"]
+__all__ = ["TIME_FORMAT", "Progress", "hide_progress", "time_stamp"]
 
 LINE_EVERY_S = 10.0
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
+_hidden = [False]
+
+
+@contextlib.contextmanager
+def hide_progress(hide: bool = True) -> Iterator[None]:
+    """Show no progress of anything meanwhile, whatever it is called with."""
+    before, _hidden[0] = _hidden[0], hide
+    try:
+        yield
+    finally:
+        _hidden[0] = before
+
+
+def time_stamp() -> str:
+    """Return the local time, as it stands before each line of a log."""
+    return time.strftime(TIME_FORMAT)
 
 
 class Progress:
@@ -40,13 +58,15 @@ class Progress:
         self, total: int, label: str, *, unit: str = "img", enabled: bool | None = None
     ) -> None:
         self.total, self.label, self.unit, self.done = total, label, unit, 0
-        self._enabled = enabled is not False
+        self._enabled = enabled is not False and not _hidden[0]
         self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
         self._start = self._last = time.monotonic()
-        self._bar: tqdm[None] | None = None
+        self._bar: Any = None
 
     def __enter__(self) -> Progress:
         if self._enabled and self._is_terminal:
+            from tqdm import tqdm
+
             self._bar = tqdm(
                 total=self.total, desc=self.label, unit=self.unit, file=sys.stderr, leave=False
             )
@@ -74,7 +94,7 @@ class Progress:
         rate = self.done / max(time.monotonic() - self._start, 1e-9)
         left_s = (self.total - self.done) / max(rate, 1e-9)
         sys.stderr.write(
-            f"{self.label}: {self.done}/{self.total} {self.unit}, "
+            f"{time_stamp()} {self.label}: {self.done}/{self.total} {self.unit}, "
             f"{rate:.1f} {self.unit}/s, {left_s:.0f} s left\n"
         )
         sys.stderr.flush()

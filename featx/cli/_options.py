@@ -6,7 +6,14 @@ import argparse
 import inspect
 from typing import Any
 
-__all__ = ["add_network", "add_run", "add_sources", "add_table", "as_source", "defaults_of"]
+__all__ = [
+    "add_network",
+    "add_run",
+    "add_sources",
+    "add_table",
+    "as_source",
+    "defaults_of",
+]
 
 
 def defaults_of(function: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from featx.cli._options import add_run, add_sources, as_source, defaults_of
+from featx.cli._outputs import PAGE, add_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sweep", action="store_true", help="also try other numbers of workers and batch sizes"
     )
-    parser.add_argument("--html", metavar="OUT.html", help="write a page with plots")
+    add_output(parser, "--html", PAGE, metavar="OUT.html", help="write a page with plots")
     add_run(parser, defaults)
 
 

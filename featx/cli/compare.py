@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from featx.cli._options import add_run, add_sources, as_source, defaults_of
+from featx.cli._outputs import PAGE, add_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     defaults = defaults_of(compare)
     add_sources(parser)
-    parser.add_argument("--store", required=True, metavar="F.h5", help="keeps all features")
+    add_output(
+        parser, "--store", "store", required=True, metavar="F.h5", help="keeps all features"
+    )
     parser.add_argument(
         "--backbone",
         action="append",
@@ -30,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", metavar="L.csv", help="columns path and label")
     parser.add_argument("--folds", type=int, default=defaults["n_folds"], help="default 5")
     parser.add_argument("--device", default=defaults["device"], help="auto, cpu, cuda")
-    parser.add_argument("--html", metavar="OUT.html", help="write a page with a plot")
+    add_output(parser, "--html", PAGE, metavar="OUT.html", help="write a page with a plot")
     add_run(parser, defaults)
 
 

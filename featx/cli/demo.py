@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from featx.cli._options import defaults_of
+from featx.cli._outputs import add_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from featx.extraction.fill import extract
 
     defaults = defaults_of(extract)
-    parser.add_argument("--out", default="featx-demo", metavar="DIR", help="default featx-demo")
+    add_output(
+        parser, "--out", "folder", default="featx-demo", metavar="DIR", help="default featx-demo"
+    )
     parser.add_argument("--backbone", default=defaults["backbone"], metavar="NAME")
     parser.add_argument("--weights", default=defaults["weights"], help="a file or a name")
     parser.add_argument("--device", default=defaults["device"])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.cli._options import add_table, defaults_of
+from featx.cli._outputs import PAGE, add_output
 
 MAX_PRINTED = 20
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=defaults_of(duplicate_groups)["threshold"],
         help="smallest cosine of a near copy (default 0.95)",
     )
-    parser.add_argument("--html", metavar="OUT.html", help="write a page with the pictures")
+    add_output(parser, "--html", PAGE, metavar="OUT.html", help="write a page with the pictures")
     add_table(parser)
 
 

@@ -6,13 +6,16 @@ import argparse
 from typing import Any
 
 from featx.cli._options import add_table
+from featx.cli._outputs import add_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("store", metavar="F.h5")
-    parser.add_argument(
+    add_output(
+        parser,
         "out",
+        {".npz": "npz", ".npy": "npy", ".parquet": "parquet"},
         metavar="OUT",
         help="ends in .npz (arrays features, paths, labels), .npy (features) or .parquet",
     )

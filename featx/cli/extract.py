@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from featx.cli._options import add_run, add_sources, as_source, defaults_of
+from featx.cli._outputs import add_output
 from featx.errors import ParameterError
 
 
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     defaults = defaults_of(extract)
     add_sources(parser)
-    parser.add_argument("--store", required=True, metavar="F.h5", help="made, or added to")
+    add_output(parser, "--store", "store", required=True, metavar="F.h5", help="made, or added to")
     parser.add_argument(
         "--backbone",
         default=defaults["backbone"],

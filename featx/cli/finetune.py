@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from featx.cli._options import add_run, add_sources, as_source, defaults_of
+from featx.cli._outputs import add_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     defaults = defaults_of(FineTuneClassifier)
     add_sources(parser)
-    parser.add_argument("--out", required=True, metavar="TUNED.safetensors", help="weights file")
+    add_output(
+        parser,
+        "--out",
+        {".safetensors": "weights"},
+        required=True,
+        metavar="TUNED.safetensors",
+        help="weights file",
+    )
     parser.add_argument("--labels", metavar="L.csv", help="columns path and label")
     parser.add_argument(
         "--train-from",
@@ -39,10 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Train, save the tuned network, and return the figures."""
     from featx.cli._labels import manifest_labels
-    from featx.finetuning import FineTuneClassifier, check_target
+    from featx.finetuning import FineTuneClassifier
 
     start = time.monotonic()
-    check_target(args.out)
     paths, labels, n_unlabelled = manifest_labels(as_source(args.source), args.labels)
     model = FineTuneClassifier(
         args.backbone,

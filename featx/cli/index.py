@@ -7,12 +7,13 @@ import time
 from typing import Any
 
 from featx.cli._options import add_table
+from featx.cli._outputs import add_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("store", metavar="F.h5")
-    parser.add_argument("--out", required=True, metavar="INDEX", help="file of the index")
+    add_output(parser, "--out", "index", required=True, metavar="INDEX", help="file of the index")
     parser.add_argument(
         "--kind",
         default="auto",

@@ -9,9 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import json
 import logging
-import math
 import os
 import signal
 import sys
@@ -21,7 +19,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import featx
-from featx.errors import FeatxError, nearest
+from featx._progress import TIME_FORMAT, hide_progress, time_stamp
+from featx.cli._messages import describe_error, name_options
+from featx.cli._outputs import check_outputs
+from featx.cli._streams import prepare_streams, print_error, print_result
+from featx.errors import nearest
 
 __all__ = ["main"]
 
@@ -77,7 +79,9 @@ def build_parser(only: str | None = None) -> Parser:
         module = importlib.import_module(f"featx.cli.{name}")
         module.add_arguments(command)
         command.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+        command.add_argument("--quiet", action="store_true", help="show no progress on stderr")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        command.set_defaults(flags=name_options(command))
     return parser
 
 
@@ -97,30 +101,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     named = next((w for w in words if not w.startswith("-")), "")
-    args = build_parser(named if named in COMMANDS else "").parse_args(words)
-    _set_up(args)
-    module = importlib.import_module(f"featx.cli.{args.command}")
+    flags: dict[str, str] = {}
     try:
-        result: dict[str, Any] = module.run(args)
+        prepare_streams()
+        args = build_parser(named if named in COMMANDS else "").parse_args(words)
+        flags = args.flags
+        _set_up(args)
+        check_outputs(args)
+        module = importlib.import_module(f"featx.cli.{args.command}")
+        with hide_progress(args.quiet):
+            result: dict[str, Any] = module.run(args)
         if result:  # a command that runs until it is stopped has printed when it was ready
-            as_json = args.json
-            text = json.dumps(_finite(result), allow_nan=False) if as_json else module.show(result)
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
-    except FeatxError as err:
-        return _report(args, str(err))
+            print_result(result if args.json else module.show(result))
     except KeyboardInterrupt:
-        return _report(args, "interrupted", status=EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # the reader of our output (head, say) has gone; Python would complain again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        print_error(f"featx {named}: interrupted")
+        return EXIT_INTERRUPTED
     except Exception as err:  # noqa: BLE001 - no traceback reaches a user who did not ask for it
-        return _report(
-            args,
-            f"unexpected {type(err).__name__}: {err}; this is a fault in featx: "
-            "run again with --debug and report the traceback",
-        )
+        if "--debug" in words:
+            traceback.print_exc()
+        print_error(f"featx {named}: {describe_error(err, flags)}")
+        return EXIT_FAILED
     if result.get("interrupted"):
         return EXIT_INTERRUPTED
     return EXIT_FAILED if result.get("ok") is False else 0
@@ -131,10 +131,16 @@ def _set_up(args: argparse.Namespace) -> None:
     # Torch's threads wait for one another after every step; where they spin meanwhile, they keep
     # the cores from the readers. Read when torch is imported, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    logging.basicConfig(level=logging.DEBUG if args.debug else logging.WARNING, stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.DEBUG if args.debug else logging.WARNING,
+        format=f"%(asctime)s featx {args.command}: %(levelname)s: %(name)s: %(message)s",
+        datefmt=TIME_FORMAT,
+        stream=sys.stderr,
+    )
 
     def warn(message: Warning | str, *_: Any, **__: Any) -> None:
-        sys.stderr.write(f"featx {args.command}: warning: {' '.join(str(message).split())}\n")
+        text = " ".join(str(message).split())
+        print_error(f"{time_stamp()} featx {args.command}: warning: {text}")
 
     if not args.debug:
         warnings.showwarning = warn
@@ -142,23 +148,6 @@ def _set_up(args: argparse.Namespace) -> None:
     def stop(_: int, __: Any) -> NoReturn:
         raise KeyboardInterrupt
 
-    with contextlib.suppress(
-        ValueError
-    ):  # not in the main thread: then there is no terminal either
+    # not in the main thread: then there is no terminal either
+    with contextlib.suppress(ValueError):
         signal.signal(signal.SIGTERM, stop)
-
-
-def _finite(value: Any) -> Any:
-    """Return a result as JSON knows it: what is not finite becomes null."""
-    if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _report(args: argparse.Namespace, message: str, status: int = 1) -> int:
-    if args.debug:
-        traceback.print_exc()
-    sys.stderr.write(f"featx {args.command}: {' '.join(message.split())}\n")
-    return status

@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from featx.cli._options import add_network, add_run, as_source, defaults_of
+from featx.cli._outputs import PAGE, add_output
 from featx.errors import ParameterError
 
 
@@ -43,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["local", "ray"],
         help="ray: an actor an index of the folder (default local, one after the other)",
     )
-    parser.add_argument("--html", metavar="OUT", help="also write a page with the pictures")
+    add_output(
+        parser, "--html", PAGE, metavar="OUT.html", help="also write a page with the pictures"
+    )
     add_network(parser)
     add_run(parser, defaults_of(embed_images))
 

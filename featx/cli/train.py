@@ -7,12 +7,13 @@ import time
 from typing import Any
 
 from featx.cli._options import add_table
+from featx.cli._outputs import add_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("store", metavar="F.h5")
-    parser.add_argument("--out", required=True, metavar="MODEL", help="file of the model")
+    add_output(parser, "--out", "model", required=True, metavar="MODEL", help="file of the model")
     parser.add_argument("--labels", metavar="L.csv", help="columns path and label, or attributes")
     parser.add_argument(
         "--task", default="classification", choices=["classification", "attributes"]

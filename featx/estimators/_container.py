@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._files import replacing
-from featx.errors import FileFormatError, StoreWriteError
+from featx._outputs import write_output
+from featx.errors import FileFormatError
 from featx.fingerprint import bytes_digest
 
 __all__ = ["pack", "unpack", "write_beside"]
@@ -141,12 +141,7 @@ def write_beside(path: Path, data: bytes) -> None:
     Raises
     ------
     StoreWriteError
-        Where the folder does not take the file; the old one is then as it was.
+        Where the folder does not take the file, or it is no model; it is then as it was.
     """
-    try:
-        with replacing(path) as beside:
-            beside.write_bytes(data)
-    except OSError as err:
-        raise StoreWriteError(
-            f"{path}: cannot be written ({err}); make space or choose another place"
-        ) from err
+    with write_output(path, "model") as beside:
+        beside.write_bytes(data)

@@ -6,6 +6,5 @@ What comes out is a weights file like any other: extraction, stores and indices 
 
 from featx.finetuning._classifier import FineTuneClassifier
 from featx.finetuning._history import Epoch
-from featx.finetuning._save import check_target
 
-__all__ = ["Epoch", "FineTuneClassifier", "check_target"]
+__all__ = ["Epoch", "FineTuneClassifier"]

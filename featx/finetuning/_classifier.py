@@ -13,7 +13,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-import featx
 from featx.errors import ParameterError
 from featx.finetuning._parameters import check_choice, check_number, held_out, sources_of
 from featx.finetuning._views import check_augment
@@ -290,14 +289,14 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ParameterError
             If the name has another ending.
         StoreWriteError
-            If it cannot be written.
+            If it cannot be written, is the file that training started from, or holds anything but
+            older tuned weights.
         """
         check_is_fitted(self)
         from featx.finetuning._save import write_weights
 
         network = self._fitted.network
         notes = {
-            "creator": f"featx {featx.__version__}",
             "architecture": network.name,
             "weights": self._fitted.weights,
             "train_from": self.train_from_,
@@ -307,7 +306,9 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "resize_px": str(self._fitted.preprocessing.resize_px),
             "crop_px": str(self._fitted.preprocessing.crop_px),
         }
-        write_weights(path, network.module, head=network.head, metadata=notes)
+        write_weights(
+            path, network.module, head=network.head, weights=self.weights, metadata=notes
+        )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

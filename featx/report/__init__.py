@@ -1,4 +1,4 @@
-"""Figures and one self-contained HTML page, with the same numbers as JSON beside it."""
+"""Figures and one self-contained HTML page, with the same numbers inside as JSON."""
 
 from featx.report._pictures import GalleryMatch, GalleryRow, Mistake
 from featx.report._scatter import ScatterPoint

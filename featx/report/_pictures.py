@@ -11,7 +11,14 @@ import numpy as np
 
 from featx.errors import ParameterError
 from featx.report._axes import colour_of
-from featx.report._section import Section, number, plain, require_finite, require_length
+from featx.report._section import (
+    ImagePath,
+    Section,
+    number,
+    plain,
+    require_finite,
+    require_length,
+)
 from featx.report._thumbnails import PictureSource, ThumbnailPress
 
 __all__ = ["GalleryMatch", "GalleryRow", "Mistake", "gallery_section", "map_section",
@@ -194,4 +201,4 @@ def map_section(
 
 
 def _name(source: PictureSource) -> str | None:
-    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+    return ImagePath(os.fspath(source)) if isinstance(source, (str, os.PathLike)) else None

@@ -1,4 +1,4 @@
-"""One section of a report: what the template shows, and the same numbers for the JSON."""
+"""One section of a report: what the template shows, and the same numbers as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ import numpy as np
 
 from featx.errors import ParameterError
 
-__all__ = ["Section", "number", "plain", "require_finite", "require_length", "short_path"]
+__all__ = [
+    "ImagePath",
+    "Section",
+    "number",
+    "plain",
+    "require_finite",
+    "require_length",
+    "short_path",
+    "shorten_paths",
+]
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,7 @@ class Section:
     view : dict
         What the template is given besides the title. Plain values: the template escapes them.
     data : dict
-        The same content for the JSON file.
+        The same content for the JSON.
     """
 
     kind: str
@@ -104,6 +113,21 @@ def require_length(values: Sequence[Any], n: int, name: str, other: str) -> None
         raise ParameterError(
             f"{name}: got {len(values)} values, expected {n}, one for each of {other}"
         )
+
+
+class ImagePath(str):
+    """A path in a section's data; the page has it shortened."""
+
+    __slots__ = ()
+
+
+def shorten_paths(value: Any) -> Any:
+    """Return a section's data with the paths of images as the page shows them."""
+    if isinstance(value, ImagePath):
+        return short_path(value)
+    if isinstance(value, dict):
+        return {k: shorten_paths(v) for k, v in value.items()}
+    return [shorten_paths(v) for v in value] if isinstance(value, list) else value
 
 
 def short_path(path: Any) -> str:

@@ -1,7 +1,7 @@
 """`Report`: collect what was run and found, and write it as one page that needs nothing else.
 
 The page works offline and as a mail attachment. It shows; it computes nothing but counts. Paths
-are shortened to their last two parts in the page; the JSON beside it keeps them whole.
+are shortened to their last two parts in the page; JSON by itself keeps them whole.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import featx
+from featx._files import show_path
+from featx._outputs import write_output
 from featx.errors import ParameterError
 from featx.report._charts import bars_section, curve_section, precision_recall_section
 from featx.report._matrix import confusion_section
@@ -24,7 +26,7 @@ from featx.report._pictures import (
     map_section,
     mistakes_section,
 )
-from featx.report._render import render, to_json, write_together
+from featx.report._render import render, to_json
 from featx.report._scatter import ScatterPoint, scatter_section
 from featx.report._section import Section, number, plain, require_length
 from featx.report._thumbnails import PictureSource, ThumbnailPress
@@ -32,10 +34,11 @@ from featx.report._thumbnails import PictureSource, ThumbnailPress
 __all__ = ["Report"]
 
 REPORT_FORMAT = 1
+KINDS = {".html": "page", ".htm": "page", ".json": "numbers"}
 
 
 class Report:
-    """One self-contained HTML page, and the same numbers as JSON beside it.
+    """One self-contained HTML page with its numbers inside, or the numbers as JSON.
 
     Every `add_...` method appends a section and returns the report. All text is escaped: labels
     and paths may hold anything.
@@ -322,7 +325,7 @@ class Report:
         return self._add(map_section(points, labels, paths, self._press, title))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the JSON file holds."""
+        """Return the numbers, as JSON holds them."""
         return {
             "report_format": REPORT_FORMAT,
             "featx_version": featx.__version__,
@@ -345,14 +348,15 @@ class Report:
 
     def to_html(self) -> str:
         """Return the page."""
-        page = {
-            "title": self.title,
-            "subtitle": self.subtitle,
-            "created": self.created,
-            "version": featx.__version__,
-            "images": self._images(),
-        }
-        return render(self._sections, page)
+        return render(
+            self._sections,
+            self.to_dict(),
+            title=self.title,
+            subtitle=self.subtitle,
+            created=self.created,
+            version=featx.__version__,
+            images=self._images(),
+        )
 
     def _repr_html_(self) -> str:
         """Show the page in a notebook, in a frame so that its style stays inside."""
@@ -361,32 +365,33 @@ class Report:
         return f'<iframe sandbox title="report" style="{style}" srcdoc="{page}"></iframe>'
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page, and a JSON file of the same name beside it.
+        """Write the page, or its numbers.
 
         Parameters
         ----------
         path : path
-            Ends in ``.html`` or ``.htm``; its folder exists. A file there is replaced at once,
-            never half.
+            Ends in ``.html`` or ``.htm`` for the page, in ``.json`` for the numbers alone; its
+            folder exists. An older report there is replaced at once, never half.
 
         Returns
         -------
         pathlib.Path
-            The page's path.
+            The path.
 
         Raises
         ------
         ParameterError
             If the suffix is another.
         StoreWriteError
-            If it cannot be written.
+            If it cannot be written, or is a file that no report made.
         """
-        target = Path(path)
-        if target.suffix.lower() not in (".html", ".htm"):
+        target, suffix = Path(path), Path(path).suffix.lower()
+        if suffix not in KINDS:
             raise ParameterError(
-                f"report {str(target)!r}: got suffix {target.suffix!r}, expected '.html'; "
-                "the JSON is written beside it"
+                f"report {str(target)!r}: got suffix {target.suffix!r}, expected '.html', or "
+                "'.json' for the numbers alone"
             )
-        numbers = to_json(self.to_dict())
-        write_together({target: self.to_html(), target.with_suffix(".json"): numbers})
+        text = to_json(self.to_dict()) if suffix == ".json" else self.to_html()
+        with write_output(target, KINDS[suffix]) as beside:
+            beside.write_bytes(show_path(text).encode())
         return target

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from zlib_ng.zlib_ng import crc32
 
 import featx
-from featx._files import replacing
-from featx.errors import FeatxError, FileFormatError, ParameterError, StoreWriteError
+from featx._outputs import write_output
+from featx.errors import FeatxError, FileFormatError, ParameterError
 from featx.recipe import Recipe
 from featx.retrieval._approximate import ApproximateFinder, finder_from_arrays
 from featx.retrieval._columns import Columns
@@ -85,17 +85,14 @@ def write_index(path: str | os.PathLike[str], content: IndexContent) -> None:
     Raises
     ------
     StoreWriteError
-        If the file cannot be written.
+        If the file cannot be written, or is of another kind.
     """
-    target = Path(path)
-    try:
-        with replacing(target) as beside, h5py.File(beside, "w", libver=LIBVER) as h5:
-            _write(h5, content)
-    except (OSError, RuntimeError) as err:  # h5py raises both on a full disk
-        raise StoreWriteError(
-            f"index {str(target)!r}: cannot be written ({_reason(err)}); the folder must exist, "
-            "be writable and have space"
-        ) from err
+    with write_output(path, "index") as beside:
+        try:
+            with h5py.File(beside, "w", libver=LIBVER) as h5:
+                _write(h5, content)
+        except (OSError, RuntimeError) as err:  # h5py raises both on a full disk
+            raise OSError(_reason(err)) from err
 
 
 def _reason(err: Exception) -> str:

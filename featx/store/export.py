@@ -12,9 +12,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from featx._files import replacing
 from featx._optional import require
-from featx.errors import ParameterError, StoreWriteError, nearest
+from featx._outputs import write_output
+from featx.errors import ParameterError, nearest
 from featx.store.reader import FeatureStore, open_store
 
 __all__ = ["export_store"]
@@ -47,7 +47,7 @@ def export_store(
     ParameterError
         If the suffix is none of these.
     StoreWriteError
-        If `out` cannot be written.
+        If `out` cannot be written, or is a file of another kind.
     MissingDependencyError
         If Parquet is asked for and pyarrow is not installed.
 
@@ -72,15 +72,11 @@ def export_store(
             f"out: got {str(out)!r}, expected a name that ends in one of {', '.join(writers)}."
             f"{nearest(target.suffix, writers)}"
         )
-    with open_store(store_path, table=table) as store:
-        try:
-            with replacing(target) as beside:
-                writers[target.suffix](store, beside)
-        except OSError as err:
-            raise StoreWriteError(
-                f"export {str(out)!r}: {err.strerror or err}; the folder must exist, be writable "
-                "and have space"
-            ) from err
+    with (
+        open_store(store_path, table=table) as store,
+        write_output(target, target.suffix[1:]) as beside,
+    ):
+        writers[target.suffix](store, beside)
 
 
 def _n_rows(store: FeatureStore) -> int:

@@ -44,7 +44,8 @@ class StoreWriter:
     Parameters
     ----------
     path : path
-        The HDF5 file. Made if absent; refused, and left as it is, if it is not a featx store.
+        The HDF5 file. Made if absent or empty; refused, and left as it is, if it is no featx
+        store.
     timeout_s : float, default 0.0
         How long to wait for another writer, in seconds; -1 waits as long as it takes.
 
@@ -228,7 +229,8 @@ class StoreWriter:
         self._lock.release()
 
     def _open(self) -> FileIO:
-        if not os.path.lexists(self.path):
+        is_empty = self.path.is_file() and not self.path.stat().st_size
+        if is_empty or not os.path.lexists(self.path):
             try:
                 create_container(self.path, f"featx {featx.__version__}")
             except OSError as err:

@@ -295,6 +295,7 @@ def test_every_command_and_option_has_help_and_is_documented(name, capsys) -> No
         "-h",
         "--help",
         "--json",
+        "--quiet",
         "--debug",
     }:
         assert f"`{option}" in section, option

@@ -120,7 +120,7 @@ def test_json_holds_no_nan_where_the_page_says_nan(tmp_path: Path) -> None:
     def refuse(constant: str) -> None:
         pytest.fail(f"found {constant}")
 
-    text = page.with_suffix(".json").read_text(encoding="utf-8")
+    text = report.save(tmp_path / "r.json").read_text(encoding="utf-8")
     scores, table, values, gallery, mistakes = json.loads(text, parse_constant=refuse)["sections"]
     assert scores["scores"] == [{"name": "a", "value": None, "low": None, "high": None}]
     assert table["rows"] == [[None, None]]

@@ -91,7 +91,7 @@ def saved(report: Report, folder: Path) -> tuple[Page, dict]:
     assert "@import" not in page.style
     (policy,) = [a["content"] for t, a in page.elements if a.get("http-equiv")]
     assert policy.startswith("default-src 'none'")
-    return page, json.loads((folder / "page.json").read_text())
+    return page, json.loads(report.save(folder / "page.json").read_text())
 
 
 def titles(found: dict) -> list[str]:

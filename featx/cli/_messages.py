@@ -1,0 +1,65 @@
+"""Errors as one line, in the words of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any
+
+from featx.errors import FeatxError
+
+__all__ = ["describe_error", "name_options"]
+
+# What options are called in Python, where that is not the option with underscores.
+PARAMETERS = {
+    "--resize": "resize_px",
+    "--crop": "crop_px",
+    "--layer": "layers",
+    "--pooling": "poolings",
+    "--images": "n_images",
+    "--folds": "n_folds",
+    "--backbone": "backbones",
+}
+# Text in quotes stays as it is; a name is what begins the message, or has an underscore.
+_NAMES = re.compile(r"'[^']*'|^[A-Za-z_]\w*(?=: )|\b[a-z]+(?:_[a-z]+)+\b=?")
+
+
+def name_options(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Return the command's options by the names of the library's parameters."""
+    flags = {}
+    for action in parser._actions:
+        if action.option_strings:
+            flag = max(action.option_strings, key=len)
+            flags[action.dest] = flag
+            flags[PARAMETERS.get(flag, action.dest)] = flag
+        elif action.metavar:
+            flags[action.dest] = str(action.metavar)
+    return flags
+
+
+def describe_error(err: BaseException, flags: dict[str, str]) -> str:
+    """Return what went wrong, on one line.
+
+    Only what nothing else explains is called a fault in featx.
+    """
+    if isinstance(err, FeatxError):
+        message = _NAMES.sub(lambda found: _flag(found[0], flags), str(err))
+    elif isinstance(err, OSError):
+        place = "" if err.filename is None else f"{err.filename!r}: "
+        message = f"{place}{err.strerror or err}; see to the file or the disk and run again"
+    elif isinstance(err, MemoryError):
+        message = f"there is not enough memory ({err}); free some, or take fewer"
+    else:
+        message = (
+            f"unexpected {type(err).__name__}: {err}; this is a fault in featx: "
+            "run again with --debug and report the traceback"
+        )
+    return " ".join(message.split())
+
+
+def _flag(word: str, flags: dict[str, Any]) -> str:
+    name = word.removesuffix("=")
+    flag = str(flags.get(name, ""))
+    if not flag:
+        return word
+    return f"{flag} " if word.endswith("=") else flag

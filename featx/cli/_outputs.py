@@ -1,0 +1,108 @@
+"""Paths that a command writes to, checked before its work."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from featx.errors import ParameterError, StoreWriteError, nearest
+
+__all__ = ["PAGE", "Output", "add_output", "check_outputs"]
+
+PAGE = {".html": "page", ".htm": "page", ".json": "numbers"}
+
+
+class Output(str):
+    """A path to write to.
+
+    ``kinds`` is what `featx._outputs.check_output` calls it, or that for each ending that the path
+    may have; ``flag`` is the option.
+    """
+
+    kinds: str | dict[str, str]
+    flag: str
+
+    @property
+    def kind(self) -> str:
+        """The kind of file, by its ending where that decides."""
+        if isinstance(self.kinds, str):
+            return self.kinds
+        suffix = os.path.splitext(self)[1].lower()  # noqa: PTH122
+        if suffix not in self.kinds:
+            raise ParameterError(
+                f"{self.flag}: got {str(self)!r}, expected a name that ends in "
+                f"{', '.join(self.kinds)}.{nearest(suffix, self.kinds)}"
+            )
+        return self.kinds[suffix]
+
+
+def add_output(
+    parser: argparse.ArgumentParser, flag: str, kinds: str | dict[str, str], **how: Any
+) -> None:
+    """Add a path to write to."""
+    parser.add_argument(flag, type=_output(flag, kinds), **how)
+
+
+def _output(flag: str, kinds: str | dict[str, str]) -> Callable[[str], Output]:
+    def path(word: str) -> Output:
+        found = Output(word)
+        found.kinds, found.flag = kinds, flag if flag.startswith("-") else flag.upper()
+        return found
+
+    return path
+
+
+def check_outputs(args: argparse.Namespace) -> None:
+    """Refuse outputs that would replace an input, each other, or a file of another kind.
+
+    Every other word of the command that names a file is taken for an input.
+
+    Raises
+    ------
+    ParameterError
+        For an ending that is none of the output's, or one file for two outputs.
+    StoreWriteError
+        As `featx._outputs.check_output`.
+    """
+    outputs = {n: value for n, value in vars(args).items() if isinstance(value, Output)}
+    if not outputs:
+        return
+    from featx._outputs import check_output
+    from featx._remote import is_url
+
+    inputs = [word for name, value in vars(args).items() if name not in outputs
+              for word in _words(value)]  # fmt: skip
+    places: dict[str, Output] = {}
+    for output in outputs.values():
+        if is_url(str(output)):
+            continue
+        if output.kinds == "folder":
+            _check_folder(output)
+            continue
+        place = str(check_output(output, output.kind, inputs=inputs))
+        if place in places:
+            raise ParameterError(
+                f"{output.flag}: got {str(output)!r}, which {places[place].flag} names, too; "
+                "expected two files"
+            )
+        places[place] = output
+
+
+def _words(value: Any) -> Iterator[str]:
+    """Yield what may be a path: a word, each word of a list, and what follows NAME=."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _words(one)
+    elif isinstance(value, str):
+        yield value
+        if "=" in value:
+            yield value.partition("=")[2]
+
+
+def _check_folder(output: Output) -> None:
+    if os.path.lexists(output) and not os.path.isdir(output):  # noqa: PTH112
+        raise StoreWriteError(
+            f"{output.flag} {str(output)!r}: is a file, expected a folder or a new name"
+        )
