@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from featx._optional import require
 from featx._progress import Progress
 from featx.errors import FileFormatError
+from featx.retrieval._file_rows import FileRows
 from featx.retrieval._kinds import Kind
 from featx.retrieval._search import Floats, Rows, Vectors, scaled
 
@@ -121,6 +122,8 @@ class ApproximateFinder:
 
     def products(self, data: Any, queries: Floats, rows: Rows) -> Floats | None:
         """See `featx.retrieval._search.Finder`: by faiss' threads, which copy no row."""
+        if isinstance(data, FileRows) and rows.size >= MANY_ROWS:  # read, and then the same sums
+            data, rows = data[rows.reshape(-1)], np.arange(rows.size).reshape(rows.shape)
         is_plain = isinstance(data, np.ndarray) and data.dtype == np.float32
         if (
             rows.size < MANY_ROWS

@@ -86,9 +86,9 @@ def own_memory(data: Any, method: str) -> NDArray[Any]:
     Raises
     ------
     ParameterError
-        If they are in a store or a memory map.
+        If they are in a file.
     """
-    if isinstance(data, FeatureStore | np.memmap):
+    if not isinstance(data, np.ndarray) or isinstance(data, np.memmap):
         raise ParameterError(
             f"{method}: got an index whose vectors are in a {type(data).__name__}, expected "
             "one in memory; fit it with storage='memory', or load it with mmap=False"

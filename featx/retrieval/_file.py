@@ -1,4 +1,4 @@
-"""An index in one HDF5 file: written beside and renamed, checked when read, or memory-mapped.
+"""An index in one HDF5 file: written beside and renamed, checked when read or left on the disk.
 
 Text is one JSON document in the dataset ``header``, not HDF5's own strings of variable length:
 those lie in heaps without checksums, in which a flipped byte can make the HDF5 library loop
@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from io import FileIO
 from typing import Any
 
 import h5py
@@ -24,12 +24,15 @@ from numpy.typing import NDArray
 from zlib_ng.zlib_ng import crc32
 
 import featx
+from featx._files import open_regular
+from featx._hdf5 import require_own_content
 from featx._outputs import write_output
-from featx.errors import FeatxError, FileFormatError, ParameterError
+from featx.errors import FeatxError, FileFormatError
 from featx.recipe import Recipe
 from featx.retrieval._approximate import ApproximateFinder, finder_from_arrays
 from featx.retrieval._columns import Columns
 from featx.retrieval._database import in_type
+from featx.retrieval._file_rows import FileRows
 from featx.retrieval._kinds import CODES, KINDS, Kind
 from featx.retrieval._recall import Recall
 from featx.retrieval._search import METRICS, Vectors, row_norms
@@ -103,7 +106,7 @@ def _reason(err: Exception) -> str:
 
 
 def _write(h5: Any, content: IndexContent) -> None:
-    # Contiguous and without filters, so that it can be memory-mapped.
+    # Contiguous and without filters, so that rows can be read from their places in the file.
     dtype = np.dtype(content.dtype).newbyteorder("<")
     vectors = h5.create_dataset("vectors", content.vectors.shape, dtype)
     norms = np.empty(content.vectors.shape[0], "<f4")
@@ -205,44 +208,69 @@ def read_index(path: str | os.PathLike[str], *, mmap: bool) -> IndexContent:
         If the file is missing, foreign, of another version or damaged.
     """
     place = os.fspath(path)
-    if not Path(place).is_file():
-        raise FileFormatError(
-            f"index {place!r}: there is no such file, expected one made by featx index"
-        )
-    with _readable(place), h5py.File(place, "r") as h5:
-        _check_format(h5, place)
-        text = h5["header"][:].tobytes()
-        if crc32(text) != h5["header"].attrs["crc"]:
-            raise _damaged(place, "the header does not fit its checksum")
-        header = json.loads(text)
-        _check_header(header, place)
-        norms = h5["norms"][:]
-        if crc32(norms.data) != header["norms_crc"]:
-            raise _damaged(place, "the norms do not fit their checksum")
-        data = _vectors(h5, place, header["vectors_crc"], mmap=mmap)
-        recipe, recall = header["recipe"], header.get("recall")
-        kind = (
-            Kind(**header["kind"]) if "kind" in header else Kind("exact", "float32", "asked for")
-        )
-        if kind.name not in KINDS or kind.codes not in CODES or header["metric"] not in METRICS:
-            raise _damaged(place, "its kind or metric is unknown")
-        finder = _finder(h5, place, kind, header, data.shape[1])
-        content = IndexContent(
-            metric=header["metric"],
-            vectors=Vectors(data, norms, finder),
-            columns=_columns(header),
-            recipe=None if recipe is None else Recipe.from_dict(recipe),
-            made_with=header["made_with"],
-            kind=kind,
-            recall=None if recall is None else Recall(**recall),
-            target_recall=header.get("target_recall", 0.95),
-        )
+    # HDF5 reads through Python's file: what it sees and what is read later is one file, whatever
+    # the name comes to mean meanwhile.
+    with _readable(place), _open(place) as file, h5py.File(file, "r") as h5:
+        return _content(h5, place, file.fileno(), mmap=mmap)
+
+
+def _open(place: str) -> FileIO:
+    try:
+        return open_regular(place)
+    except FileNotFoundError:
+        found = "there is no such file"
+    except OSError as err:
+        found = f"cannot be opened ({err.strerror})"
+    raise FileFormatError(f"index {place!r}: {found}, expected a file made by featx index")
+
+
+def _content(h5: Any, place: str, descriptor: int, *, mmap: bool) -> IndexContent:
+    _check_format(h5, place)
+    require_own_content(h5, f"index {place!r}")
+    text = _array(h5, "header", place).tobytes()
+    if crc32(text) != h5["header"].attrs["crc"]:
+        raise _damaged(place, "the header does not fit its checksum")
+    header = json.loads(text)
+    _check_header(header, place)
+    norms = _array(h5, "norms", place)
+    if crc32(norms.data) != header["norms_crc"]:
+        raise _damaged(place, "the norms do not fit their checksum")
+    if norms.dtype != np.float32 or not np.isfinite(norms).all():
+        raise _damaged(place, "its norms are not finite numbers")
+    data = _vectors(h5, place, descriptor, header["vectors_crc"], mmap=mmap)
+    recipe, recall = header["recipe"], header.get("recall")
+    kind = Kind(**header["kind"]) if "kind" in header else Kind("exact", "float32", "asked for")
+    if kind.name not in KINDS or kind.codes not in CODES or header["metric"] not in METRICS:
+        raise _damaged(place, "its kind or metric is unknown")
+    content = IndexContent(
+        metric=header["metric"],
+        vectors=Vectors(data, norms, _finder(h5, place, kind, header, data.shape[1])),
+        columns=_columns(header),
+        recipe=None if recipe is None else Recipe.from_dict(recipe),
+        made_with=header["made_with"],
+        kind=kind,
+        recall=None if recall is None else Recall(**recall),
+        target_recall=header.get("target_recall", 0.95),
+    )
     n, columns = len(data), content.columns
     beside = [columns.ids, *columns.metadata.values()]
     beside += [] if columns.labels is None else [columns.labels]
     if {len(norms), n, *map(len, beside)} != {n}:
         raise _damaged(place, "its parts do not fit each other")
     return content
+
+
+def _plain(h5: Any, name: str, place: str) -> Any:
+    """Return a dataset that lies in the file as one piece, as all of an index do."""
+    dataset = h5[name]
+    if dataset.id.get_storage_size() != dataset.nbytes:
+        raise _damaged(place, f"its array {name!r} is not all there")
+    return dataset
+
+
+def _array(h5: Any, name: str, place: str) -> NDArray[Any]:
+    found: NDArray[Any] = _plain(h5, name, place)[()]
+    return found
 
 
 def _columns(header: dict[str, Any]) -> Columns:
@@ -262,10 +290,10 @@ def _finder(
     if noted is None:
         return None
     group, crcs = h5["finder"], dict(noted["crc"])
-    codes, codes_crc = _InOrder(group["codes"]), crcs.pop("codes")
+    codes, codes_crc = _InOrder(_plain(group, "codes", place)), crcs.pop("codes")
     arrays = {}
     for name, crc in crcs.items():
-        arrays[name] = group[name][()]
+        arrays[name] = _array(group, name, place)
         if crc32(arrays[name].data) != crc:
             raise _damaged(place, f"its array {name!r} does not fit its checksum")
     row_of = arrays["row_of"]
@@ -322,19 +350,25 @@ def _check_format(h5: Any, place: str) -> None:
         )
 
 
-def _vectors(h5: Any, place: str, crcs: list[list[int]], *, mmap: bool) -> NDArray[Any]:
-    dataset = h5["vectors"]
-    if dataset.dtype not in (np.float32, np.float16):
-        raise _damaged(place, f"its vectors are {dataset.dtype}")
+def _vectors(
+    h5: Any, place: str, descriptor: int, crcs: list[list[int]], *, mmap: bool
+) -> NDArray[Any] | FileRows:
+    """Return the vectors, or with `mmap` what reads them when they are asked for."""
+    dataset = _plain(h5, "vectors", place)
+    if dataset.dtype not in (np.float32, np.float16) or dataset.ndim != 2:
+        raise _damaged(place, f"its vectors are {dataset.dtype} of shape {dataset.shape}")
+    offset = dataset.id.get_offset()
+    if dataset.size and offset is None:
+        raise _damaged(place, "its vectors do not lie side by side")
+    rows = FileRows(os.dup(descriptor), place, offset or 0, dataset.shape, dataset.dtype)
     if mmap:
-        offset = dataset.id.get_offset()
-        if offset is None:
-            raise ParameterError(f"index {place!r}: is empty and cannot be memory-mapped")
-        return np.memmap(place, dataset.dtype, "r", offset, dataset.shape)
-    data: NDArray[Any] = dataset[:]
+        return rows
+    data = rows[:]
     for start, n, crc in crcs:
         if crc32(np.ascontiguousarray(data[start : start + n]).data) != crc:
             raise _damaged(place, f"rows {start}..{start + n - 1} do not fit their checksum")
+    if not np.isfinite(data).all():
+        raise _damaged(place, "its vectors hold numbers that are not finite")
     return data
 
 

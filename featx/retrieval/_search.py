@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import ParameterError
+from featx.retrieval._file_rows import FileRows
 
 __all__ = ["METRICS", "Finder", "Vectors", "row_norms", "scaled", "search", "search_within"]
 
@@ -25,6 +26,7 @@ Floats = NDArray[np.float32]
 Rows = NDArray[np.intp]
 
 BLOCK_BYTES = 32 * 2**20
+FILE_BYTES = 4 * 2**20  # read and compared while they are in the processor's cache
 BLOCK_ROWS = 16384
 KEYS_BYTES = 8 * 2**20
 FIRST_ROWS = 1024
@@ -133,7 +135,8 @@ class Vectors:
 
     @property
     def _rows_a_block(self) -> int:
-        return max(1, min(BLOCK_BYTES // (4 * max(self.shape[1], 1)), BLOCK_ROWS))
+        most = FILE_BYTES if isinstance(self.data, FileRows) else BLOCK_BYTES
+        return max(1, min(most // (4 * max(self.shape[1], 1)), BLOCK_ROWS))
 
 
 _OF_HALF = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)

@@ -20,6 +20,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from featx._hdf5 import require_own_content
 from featx._remote import plain_path
 from featx.errors import FeatxError, FileFormatError, StoreWriteError, nearest
 from featx.store import _disk
@@ -171,6 +172,8 @@ def open_for_reading(path: Path) -> Opened:
             h5 = h5py.File(file, "r")
         try:
             _require_store(path, h5)
+            with readable(path):
+                require_own_content(h5, f"store {str(path)!r}")
             with readable(path, "attribute 'commit_id'"):
                 commit_id = bytes(h5.attrs["commit_id"])
             if journal is None:

@@ -14,7 +14,7 @@ import threading
 from io import FileIO
 from pathlib import Path
 
-from featx._files import sync_folder
+from featx._files import open_regular, sync_folder
 
 __all__ = [
     "open_file",
@@ -32,8 +32,8 @@ _seeking = threading.Lock()
 
 
 def open_file(path: Path, mode: str) -> FileIO:
-    """Open without a buffer; `mode` as for `open`, binary."""
-    return FileIO(path, mode)
+    """Open without a buffer; `mode` as for `open`, binary. What is read is a regular file."""
+    return open_regular(path) if mode == "rb" else FileIO(path, mode)
 
 
 def read_at(file: FileIO, offset: int, buffer: memoryview) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import zlib
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from featx import RetrievalIndex
 from featx.errors import FeatxError, FileFormatError, ParameterError, StoreWriteError
 from featx.recipe import Preprocessing, Recipe
 from featx.retrieval import _file
+from featx.retrieval._file_rows import FileRows
 from featx.store import write_features
 
 RECIPE = Recipe("net", "ab" * 32, "layer", "avg", Preprocessing(), "none", "float32", 6)
@@ -40,7 +42,7 @@ def test_a_loaded_index_answers_as_the_saved_one(tmp_path, metric, mmap) -> None
     np.testing.assert_array_equal(a.distances, b.distances)
     assert again.metric == metric
     if mmap:
-        assert isinstance(again._vectors.data, np.memmap)
+        assert isinstance(again._vectors.data, FileRows)
         with pytest.raises(ParameterError, match="remove: got an index whose vectors"):
             again.remove("/p/ü1.jpg")
     else:
@@ -166,3 +168,82 @@ def test_a_saved_index_keeps_to_the_umask_and_its_name_is_on_the_disk(
     assert (tmp_path / "i").stat().st_mode & 0o777 == 0o600
     assert synced[-1] == tmp_path  # the folder, after the rename
     assert synced[-2].name.startswith(".i.")
+
+
+@pytest.mark.parametrize("change", ["cut", "overwritten", "emptied", "same size"])
+@pytest.mark.parametrize("kind", ["exact", "ivf"])
+def test_rows_left_in_a_file_that_is_changed_are_an_error(tmp_path, kind, change) -> None:
+    """A memory map would end the process, or show another file's numbers."""
+    X = np.random.default_rng(0).normal(size=(3000, 16)).astype(np.float32)
+    index = RetrievalIndex(kind=kind)
+    if kind == "ivf":
+        pytest.importorskip("faiss")
+    index.fit(X).save(tmp_path / "i")
+    index_of(3).save(tmp_path / "small")
+    again = RetrievalIndex.load(tmp_path / "i", mmap=True)
+    assert again.query(X[7], k=1).indices.tolist() == [7]
+    data = (tmp_path / "i").read_bytes()
+    with (tmp_path / "i").open("r+b") as file:
+        if change == "cut":
+            file.truncate(len(data) // 2)
+        elif change == "overwritten":
+            file.truncate()
+            file.write((tmp_path / "small").read_bytes())
+            file.truncate()
+        elif change == "emptied":
+            file.truncate(0)
+        else:
+            file.write(data)
+    os.utime(tmp_path / "i", ns=(1, 1))  # a clock may be too coarse to tell the two writes apart
+    for ask in (lambda: again.query(X[7]), lambda: again.vectors(2999), lambda: again.vectors()):
+        with pytest.raises(FileFormatError, match=r"i': the file was changed while it was open"):
+            ask()
+
+
+def test_rows_left_in_a_file_outlive_its_replacement_and_its_name(tmp_path) -> None:
+    index_of(20).save(tmp_path / "i")
+    again = RetrievalIndex.load(tmp_path / "i", mmap=True)
+    expected = again.vectors()
+    index_of(3).save(tmp_path / "i")
+    np.testing.assert_array_equal(again.vectors(), expected)
+    (tmp_path / "i").unlink()
+    np.testing.assert_array_equal(again.vectors(), expected)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(again)).vectors(), expected)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [0, -1, slice(None), slice(3, 9), slice(9, 3), slice(None, None, -2), [5, 5, 2, 3, 4], [],
+     np.arange(20) % 3 == 0, np.array([[1, 2], [0, 19]])],
+    ids=str,
+)  # fmt: skip
+def test_rows_left_in_a_file_are_indexed_as_numpy_does(tmp_path, key) -> None:
+    index = index_of(20)
+    index.save(tmp_path / "i")
+    rows = RetrievalIndex.load(tmp_path / "i", mmap=True)._vectors.data
+    key = np.array(key, int) if isinstance(key, list) else key
+    np.testing.assert_array_equal(rows[key], np.asarray(rows)[key])
+    np.testing.assert_array_equal(rows[key], index._vectors.data[key])
+    with pytest.raises(IndexError):
+        rows[20]
+
+
+@pytest.mark.parametrize("name", ["vectors", "norms"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_index_of_numbers_that_are_not_finite_is_refused(tmp_path, name, value) -> None:
+    index_of(20).save(tmp_path / "i")
+    with h5py.File(tmp_path / "i", "r+") as h5:
+        numbers = h5[name][:]
+        numbers.reshape(-1)[3] = value
+        h5[name][...] = numbers
+        header = json.loads(h5["header"][:].tobytes())
+        if name == "norms":
+            header["norms_crc"] = zlib.crc32(numbers.data)
+        else:
+            header["vectors_crc"] = []
+        text = json.dumps(header).encode()
+        del h5["header"]
+        h5["header"] = np.frombuffer(text, np.uint8)
+        h5["header"].attrs["crc"] = zlib.crc32(text)
+    with pytest.raises(FileFormatError, match=r"i': its .* finite"):
+        RetrievalIndex.load(tmp_path / "i")

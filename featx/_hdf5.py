@@ -1,0 +1,69 @@
+"""Refuse an HDF5 file whose content lies elsewhere, before HDF5 goes there.
+
+Links to other files, external storage and virtual datasets let a stranger's file read any file of
+the machine, or wait for ever at a named pipe. featx writes none of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import h5py
+
+from featx.errors import FileFormatError
+
+__all__ = ["require_own_content"]
+
+# Numbers that HDF5 has itself; others are plugins, which HDF5 would look for on this machine.
+BUILT_IN_FILTERS = range(1, 7)
+DO_NOT_SHRINK = (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
+MAX_RATIO = 1100  # deflate's is 1032
+
+
+def require_own_content(h5: h5py.File, thing: str) -> None:
+    """Check that everything in a file lies in it, and could be as large as the file says.
+
+    Parameters
+    ----------
+    h5 : h5py.File
+        Open for reading.
+    thing : str
+        What the message begins with, such as ``"index 'photos'"``.
+
+    Raises
+    ------
+    FileFormatError
+        With the name of the link or dataset that is not allowed.
+    """
+    n_bytes = h5.id.get_filesize()
+
+    def problem(name: bytes, info: Any) -> str | None:
+        is_link = info.type != h5py.h5l.TYPE_HARD
+        what = "a link to another place" if is_link else _problem_of(h5.id, name, n_bytes)
+        return what and f"{name.decode('utf-8', 'backslashreplace')!r:.100} is {what}"
+
+    found = h5.id.links.visit(problem, info=True)
+    if found is not None:
+        raise FileFormatError(
+            f"{thing}: {found}, expected plain datasets, which is all that featx writes; somebody "
+            "has changed the file: get it from where it was made, or make it anew"
+        )
+
+
+def _problem_of(parent: Any, name: bytes, n_bytes: int) -> str | None:
+    """Return what is wrong with an object, without reading its content."""
+    if h5py.h5o.get_info(parent, name).type != h5py.h5o.TYPE_DATASET:
+        return None
+    dataset = h5py.h5d.open(parent, name)
+    made = dataset.get_create_plist()
+    if made.get_layout() == h5py.h5d.VIRTUAL or made.get_external_count():
+        return "a dataset whose content lies in another file"
+    filters = [made.get_filter(i)[0] for i in range(made.get_nfilters())]
+    foreign = [number for number in filters if number not in BUILT_IN_FILTERS]
+    if foreign:
+        return f"packed by filter {foreign[0]}, which HDF5 does not have itself"
+    ratio = 1 if all(number in DO_NOT_SHRINK for number in filters) else MAX_RATIO
+    size = dataset.get_space().get_simple_extent_npoints() * dataset.get_type().get_size()
+    if size > ratio * n_bytes:
+        return f"a dataset of {size} bytes in a file of {n_bytes}"
+    return None

@@ -1,0 +1,129 @@
+"""The vectors of an index, read from its file whenever they are asked for."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import FileFormatError
+
+__all__ = ["FileRows"]
+
+_seeking = threading.Lock()
+
+
+class FileRows:
+    """Rows of a matrix that stays in a file.
+
+    Not a memory map: the system ends a process that looks at a mapped page which another program
+    has cut off the file, and what another program writes there would show in the middle of a
+    search. Reading finds either, and the pages are shared between processes all the same.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the file, open for reading; taken over.
+    place : str
+        The file's name, for messages.
+    offset : int
+        Where the first row begins, in bytes.
+    shape : tuple of int
+        (n_rows, n_features).
+    dtype : dtype
+        float32 or float16.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile() as file:
+    ...     np.arange(6, dtype="<f4").tofile(file.name)
+    ...     rows = FileRows(os.open(file.name, os.O_RDONLY), file.name, 0, (3, 2), np.dtype("<f4"))
+    ...     rows[[2, 0]].tolist()
+    [[4.0, 5.0], [0.0, 1.0]]
+    """
+
+    ndim = 2
+
+    def __init__(
+        self, descriptor: int, place: str, offset: int, shape: tuple[int, int], dtype: Any
+    ) -> None:
+        self._descriptor, self._place, self._offset = descriptor, place, offset
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self._row_bytes = shape[1] * self.dtype.itemsize
+        self._state = _state(descriptor)
+        self.close: Callable[[], Any] = weakref.finalize(self, os.close, descriptor)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """Return the rows of a number, a slice, a mask or an array of numbers, as numpy does.
+
+        Raises
+        ------
+        FileFormatError
+            If the file was changed after it was opened.
+        """
+        if isinstance(key, slice) and key.step in (None, 1):
+            start, stop, _ = key.indices(len(self))
+            found = np.empty((max(stop - start, 0), self.shape[1]), self.dtype)
+            self._read(start, found)
+        else:
+            numbers = np.arange(len(self))[key]
+            flat = numbers.reshape(-1)
+            found = np.empty((*numbers.shape, self.shape[1]), self.dtype)
+            rows = found.reshape(len(flat), self.shape[1])
+            # neighbours in the file are read together
+            cuts = [0, *(np.flatnonzero(np.diff(flat) != 1) + 1).tolist(), len(flat)]
+            for start, stop in itertools.pairwise(cuts):
+                if stop > start:
+                    self._read(int(flat[start]), rows[start:stop])
+        if _state(self._descriptor) != self._state:
+            raise self._changed()
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self[:] if dtype is None else self[:].astype(dtype, copy=False)
+
+    def __reduce__(self) -> Any:
+        return np.asarray, (self[:],)  # another process may not have the file
+
+    def _read(self, row: int, out: NDArray[Any]) -> None:
+        """Fill `out` from a row on."""
+        if not out.nbytes:
+            return
+        view, at = memoryview(out.data).cast("B"), self._offset + row * self._row_bytes
+        while len(view):
+            n = _read_at(self._descriptor, at, view)
+            if not n:
+                raise self._changed()
+            view, at = view[n:], at + n
+
+    def _changed(self) -> FileFormatError:
+        return FileFormatError(
+            f"index {self._place!r}: the file was changed while it was open, so that its vectors "
+            "are not what they were; load it again, and replace an index by renaming, as featx "
+            "index does, rather than by writing into its file"
+        )
+
+
+def _state(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_size, status.st_mtime_ns
+
+
+def _read_at(descriptor: int, offset: int, view: memoryview) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [view], offset)
+    with _seeking:  # an index may be read by several threads
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        data = os.read(descriptor, len(view))
+    view[: len(data)] = data
+    return len(data)
