@@ -64,6 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="stop with an error where more than N images cannot be read (default any number)",
     )
+    parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="remove images that are neither in SOURCE nor on the disk any more, from all tables",
+    )
     add_run(parser, defaults)
     parser.add_argument(
         "--shard",
@@ -112,6 +117,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         workers=args.workers,
         on_error=args.on_error,
         max_failures=args.max_failures,
+        prune=args.prune,
         shard=shard,
         ray=RayOptions(**asked) if is_ray else None,
     )
@@ -142,8 +148,11 @@ def show(result: dict[str, Any]) -> str:
     if r["elsewhere"]:
         lines.append(
             f"the table also has {r['elsewhere']} rows of images that are not in this source "
-            "(other sources, deleted images); train and index use all rows"
+            "(other sources, deleted images); train and index use all rows, and --prune removes "
+            "those whose files are gone"
         )
+    if r["pruned"]:
+        lines.append(f"{r['pruned']} images that are gone were removed")
     if r["waiting"]:
         lines.append(
             f"{r['waiting']} images of other shards are still to come; whoever finishes last puts "

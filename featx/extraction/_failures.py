@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterable, Mapping
 
 from featx._files import show_path
-from featx.errors import ImageDecodeError
+from featx.errors import ImageDecodeError, ParameterError, nearest
 from featx.images import ReadImage
-from featx.store import Failure, StoreWriter
+from featx.store import Failure, StoreWriter, is_gone
 
-__all__ = ["Failures"]
+__all__ = ["Failures", "most_failures"]
 
 UNREADABLE = "the folder cannot be listed"
 N_SHOWN = 3
@@ -64,6 +64,16 @@ class Failures:
         """List in the store, with its next commit, what has been added since."""
         if self._pending:
             writer.add_failures(self._pending)
+            # A bad image that was renamed failed under its old name before.
+            names = {failure.path for failure in self._pending}
+            digests = {failure.digest for failure in self._pending} - {""}
+            writer.remove_failures(
+                failure.path
+                for failure in writer.failures
+                if failure.path not in names
+                and failure.digest in digests
+                and is_gone(failure.path)
+            )
             self._pending = []
 
     @property
@@ -92,6 +102,23 @@ class Failures:
             f"{'; '.join(first)}{'; ...' if self.n > N_SHOWN else ''}; what was finished is kept: "
             "mend the source and run again, or allow for more"
         )
+
+
+def most_failures(on_error: str, max_failures: int | None) -> int | None:
+    """Return how many images may be bad: "raise" allows for none."""
+    if on_error not in ("record", "raise"):
+        raise ParameterError(
+            f"on_error: got {on_error!r}, expected 'record' or 'raise'."
+            f"{nearest(str(on_error), ('record', 'raise'))}"
+        )
+    if max_failures is not None and not max_failures >= 0:
+        raise ParameterError(f"max_failures: got {max_failures!r}, expected 0, 1, ... or None")
+    if on_error == "raise" and max_failures:
+        raise ParameterError(
+            f"max_failures: got {max_failures} with on_error 'raise', which allows for none; "
+            "expected one of the two"
+        )
+    return 0 if on_error == "raise" else max_failures
 
 
 def _can_list(folder: str) -> bool:

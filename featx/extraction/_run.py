@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,16 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._progress import Progress
-from featx._remote import is_url
 from featx.extraction._copies import Copies
 from featx.extraction._failures import Failures
 from featx.extraction._finite import drop_infinite
+from featx.extraction._rows import adopt_rows, put_rows, refresh_rows
 from featx.extraction._shards import Shards
 from featx.extraction.items import Items
 from featx.extraction.job import Job
 from featx.extraction.plan import Plan, make_plan
 from featx.extraction.summary import ExtractionSummary
-from featx.store import KnownRow, StoreWriter, TableWriter
+from featx.store import (
+    KnownRow,
+    StoreWriter,
+    TableWriter,
+    is_gone,
+    known_images,
+    remove_images,
+)
 
 if TYPE_CHECKING:
     from featx.backbones import EngineChoice
@@ -68,6 +74,7 @@ class Run:
     n_images: int | None = None
     extracted: int = 0
     reused: int = 0
+    pruned: int = 0
     read_s: float = 0.0
     interrupted: bool = False
     engine: EngineChoice | None = None
@@ -105,73 +112,16 @@ class Run:
         """Keep what is known: refresh labels, follow renames, copy vectors of copies."""
         self.reused = len(plan.unchanged) + len(plan.adopt)
         for table, known in zip(self.tables, self.known, strict=True):
-            self._refresh(table, known, plan.unchanged)
+            refresh_rows(table, self.items, known, plan.unchanged)
             if plan.adopt:
-                self._adopt(table, known, plan)
+                adopt_rows(table, self.items, known, plan)
         good = [*plan.unchanged, *(i for i, _ in plan.adopt)]
         self.writer.remove_failures(self.items.names[i] for i in good)
         self.failures.add_folders(self.items.unreadable, self.writer)
         self._commit()
+        if plan.adopt:  # rows may have moved up
+            self.known = [table.known() for table in self.tables]
         self.failures.check()
-
-    def _refresh(
-        self, table: TableWriter, known: dict[str, KnownRow], positions: list[int]
-    ) -> None:
-        """Bring labels and further columns of unchanged images up to date."""
-        items, columns = self.items, table.metadata() if self.items.metadata else {}
-        blank = [""] * table.n_samples
-        changed = []
-        for i in positions:
-            row = known[items.names[i]]
-            is_new = items.labels is not None and row.label != items.labels[i]
-            if is_new or any(
-                columns.get(name, blank)[row.row] != values[i]
-                for name, values in items.metadata.items()
-            ):
-                changed.append(i)
-        if changed:
-            rows = [known[items.names[i]].row for i in changed]
-            table.update(rows, **items.columns(changed))
-
-    def _adopt(self, table: TableWriter, known: dict[str, KnownRow], plan: Plan) -> None:
-        """Take vectors over for contents that the table has under another name or time."""
-        names, digests = self.items.names, dict(plan.adopt)
-        rows_of, paths = table.rows_by_digest(), table.paths
-        vacated = {
-            digest: deque(row for row in rows_of[digest] if _is_gone(paths[row]))
-            for digest in digests.values()
-        }
-        moved: dict[int, int] = {}  # row -> position of the image that takes it
-        copied: list[int] = []
-        for i, digest in plan.adopt:
-            mine = known.get(names[i])
-            if mine is not None and mine.digest == digest:
-                moved[mine.row] = i  # touched only
-            elif mine is None and vacated[digest]:
-                moved[vacated[digest].popleft()] = i  # renamed: copies move one for one
-            else:
-                copied.append(i)
-        features = table.read([rows_of[digests[i]][0] for i in copied])
-        if moved:
-            rows = list(moved)
-            table.update(rows, paths=[names[moved[r]] for r in rows], **self._file(moved, plan))
-        self._put(
-            table,
-            known,
-            copied,
-            features,
-            digests=[digests[i] for i in copied],
-            sizes=[plan.stats[i].size_bytes for i in copied],
-            mtimes=[plan.stats[i].mtime_ns for i in copied],
-        )
-
-    def _file(self, moved: dict[int, int], plan: Plan) -> dict[str, Any]:
-        positions = list(moved.values())
-        return {
-            "sizes": [plan.stats[i].size_bytes for i in positions],
-            "mtimes": [plan.stats[i].mtime_ns for i in positions],
-            **self.items.columns(positions),
-        }
 
     def collect(self, positions: list[int], shards: Shards, progress: bool | None) -> list[int]:
         """Take over what other processes have read; return the positions that none has."""
@@ -185,8 +135,9 @@ class Run:
                 for k, (table, known) in enumerate(zip(self.tables, self.known, strict=True)):
                     if good:
                         rows = shards.known(found)
-                        self._put(
+                        put_rows(
                             table,
+                            self.items,
                             known,
                             good,
                             shards.features(found, k),
@@ -211,6 +162,14 @@ class Run:
         self._commit()
         self.failures.check()
         return [i for i in positions if names[i] not in shards]
+
+    # -- what is gone ---------------------------------------------------------------------------
+
+    def prune(self) -> None:
+        """Remove images that are neither in the source nor on the disk any more."""
+        names = set(self.items.names)
+        others = known_images(self.writer) - names
+        self.pruned = remove_images(self.writer, [name for name in others if is_gone(name)])
 
     # -- what it must see -----------------------------------------------------------------------
 
@@ -295,8 +254,9 @@ class Run:
         good = [positions[i] for i in batch.good]
         read = batch.good_read
         for table, known, vectors in zip(self.tables, self.known, found, strict=True):
-            self._put(
+            put_rows(
                 table,
+                self.items,
                 known,
                 good,
                 vectors,
@@ -325,28 +285,6 @@ class Run:
 
         return read
 
-    def _put(
-        self,
-        table: TableWriter,
-        known: dict[str, KnownRow],
-        positions: list[int],
-        features: NDArray[np.float32],
-        **file: Sequence[Any],
-    ) -> None:
-        """Append new images; replace the rows of those whose content changed."""
-        names = self.items.names
-        parts = ([], []) if not positions else _split(positions, lambda i: names[i] in known)
-        for part, is_known in zip(parts, (True, False), strict=True):
-            if not part:
-                continue
-            at = [positions[k] for k in part]
-            columns: dict[str, Any] = self.items.columns(at)
-            columns |= {name: [values[k] for k in part] for name, values in file.items()}
-            if is_known:
-                table.update([known[names[i]].row for i in at], features=features[part], **columns)
-            else:
-                table.append([names[i] for i in at], features[part], **columns)
-
     def _commit(self) -> None:
         self.failures.write(self.writer)
         self.writer.commit()
@@ -364,6 +302,7 @@ class Run:
             extracted=self.extracted,
             reused=self.reused,
             failed=self.failures.n,
+            pruned=self.pruned,
             seconds=time.monotonic() - start,
             images_per_second=self.extracted / self.read_s if self.read_s else 0.0,
             fingerprints=tuple(recipe.fingerprint for recipe in self.job.recipes),
@@ -375,23 +314,3 @@ class Run:
             interrupted=self.interrupted,
             ignored=self.items.ignored,
         )
-
-
-def _is_gone(name: str) -> bool:
-    """Tell whether a file is no longer there; of one at a URL that is not asked."""
-    if is_url(name):
-        return False
-    try:
-        os.lstat(name)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except (OSError, ValueError):  # a folder that may not be looked into hides it
-        return False
-    return False
-
-
-def _split(positions: list[int], is_first: Any) -> tuple[list[int], list[int]]:
-    """Return where in `positions` the condition holds, and where not."""
-    first = [k for k, i in enumerate(positions) if is_first(i)]
-    rest = [k for k, i in enumerate(positions) if not is_first(i)]
-    return first, rest

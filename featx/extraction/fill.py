@@ -15,8 +15,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from featx._remote import is_url
-from featx.errors import ParameterError, StoreWriteError, nearest
-from featx.extraction._failures import Failures
+from featx.errors import ParameterError, StoreWriteError
+from featx.extraction._failures import Failures, most_failures
 from featx.extraction._ray import RayOptions, fill_shards
 from featx.extraction._run import Run
 from featx.extraction._shards import (
@@ -59,6 +59,7 @@ def extract(
     workers: int | None = None,
     on_error: str = "record",
     max_failures: int | None = None,
+    prune: bool = False,
     progress: bool | None = None,
     shard: str | tuple[int, int] | None = None,
     ray: RayOptions | None = None,
@@ -66,8 +67,9 @@ def extract(
     """Run a network over images once and keep the features in an HDF5 store.
 
     Running it again does only what is new, changed or failed. A renamed or copied image is
-    recognised by its content. Rows of images that are no longer in the source stay; so does the
-    row of an image that can no longer be read, beside its failure.
+    recognised by its content. Rows of images that are no longer in the source stay, unless `prune`
+    is set and their files are gone; so does the row of an image that can no longer be read, beside
+    its failure.
 
     Parameters
     ----------
@@ -122,6 +124,9 @@ def extract(
     max_failures : int, optional
         How many such images there may be; one more ends the extraction in an error that names the
         first of them, with what was finished kept. Default: any number.
+    prune : bool, default False
+        Whether to remove images that are neither in the source nor on the disk any more, from all
+        tables of the store; see `FeatureStore.prune`. Images of other sources stay.
     progress : bool, optional
         Default: a bar on a terminal, else a line every 10 s. False is silent.
     shard : "RANK/WORLD", (rank, world) or "auto", optional
@@ -192,6 +197,7 @@ def extract(
         workers=workers,
         on_error=on_error,
         max_failures=max_failures,
+        prune=prune,
         progress=progress,
         shard=part,
         ray=ray,
@@ -213,6 +219,7 @@ def fill_store(
     workers: int | None = None,
     on_error: str = "record",
     max_failures: int | None = None,
+    prune: bool = False,
     progress: bool | None = None,
     lock_timeout_s: float = 0.0,
     shard: Shard | None = None,
@@ -242,11 +249,11 @@ def fill_store(
         with working_copy(str(store), timeout_s=lock_timeout_s) as copy:
             return fill_store(
                 source, copy, prepare=prepare, batch_size=batch_size, workers=workers,
-                on_error=on_error, max_failures=max_failures, progress=progress,
+                on_error=on_error, max_failures=max_failures, prune=prune, progress=progress,
                 lock_timeout_s=lock_timeout_s,
             )  # fmt: skip
     start = time.monotonic()
-    most = _most_failures(on_error, max_failures)
+    most = most_failures(on_error, max_failures)
     if batch_size is not None and batch_size < 1:
         raise ParameterError(f"batch_size: got {batch_size!r}, expected at least 1")
     if isinstance(source, Items):
@@ -279,6 +286,8 @@ def fill_store(
                 run.read(left, **how)
                 if not run.interrupted:
                     shards.remove({*run.tables[0].paths, *(f.path for f in writer.failures)})
+                    if prune:
+                        run.prune()
             except KeyboardInterrupt:  # before or after the reading, which stops by itself
                 run.interrupted = True
     except _NotYetError as err:
@@ -291,23 +300,6 @@ def fill_store(
     if own is None:
         return summary
     return dataclasses.replace(summary, images_per_second=own.summary(start).images_per_second)
-
-
-def _most_failures(on_error: str, max_failures: int | None) -> int | None:
-    """Return how many images may be bad: "raise" allows for none."""
-    if on_error not in ("record", "raise"):
-        raise ParameterError(
-            f"on_error: got {on_error!r}, expected 'record' or 'raise'."
-            f"{nearest(str(on_error), ('record', 'raise'))}"
-        )
-    if max_failures is not None and not max_failures >= 0:
-        raise ParameterError(f"max_failures: got {max_failures!r}, expected 0, 1, ... or None")
-    if on_error == "raise" and max_failures:
-        raise ParameterError(
-            f"max_failures: got {max_failures} with on_error 'raise', which allows for none; "
-            "expected one of the two"
-        )
-    return 0 if on_error == "raise" else max_failures
 
 
 def _fill_on_ray(

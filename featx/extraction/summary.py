@@ -26,6 +26,8 @@ class ExtractionSummary:
     failed : int
         Images that cannot be read; each has a row in the store's failures table. So does each
         folder that cannot be listed, which counts here but not among `images`.
+    pruned : int
+        Images that were removed from the store because they are gone; 0 unless asked for.
     seconds : float
         Wall time of the whole call, loading the network included.
     images_per_second : float
@@ -33,7 +35,8 @@ class ExtractionSummary:
     fingerprints : tuple of str
         One for each table that was written: layers times poolings, in the order asked for.
     elsewhere : int
-        Rows of the first table whose images are not in the source: of other sources, or deleted.
+        Rows of the first table whose images are not in the source: of other sources, or deleted
+        and not pruned.
     device, precision, engine : str
         What was chosen, for example "cpu", "bfloat16", "openvino"; the engine is "none" where no
         image had to go through the network.
@@ -52,6 +55,7 @@ class ExtractionSummary:
     extracted: int
     reused: int
     failed: int
+    pruned: int
     seconds: float
     images_per_second: float
     fingerprints: tuple[str, ...]

@@ -12,6 +12,7 @@ from featx.store._tables import TableInfo
 from featx.store.arrays import write_features
 from featx.store.export import export_store
 from featx.store.info import StoreInfo, store_info
+from featx.store.prune import is_gone, known_images, prune_store, remove_images
 from featx.store.reader import FeatureStore, open_store
 from featx.store.table_writer import KnownRow, TableWriter
 from featx.store.verify import VerifyResult, verify_store
@@ -27,7 +28,11 @@ __all__ = [
     "TableWriter",
     "VerifyResult",
     "export_store",
+    "is_gone",
+    "known_images",
     "open_store",
+    "prune_store",
+    "remove_images",
     "store_info",
     "verify_store",
     "working_copy",

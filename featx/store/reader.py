@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ from featx.store._tables import choose_by_name, choose_table, read_tables
 from featx.store._text import read_attribute, text_array
 from featx.store._vectors import Vectors
 from featx.store.info import store_info
+from featx.store.prune import prune_store
 
 __all__ = ["FeatureStore", "open_store"]
 
@@ -247,6 +248,54 @@ class FeatureStore:
         """
         chosen = choose_by_name(self.path, self.tables, layer, pooling)
         return FeatureStore(self.path, table=chosen.key)
+
+    def prune(self, keep: Iterable[str | os.PathLike[str]] | None = None) -> int:
+        """Remove the rows of images that are gone, from all tables of the file.
+
+        No network runs and no image is read. What remains is there after a crash at any instant,
+        and other readers of the file are not misled: a row that has another number now is refused
+        until they open the store again. This one is opened again here.
+
+        Parameters
+        ----------
+        keep : iterable of paths, optional
+            The images whose rows and failures stay, all others go. Default: only those go whose
+            files are no longer there. An image whose folder cannot be read is not gone, nor is one
+            at a URL, in memory, or with a name that is no absolute path.
+
+        Returns
+        -------
+        int
+            Images that were removed, those in the failures table included.
+
+        Raises
+        ------
+        ParameterError
+            If `keep` is not empty and names no image of the store.
+        StoreWriteError
+            If a writer has the store open or the disk refuses.
+
+        Notes
+        -----
+        Rows keep their order in a table of up to 64 MiB of vectors; in a larger one rows from its
+        end take the places that become free, and time grows with the rows removed, not with the
+        table.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> from featx.store import write_features
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "f.h5"
+        >>> store = write_features(path, np.eye(3), paths=["a.jpg", "b.jpg", "c.jpg"])
+        >>> store.prune(keep=["a.jpg", "c.jpg"]), store.shape, store.paths.tolist()
+        (1, (2, 3), ['a.jpg', 'c.jpg'])
+        """
+        n_pruned = prune_store(self.path, keep)
+        summary = self.summary
+        self.close()
+        FeatureStore.__init__(self, self.path, table=self.table.key)
+        self.summary = summary
+        return n_pruned
 
     # -- the file ------------------------------------------------------------------------------
 

@@ -8,8 +8,7 @@ nothing.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,14 +19,14 @@ from featx.recipe import Recipe
 from featx.store._batch import check_features, check_records
 from featx.store._crc import feature_crcs
 from featx.store._patched import PatchedFile
+from featx.store._pending import Batch, Change, join_batches, merge
 from featx.store._records import NUMERIC, Records, digest_text
+from featx.store._removal import kept_rows, remove_rows
 from featx.store._rows import read_any
 from featx.store._schema import append_rows, as_rows, replace_text, write_rows
 from featx.store._text import decode
 
 __all__ = ["KnownRow", "TableWriter"]
-
-WRITTEN_AT_ONCE = 8 * 2**20  # bytes of vectors, which are copied once more for it
 
 
 class KnownRow(NamedTuple):
@@ -50,22 +49,6 @@ class KnownRow(NamedTuple):
     size_bytes: int
     mtime_ns: int
     label: str
-
-
-@dataclass
-class _Batch:
-    start: int
-    records: Records
-    features: NDArray[Any]
-
-
-@dataclass
-class _Change:
-    """New values for a committed row; `fields` says which of `record` count."""
-
-    record: Records = field(default_factory=lambda: Records.empty(1))
-    fields: set[str] = field(default_factory=set)
-    features: NDArray[Any] | None = None
 
 
 class TableWriter:
@@ -94,8 +77,9 @@ class TableWriter:
     ) -> None:
         self.recipe, self.n_features, self.dtype = recipe, n_features, dtype
         self._open_committed = committed
-        self._batches: list[_Batch] = []
-        self._changes: dict[int, _Change] = {}
+        self._batches: list[Batch] = []
+        self._changes: dict[int, Change] = {}
+        self._removed: set[int] = set()
         records = self._committed()
         self._n_committed = len(records)
         self._paths = [decode(path) for path in records.path]
@@ -113,14 +97,19 @@ class TableWriter:
         return len(self._paths)
 
     @property
+    def row_bytes(self) -> int:
+        """Size of a vector."""
+        return self.n_features * np.dtype(self.dtype).itemsize
+
+    @property
     def n_added(self) -> int:
         """Number of rows that the next commit adds."""
         return self.n_samples - self._n_committed
 
     @property
     def n_pending(self) -> int:
-        """Number of rows that the next commit adds or changes."""
-        return self.n_added + len(self._changes)
+        """Number of rows that the next commit adds, changes or removes."""
+        return self.n_added + len(self._changes) + len(self._removed)
 
     def known(self) -> dict[str, KnownRow]:
         """Return what is remembered of each image, by path.
@@ -225,7 +214,7 @@ class TableWriter:
         if not len(paths):
             return
         records.numbers["features_crc"] = feature_crcs(stored)
-        self._batches.append(_Batch(self.n_samples, records, stored))
+        self._batches.append(Batch(self.n_samples, records, stored))
         self._row_of.update((path, row) for row, path in enumerate(paths, self.n_samples))
         self._paths.extend(paths)
         self.has_labels |= labels is not None
@@ -279,6 +268,18 @@ class TableWriter:
             self._change(row, records.take([i]), given, None if stored is None else stored[i])
         self.has_labels |= labels is not None
 
+    def remove(self, rows: int | Sequence[int]) -> None:
+        """Remove rows with the next commit; until then they are there, and keep their numbers.
+
+        Afterwards others have other numbers: `known` and `row_of` tell.
+
+        Raises
+        ------
+        ParameterError
+            If a row is not in the table.
+        """
+        self._removed.update(self._check_rows(rows).tolist())
+
     def apply(self, group: Any, file: PatchedFile) -> None:
         """Write what is pending into a group that HDF5 has open in `file`.
 
@@ -286,32 +287,27 @@ class TableWriter:
         """
         if self._changes:
             self._write_changes(group, file)
-        for batch in self._joined():
+        for batch in join_batches(self._batches):
             append_rows(group, batch.records, batch.features)
+        if self._removed:
+            remove_rows(group, file, np.array(sorted(self._removed), np.int64))
 
     def settle(self) -> None:
         """Forget what was pending: it is committed."""
-        self._batches, self._changes, self._n_committed = [], {}, self.n_samples
-
-    def _joined(self) -> Iterator[_Batch]:
-        """Join small batches: HDF5 takes as long for a row as for a thousand."""
-        waiting: list[_Batch] = []
-        n_bytes = 0
-        for batch in self._batches:
-            waiting.append(batch)
-            n_bytes += batch.features.nbytes
-            if n_bytes >= WRITTEN_AT_ONCE:
-                yield _join(waiting)
-                waiting, n_bytes = [], 0
-        if waiting:
-            yield _join(waiting)
+        if self._removed:
+            removed = np.array(sorted(self._removed), np.int64)
+            kept = kept_rows(self.n_samples, removed, self.row_bytes)
+            self._paths = [self._paths[row] for row in kept.tolist()]
+            self._row_of = {path: row for row, path in enumerate(self._paths)}
+        self._batches, self._changes, self._removed = [], {}, set()
+        self._n_committed = self.n_samples
 
     def _write_changes(self, group: Any, file: PatchedFile) -> None:
         rows = np.array(sorted(self._changes), np.int64)
         changes = [self._changes[row] for row in rows.tolist()]
         records = Records.read_checked(group, file, 0, self._n_committed).take(rows.tolist())
         for i, change in enumerate(changes):
-            _merge(records, i, change)
+            merge(records, i, change)
         for name in set[str]().union(*(change.fields for change in changes)):
             if name.startswith("metadata "):
                 column = name.removeprefix("metadata ")
@@ -330,12 +326,12 @@ class TableWriter:
     ) -> None:
         if row >= self._n_committed:
             batch = self._batch_of(row)
-            _merge(batch.records, row - batch.start, _Change(record, set(fields)))
+            merge(batch.records, row - batch.start, Change(record, set(fields)))
             if features is not None:
                 batch.features[row - batch.start] = features
             return
-        change = self._changes.setdefault(row, _Change())
-        _merge(change.record, 0, _Change(record, set(fields)))
+        change = self._changes.setdefault(row, Change())
+        merge(change.record, 0, Change(record, set(fields)))
         change.fields |= fields
         change.features = change.features if features is None else features
 
@@ -369,7 +365,7 @@ class TableWriter:
             )
         return numbers
 
-    def _batch_of(self, row: int) -> _Batch:
+    def _batch_of(self, row: int) -> Batch:
         return self._batches[bisect_right(self._batches, row, key=lambda b: b.start) - 1]
 
     def _committed(self) -> Records:
@@ -382,28 +378,5 @@ class TableWriter:
         """Return the rows as they will be after the commit, as (first row, records)."""
         committed = self._committed()
         for row, change in self._changes.items():
-            _merge(committed, row, change)
+            merge(committed, row, change)
         return [(0, committed), *((batch.start, batch.records) for batch in self._batches)]
-
-
-def _join(batches: Sequence[_Batch]) -> _Batch:
-    if len(batches) == 1:
-        return batches[0]
-    return _Batch(
-        batches[0].start,
-        Records.joined([batch.records for batch in batches]),
-        np.concatenate([batch.features for batch in batches]),
-    )
-
-
-def _merge(records: Records, i: int, change: _Change) -> None:
-    """Set row `i` of `records` to the values that `change` gives."""
-    for name in change.fields:
-        if name.startswith("metadata "):
-            column = name.removeprefix("metadata ")
-            values = records.metadata.setdefault(column, [b""] * len(records))
-            values[i] = change.record.metadata[column][0]
-        elif name in NUMERIC:
-            records.numbers[name][i] = change.record.numbers[name][0]
-        else:
-            getattr(records, name)[i] = getattr(change.record, name)[0]

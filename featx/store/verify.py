@@ -144,6 +144,8 @@ def _check_head(key: str, opened: Opened) -> tuple[int, int]:
 
 def _check_rows(key: str, start: int, stop: int, seen: dict[bytes, int], opened: Opened) -> None:
     group = opened.h5["tables"][key]
+    # Fewer, where rows were removed since it began.
+    start, stop, _ = slice(start, stop).indices(len(group["path"]))
     records = Records.read_checked(group, opened.file, start, stop)
     for row, path in enumerate(records.path, start):
         if seen.setdefault(path, row) != row:
@@ -154,6 +156,7 @@ def _check_rows(key: str, start: int, stop: int, seen: dict[bytes, int], opened:
 
 def _check_features(key: str, start: int, stop: int, opened: Opened) -> None:
     group = opened.h5["tables"][key]
+    start, stop, _ = slice(start, stop).indices(len(group["features"]))
     found = feature_crcs(group["features"][start:stop])
     bad = np.flatnonzero(found != group["features_crc"][start:stop])
     if len(bad):

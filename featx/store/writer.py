@@ -31,6 +31,7 @@ from featx.store._failures import Failure, check_failures, read_failures, write_
 from featx.store._lock import WriterLock
 from featx.store._patched import PatchedFile
 from featx.store._schema import create_table, recipe_json, table_key
+from featx.store._tables import table_info
 from featx.store._text import read_attribute, write_attribute
 from featx.store._transaction import AppliedLaterError, TransactionFile
 from featx.store.table_writer import TableWriter
@@ -187,6 +188,12 @@ class StoreWriter:
     def set_failures(self, failures: Iterable[Failure]) -> None:
         """Replace the failures table."""
         self._set(check_failures(failures))
+
+    def tables(self) -> tuple[TableWriter, ...]:
+        """Open all committed tables."""
+        recipes = (table_info(key, self._group(key)).recipe for key in self.table_keys)
+        with readable(self.path, "/tables"):
+            return tuple(self.table(recipe, has_labels=False) for recipe in recipes)
 
     def commit(self) -> None:
         """Make everything so far durable.

@@ -22,7 +22,7 @@ from featx.errors import (
     StoreWriteError,
 )
 from featx.extraction import job_for_recipe, prepare_job
-from featx.store import StoreWriter, verify_store
+from featx.store import StoreWriter, store_info, verify_store
 
 NET = {"backbone": "squeezenet1_1", "weights": None, "precision": "float32", "device": "cpu"}
 
@@ -165,6 +165,79 @@ def test_exact_copies_go_through_the_network_once_and_have_a_row_each(
     assert len({vector.tobytes() for vector in found.values()}) == 10
     assert verify_store(tmp_path / "f.h5").ok
     assert run(photos, tmp_path / "f.h5")[1] == (0, 16, 2)
+
+
+def test_images_renamed_onto_one_another_leave_no_rows_of_files_that_are_gone(
+    photos: Path, tmp_path: Path
+) -> None:
+    store, _ = run(photos, tmp_path / "f.h5")
+    old = by_path(store)
+    for i in range(4):  # 1 becomes 0, 2 becomes 1, ...
+        (photos / "a" / f"{i + 1}.png").replace(photos / "a" / f"{i}.png")
+    (photos / "b" / "bad.png").write_bytes(b"no picture")
+    Image.new("RGB", (30, 30), "red").save(photos / "a" / "new.png")
+    store, counts = run(photos, tmp_path / "f.h5")
+    assert counts == (1, 9, 1)
+    assert sorted(store.paths.tolist()) == sorted(
+        str(path) for path in photos.rglob("*.png") if path.name != "bad.png"
+    )
+    found = by_path(store)
+    for i in range(4):
+        was = old[str(photos / "a" / f"{i + 1}.png")]
+        np.testing.assert_array_equal(found[str(photos / "a" / f"{i}.png")], was)
+    (photos / "b").rename(photos / "c")
+    store, counts = run(photos, tmp_path / "f.h5")
+    assert counts == (0, 10, 1)
+    assert [failure.path for failure in store.failures] == [str(photos / "c" / "bad.png")]
+    assert verify_store(tmp_path / "f.h5").ok
+
+
+def test_images_that_are_gone_are_pruned_from_all_tables_without_a_network(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = photos / "b" / "bad.png"
+    bad.write_bytes(b"no picture")
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(photos / "b", elsewhere)
+    Image.new("RGB", (30, 30), "red").save(elsewhere / "mine.png")
+    run([photos, elsewhere], tmp_path / "f.h5")
+    run(photos, tmp_path / "f.h5", layers="features.3", poolings="avg")
+    (photos / "a" / "0.png").unlink()
+    shutil.rmtree(photos / "b")
+    (elsewhere / "mine.png").unlink()
+    monkeypatch.setattr(Backbone, "stream", None)
+    before = store_info(tmp_path / "f.h5").tables
+    store, counts = run(photos, tmp_path / "f.h5")
+    assert (counts, store.summary.pruned, store.summary.elsewhere) == ((0, 4, 0), 0, 12)
+    store, counts = run(photos, tmp_path / "f.h5", prune=True)
+    # a/0.png, five pictures and a bad one of b, and mine.png
+    assert (counts, store.summary.pruned, store.summary.elsewhere) == ((0, 4, 0), 8, 5)
+    left = sorted(str(path) for place in (photos, elsewhere) for path in place.rglob("[0-9].png"))
+    assert sorted(store.paths.tolist()) == left
+    assert [failure.path for failure in store.failures] == [str(elsewhere / "bad.png")]
+    sizes = {info.key: info.n_samples for info in store_info(tmp_path / "f.h5").tables}
+    assert sizes == {info.key: 9 if info.layer == "penultimate" else 4 for info in before}
+    assert verify_store(tmp_path / "f.h5").ok
+    assert run(photos, tmp_path / "f.h5", prune=True)[0].summary.pruned == 0
+
+
+def test_images_of_a_folder_that_cannot_be_read_are_not_pruned(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = run(photos, tmp_path / "f.h5")
+    lstat = os.lstat
+
+    def refused(path, **options):
+        if str(path).startswith(str(photos / "a")):
+            raise PermissionError(13, "Permission denied", path)
+        return lstat(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "lstat", refused)
+        assert store.prune() == 0
+    (photos / "a").rename(tmp_path / "away")
+    assert store.prune() == 5
+    assert store.paths.tolist() == [str(photos / "b" / f"{i}.png") for i in range(5)]
 
 
 def test_two_images_that_swap_names_keep_their_own_vectors(photos: Path, tmp_path: Path) -> None:
