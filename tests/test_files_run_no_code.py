@@ -66,6 +66,7 @@ def test_a_model_file_runs_nothing(tmp_path, marker) -> None:
     path.write_bytes(pickle.dumps(Boom(marker)))
     with pytest.raises(FeatxError):
         load_model(path)
+    path.unlink()
     model = LinearProbeClassifier(Cs=2).fit(np.eye(6), ["a", "b"] * 3)
     save_model(model, path)
     with zipfile.ZipFile(path) as file:

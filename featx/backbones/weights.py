@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from featx._files import open_regular
 from featx.errors import WeightsError, nearest
 
 __all__ = ["SUFFIXES", "load_into", "read_state_dict", "state_digest"]
@@ -24,6 +26,7 @@ SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "net")
 PREFIXES = ("module.", "_orig_mod.", "model.")
 SHOWN = 4
+MAX_HEADER_BYTES = 16 * 2**20  # of safetensors; a thousand tensors take 100 kB
 # What torch's restricted unpickler says of a pickle that names code, as opposed to one that is
 # none at all.
 _SIGNS_OF_CODE = ("GLOBAL", "unrecognized function", "Unsupported class")
@@ -94,7 +97,7 @@ def load_into(
     Raises
     ------
     WeightsError
-        With the tensors that are missing, unexpected or of another shape.
+        With the tensors that are missing, unexpected, of another shape, or not finite.
     """
     own = module.state_dict()
     state = {k: v for k, v in state.items() if not k.startswith(tuple(ignored) or ("\0",))}
@@ -107,13 +110,29 @@ def load_into(
     drops_head = bool(wrong) and wrong <= set(head_keys)
     if (wrong and not drops_head) or unexpected:
         raise WeightsError(_mismatch(thing, module, own, state, (missing, unexpected, misshapen)))
+    kept = {k: v for k, v in state.items() if not (drops_head and k in head_keys)}
+    _require_finite(thing, own, kept)
     if drops_head:
         assert head is not None
         parent, _, name = head.rpartition(".")
         setattr(module.get_submodule(parent), name, nn.Identity())
-    kept = {k: v for k, v in state.items() if not (drops_head and k in head_keys)}
     module.load_state_dict({**{k: own[k] for k in optional}, **kept})
     return not drops_head
+
+
+def _require_finite(
+    thing: str, own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]
+) -> None:
+    """Refuse weights of a training that diverged: all features would be NaN, or all the same."""
+    for name, tensor in state.items():
+        if not tensor.is_floating_point() or tensor.isfinite().all():
+            continue
+        if own[name].isfinite().all():  # else it is a mask, in which the network has -inf itself
+            n = int((~tensor.isfinite()).sum())
+            raise WeightsError(
+                f"{thing}: tensor {name!r} has {n} of {tensor.numel()} numbers that are NaN or "
+                "infinite, expected finite ones; take weights from before the training diverged"
+            )
 
 
 def state_digest(module: nn.Module) -> str:
@@ -142,6 +161,7 @@ def _read_safetensors(path: Path) -> Any:
     from safetensors.torch import load_file
 
     try:
+        _require_short_header(path)
         return load_file(path)
     except (SafetensorError, OSError) as err:
         raise WeightsError(_damaged(path, err, "a safetensors file")) from err
@@ -149,6 +169,7 @@ def _read_safetensors(path: Path) -> Any:
 
 def _read_torch(path: Path) -> Any:
     try:
+        _require_plain_zip(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as err:
         if not any(sign in str(err) for sign in _SIGNS_OF_CODE):
@@ -160,6 +181,21 @@ def _read_torch(path: Path) -> Any:
     # On damaged bytes its unpickler raises nearly everything, IndexError and TypeError included.
     except Exception as err:
         raise WeightsError(_damaged(path, err, "a file of torch.save")) from err
+
+
+def _require_short_header(path: Path) -> None:
+    with open_regular(path) as file:
+        if int.from_bytes(file.read(8), "little") > MAX_HEADER_BYTES:
+            raise OSError(f"its header has more than {MAX_HEADER_BYTES} bytes")
+
+
+def _require_plain_zip(path: Path) -> None:
+    """Refuse a zip file that unpacks to more than it has, as none of torch.save's does."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            n_bytes = sum(member.file_size for member in archive.infolist())
+        if n_bytes > path.stat().st_size:
+            raise OSError(f"{n_bytes} bytes are packed into it, which torch.save never does")
 
 
 def _unwrap(loaded: Any) -> dict[str, torch.Tensor]:

@@ -7,7 +7,7 @@ its own constructor and its learned state is a listed set of attributes with lis
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,11 +44,14 @@ class Layout:
         of features. A "?" at the end lets the attribute be None.
     values : tuple of str
         Attributes that are numbers, text, None or dicts of arrays.
+    notes : tuple of str
+        Those of both that no prediction reads, and in which NaN means "does not apply".
     """
 
     make: Callable[..., Any]
     arrays: dict[str, str]
     values: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 PROBE_VALUES = ("C_", "n_splits_", "best_score_", "slope_", "calibration_", "n_iter_")
@@ -57,6 +60,7 @@ CLASSES: dict[str, Layout] = {
         LinearProbeClassifier,
         {"classes_": "c", "coef_": "kd", "intercept_": "k"},
         (*PROBE_VALUES, "cv_results_"),
+        notes=("C_", "best_score_", "cv_results_"),
     ),
     "AttributeClassifier": Layout(
         AttributeClassifier,
@@ -69,6 +73,7 @@ CLASSES: dict[str, Layout] = {
             "constant_": "a",
         },
         ("n_splits_", "n_iter_", "cv_results_"),
+        notes=("C_", "constant_", "cv_results_"),
     ),
     "PCAWhitening": Layout(
         PCAWhitening,
@@ -79,6 +84,7 @@ CLASSES: dict[str, Layout] = {
             "explained_variance_ratio_": "n",
         },
         ("n_components_", "n_samples_"),
+        notes=("explained_variance_ratio_",),
     ),
     "PowerNormalizer": Layout(PowerNormalizer, {}),
     "Normalizer": Layout(Normalizer, {}),
@@ -94,7 +100,8 @@ def encode(model: Any, arrays: Arrays, prefix: str = "") -> dict[str, Any]:
     Raises
     ------
     ParameterError
-        For a class outside the table or a parameter that JSON cannot hold.
+        For a class outside the table, a parameter that JSON cannot hold, or learned numbers that
+        are not finite.
     """
     if type(model) is Pipeline:
         steps = [
@@ -113,6 +120,12 @@ def encode(model: Any, arrays: Arrays, prefix: str = "") -> dict[str, Any]:
         )
     if not hasattr(model, "n_features_in_"):
         raise NotFittedError(f"save_model: this {name} is not fitted; call fit first")
+    found = not_finite(name, vars(model))
+    if found:
+        raise ParameterError(
+            f"save_model: {found}, expected finite ones; look for features that are very large "
+            "or not finite, scale them, and fit again"
+        )
     put = _Putter(arrays, prefix, name)
     state = [*layout.arrays, *layout.values, "n_features_in_"]
     state += ["feature_names_in_"] if hasattr(model, "feature_names_in_") else []
@@ -184,9 +197,27 @@ def decode(tree: Any, arrays: Arrays, depth: int = 0) -> Any:
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as err:
         raise FileFormatError(f"{name}: parameters or state do not fit: {err}") from err
     _check_state(name, layout, state)
+    bad = [key for key, v in params.items() if isinstance(v, float) and np.isnan(v)]
+    found = f"{name}: {bad[0]} is NaN" if bad else not_finite(name, state)
+    if found:
+        raise FileFormatError(
+            f"{found}, with which every prediction would be the same, expected finite ones"
+        )
     for key, value in state.items():
         setattr(model, key, value)
     return model
+
+
+def not_finite(name: str, state: Mapping[str, Any]) -> str:
+    """Say which learned number of a known class is NaN or infinite; "" where none is."""
+    layout = CLASSES[name]
+    for key in (*layout.arrays, *layout.values):
+        value = state.get(key)
+        is_number = isinstance(value, float | np.ndarray) and np.asarray(value).dtype.kind == "f"
+        if key not in layout.notes and is_number and not np.isfinite(value).all():
+            n = int((~np.isfinite(np.asarray(value))).sum())
+            return f"{name}: {key} has {n} of {np.size(value)} numbers that are NaN or infinite"
+    return ""
 
 
 def _is_step(step: Any) -> bool:

@@ -1,7 +1,7 @@
 """The file that a model is kept in: a zip of one JSON text and plain arrays, sealed by its hash.
 
 Members are stored uncompressed: ``model.json`` and one ``.npy`` an array, so that any zip tool and
-`numpy.load` open the file, and no member can unpack to more than the file's own size. The zip's
+`numpy.load` open the file, and all members together are no larger than the file. The zip's
 comment, the last 64 bytes, is the SHA-256 of all bytes before it: one flipped byte anywhere is
 found before anything is read. Nothing here is executed: no pickle, no object arrays.
 """
@@ -13,6 +13,7 @@ import io
 import json
 import math
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +80,12 @@ def unpack(data: bytes) -> tuple[dict[str, Any], Arrays]:
         )
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as file:
-            members = {info.filename: _stored(file, info) for info in file.infolist()}
-            n_members = len(file.infolist())
+            infos = file.infolist()
+            _require_stored(infos, len(data))
+            members = {info.filename: file.read(info) for info in infos}
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as err:
         raise FileFormatError(f"not a readable zip file: {err}") from err
-    if HEADER not in members or n_members != len(members):
+    if HEADER not in members or len(infos) != len(members):
         raise FileFormatError(f"got members {sorted(members)[:10]!r}, expected {HEADER!r} once")
     header = _read_json(members.pop(HEADER))
     arrays = {}
@@ -94,12 +96,15 @@ def unpack(data: bytes) -> tuple[dict[str, Any], Arrays]:
     return header, arrays
 
 
-def _stored(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-        raise FileFormatError(
-            f"member {info.filename!r} is compressed, expected it stored plainly"
-        )
-    return file.read(info)
+def _require_stored(infos: Sequence[zipfile.ZipInfo], n_bytes: int) -> None:
+    """Refuse members that would take more memory than the file does."""
+    for info in infos:
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+            raise FileFormatError(
+                f"member {info.filename!r} is compressed, expected it stored plainly"
+            )
+    if sum(info.file_size for info in infos) > n_bytes:
+        raise FileFormatError("its members overlap: together they are larger than the file")
 
 
 def _read_json(text: bytes) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import joblib
 from sklearn.utils.validation import check_is_fitted
 
+from featx._files import open_regular
 from featx.errors import FileFormatError, ParameterError
 from featx.estimators._codec import decode, encode
 from featx.estimators._container import pack, unpack, write_beside
@@ -137,7 +138,8 @@ def load_model(path: str | Path, *, trust_pickle: bool = False) -> SavedModel:
     OSError
         Where the file cannot be read at all.
     """
-    data = Path(path).read_bytes()
+    with open_regular(path) as file:
+        data = file.read()
     try:
         if data[:2] == b"PK" or not trust_pickle:
             header, arrays = unpack(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import threading
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from featx.backbones import backbone_card, list_backbones, load_backbone
 from featx.backbones._layers import find_head
 from featx.backbones._transform import describe_transform
 from featx.backbones.download import cached_path, fetch_file
+from featx.backbones.weights import load_into, read_state_dict
 from featx.errors import BackboneError, MissingDependencyError, ParameterError, WeightsError
 
 F32 = {"precision": "float32", "device": "cpu"}
@@ -154,6 +156,48 @@ def test_damaged_weights_files_are_named(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError, match=message):
         load_backbone("resnet18", weights=tmp_path / name)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["layer2.0.conv1.weight", "layer4.1.bn2.running_var"])
+def test_weights_that_are_not_finite_are_refused_by_the_tensors_name(
+    tmp_path, name, value
+) -> None:
+    state = torchvision.models.resnet18().state_dict()
+    state[name].reshape(-1)[1] = value
+    torch.save(state, tmp_path / "w.pth")
+    says = rf"w\.pth.*tensor '{name}' has 1 of \d+ numbers that are NaN or infinite"
+    with pytest.raises(WeightsError, match=says):
+        load_backbone("resnet18", weights=tmp_path / "w.pth")
+
+
+def test_a_mask_that_the_network_has_itself_may_be_infinite(tmp_path) -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+            self.register_buffer("mask", torch.full((2,), float("-inf")))
+
+    torch.save(Masked().state_dict(), tmp_path / "w.pth")
+    assert load_into(Masked(), read_state_dict(tmp_path / "w.pth"), thing="w")
+
+
+def test_a_head_that_is_left_out_may_hold_anything(tmp_path) -> None:
+    path = saved_resnet18(tmp_path, **{"fc.weight": torch.full((7, 512), float("nan"))})
+    assert load_backbone("resnet18", weights=path)
+
+
+def test_packed_zip_files_and_endless_headers_are_refused_unread(tmp_path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("archive/data.pkl", b"\0" * 50_000_000)
+    with pytest.raises(WeightsError, match=r"bomb\.pth.*50000000 bytes are packed into it"):
+        read_state_dict(tmp_path / "bomb.pth")
+    length = 64 * 2**20
+    with (tmp_path / "bomb.safetensors").open("wb") as file:
+        file.write(length.to_bytes(8, "little"))
+        file.truncate(8 + length)
+    with pytest.raises(WeightsError, match=r"bomb\.safetensors.*its header has more than"):
+        read_state_dict(tmp_path / "bomb.safetensors")
 
 
 def test_missing_file_and_unknown_weights_name_are_told_apart(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import io
 import json
+import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -315,6 +317,71 @@ def test_a_compressed_member_is_refused_before_it_is_unpacked(tmp_path: Path) ->
     (tmp_path / "z").write_bytes(forge(header, arrays, method=zipfile.ZIP_DEFLATED))
     with pytest.raises(FileFormatError, match=r"'model.json' is compressed"):
         load_model(tmp_path / "z")
+
+
+def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
+    """One long member that a thousand entries name would be read a thousand times."""
+    header, arrays = members(MODELS["logistic"])
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("model.json", json.dumps(header))
+        file.writestr("a.npy", arrays["coef_.npy"])
+        first = file.infolist()[1]
+        for i in range(50):
+            twin = copy.copy(first)
+            twin.filename = twin.orig_filename = f"b{i}.npy"
+            file.filelist.append(twin)
+            file.NameToInfo[twin.filename] = twin
+        file.comment = b"0" * 64
+    body = buffer.getvalue()[:-64]
+    (tmp_path / "z").write_bytes(body + hashlib.sha256(body).hexdigest().encode())
+    with pytest.raises(FileFormatError, match=r"larger than the file|[Oo]verlap|differ"):
+        load_model(tmp_path / "z")
+
+
+NOTES = ("C_", "constant_", "best_score_", "explained_variance_ratio_")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", MODELS)
+def test_learned_numbers_that_are_not_finite_are_refused_by_name(name, value, tmp_path) -> None:
+    """Each would give the first class for every image, and no error."""
+    header, arrays = members(MODELS[name])
+    for member, data in arrays.items():
+        array = np.load(io.BytesIO(data))
+        key = member.removesuffix(".npy").split(".")[-1]
+        if array.dtype.kind != "f" or "cv_results_" in member or "params" in member:
+            continue
+        array.reshape(-1)[0] = value
+        (tmp_path / "m").write_bytes(forge(header, {**arrays, member: npy(array)}))
+        if key in NOTES or not key.endswith("_"):
+            continue
+        with pytest.raises(FileFormatError, match=rf"m: \w+: {key} has 1 of \d+ numbers"):
+            load_model(tmp_path / "m")
+
+
+def test_an_attribute_that_was_never_trained_keeps_its_nan(tmp_path: Path) -> None:
+    model = MODELS["attributes"]
+    assert np.isnan(model.constant_).any()
+    assert np.isnan(model.C_).any()
+    save_model(model, tmp_path / "m")
+    np.testing.assert_array_equal(load_model(tmp_path / "m").model.C_, model.C_)
+
+
+def test_a_model_that_overflowed_is_not_saved(tmp_path: Path) -> None:
+    model = LinearProbeClassifier().fit(X, LABELS)
+    model.slope_ = float("nan")
+    with pytest.raises(ParameterError, match=r"slope_ has 1 of 1 numbers that are NaN"):
+        save_model(model, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.timeout(20)
+def test_a_pipe_is_no_model(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        load_model(tmp_path / "pipe")
 
 
 def test_pipelines_nested_without_end_are_refused(tmp_path: Path) -> None:
