@@ -212,11 +212,12 @@ def not_finite(name: str, state: Mapping[str, Any]) -> str:
     """Say which learned number of a known class is NaN or infinite; "" where none is."""
     layout = CLASSES[name]
     for key in (*layout.arrays, *layout.values):
-        value = state.get(key)
-        is_number = isinstance(value, float | np.ndarray) and np.asarray(value).dtype.kind == "f"
-        if key not in layout.notes and is_number and not np.isfinite(value).all():
-            n = int((~np.isfinite(np.asarray(value))).sum())
-            return f"{name}: {key} has {n} of {np.size(value)} numbers that are NaN or infinite"
+        if key in layout.notes or not isinstance(state.get(key), float | np.ndarray):
+            continue
+        numbers = np.asarray(state[key])
+        if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+            n = int((~np.isfinite(numbers)).sum())
+            return f"{name}: {key} has {n} of {numbers.size} numbers that are NaN or infinite"
     return ""
 
 
