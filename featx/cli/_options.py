@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import math
 from typing import Any
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "add_table",
     "as_source",
     "defaults_of",
+    "show_figure",
 ]
 
 
@@ -22,14 +24,14 @@ def defaults_of(function: Any) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
-def add_sources(parser: argparse.ArgumentParser) -> None:
-    """Add SOURCE..."""
+def add_sources(parser: argparse.ArgumentParser, *, stores: bool = False) -> None:
+    """Add SOURCE..., with `stores` also stores instead."""
     parser.add_argument(
         "source",
         nargs="+",
         metavar="SOURCE",
         help="a folder (label = the folder an image lies in), an image, a glob, or a CSV with a "
-        "column 'path'",
+        "column 'path'" + ("; or stores, whose vectors are taken" if stores else ""),
     )
 
 
@@ -64,3 +66,8 @@ def add_run(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
         help=f"images a forward pass (default {'32, on a GPU 256' if size is None else size})",
     )
     parser.add_argument("--workers", type=int, help="reader processes (default one a core)")
+
+
+def show_figure(value: float | None) -> str:
+    """Return a measured figure as text; NaN and None are none."""
+    return "not measured" if value is None or math.isnan(value) else f"{value:.3f}"

@@ -43,6 +43,8 @@ def print_result(result: dict[str, Any] | str) -> None:
     """
     is_text = isinstance(result, str)
     text = show_path(str(result)) if is_text else json.dumps(_finite(result), allow_nan=False)
+    if not text:
+        return
     try:
         if sys.stdout is None:
             raise OSError("it is closed")  # noqa: TRY301 - the same to the user

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from featx.cli._options import add_table
+from featx.cli._options import add_table, show_figure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,28 +18,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure a model on labelled features of the same recipe."""
-    from featx.estimators import load_model
+    from featx.cli._labels import attribute_labels, class_labels
+    from featx.cli._models import load_classifier, open_fitting_table
     from featx.evaluation import evaluate_attributes, evaluate_classes
-    from featx.recipe import require_same_recipe
-    from featx.store import open_store
 
-    saved = load_model(args.model)
-    with open_store(args.store, table=args.table) as store:
-        require_same_recipe(
-            store.recipe, saved.recipe, thing=args.store, maker=f"model {args.model}"
-        )
-        from featx.cli._labels import attribute_labels, class_labels
-
-        model = saved.model
+    saved, names = load_classifier(args.model)
+    model = saved.model
+    with open_fitting_table(args.store, saved, args.model, args.table) as store:
         if hasattr(model, "attribute_names_"):
-            names = model.attribute_names_.tolist()
             rows, _, Y = attribute_labels(store, args.labels, names)
-            return evaluate_attributes(Y, model.predict_proba(store[rows]))
-        rows, labels = class_labels(store, args.labels)
-        features = store[rows]
-        return evaluate_classes(
-            labels, model.predict(features), model.predict_proba(features), model.classes_
-        )
+            result = evaluate_attributes(Y, model.predict_proba(store[rows]))
+        else:
+            rows, labels = class_labels(store, args.labels)
+            features = store[rows]
+            predicted = model.predict(features).astype(str)  # as labels are on the command line
+            result = evaluate_classes(labels, predicted, model.predict_proba(features), names)
+        return {**result, "n_seen_in_training": saved.count_seen(store.digests[rows])}
 
 
 def show(result: dict[str, Any]) -> str:
@@ -49,7 +43,15 @@ def show(result: dict[str, Any]) -> str:
         text = (
             f"95 % interval {span[0]:.3f} to {span[1]:.3f}" if span else "too few for an interval"
         )
-        lines.append(f"{name}: {result[name]:.3f} ({text})")
+        lines.append(f"{name}: {show_figure(result[name])} ({text})")
+    seen = result["n_seen_in_training"]
+    if seen is None:
+        lines.append("whether the model was trained on some of them is not known")
+    elif seen:
+        lines.append(
+            f"the model was trained on {seen} of these images: what it reaches on new ones is "
+            "probably less"
+        )
     if result.get("n_unknown"):
         lines.append(f"{result['n_unknown']} images have labels that the model does not know")
     return "\n".join(lines)

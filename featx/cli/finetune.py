@@ -7,7 +7,7 @@ import shlex
 import time
 from typing import Any
 
-from featx.cli._options import add_run, add_sources, as_source, defaults_of
+from featx.cli._options import add_run, add_sources, as_source, defaults_of, show_figure
 from featx.cli._outputs import add_output
 
 
@@ -35,9 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("backbone", str, "see featx backbones"),
         ("weights", str, "a .pth or .safetensors file, or the name of published weights"),
         ("epochs", int, "most epochs"),
+        ("validation-fraction", float, "share of each class that chooses the epoch; 0 is none"),
         ("device", str, "auto, cpu, cuda, cuda:1"),
     ):
-        default = defaults[name]
+        default = defaults[name.replace("-", "_")]
         parser.add_argument(
             f"--{name}", type=kind, default=default, help=f"{text} (default {default})"
         )
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         weights=args.weights,
         train_from=args.train_from,
         epochs=args.epochs,
+        validation_fraction=args.validation_fraction,
         batch_size=args.batch_size,
         device=args.device,
         workers=args.workers,
@@ -91,8 +93,10 @@ def show(result: dict[str, Any]) -> str:
         ),
         (
             f"accuracy on {r['n_validation']} held-out images, which also chose the epoch: "
-            f"{r['val_accuracy']:.3f} after epoch {r['best_epoch']}, "
-            f"{r['probe_val_accuracy']:.3f} by the probe on frozen features"
+            f"{show_figure(r['val_accuracy'])} after epoch {r['best_epoch']}, "
+            f"{show_figure(r['probe_val_accuracy'])} by the probe on frozen features"
+            if r["n_validation"]
+            else "accuracy not measured: no image is held out, and the last epoch is kept"
         ),
     ]
     if r["best_epoch"] == 0:

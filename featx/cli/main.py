@@ -113,6 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result: dict[str, Any] = module.run(args)
         if result:  # a command that runs until it is stopped has printed when it was ready
             print_result(result if args.json else module.show(result))
+            for line in _notes(module, result, args):
+                print_error(f"featx {named}: {line}")
     except KeyboardInterrupt:
         print_error(f"featx {named}: interrupted")
         return EXIT_INTERRUPTED
@@ -124,6 +126,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if result.get("interrupted"):
         return EXIT_INTERRUPTED
     return EXIT_FAILED if result.get("ok") is False else 0
+
+
+def _notes(module: Any, result: dict[str, Any], args: argparse.Namespace) -> list[str]:
+    """Return what goes to standard error beside a result: why it is none, or what is missing."""
+    if "error" in result:
+        return [result["error"]]
+    return [] if args.json or not hasattr(module, "notes") else module.notes(result)
 
 
 def _set_up(args: argparse.Namespace) -> None:

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
-from featx.cli._options import add_network, add_run, add_sources, as_source, defaults_of
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.cli._failures import describe_failures, list_failures
+from featx.cli._options import add_network, add_run, add_sources, add_table, as_source, defaults_of
+from featx.cli._outputs import add_output
+from featx.cli._tables import TABLES, write_table
+from featx.errors import ParameterError
+
+Part = tuple[list[str], NDArray[np.float32]]
+BLOCK_ROWS = 4096
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,45 +25,112 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from featx.extraction.embed import embed_images
 
     parser.add_argument("model", metavar="MODEL", help="a file of featx train")
-    add_sources(parser)
+    add_sources(parser, stores=True)
+    add_output(
+        parser, "--out", TABLES, metavar="P.csv", help="also write a table: .csv or .parquet"
+    )
+    add_table(parser)
     add_network(parser)
     add_run(parser, defaults_of(embed_images))
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Label images with what the model was trained on."""
+    from featx.cli._models import load_classifier
+
+    saved, names = load_classifier(args.model)
+    is_attributes = hasattr(saved.model, "attribute_names_")
+    if args.out:
+        _check_header(args.out, list(_columns([], names, is_attributes=is_attributes)))
+    failures: list[dict[str, str]] = []
+    predictions: list[dict[str, Any]] = []
+    for paths, features in _parts(args, saved, failures):
+        predictions += _label(saved.model, names, paths, features)
+    result: dict[str, Any] = {"predictions": predictions, "failures": failures}
+    if failures and not predictions:
+        return {**result, "ok": False, "error": describe_failures(failures)}
+    if args.out:
+        write_table(args.out, _columns(predictions, names, is_attributes=is_attributes))
+        result["out"] = args.out
+    return result
+
+
+def _check_header(out: str, columns: list[str]) -> None:
+    """Refuse a CSV of other columns before the images are read."""
+    from featx._outputs import check_output
+
+    check_output(out, out.kind, columns=columns)  # type: ignore[attr-defined]
+
+
+def _parts(args: argparse.Namespace, saved: Any, failures: list[dict[str, str]]) -> Iterator[Part]:
+    """Yield paths and vectors, of stores block by block, else of images through the network."""
+    from featx.cli._models import is_store, open_fitting_table
     from featx.cli._network import embed_sources
-    from featx.estimators import load_model
 
-    saved = load_model(args.model)
-    paths, found = embed_sources(
-        as_source(args.source),
-        saved.recipe,
-        saved.metadata.get("made_with", {}),
-        args,
-        thing=f"model {args.model!r}",
-    )
-    good = [paths[i] for i in found.good]
-    failures = [{"path": paths[i], "reason": reason} for i, reason in found.failures]
-    result = {"predictions": _labelled(saved.model, good, found.features), "failures": failures}
-    return result if good else {**result, "ok": False}
+    stores = [word for word in args.source if is_store(word)]
+    if stores and len(stores) < len(args.source):
+        other = next(word for word in args.source if word not in stores)
+        raise ParameterError(
+            f"SOURCE: got the store {stores[0]!r} together with {other!r}, expected stores alone "
+            "or none; give them to two calls"
+        )
+    if args.table is not None and not stores:
+        raise ParameterError(
+            f"--table: got {args.table!r} without a store, expected one to go with"
+        )
+    with ExitStack() as stack:
+        for opened in [
+            stack.enter_context(open_fitting_table(word, saved, args.model, args.table))
+            for word in stores
+        ]:
+            paths = opened.paths.tolist()
+            for start, block in opened.iter_blocks(BLOCK_ROWS):
+                yield paths[start : start + len(block)], block
+    if not stores:
+        made_with = saved.metadata.get("made_with", {})
+        thing = f"model {args.model!r}"
+        paths, found = embed_sources(
+            as_source(args.source), saved.recipe, made_with, args, thing=thing
+        )
+        failures += [{"path": paths[i], "reason": reason} for i, reason in found.failures]
+        yield [paths[i] for i in found.good], found.features
 
 
-def _labelled(model: Any, paths: list[str], features: Any) -> list[dict[str, Any]]:
+def _label(
+    model: Any, names: list[str], paths: list[str], features: NDArray[np.float32]
+) -> list[dict[str, Any]]:
     if not paths:
         return []
     scores = model.predict_proba(features)
-    labels: list[Any]
+    rows = [dict(zip(names, row, strict=True)) for row in scores.tolist()]
     if hasattr(model, "attribute_names_"):
-        names = model.attribute_names_.tolist()
-        labels = [[n for n, p in zip(names, row, strict=True) if p > 0.5] for row in scores]
-    else:
-        names = [str(name) for name in model.classes_.tolist()]
-        labels = [str(label) for label in model.predict(features)]
+        return [
+            {"path": path, "label": [n for n, p in row.items() if p > 0.5], "scores": row}
+            for path, row in zip(paths, rows, strict=True)
+        ]
+    labels = [str(label) for label in model.predict(features).tolist()]
     return [
-        {"path": path, "label": label, "scores": dict(zip(names, row.tolist(), strict=True))}
-        for path, label, row in zip(paths, labels, scores, strict=True)
+        {"path": path, "label": label, "confidence": row[label], "scores": row}
+        for path, label, row in zip(paths, labels, rows, strict=True)
     ]
+
+
+def _columns(
+    predictions: list[dict[str, Any]], names: list[str], *, is_attributes: bool
+) -> dict[str, list[Any]]:
+    """Return the table's columns: of attributes 0 or 1, then the probability of each."""
+    if not is_attributes:
+        return {name: [p[name] for p in predictions] for name in ("path", "label", "confidence")}
+    return {
+        "path": [p["path"] for p in predictions],
+        **{name: [int(name in p["label"]) for p in predictions] for name in names},
+        **{f"score.{name}": [p["scores"][name] for p in predictions] for name in names},
+    }
+
+
+def notes(result: dict[str, Any]) -> list[str]:
+    """Name the images that could not be read."""
+    return list_failures(result["failures"])
 
 
 def show(result: dict[str, Any]) -> str:
@@ -61,6 +140,5 @@ def show(result: dict[str, Any]) -> str:
         if isinstance(p["label"], list):
             lines.append(f"{p['path']}\t{', '.join(p['label']) or '(none)'}")
         else:
-            lines.append(f"{p['path']}\t{p['label']}\t{p['scores'][p['label']]:.3f}")
-    lines += [f"{f['path']}\tcould not be read: {f['reason']}" for f in result["failures"]]
+            lines.append(f"{p['path']}\t{p['label']}\t{p['confidence']:.3f}")
     return "\n".join(lines)

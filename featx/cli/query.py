@@ -7,6 +7,7 @@ import contextlib
 import os
 from typing import Any
 
+from featx.cli._failures import describe_failures, list_failures
 from featx.cli._options import add_network, add_run, as_source, defaults_of
 from featx.cli._outputs import PAGE, add_output
 from featx.errors import ParameterError
@@ -61,16 +62,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         paths, found = embed_sources(
             as_source(args.image), index.recipe_, index.made_with_, args, thing=thing
         )
-        results = []
+        results: list[dict[str, Any]] = []
         if len(found.good):
             if "rerank" in options:
                 options["images"] = [paths[i] for i in found.good]
             where = _filter(args.filter)
             results = index.query(found.features, k=args.k, filter=where, **options).to_dicts()
-    for result, i in zip(results, found.good, strict=True):
-        result["query"] = paths[i]
+    for one, i in zip(results, found.good, strict=True):
+        one["query"] = paths[i]
     failures = [{"path": paths[i], "reason": reason} for i, reason in found.failures]
-    result = {"results": results, "failures": failures}
+    result: dict[str, Any] = {"results": results, "failures": failures}
+    if not results:
+        return {**result, "ok": False, "error": describe_failures(failures)}
     if args.html:
         result["html"] = str(_page(results, args.html))
     return result
@@ -119,6 +122,11 @@ def _agreeing(match: dict[str, Any]) -> str:
     return f"  ({inliers} features agree)" if inliers >= 0 else ""
 
 
+def notes(result: dict[str, Any]) -> list[str]:
+    """Name the images that could not be read."""
+    return list_failures(result["failures"])
+
+
 def show(result: dict[str, Any]) -> str:
     """Print a block an image."""
     lines = []
@@ -128,7 +136,6 @@ def show(result: dict[str, Any]) -> str:
             f"  {m['distance']:.4f}  {m['path']}  {m.get('label', '')}".rstrip() + _agreeing(m)
             for m in r["matches"]
         ]
-    lines += [f"{f['path']}: could not be read: {f['reason']}" for f in result["failures"]]
     if "html" in result:
         lines.append(f"pictures: {result['html']}")
     return "\n".join(lines)

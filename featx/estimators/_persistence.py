@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata as package_metadata
 from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from featx._files import open_regular
-from featx.errors import FileFormatError, ParameterError
+from featx.errors import FileFormatError, ParameterError, nearest
 from featx.estimators._codec import decode, encode
 from featx.estimators._container import pack, unpack, write_beside
 from featx.estimators._validation import choose
@@ -22,6 +26,7 @@ __all__ = ["SavedModel", "load_model", "save_model"]
 
 FORMAT = "featx-model"
 VERSION = 1
+IMAGES = "training_images"
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,34 @@ class SavedModel:
         `featx.recipe.require_same_recipe` compares it with that of other features.
     metadata : dict
         Whatever was given to `save_model`.
+    images : ndarray of shape (n_images,), uint64, or None
+        The first 8 bytes of the digest of each image that it was fitted on; None where that is
+        not known.
     """
 
     model: Any
     recipe: Recipe | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    images: NDArray[np.uint64] | None = field(default=None, repr=False, compare=False)
+
+    def count_seen(self, digests: Sequence[str] | NDArray[np.str_]) -> int | None:
+        """Return how many images the model was fitted on; None where that is not known.
+
+        Parameters
+        ----------
+        digests : sequence of str
+            SHA-256 of images, as `FeatureStore.digests` gives them, "" where not known.
+
+        Examples
+        --------
+        >>> saved = SavedModel(None, images=np.array([0xAB << 56], np.uint64))
+        >>> saved.count_seen(["ab" + "0" * 62, "cd" + "0" * 62])
+        1
+        """
+        found = _image_numbers(digests)
+        if self.images is None or not len(found):
+            return None
+        return int(np.isin(found, self.images).sum())
 
 
 def save_model(
@@ -50,6 +78,7 @@ def save_model(
     *,
     recipe: Recipe | None = None,
     metadata: dict[str, Any] | None = None,
+    digests: Sequence[str] | NDArray[np.str_] | None = None,
     format: str = "featx",
 ) -> None:
     """Write a fitted model to one file.
@@ -66,6 +95,10 @@ def save_model(
         Of the features that it was fitted on.
     metadata : dict or None, default None
         JSON-serialisable notes, for example scores.
+    digests : sequence of str, optional
+        SHA-256 of each image that it was fitted on, as ``store.digests[rows]``, "" where not
+        known: so that an evaluation can say how many of its images the model has seen. Takes 8
+        bytes an image.
     format : {"featx", "joblib"}, default "featx"
         "featx" is a zip of JSON and arrays that any zip tool opens; its layout is in
         docs/decisions/models-without-pickle.md. "joblib" keeps any estimator, by pickle: whoever
@@ -93,6 +126,7 @@ def save_model(
     """
     choose("format", format, ("featx", "joblib"))
     check_is_fitted(model)
+    images = _image_numbers(() if digests is None else digests)
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -102,10 +136,10 @@ def save_model(
     }
     if format == "joblib":
         buffer = io.BytesIO()
-        joblib.dump({**header, "model": model}, buffer)
+        joblib.dump({**header, "model": model, IMAGES: images}, buffer)
         write_beside(Path(path), buffer.getvalue())
         return
-    arrays: dict[str, Any] = {}
+    arrays: dict[str, Any] = {IMAGES: images} if len(images) else {}
     header["model"] = encode(model, arrays)
     try:
         data = pack(header, arrays)
@@ -134,21 +168,19 @@ def load_model(path: str | Path, *, trust_pickle: bool = False) -> SavedModel:
     ------
     FileFormatError
         Naming the path, for a file that is damaged, foreign, of another version, or that holds
-        pickles while `trust_pickle` is False. Nothing in the file has been run then.
-    OSError
-        Where the file cannot be read at all.
+        pickles while `trust_pickle` is False. Nothing in the file has been run then. Where there
+        is no file, it is a `FileNotFoundError`, too.
     """
-    with open_regular(path) as file:
-        data = file.read()
+    data = _read(path)
     try:
         if data[:2] == b"PK" or not trust_pickle:
             header, arrays = unpack(data)
             _check_version(header)
             model = decode(header.get("model"), arrays)
         else:
-            header = _load_joblib(data)
+            header = arrays = _load_joblib(data)
             model = header["model"]
-        return _saved(header, model)
+        return _saved(header, model, arrays.get(IMAGES))
     except FileFormatError as err:
         if data.startswith(b"\x89HDF"):
             raise FileFormatError(
@@ -163,6 +195,32 @@ def load_model(path: str | Path, *, trust_pickle: bool = False) -> SavedModel:
         )
         raise FileFormatError(
             f"model file {path}: {err}{hint or '; save the model again or restore the file'}"
+        ) from err
+
+
+class ModelNotFoundError(FileFormatError, FileNotFoundError):
+    """There is no file; also a `FileNotFoundError`."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def _read(path: str | Path) -> bytes:
+    place = Path(path)
+    try:
+        with open_regular(place) as file:
+            return file.read()
+    except FileNotFoundError as err:
+        names = [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else []
+        raise ModelNotFoundError(
+            f"model file {os.fspath(path)!r}: there is no such file, expected one of featx train "
+            f"(save_model).{nearest(place.name, names)}"
+        ) from err
+    except (OSError, ValueError) as err:
+        raise FileFormatError(
+            f"model file {os.fspath(path)!r}: cannot be read "
+            f"({getattr(err, 'strerror', None) or err}), expected a file of featx train "
+            "(save_model)"
         ) from err
 
 
@@ -187,8 +245,21 @@ def _load_joblib(data: bytes) -> dict[str, Any]:
     return header
 
 
-def _saved(header: dict[str, Any], model: Any) -> SavedModel:
+def _saved(header: dict[str, Any], model: Any, images: Any) -> SavedModel:
     recipe, metadata = header.get("recipe"), header.get("metadata")
+    if images is not None and (images.ndim != 1 or images.dtype != np.uint64):
+        raise FileFormatError(f"{IMAGES}: got {images.dtype} of shape {images.shape}")
     if not isinstance(metadata, dict) or not isinstance(recipe, dict | None):
         raise FileFormatError("recipe and metadata are not objects")
-    return SavedModel(model, None if recipe is None else Recipe.from_dict(recipe), metadata)
+    recipe = None if recipe is None else Recipe.from_dict(recipe)
+    return SavedModel(
+        model, recipe, metadata, None if images is None or not len(images) else images
+    )
+
+
+def _image_numbers(digests: Any) -> NDArray[np.uint64]:
+    """Return the first 8 bytes of each digest that is known."""
+    try:
+        return np.array([int(str(d)[:16], 16) for d in digests if d], np.uint64)
+    except ValueError as err:
+        raise ParameterError(f"digests: {err}; expected hexadecimal digits of SHA-256") from err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torchvision
@@ -139,7 +141,154 @@ def test_predict_goes_on_past_a_bad_image(world, capsys) -> None:
     assert len(found["predictions"]) == 24
     assert [Path(f["path"]).name for f in found["failures"]] == ["broken.jpg"]
     assert run("predict", world / "model", world / "train" / "red") == 0
-    assert "broken.jpg\tcould not be read: damaged JPEG file" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "broken.jpg: could not be read: damaged JPEG file" in told.err
+    assert "broken" not in told.out
+
+
+@pytest.fixture(scope="module")
+def detector(world) -> Path:
+    """A model of two attributes."""
+    lines = [
+        f"{p},{int(p.parent.name == 'red')},{int(p.parent.name == 'blue')}"
+        for p in sorted((world / "train").rglob("*.png"))
+    ]
+    (world / "a.csv").write_text("\n".join(["path,is_red,is_blue", *lines]) + "\n")
+    words = ["train", world / "train.h5", "--task", "attributes", "--labels", world / "a.csv"]
+    assert run(*words, "--out", world / "detector") == 0
+    return world / "detector"
+
+
+def test_predictions_of_a_store_are_those_of_its_images(world, capsys, tmp_path) -> None:
+    """Would catch a store that is taken for an image because of its name."""
+    store = shutil.copy(world / "test.h5", tmp_path / "features.png")
+    of_store = result(capsys, "predict", world / "model", store)["predictions"]
+    of_images = result(capsys, "predict", world / "model", world / "test")["predictions"]
+    assert [(p["path"], p["label"]) for p in of_store] == [
+        (p["path"], p["label"]) for p in of_images
+    ]
+    for a, b in zip(of_store, of_images, strict=True):
+        assert a["scores"] == pytest.approx(b["scores"], abs=1e-4)
+        assert a["confidence"] == a["scores"][a["label"]] == max(a["scores"].values())
+    error = refused(capsys, "predict", world / "model", store, world / "test")
+    assert "expected stores alone or none" in error
+    assert "--table: got 'x' without a store" in refused(
+        capsys, "predict", world / "model", world / "test", "--table", "x"
+    )
+
+
+def test_the_table_with_the_models_recipe_is_taken(world, capsys, tmp_path) -> None:
+    """Would catch predictions refused because the store has another table too."""
+    words = extract(world, "test")
+    words[words.index("--store") + 1] = tmp_path / "s.h5"
+    assert run(*words, "--pooling", "max") == 0
+    assert "pooling: got 'max', expected 'avg'" in refused(
+        capsys, "predict", world / "model", tmp_path / "s.h5"
+    )
+    assert run(*words) == 0
+    for command in ("predict", "evaluate"):
+        assert run(command, world / "model", tmp_path / "s.h5") == 0
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_predictions_are_written_as_a_table(world, detector, capsys, tmp_path, suffix) -> None:
+    out = tmp_path / f"p{suffix}"
+    read = pd.read_csv if suffix == ".csv" else pd.read_parquet
+    for _ in range(2):  # an older table is replaced
+        found = result(capsys, "predict", world / "model", world / "train", "--out", out)
+        table = read(out)
+        assert list(table) == ["path", "label", "confidence"]
+        for name in table:
+            assert table[name].tolist() == [p[name] for p in found["predictions"]]
+    if suffix == ".csv":
+        words = ["predict", detector, world / "test", "--out", out]
+        assert "a text file with other columns" in refused(capsys, *words)
+        out.unlink()
+    found = result(capsys, "predict", detector, world / "test.h5", "--out", out)
+    table = read(out)
+    assert list(table) == ["path", "is_red", "is_blue", "score.is_red", "score.is_blue"]
+    assert table["is_red"].tolist() == [int("is_red" in p["label"]) for p in found["predictions"]]
+    assert table["score.is_blue"].tolist() == [
+        p["scores"]["is_blue"] for p in found["predictions"]
+    ]
+
+
+def test_labels_made_by_hand_are_not_replaced_by_predictions(world, detector, capsys) -> None:
+    (world / "l.csv").write_text("path,label\na.png,red\n")
+    for model, name in ((world / "model", "l.csv"), (detector, "a.csv")):
+        before = (world / name).read_bytes()
+        error = refused(capsys, "predict", model, world / "test.h5", "--out", world / name)
+        assert "is a text file with other columns" in error
+        assert (world / name).read_bytes() == before
+
+
+def test_an_evaluation_counts_the_images_that_the_model_was_trained_on(
+    world, detector, capsys, tmp_path
+) -> None:
+    """By content: would catch images known by path alone, or a model that keeps nothing."""
+    found = result(capsys, "evaluate", world / "model", world / "train.h5")
+    assert found["n_seen_in_training"] == found["n_samples"] == 24
+    assert (
+        result(capsys, "evaluate", world / "model", world / "test.h5")["n_seen_in_training"] == 0
+    )
+    words = ["evaluate", detector, world / "train.h5", "--labels", world / "a.csv"]
+    assert result(capsys, *words)["n_seen_in_training"] == 24
+    shutil.copytree(world / "test", tmp_path / "new")
+    shutil.copy(world / "train" / "red" / "0.png", tmp_path / "new" / "red" / "copy.png")
+    words = extract(world, "test")
+    words[1:4] = [tmp_path / "new", "--store", tmp_path / "new.h5"]
+    assert run(*words) == 0
+    assert result(capsys, "evaluate", world / "model", tmp_path / "new.h5")[
+        "n_seen_in_training"
+    ] == 1  # fmt: skip
+    assert run("evaluate", world / "model", tmp_path / "new.h5") == 0
+    assert "the model was trained on 1 of these images" in capsys.readouterr().out
+
+
+def test_a_model_that_does_not_know_its_images_says_so(world, capsys, tmp_path) -> None:
+    from featx.estimators import LinearProbeClassifier, save_model
+
+    with open_store(world / "train.h5") as store:
+        model = LinearProbeClassifier().fit(store[:], store.labels)
+        save_model(model, tmp_path / "m", recipe=store.recipe)
+    words = ["evaluate", tmp_path / "m", world / "train.h5"]
+    assert result(capsys, *words)["n_seen_in_training"] is None
+    assert run(*words) == 0
+    assert "is not known" in capsys.readouterr().out
+
+
+def test_models_of_numbers_are_evaluated_against_labels_as_text(world, capsys, tmp_path) -> None:
+    """Would catch the accuracy 0 of comparing 3 with '3'."""
+    from featx.estimators import LinearProbeClassifier, save_model
+    from featx.store import write_features
+
+    rng = np.random.default_rng(0)
+    y = np.arange(30) % 3
+    X = np.eye(3)[y] + rng.normal(0, 0.1, (30, 3))
+    store = write_features(
+        tmp_path / "f.h5", X, paths=[str(i) for i in range(30)], labels=[str(i) for i in y]
+    )
+    save_model(LinearProbeClassifier().fit(store[:], y), tmp_path / "m")
+    found = result(capsys, "evaluate", tmp_path / "m", tmp_path / "f.h5")
+    assert (found["accuracy"], found["n_unknown"]) == (1.0, 0)
+    assert result(capsys, "predict", tmp_path / "m", tmp_path / "f.h5")["predictions"][1][
+        "label"
+    ] == "1"  # fmt: skip
+    error = refused(capsys, "predict", tmp_path / "m", world / "test.h5")
+    assert "got vectors of 512 numbers, expected 3" in error
+
+
+def test_a_figure_that_was_not_measured_is_no_nan(world, capsys, tmp_path) -> None:
+    lines = [
+        f"{world}/train/{name}/{i}.png,{name}" for i, name in enumerate(["red", "green", "blue"])
+    ]
+    (tmp_path / "l.csv").write_text("\n".join(["path,label", *lines]))
+    words = ["train", world / "train.h5", "--labels", tmp_path / "l.csv", "--out", tmp_path / "m"]
+    assert run(*words) == 0
+    text = capsys.readouterr().out
+    assert "accuracy not measured" in text
+    assert "every class has a single image" in text
+    assert "nan" not in text.lower()
 
 
 def test_labels_come_from_a_csv_joined_by_path(world, capsys, tmp_path) -> None:

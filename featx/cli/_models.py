@@ -1,0 +1,81 @@
+"""A saved classifier, and the vectors that a store has of its recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from featx.errors import FileFormatError, ParameterError
+
+__all__ = ["is_store", "load_classifier", "open_fitting_table"]
+
+
+def load_classifier(path: str) -> tuple[Any, list[str]]:
+    """Read a model of featx train; return it, and its classes or attributes as text.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is no model, or the model classifies nothing.
+    """
+    from featx.estimators import load_model
+
+    saved = load_model(path)
+    model = saved.model
+    names = getattr(model, "attribute_names_", getattr(model, "classes_", None))
+    if names is None or not hasattr(model, "predict_proba"):
+        raise FileFormatError(
+            f"model file {path!r}: holds a {type(model).__name__}, expected a classifier, as "
+            "featx train makes one"
+        )
+    return saved, [str(name) for name in names.tolist()]
+
+
+def is_store(word: str) -> bool:
+    """Tell whether a source is a featx store, by its content, or at a URL by its name."""
+    from featx._outputs import kind_of
+    from featx._remote import is_url
+
+    if is_url(word):
+        return word.lower().endswith((".h5", ".hdf5"))
+    try:
+        return Path(word).is_file() and kind_of(Path(word))[0] == "store"
+    except (OSError, ValueError):  # whoever opens it says why
+        return False
+
+
+def open_fitting_table(path: str, saved: Any, model_path: str, table: str | None) -> Any:
+    """Open a store's table of the model's recipe, or the one that is asked for if it fits.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        If the recipe is another, with what differs.
+    ParameterError
+        If the vectors have another width.
+    """
+    from featx.recipe import require_same_recipe
+    from featx.store import open_store, store_info
+
+    recipe = saved.recipe
+    if table is None and recipe is not None:
+        keys = [info.key for info in store_info(path).tables]
+        table = recipe.fingerprint if recipe.fingerprint in keys else next(iter(keys), None)
+    store = open_store(path, table=table)
+    try:
+        require_same_recipe(store.recipe, recipe, thing=path, maker=f"model {model_path}")
+        _require_width(store, saved.model, model_path)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _require_width(store: Any, model: Any, model_path: str) -> None:
+    width = getattr(model, "n_features_in_", store.n_features)
+    if width != store.n_features:
+        raise ParameterError(
+            f"store {store.path!r}: got vectors of {store.n_features} numbers, expected {width}, "
+            f"as model {model_path!r} was fitted on; take the store that it was trained on, or "
+            "one made alike"
+        )
