@@ -169,7 +169,7 @@ def load_model(path: str | Path, *, trust_pickle: bool = False) -> SavedModel:
     FileFormatError
         Naming the path, for a file that is damaged, foreign, of another version, or that holds
         pickles while `trust_pickle` is False. Nothing in the file has been run then. Where there
-        is no file, it is a `FileNotFoundError`, too.
+        is no file, it is a `FileNotFoundError`, too, and an `OSError` where it cannot be read.
     """
     data = _read(path)
     try:
@@ -198,11 +198,15 @@ def load_model(path: str | Path, *, trust_pickle: bool = False) -> SavedModel:
         ) from err
 
 
-class ModelNotFoundError(FileFormatError, FileNotFoundError):
-    """There is no file; also a `FileNotFoundError`."""
+class UnreadableModelError(FileFormatError, OSError):
+    """The file cannot be read at all; also an `OSError`."""
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class ModelNotFoundError(UnreadableModelError, FileNotFoundError):
+    """There is no file; also a `FileNotFoundError`."""
 
 
 def _read(path: str | Path) -> bytes:
@@ -217,7 +221,7 @@ def _read(path: str | Path) -> bytes:
             f"(save_model).{nearest(place.name, names)}"
         ) from err
     except (OSError, ValueError) as err:
-        raise FileFormatError(
+        raise UnreadableModelError(
             f"model file {os.fspath(path)!r}: cannot be read "
             f"({getattr(err, 'strerror', None) or err}), expected a file of featx train "
             "(save_model)"
