@@ -11,6 +11,7 @@ import secrets
 import stat
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
@@ -131,17 +132,28 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def open_regular(path: str | os.PathLike[str]) -> FileIO:
-    """Open a regular file for reading, unbuffered.
+def open_regular(path: str | os.PathLike[str], mode: str = "rb", *, follow: bool = True) -> FileIO:
+    """Open a regular file, unbuffered.
 
     Opening a named pipe waits for a writer, and opening a device may do anything, so both are
     refused before they are opened; a file that becomes a pipe in between is opened without
-    waiting.
+    waiting. Descriptors 0, 1 and 2 are left alone, as SQLite leaves them: in a process that was
+    started without a terminal they are free, and whatever prints would print into the file.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    mode : str, default "rb"
+        As for `open`.
+    follow : bool, default True
+        Whether a link stands for what it points to. Not where featx keeps a file under a name of
+        its own: whoever made the folder may have put a link there, to a file that is none of ours.
 
     Raises
     ------
     OSError
-        If it is missing, may not be read, or is a folder, pipe, socket or device.
+        If it is missing, may not be opened, or is a folder, pipe, socket or device.
 
     Examples
     --------
@@ -149,19 +161,37 @@ def open_regular(path: str | os.PathLike[str]) -> FileIO:
     Traceback (most recent call last):
     OSError: [Errno 22] not a regular file: ...
     """
-    _require_regular(path, os.stat(path))  # noqa: PTH116 - a Path costs more than the call
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags)
+    return FileIO(path, mode, opener=partial(_open, follow=follow))
+
+
+def _open(path: str | os.PathLike[str], flags: int, *, follow: bool) -> int:
+    if not flags & os.O_CREAT:
+        # A Path costs more than the call.
+        _require_regular(path, os.stat(path, follow_symlinks=follow))  # noqa: PTH116
+    flags |= getattr(os, "O_NONBLOCK", 0) | (0 if follow else getattr(os, "O_NOFOLLOW", 0))
+    descriptor = _above_stderr(os.open(path, flags, 0o666))
     try:
         _require_regular(path, os.fstat(descriptor))
-        return os.fdopen(descriptor, "rb", buffering=0)
     except BaseException:
         os.close(descriptor)
         raise
+    return descriptor
+
+
+def _above_stderr(descriptor: int) -> int:
+    low = []
+    while descriptor <= 2:
+        low.append(descriptor)
+        descriptor = os.dup(descriptor)
+    for number in low:
+        os.close(number)
+    return descriptor
 
 
 def _require_regular(path: str | os.PathLike[str], status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", os.fspath(path))
+    if stat.S_ISLNK(status.st_mode):
+        raise OSError(errno.ELOOP, "a link, which is not followed here", os.fspath(path))
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))

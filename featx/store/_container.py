@@ -25,7 +25,7 @@ from featx._remote import plain_path
 from featx.errors import FeatxError, FileFormatError, StoreWriteError, nearest
 from featx.store import _disk
 from featx.store._journal import ID_BYTES, apply_journal, journal_path, read_journal
-from featx.store._lock import WriterLock
+from featx.store._lock import require_named
 from featx.store._patched import PatchedFile
 from featx.store._schema import create_failures
 from featx.store._text import write_attribute
@@ -43,6 +43,7 @@ __all__ = [
     "read_head",
     "readable",
     "recover",
+    "require_untouched",
     "store_path",
 ]
 
@@ -80,6 +81,8 @@ class Opened:
         Id of the commit that it was opened after.
     head : bytes
         What `read_head` gave before anything else was read.
+    has_journal : bool
+        Whether the commit is in the file only as far as its journal, applied in memory, says.
     """
 
     raw: FileIO
@@ -87,6 +90,7 @@ class Opened:
     h5: h5py.File
     id: bytes
     head: bytes
+    has_journal: bool
 
     def close(self) -> None:
         """Close both."""
@@ -99,6 +103,12 @@ class Opened:
         with contextlib.suppress(OSError):  # which the caller has met already
             return read_head(self.raw) == self.head
         return True
+
+    def is_settled(self, path: Path) -> bool:
+        """Say whether it is current, and no later commit is on its way into the file."""
+        # In this order: the journal goes only when the new id stands in the file.
+        is_quiet = self.has_journal or not os.path.lexists(journal_path(path))
+        return is_quiet and self.is_current()
 
 
 def new_commit_id() -> bytes:
@@ -138,7 +148,7 @@ def recover(path: Path, file: FileIO) -> int:
             _disk.sync(kept)
         _disk.sync_folder(path.parent)
         apply_journal(journal, file)
-    if journal_path(path).exists():
+    if os.path.lexists(journal_path(path)):
         _disk.remove(journal_path(path))
     size, eof = os.fstat(file.fileno()).st_size, _stated_size(path, file)
     if eof is None:
@@ -162,10 +172,9 @@ def open_for_reading(path: Path) -> Opened:
     raw = _open_raw(path)
     try:
         with readable(path):
-            if journal_path(path).exists() and read_journal(path, raw) is not None:
-                _finish_commit(path)
             head = read_head(raw)
-            journal = read_journal(path, raw) if journal_path(path).exists() else None
+            # Applied in memory only: a reader that took the lock to write would keep a writer out.
+            journal = read_journal(path, raw)
             if journal is None:
                 _stated_size(path, raw)
             file = PatchedFile.with_journal(raw, journal)
@@ -184,7 +193,7 @@ def open_for_reading(path: Path) -> Opened:
     except BaseException:
         raw.close()
         raise
-    return Opened(raw, file, h5, commit_id, head)
+    return Opened(raw, file, h5, commit_id, head, journal is not None)
 
 
 def id_offset(path: Path, file: FileIO, commit_id: bytes) -> int:
@@ -206,10 +215,30 @@ def read_head(file: FileIO) -> bytes:
     return bytes(head[:n])
 
 
+def require_untouched(
+    path: Path, file: FileIO, eof: int, id_offset: int, commit_id: bytes
+) -> None:
+    """Refuse to go on writing what is no longer as the last commit left it.
+
+    Raises
+    ------
+    StoreWriteError
+        If the path names another file, or somebody else has written to this one.
+    """
+    require_named(path, file)
+    found = bytearray(ID_BYTES)
+    _disk.read_at(file, id_offset, memoryview(found))
+    if found != commit_id or os.fstat(file.fileno()).st_size < eof:
+        raise StoreWriteError(
+            f"store {str(path)!r}: something else has written to it while it was open for writing "
+            "(another machine, a backup that was restored); it is left as it is: run again"
+        )
+
+
 def store_path(path: str | os.PathLike[str]) -> Path:
     """Return the file itself: the lock and the journal of a link stand by its target."""
     given = Path(plain_path(os.fspath(path)))
-    return given.resolve() if given.is_symlink() else given
+    return Path(os.path.realpath(given)) if given.is_symlink() else given
 
 
 @contextlib.contextmanager
@@ -240,17 +269,6 @@ def readable(path: Path, what: str = "") -> Iterator[None]:
             f"store {str(path)!r}: {what or 'it'} cannot be read ({reason}); the file is damaged: "
             "featx verify says where; extract into a new file to get the features again"
         ) from err
-
-
-def _finish_commit(path: Path) -> None:
-    """Write an interrupted commit into the file, if nobody else is at it and the medium allows."""
-    with contextlib.suppress(StoreWriteError, OSError):
-        lock = WriterLock(path, 0.0)
-        try:
-            with _disk.open_file(path, "r+b") as file:
-                recover(path, file)
-        finally:
-            lock.release()
 
 
 def _open_raw(path: Path) -> FileIO:

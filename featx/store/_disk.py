@@ -32,8 +32,14 @@ _seeking = threading.Lock()
 
 
 def open_file(path: Path, mode: str) -> FileIO:
-    """Open without a buffer; `mode` as for `open`, binary. What is read is a regular file."""
-    return open_regular(path) if mode == "rb" else FileIO(path, mode)
+    """Open without a buffer: "rb", "r+b", or "wb" for a new file in place of what has the name.
+
+    A link is refused, and by "wb" replaced: what it points to is none of ours.
+    """
+    if mode == "wb":
+        remove(path)
+        mode = "xb"
+    return open_regular(path, mode, follow=False)
 
 
 def read_at(file: FileIO, offset: int, buffer: memoryview) -> int:

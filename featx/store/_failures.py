@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featx.errors import FileFormatError
 from featx.store._batch import check_digest
@@ -72,13 +73,15 @@ def write_failures(h5: Any, failures: Sequence[Failure]) -> None:
         grow(group[name], values)
 
 
-def read_failures(h5: Any, file: PatchedFile) -> tuple[Failure, ...]:
+def read_failures(
+    h5: Any, file: PatchedFile, crcs: NDArray[np.uint32] | None = None
+) -> tuple[Failure, ...]:
     """Read the failures table of what HDF5 reads through `file`.
 
     Raises
     ------
     FileFormatError
-        If a row does not fit its checksum.
+        If a row does not fit its checksum: the stored one, or of `crcs`.
     """
     group = h5["failures"]
     n = group["path"].shape[0]
@@ -93,7 +96,8 @@ def read_failures(h5: Any, file: PatchedFile) -> tuple[Failure, ...]:
         strict=True,
     )
     failures = tuple(Failure(*row) for row in rows)
-    for i, (failure, crc) in enumerate(zip(failures, group["row_crc"][:].tolist(), strict=True)):
+    expected = group["row_crc"][:] if crcs is None else crcs
+    for i, (failure, crc) in enumerate(zip(failures, expected.tolist(), strict=True)):
         if _crc(failure) != crc:
             raise FileFormatError(
                 f"failures: row {i} does not fit its checksum; the file is damaged"

@@ -12,6 +12,7 @@ length and bytes, and at the end the SHA-256 of all that. Little endian.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import struct
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+from featx._files import open_regular
 from featx.store import _disk
 
 __all__ = ["ID_BYTES", "Journal", "apply_journal", "journal_path", "read_journal"]
@@ -29,6 +31,9 @@ ID_BYTES = 32
 _HEAD = struct.Struct("<8sIIQQQ")  # magic, version, n_ranges, old_eof, new_eof, id_offset
 _RANGE = struct.Struct("<QQ")  # offset, length
 _DIGEST_BYTES = 32
+_SPARE_BYTES = 2**20
+# Nothing is there, or a link, a folder, a pipe or a device.
+_NOT_OURS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EINVAL)
 
 
 @dataclass(frozen=True)
@@ -119,9 +124,14 @@ def journal_path(store: Path) -> Path:
 def read_journal(store: Path, file: FileIO) -> Journal | None:
     """Return the journal that is to be applied to an open store, if there is one."""
     try:
-        raw = journal_path(store).read_bytes()
-    except FileNotFoundError:
-        return None
+        with open_regular(journal_path(store), follow=False) as kept:
+            # It holds pages of the store: a larger file is none, and may not fit into memory.
+            n_bytes, n_stored = (os.fstat(f.fileno()).st_size for f in (kept, file))
+            raw = kept.readall() if n_bytes <= 2 * n_stored + _SPARE_BYTES else b""
+    except OSError as err:
+        if err.errno in _NOT_OURS:
+            return None
+        raise
     journal = Journal.from_bytes(raw)
     return journal if journal is not None and journal.belongs_to(file) else None
 

@@ -76,8 +76,15 @@ class Records:
         return cls(path, label, metadata, numbers)
 
     @classmethod
-    def read_checked(cls, group: Any, file: PatchedFile, start: int, stop: int) -> Records:
-        """Read, and refuse rows that do not fit their checksum.
+    def read_checked(
+        cls,
+        group: Any,
+        file: PatchedFile,
+        start: int,
+        stop: int,
+        crcs: NDArray[np.uint32] | None = None,
+    ) -> Records:
+        """Read, and refuse rows that do not fit their checksum: the stored one, or of `crcs`.
 
         Raises
         ------
@@ -85,7 +92,8 @@ class Records:
             Naming the first such row.
         """
         records = cls.read(group, file, start, stop)
-        bad = np.flatnonzero(records.crcs() != group["row_crc"][start:stop])
+        expected = group["row_crc"][start:stop] if crcs is None else crcs
+        bad = np.flatnonzero(records.crcs() != expected)
         if len(bad):
             raise FileFormatError(
                 f"table {group.name.split('/')[-1]!r}: {len(bad)} rows do not fit their checksum, "

@@ -20,7 +20,7 @@ from featx.store._container import Opened, open_for_reading, read_head, readable
 from featx.store._journal import journal_path
 from featx.store._remote import readable_copy
 
-__all__ = ["SettledFile"]
+__all__ = ["RETRIES", "SettledFile"]
 
 T = TypeVar("T")
 
@@ -41,31 +41,50 @@ class SettledFile:
         self._name, self.path = os.fspath(path), store_path(readable_copy(path))
         self._opened: Opened | None = _open_settled(self.path)
 
-    def read(self, read: Callable[[Opened], T]) -> T:
+    @property
+    def commit_id(self) -> bytes:
+        """Id of the commit that was read last."""
+        return self._require_open().id
+
+    def read(self, read: Callable[[Opened], T], *, of_one_commit: bool = False) -> T:
         """Return what `read` returns; it may be called again, with a later state.
+
+        Parameters
+        ----------
+        read : callable
+            Checks what it reads.
+        of_one_commit : bool, default False
+            Read again where a commit came in meanwhile, however well all fits its checksums: for
+            what is small and has to agree.
 
         Raises
         ------
         FileFormatError
-            If the file is damaged.
+            If the file is damaged, or commits came in all the time.
         ParameterError
             If it was closed.
         """
-        if self._opened is None:
-            raise ParameterError(f"store {self._name!r} is closed; open it again with open_store")
-        for _ in range(RETRIES):
+        for left in reversed(range(RETRIES)):
+            opened = self._require_open()
             try:
                 with readable(self.path):
-                    return read(self._opened)
+                    found = read(opened)
+                if not of_one_commit or opened.is_current():
+                    return found
             except FileFormatError:
-                # In this order: the journal goes only when the new id stands in the file.
-                if not journal_path(self.path).exists() and self._opened.is_current():
+                if not left or opened.is_settled(self.path):
                     raise
             time.sleep(RETRY_S)
-            self._opened.close()
             self._opened = _open_settled(self.path)
-        with readable(self.path):
-            return read(self._opened)
+            opened.close()
+        raise FileFormatError(
+            f"store {self._name!r}: a writer commits faster than it can be read; try again"
+        )
+
+    def _require_open(self) -> Opened:
+        if self._opened is None:
+            raise ParameterError(f"store {self._name!r} is closed; open it again with open_store")
+        return self._opened
 
     def close(self) -> None:
         """Close the file; may be called again."""
@@ -97,7 +116,7 @@ def _open_settled(path: Path) -> Opened:
         try:
             return open_for_reading(path)
         except FileFormatError:
-            is_settled = not journal_path(path).exists()
+            is_settled = not os.path.lexists(journal_path(path))
             now = _head(path)
             if is_settled and now == before:
                 raise

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from featx.errors import FileFormatError, ParameterError, nearest
 from featx.recipe import Recipe
-from featx.store._schema import table_key
+from featx.store._container import readable
+from featx.store._schema import recipe_json, table_key
 from featx.store._text import read_attribute
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "list_tables",
     "read_tables",
     "table_info",
+    "table_shape",
 ]
 
 
@@ -147,6 +150,48 @@ def choose_by_name(
         f"store {path!r}: layer={layer!r}, pooling={pooling!r} fit {len(fits)} tables, "
         f"expected 1; tables: {list_tables(tables)}.{near}"
     )
+
+
+def table_shape(
+    path: Path,
+    key: str,
+    group: Any,
+    recipe: Recipe | None,
+    n_features: int | None,
+    dtype: str,
+) -> tuple[int, str]:
+    """Return width and type of a table that is to be written: the stored ones, or those asked for.
+
+    Raises
+    ------
+    ParameterError
+        If the width is not known, or differs from the table's.
+    FileFormatError
+        If the table is damaged.
+    """
+    wanted = n_features if recipe is None else recipe.n_features
+    if dtype not in ("float32", "float16"):
+        raise ParameterError(f"dtype: got {dtype!r}, expected 'float32' or 'float16'")
+    if group is None:
+        if wanted is None or wanted < 1:
+            raise ParameterError(
+                f"n_features: got {wanted!r}, expected the width of a vector, at least 1"
+            )
+        return wanted, dtype if recipe is None else recipe.dtype
+    with readable(path, f"table {key!r}"):
+        width, kind = group["features"].shape[1], group["features"].dtype.name
+        stored = read_attribute(group, "recipe")
+    if stored != recipe_json(recipe):
+        raise FileFormatError(
+            f"store {str(path)!r}: the recipe of table {key!r} is {stored!r}, expected "
+            f"{recipe_json(recipe)!r}; the file is damaged: extract into a new file"
+        )
+    if wanted is not None and wanted != width:
+        raise ParameterError(
+            f"n_features: got {wanted}, expected {width}, the width of table {key!r} of "
+            f"{str(path)!r}; write these features into a new file"
+        )
+    return width, kind
 
 
 def list_tables(tables: tuple[TableInfo, ...]) -> str:

@@ -9,7 +9,7 @@ order,
 3. writes the pages into the file, waits, and removes the journal.
 
 A crash in 1 or 2 leaves the old state with bytes behind its end that nobody reads; one in 3
-leaves a journal that the next opening applies. An error in 1 or 2, such as a full disk, cuts the
+leaves a journal that the next writer applies. An error in 1 or 2, such as a full disk, cuts the
 tail off. HDF5 itself is never shown a write error: it could neither finish nor close a file
 after one. What cannot be written is kept in memory until HDF5 has closed the file, then thrown
 away.
@@ -18,11 +18,13 @@ away.
 from __future__ import annotations
 
 import errno
+import os
 from io import FileIO
 from pathlib import Path
 
 from featx.store import _disk
 from featx.store._journal import ID_BYTES, Journal, apply_journal, journal_path
+from featx.store._lock import require_named
 from featx.store._patched import PAGE_BYTES, PatchedFile
 
 __all__ = ["AppliedLaterError", "TransactionFile"]
@@ -132,7 +134,7 @@ class TransactionFile(PatchedFile):
             raise AppliedLaterError(*err.args) from err
 
     def rollback(self) -> None:
-        """Forget everything since the last commit.
+        """Forget everything since the last commit; only while the path names this file.
 
         The tail goes only once the journal is gone for good: a journal that a power cut brought
         back would else refer to bytes that are no longer there.
@@ -144,7 +146,7 @@ class TransactionFile(PatchedFile):
         """
         self._is_over = True
         journal = journal_path(self._path)
-        if journal.exists():
+        if os.path.lexists(journal):
             _disk.remove(journal)
             _disk.sync_folder(journal.parent)
         _disk.resize(self._file, self._committed_eof)
@@ -161,6 +163,7 @@ class TransactionFile(PatchedFile):
                 errno.EIO, f"commit id at {id_offset} is {bytes(written)!r}, not {new_id!r}"
             )
         _disk.sync(self._file)
+        require_named(self._path, self._file)  # else the journal would lie beside another file
         journal = Journal(
             self._committed_eof, self._eof, id_offset, old_id, new_id, self._ranges()
         )

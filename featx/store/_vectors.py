@@ -1,4 +1,4 @@
-"""Vectors read from where their chunks lie in the file, each checked against its `features_crc`.
+"""Vectors read from where their chunks lie in the file, each checked against its checksum.
 
 HDF5 tells where the chunks are; the bytes come from the file straight into the result. HDF5's own
 reading copies each twice, sums up a Fletcher-32 over whole chunks, and needs a whole chunk for one
@@ -20,9 +20,6 @@ from featx.store._rows import chunk_addresses, chunk_blocks, read_any, read_run
 
 __all__ = ["Vectors"]
 
-# Checksums are kept once read, so many at a time: 4 bytes a row.
-CRC_ROWS = 65536
-
 
 class Vectors:
     """The features of one table in one open state of a store.
@@ -33,17 +30,17 @@ class Vectors:
         The table.
     file : PatchedFile
         What HDF5 reads it through.
+    crcs : ndarray of shape (n_samples,), uint32
+        What `features_crc` said of the rows that may be asked for.
     """
 
-    def __init__(self, group: Any, file: PatchedFile) -> None:
-        self._group, self._file = group, file
+    def __init__(self, group: Any, file: PatchedFile, crcs: NDArray[np.uint32]) -> None:
+        self._group, self._file, self._crcs = group, file, crcs
         self._dataset = group["features"]
-        self._n_rows, self._width = self._dataset.shape
+        self._width = self._dataset.shape[1]
         self._dtype = self._dataset.dtype
         self._chunk_rows: int = self._dataset.chunks[0] if self._dataset.chunks else 0
         self._row_bytes = self._width * self._dtype.itemsize
-        self._crcs = np.empty(self._n_rows, np.uint32)
-        self._crcs_read: set[int] = set()
         addresses = chunk_addresses(self._dataset, self._row_bytes)
         is_whole = addresses is not None and (addresses >= 0).all()
         self._addresses = addresses if is_whole else None
@@ -56,7 +53,6 @@ class Vectors:
         FileFormatError
             If a row does not fit its checksum; the message names it.
         """
-        self._need(np.arange(start // CRC_ROWS, -(-stop // CRC_ROWS)))
         if self._addresses is None:
             out = read_run(self._dataset, start, stop)
             self._check(out, slice(start, stop))
@@ -73,7 +69,6 @@ class Vectors:
 
     def rows(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Read `rows`, in their order, repeats included; see `run`."""
-        self._need(np.unique(rows // CRC_ROWS))
         if self._addresses is None:
             out = read_any(self._dataset, rows)
             self._check(out, rows)
@@ -94,18 +89,10 @@ class Vectors:
         self._check(out, rows)
         return out
 
-    def _need(self, blocks: NDArray[np.int64]) -> None:
-        """Read the checksums of the rows to come."""
-        for block in blocks.tolist():
-            if block not in self._crcs_read:
-                a, b = block * CRC_ROWS, min((block + 1) * CRC_ROWS, self._n_rows)
-                self._crcs[a:b] = read_run(self._group["features_crc"], a, b)
-                self._crcs_read.add(block)
-
     def _check(self, found: NDArray[Any], rows: slice | NDArray[np.int64]) -> None:
         fits = feature_crcs(found) == self._crcs[rows]
         if not fits.all():
-            row = np.arange(self._n_rows)[rows][~fits][0]
+            row = np.arange(len(self._crcs))[rows][~fits][0]
             raise FileFormatError(
                 f"table {self._group.name.split('/')[-1]!r}: the vector of row {row} does not fit "
                 "its checksum; the file is damaged there: run featx verify, and extract into a "

@@ -51,7 +51,7 @@ def store_info(path: str | os.PathLike[str]) -> StoreInfo:
     ['outside (made outside featx, 1 x 2)']
     """
     with SettledFile(path) as file:
-        return file.read(_read)
+        return file.read(_read, of_one_commit=True)
 
 
 def _read(opened: Opened) -> StoreInfo:

@@ -17,8 +17,9 @@ from featx.store._container import Opened
 from featx.store._failures import Failure, read_failures
 from featx.store._records import Records, digest_text
 from featx.store._settled import SettledFile
-from featx.store._tables import choose_by_name, choose_table, read_tables
-from featx.store._text import read_attribute, text_array
+from featx.store._snapshot import FrozenState, Snapshot
+from featx.store._tables import choose_by_name
+from featx.store._text import text_array
 from featx.store._vectors import Vectors
 from featx.store.info import store_info
 from featx.store.prune import prune_store
@@ -108,20 +109,20 @@ class FeatureStore:
 
     Notes
     -----
-    A store shows the rows that were committed when it was opened. Where a writer has changed one
-    of them in place since (a relabelled or edited image), its new value is read. Threads may
-    index it together. The first indexing reads where each chunk lies, and the checksums of up to
-    65,536 rows around those asked for (4 bytes a row, kept): 3 ms for 100,000 rows of 1,280.
+    A store shows what was committed when it was opened, however much a writer adds since. Where a
+    writer has changed a row in place (an edited image, a new label), that row is refused with a
+    `FileFormatError` that says so: open the store again. Threads may index it together. Opening
+    reads two checksums of each row (8 bytes, kept), the first indexing where each chunk lies.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, table: str | None = None) -> None:
         self.path = os.fspath(path)
         self.summary: Any = None
         self._file = SettledFile(path)
-        self._vectors: tuple[Opened, Vectors] | None = None
+        self._vectors: tuple[Snapshot, Opened, Vectors] | None = None
         try:
-            self.tables = self._file.read(lambda opened: read_tables(opened.h5))
-            self.table = choose_table(self.path, self.tables, table)
+            self._state = FrozenState(self._file, self.path, table)
+            self.tables, self.table = self._state.tables, self._state.table
             self._records: Records | None = None
         except BaseException:
             self.close()
@@ -162,7 +163,7 @@ class FeatureStore:
         if isinstance(rows, slice):
             start, stop, step = rows.indices(self.n_samples)
             if step == 1:
-                return self._read(lambda vectors: vectors.run(start, max(start, stop)))
+                return self._index(lambda vectors: vectors.run(start, max(start, stop)))
             rows = np.arange(start, stop, step)
         numbers = np.asarray(rows)
         if numbers.dtype == bool:
@@ -176,7 +177,7 @@ class FeatureStore:
         if len(bad):
             raise IndexError(f"store[{int(bad[0])}]: expected a row below {self.n_samples}")
         flat = np.where(flat < 0, flat + self.n_samples, flat)
-        found = self._read(lambda vectors: vectors.rows(flat))
+        found = self._index(lambda vectors: vectors.rows(flat))
         return found.reshape(*numbers.shape, self.n_features)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -213,13 +214,13 @@ class FeatureStore:
     @property
     def labels(self) -> NDArray[np.str_] | None:
         """Label of each image, (n_samples,), "" where it has none; None if no image has one."""
-        has_labels = self._file.read(lambda opened: bool(self._group(opened).attrs["has_labels"]))
-        return text_array(self._load().label) if has_labels else None
+        return text_array(self._load().label) if self._state.snapshot.has_labels else None
 
     @property
     def metadata(self) -> dict[str, NDArray[np.str_]]:
         """Further columns of the manifest by name, each (n_samples,)."""
-        return {name: text_array(values) for name, values in self._load().metadata.items()}
+        columns = self._load().metadata
+        return {name: text_array(columns[name]) for name in self._state.snapshot.columns}
 
     @property
     def digests(self) -> NDArray[np.str_]:
@@ -229,14 +230,14 @@ class FeatureStore:
     @property
     def failures(self) -> tuple[Failure, ...]:
         """Images that could not be read."""
-        return self._file.read(lambda opened: read_failures(opened.h5, opened.file))
+        return self._state.read(
+            lambda seen, opened: read_failures(opened.h5, opened.file, seen.failure_crcs)
+        )
 
     @property
     def made_with(self) -> dict[str, Any]:
         """Engine, device and versions of the last run that wrote to the table."""
-        return self._file.read(
-            lambda opened: dict(json.loads(read_attribute(self._group(opened), "made_with")))
-        )
+        return dict(json.loads(self._state.snapshot.made_with))
 
     def select(self, *, layer: str | None = None, pooling: str | None = None) -> FeatureStore:
         """Open the table of another layer or pooling of the same file.
@@ -321,24 +322,25 @@ class FeatureStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         path = self.path if is_url(self.path) else os.path.abspath(self.path)  # noqa: PTH100
-        return _reopen, (path, self.table.key)
+        return _reopen, (path, self.table.key, self._state.snapshot.fingerprint)
 
     def __repr__(self) -> str:
         return f"FeatureStore({self.path!r}, table={self.table.key!r}, shape={self.shape})"
 
-    def _read(self, read: Callable[[Vectors], NDArray[Any]]) -> NDArray[Any]:
-        return self._file.read(lambda opened: read(self._in(opened)))
+    def _index(self, read: Callable[[Vectors], NDArray[Any]]) -> NDArray[Any]:
+        return self._state.read(lambda seen, opened: read(self._in(seen, opened)))
 
-    def _in(self, opened: Opened) -> Vectors:
-        if self._vectors is None or self._vectors[0] is not opened:
-            self._vectors = opened, Vectors(self._group(opened), opened.file)
-        return self._vectors[1]
+    def _in(self, seen: Snapshot, opened: Opened) -> Vectors:
+        if self._vectors is None or self._vectors[:2] != (seen, opened):
+            vectors = Vectors(self._group(opened), opened.file, seen.features_crcs)
+            self._vectors = seen, opened, vectors
+        return self._vectors[2]
 
     def _load(self) -> Records:
         if self._records is None:
-            self._records = self._file.read(
-                lambda opened: Records.read_checked(
-                    self._group(opened), opened.file, 0, self.n_samples
+            self._records = self._state.read(
+                lambda seen, opened: Records.read_checked(
+                    self._group(opened), opened.file, 0, len(seen.row_crcs), seen.row_crcs
                 )
             )
         return self._records
@@ -352,5 +354,9 @@ class FeatureStore:
         return opened.h5["tables"][self.table.key]
 
 
-def _reopen(path: str, key: str) -> FeatureStore:
-    return FeatureStore(path, table=key)
+def _reopen(path: str, key: str, fingerprint: tuple[int, int]) -> FeatureStore:
+    """Open the rows that were pickled, in the state that they had."""
+    store = FeatureStore(path, table=key)
+    store._state.go_back_to(fingerprint)
+    store.table = store._state.table
+    return store

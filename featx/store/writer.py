@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 import featx
-from featx.errors import FeatxError, FileFormatError, ParameterError, StoreWriteError
+from featx.errors import FeatxError, StoreWriteError
 from featx.recipe import Recipe
 from featx.store import _disk
 from featx.store._container import (
@@ -25,13 +25,14 @@ from featx.store._container import (
     open_for_reading,
     readable,
     recover,
+    require_untouched,
     store_path,
 )
 from featx.store._failures import Failure, check_failures, read_failures, write_failures
-from featx.store._lock import WriterLock
+from featx.store._lock import WriterLock, require_named
 from featx.store._patched import PatchedFile
-from featx.store._schema import create_table, recipe_json, table_key
-from featx.store._tables import table_info
+from featx.store._schema import create_table, table_key
+from featx.store._tables import table_info, table_shape
 from featx.store._text import read_attribute, write_attribute
 from featx.store._transaction import AppliedLaterError, TransactionFile
 from featx.store.table_writer import TableWriter
@@ -159,7 +160,7 @@ class StoreWriter:
         key = table_key(recipe)
         if key not in self._tables:
             group = self._group(key)
-            width, kind = self._shape(key, group, recipe, n_features, dtype)
+            width, kind = table_shape(self.path, key, group, recipe, n_features, dtype)
             with readable(self.path, f"table {key!r}"):
                 table = TableWriter(
                     recipe,
@@ -209,6 +210,11 @@ class StoreWriter:
         file = self._require_open()
         if not self._is_pending():
             return
+        try:
+            require_untouched(self.path, file, self._eof, self._id_offset, self._commit_id)
+        except StoreWriteError:
+            self._abandon()
+            raise
         self._close_reader()
         transaction = TransactionFile(self.path, file, self._eof)
         new_id = new_commit_id()
@@ -216,13 +222,15 @@ class StoreWriter:
             with readable(self.path):
                 self._write(transaction, new_id)
             transaction.commit(self._id_offset, self._commit_id, new_id)
+            require_named(self.path, file)
         except AppliedLaterError as err:
             raise StoreWriteError(
                 f"store {str(self.path)!r}: {err.strerror or err}; everything is committed, but "
-                f"part of it only in {self.path.name}.journal, which the next opening writes into "
-                "the store: keep the two files together and open the store again"
+                f"part of it only in {self.path.name}.journal, which the next writer writes into "
+                "the store: keep the two files together and run again"
             ) from err
         except OSError as err:
+            require_named(self.path, file)
             raise StoreWriteError(self._not_committed(err)) from err
         finally:
             self._after(transaction, new_id)
@@ -230,9 +238,7 @@ class StoreWriter:
     def close(self) -> None:
         """Release the file without committing; may be called again."""
         self._close_reader()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._abandon()
         self._lock.release()
 
     def _open(self) -> FileIO:
@@ -255,6 +261,7 @@ class StoreWriter:
                 "or copy it"
             ) from err
         self._file = file
+        self._lock.hold(file)
         try:
             self._eof = recover(self.path, file)
         except OSError as err:
@@ -284,41 +291,39 @@ class StoreWriter:
                 write_failures(h5, list(self._failures.values()))
 
     def _after(self, transaction: TransactionFile, new_id: bytes) -> None:
-        if not transaction.is_durable:
-            try:
+        file = self._require_open()
+        try:
+            if not transaction.is_durable:
+                require_untouched(self.path, file, self._eof, self._id_offset, self._commit_id)
                 transaction.rollback()
-            except OSError:
-                self._abandon()
-            return
-        self._eof, self._commit_id, self._failures = transaction.new_eof, new_id, None
-        self._made_with = {}
-        for table in self._tables.values():
-            table.settle()
-        try:  # finishes what an error or Ctrl-C kept from being written in place
-            recover(self.path, self._require_open())
-        except OSError:
+                return
+            self._eof, self._commit_id, self._failures = transaction.new_eof, new_id, None
+            self._made_with = {}
+            for table in self._tables.values():
+                table.settle()
+            require_named(self.path, file)
+            recover(self.path, file)  # what an error or Ctrl-C kept from being written in place
+        except (OSError, StoreWriteError):
             self._abandon()
 
     def _abandon(self) -> None:
-        """Stop writing: the next opening sorts out what the disk refused."""
+        """Stop writing: the next opening sorts out what the disk refused, or is not ours."""
         if self._file is not None:
             self._file.close()
         self._file = None
 
     def _is_pending(self) -> bool:
-        stored = self.table_keys
         return (
             self._failures is not None
             or bool(self._made_with)
-            or any(
-                table.n_pending or key not in stored or table.has_labels != self._labelled(key)
-                for key, table in self._tables.items()
-            )
+            or any(t.n_pending or self._is_new(key, t) for key, t in self._tables.items())
         )
 
-    def _labelled(self, key: str) -> bool:
+    def _is_new(self, key: str, table: TableWriter) -> bool:
+        """Say whether the file lacks the table, or says otherwise whether it has labels."""
+        group = self._group(key)
         with readable(self.path, f"attribute 'has_labels' of table {key!r}"):
-            return bool(self._group(key).attrs["has_labels"])
+            return group is None or table.has_labels != bool(group.attrs["has_labels"])
 
     def _not_committed(self, err: OSError) -> str:
         n_pending = sum(table.n_pending for table in self._tables.values())
@@ -327,33 +332,6 @@ class StoreWriter:
             f"store {str(self.path)!r}: {err.strerror or err}; {n_rows} rows are committed and "
             f"stay, {n_pending} are not; make room on the disk and run again: it goes on there"
         )
-
-    def _shape(
-        self, key: str, group: Any, recipe: Recipe | None, n_features: int | None, dtype: str
-    ) -> tuple[int, str]:
-        wanted = n_features if recipe is None else recipe.n_features
-        if dtype not in ("float32", "float16"):
-            raise ParameterError(f"dtype: got {dtype!r}, expected 'float32' or 'float16'")
-        if group is None:
-            if wanted is None or wanted < 1:
-                raise ParameterError(
-                    f"n_features: got {wanted!r}, expected the width of a vector, at least 1"
-                )
-            return wanted, dtype if recipe is None else recipe.dtype
-        with readable(self.path, f"table {key!r}"):
-            width, kind = group["features"].shape[1], group["features"].dtype.name
-            stored = read_attribute(group, "recipe")
-        if stored != recipe_json(recipe):
-            raise FileFormatError(
-                f"store {str(self.path)!r}: the recipe of table {key!r} is {stored!r}, expected "
-                f"{recipe_json(recipe)!r}; the file is damaged: extract into a new file"
-            )
-        if wanted is not None and wanted != width:
-            raise ParameterError(
-                f"n_features: got {wanted}, expected {width}, the width of table {key!r} of "
-                f"{str(self.path)!r}; write these features into a new file"
-            )
-        return width, kind
 
     def _note(self, key: str, made_with: Mapping[str, Any]) -> None:
         """Keep what the table is made with, if the file says something else."""
