@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from featx._optional import require
-from featx.errors import MissingDependencyError, ParameterError, nearest
+from featx.errors import MissingDependencyError, ParameterError, hide_secrets, nearest
 from featx.fingerprint import bytes_digest
 
 __all__ = [
@@ -204,12 +204,12 @@ def fetch(file: RemoteFile) -> bytes:
 
 
 def reason_of(err: BaseException) -> str:
-    """Say on one line what an error of fsspec's means."""
-    text = " ".join(str(err).split())[:200]
+    """Say on one line what an error of fsspec's means, without what signs a URL in it."""
+    text = hide_secrets(" ".join(str(err).split()))[:200]
     if isinstance(err, FileNotFoundError):
         why = err.__cause__  # fsspec's HTTP calls everything a missing file
         is_http = type(why).__module__.startswith("aiohttp")
-        return " ".join(str(why).split())[:200] if is_http else "no such file"
+        return hide_secrets(" ".join(str(why).split()))[:200] if is_http else "no such file"
     if isinstance(err, PermissionError):
         return f"access denied ({text})" if text else "access denied"
     if type(err).__name__ == "NoCredentialsError":

@@ -8,6 +8,7 @@ it. A class exists only where somebody would catch it alone. Not-fitted is sciki
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 __all__ = [
@@ -21,12 +22,58 @@ __all__ = [
     "ParameterError",
     "StoreWriteError",
     "WeightsError",
+    "hide_secrets",
     "nearest",
 ]
 
+# In quotes a URL may hold anything but the quote; elsewhere it ends at a space, or at what usually
+# ends a word.
+_QUOTED_URL = re.compile(r"""(?<=(['"]))[A-Za-z][\w+.-]*://(?:(?!\1).)*(?=\1)""")
+_PLAIN_URL = re.compile(r"""[A-Za-z][\w+.-]*://\S*?(?=['"`)\]}>,;:.]*(?:\s|$))""")
+_PARTS = re.compile(
+    r"([\w+.-]*://)"
+    # a password may have any character in it, but what stands behind a host's colon is a number
+    r"([^/?#]*@|[^/?#@:]+:(?!\d*(?:[/?#]|$)).*@)?"
+    r"([^?#]*)(\?[^#]*)?(#.*)?",
+    re.DOTALL,
+)
+# There what stands before the @ is no user but part of the address.
+_CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")
+
+
+def hide_secrets(text: str) -> str:
+    """Return a text in which URLs show no user, password, value of a query, or fragment.
+
+    These are what signs a URL, or whom it belongs to; the rest says which file is meant.
+
+    Examples
+    --------
+    >>> hide_secrets("'https://me:pw@host/a.jpg?sig=x&v=2#t' and sftp://me@host/b.jpg: not found")
+    "'https://***@host/a.jpg?sig=***&v=***#***' and sftp://***@host/b.jpg: not found"
+    """
+    quoted = _QUOTED_URL.sub(lambda found: _hidden(found[0]), text)
+    return _PLAIN_URL.sub(lambda found: _hidden(found[0]), quoted)
+
+
+def _hidden(url: str) -> str:
+    found = _PARTS.match(url)
+    if found is None:
+        return url
+    start, user, rest, query, fragment = found.groups(default="")
+    is_part = start.lower().removesuffix("://") in _CONTAINERS and ":" not in user
+    if user and not is_part:
+        user = "***@"
+    if query:
+        pairs = (pair.partition("=") for pair in query[1:].split("&"))
+        query = "?" + "&".join(f"{name}=***" if equals else "***" for name, equals, _ in pairs)
+    return start + user + rest + query + ("#***" if len(fragment) > 1 else fragment)
+
 
 class FeatxError(Exception):
-    """Base class of every error that featx raises on purpose."""
+    """Base class of every error that featx raises on purpose; its text has no URL's secrets."""
+
+    def __str__(self) -> str:
+        return hide_secrets(super().__str__())
 
 
 class ParameterError(FeatxError, ValueError):

@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import Any
 
-from featx.errors import FeatxError
+from featx.errors import FeatxError, hide_secrets
 
 __all__ = ["describe_error", "name_options"]
 
@@ -54,7 +54,7 @@ def describe_error(err: BaseException, flags: dict[str, str]) -> str:
             f"unexpected {type(err).__name__}: {err}; this is a fault in featx: "
             "run again with --debug and report the traceback"
         )
-    return " ".join(message.split())
+    return hide_secrets(" ".join(message.split()))
 
 
 def _flag(word: str, flags: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from featx._progress import TIME_FORMAT, hide_progress, time_stamp
 from featx.cli._messages import describe_error, name_options
 from featx.cli._outputs import check_outputs
 from featx.cli._streams import prepare_streams, print_error, print_result
-from featx.errors import nearest
+from featx.errors import hide_secrets, nearest
 
 __all__ = ["main"]
 
@@ -148,7 +148,7 @@ def _set_up(args: argparse.Namespace) -> None:
     )
 
     def warn(message: Warning | str, *_: Any, **__: Any) -> None:
-        text = " ".join(str(message).split())
+        text = hide_secrets(" ".join(str(message).split()))
         print_error(f"{time_stamp()} featx {args.command}: warning: {text}")
 
     if not args.debug:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from featx._files import open_regular
 from featx._remote import RemoteFile, fetch, is_url, look, reason_of
-from featx.errors import FeatxError, ImageDecodeError
+from featx.errors import FeatxError, ImageDecodeError, hide_secrets
 from featx.images._heif import HEAD_BYTES, has_heif_reader, is_heif, open_heif
 from featx.images._quiet import no_stderr, no_warnings
 from featx.images._rgb import to_rgb, upright
@@ -187,7 +187,7 @@ def _detached(image: Image.Image) -> Image.Image:
 
 def one_line(err: BaseException) -> str:
     """Return an exception's text on one line of at most 200 characters."""
-    text = " ".join(str(err).split()) or type(err).__name__
+    text = hide_secrets(" ".join(str(err).split())) or type(err).__name__
     return text if len(text) <= MAX_REASON_CHARS else f"{text[: MAX_REASON_CHARS - 1]}…"
 
 

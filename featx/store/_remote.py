@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import posixpath
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -57,9 +58,8 @@ class Copy:
         self.url, self.thing = url, f"store {url!r}"
         digest = hashlib.sha256(url.encode()).hexdigest()[:32]
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "featx"
-        self.path = (
-            folder / "stores" / digest / (posixpath.basename(url.rstrip("/")) or "store.h5")
-        )
+        name = posixpath.basename(re.split("[?#]", url)[0].rstrip("/"))  # what signs it is no name
+        self.path = folder / "stores" / digest / (name or "store.h5")
         self._note = self.path.with_name(f"{self.path.name}.json")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
