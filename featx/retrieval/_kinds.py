@@ -17,6 +17,7 @@ CODES = ("auto", "float32", "float16", "int8", "pq")
 BYTES_A_FEATURE = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "pq": 0.25}
 # A query reads every vector once: at about 10 GB/s this takes a tenth of a second.
 EXACT_BYTES = 2**30
+PQ_ROWS = 256  # one for each value of a byte
 FEATURES_A_PART = 4  # of a product quantizer: one byte for so many
 
 
@@ -97,13 +98,18 @@ def chosen_kind(kind: str, codes: str, n_samples: int, n_features: int) -> Kind:
         )
     if kind == "hnsw" and codes == "pq":
         raise ParameterError("codes: got 'pq' for kind 'hnsw', expected float32, float16 or int8")
+    if codes == "pq" and n_samples < PQ_ROWS:
+        raise ParameterError(
+            f"codes: got 'pq' for {n_samples} images, expected at least {PQ_ROWS}, of which the "
+            "256 centroids of each part are made; take 'auto' or 'int8', or kind 'exact'"
+        )
     reason = "asked for"
     if kind == "auto":
         kind, reason = _kind(n_samples, n_features)
     if kind == "exact":
         return Kind("exact", "float32", reason)
     if codes == "auto":
-        codes, why = _codes(kind, n_samples * n_features)
+        codes, why = _codes(kind, n_samples, n_features)
         reason = f"{reason}; {why}"
     n_lists = max(1, min(2 ** round(np.log2(2 * np.sqrt(n_samples))), n_samples // 40))
     return Kind(kind, codes, reason, n_lists if kind == "ivf" else 0)
@@ -122,11 +128,12 @@ def _kind(n_samples: int, n_features: int) -> tuple[str, str]:
     return "ivf", f"{size}, too much for each query to read"
 
 
-def _codes(kind: str, n_values: int) -> tuple[str, str]:
+def _codes(kind: str, n_samples: int, n_features: int) -> tuple[str, str]:
     quarter = _memory_bytes() / 4
-    possible = ("float16", "int8", "pq") if kind == "ivf" else ("float16", "int8")
+    has_pq = kind == "ivf" and n_samples >= PQ_ROWS
+    possible = ("float16", "int8", "pq") if has_pq else ("float16", "int8")
     for codes in possible:
-        if n_values * BYTES_A_FEATURE[codes] <= quarter:
+        if n_samples * n_features * BYTES_A_FEATURE[codes] <= quarter:
             return codes, f"{codes} codes fit a quarter of the memory"
     return possible[-1], f"{possible[-1]} codes are the smallest"
 

@@ -491,3 +491,27 @@ def test_a_kind_describes_itself() -> None:
     assert Kind("hnsw", "int8", "asked for").describe() == "hnsw with int8 codes"
     assert Kind("ivf", "pq", "").n_parts(1280) == 320
     assert Kind("ivf", "pq", "").n_parts(7) == 1
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 41, 255])
+@pytest.mark.parametrize(
+    ("kind", "codes"), [("ivf", "int8"), ("ivf", "float32"), ("hnsw", "auto")]
+)
+def test_a_handful_of_rows_is_an_index_that_gives_all_of_them(kind, codes, n, tmp_path) -> None:
+    X = np.random.default_rng(0).standard_normal((n, 6)).astype(np.float32)
+    RetrievalIndex(kind=kind, codes=codes).fit(X).save(tmp_path / "i")
+    for k in (1, n, n + 100):
+        found = RetrievalIndex.load(tmp_path / "i").query(X[:1], k=k).ids
+        assert found.shape == (1, min(k, n))
+        assert found[0, 0] == 0
+        assert len(set(found[0].tolist())) == min(k, n)
+
+
+@pytest.mark.parametrize("n", [1, 255])
+def test_product_codes_of_too_few_rows_are_refused_with_what_to_take(n) -> None:
+    """Would catch faiss' own exception from the training of its centroids."""
+    X = np.random.default_rng(0).standard_normal((256, 6)).astype(np.float32)
+    RetrievalIndex(kind="ivf", codes="pq").fit(X)
+    match = rf"codes: got 'pq' for {n} images, expected at least 256.*take 'auto' or 'int8'"
+    with pytest.raises(ParameterError, match=match):
+        RetrievalIndex(kind="ivf", codes="pq").fit(X[:n])
