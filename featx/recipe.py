@@ -7,13 +7,22 @@ the published tolerance (device, engine, batch size, worker count) is not part o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from featx.errors import FileFormatError, FingerprintMismatchError
 from featx.fingerprint import json_digest
 
-__all__ = ["Decode", "Preprocessing", "Recipe", "require_same_recipe"]
+__all__ = [
+    "Decode",
+    "Preprocessing",
+    "Recipe",
+    "describe_differences",
+    "require_same_recipe",
+    "short_value",
+    "tell_apart",
+]
 
 RECIPE_FORMAT = 1
 Decode = Literal["reduced", "full"]
@@ -164,6 +173,43 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
     return {**fields, **{f"preprocessing.{k}": v for k, v in nested.items()}}
 
 
+def describe_differences(found: Recipe, expected: Recipe) -> str:
+    """Name the fields that differ, with both values.
+
+    Examples
+    --------
+    >>> import dataclasses
+    >>> a = Recipe("resnet18", "0" * 64, "penultimate", "none", Preprocessing(), "none",
+    ...            "float32", 512)
+    >>> describe_differences(a, dataclasses.replace(a, precision="bfloat16"))
+    "precision: got 'float32', expected 'bfloat16'"
+    """
+    return ", ".join(
+        f"{name}: got {short_value(a)}, expected {short_value(b)}"
+        for name, (a, b) in found.differences(expected).items()
+    )
+
+
+def tell_apart(recipes: Sequence[Recipe]) -> list[str]:
+    """Describe recipes by the fields in which they differ from one another.
+
+    The width follows from the rest, and is named only where nothing else differs.
+
+    Examples
+    --------
+    >>> import dataclasses
+    >>> a = Recipe("resnet18", "0" * 64, "layer3", "avg", Preprocessing(), "none", "float32", 256)
+    >>> tell_apart([a, dataclasses.replace(a, layer="layer4", n_features=512)])
+    ["layer 'layer3'", "layer 'layer4'"]
+    """
+    flat = [_flat(recipe.to_dict()) for recipe in recipes]
+    names = (
+        [name for name in flat[0] if any(f[name] != flat[0][name] for f in flat)] if flat else []
+    )
+    names = [name for name in names if name != "n_features"] or names
+    return [", ".join(f"{name} {short_value(f[name])}" for name in names) for f in flat]
+
+
 def require_same_recipe(
     found: Recipe | None, expected: Recipe | None, *, thing: str, maker: str
 ) -> None:
@@ -186,17 +232,14 @@ def require_same_recipe(
     """
     if found is None or expected is None or found.fingerprint == expected.fingerprint:
         return
-    fields = ", ".join(
-        f"{k}: got {_short(a)}, expected {_short(b)}"
-        for k, (a, b) in found.differences(expected).items()
-    )
     raise FingerprintMismatchError(
         f"{thing}: features of recipe {found.fingerprint} do not fit {maker}, which was made with "
-        f"recipe {expected.fingerprint} ({fields}); extract again with the expected settings, or "
-        f"make the {maker.split()[0]} anew from these features"
+        f"recipe {expected.fingerprint} ({describe_differences(found, expected)}); extract again "
+        f"with the expected settings, or make the {maker.split()[0]} anew from these features"
     )
 
 
-def _short(value: Any) -> str:
+def short_value(value: Any) -> str:
+    """Return a field's value for a message: of a digest the beginning."""
     text = repr(value)
     return f"{text[:10]}...'" if isinstance(value, str) and len(value) == 64 else text

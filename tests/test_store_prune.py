@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featx.errors import ParameterError, StoreWriteError
+from featx.errors import FeatxError, ParameterError, StoreWriteError
 from featx.store import (
     Failure,
     StoreWriter,
@@ -146,6 +146,33 @@ def test_pruning_waits_for_no_writer_and_says_who_it_is(path: Path):
         pytest.raises(StoreWriteError, match="another writer has it open"),
     ):
         store.prune(keep=["0.jpg"])
+
+
+@pytest.mark.parametrize("at_once", [2**26, 1], ids=["in order", "by one"])
+@pytest.mark.parametrize("touched", ["nothing", "paths", "vectors", "both"])
+def test_an_open_reader_never_gives_a_row_of_another_image(
+    path: Path, monkeypatch, touched: str, at_once: int
+):
+    monkeypatch.setattr(_removal, "REMOVED_AT_ONCE", at_once)
+    reader = open_store(path)
+    if touched in ("paths", "both"):
+        assert reader.paths[5] == "5.jpg"
+    if touched in ("vectors", "both"):
+        assert reader[5][0] == 15
+    with open_store(path) as other:
+        other.prune(keep=[f"{i}.jpg" for i in range(N) if i not in (5, 50)])
+    for row in range(N):
+        try:
+            found = reader[row]
+        except FeatxError as err:
+            assert "open" in str(err)  # noqa: PT017 - either is right
+            continue
+        np.testing.assert_array_equal(found, [3 * row, 3 * row + 1, 3 * row + 2])
+    try:
+        paths = reader.paths.tolist()
+    except FeatxError:
+        return
+    assert paths == [f"{i}.jpg" for i in range(N)]
 
 
 @pytest.mark.slow

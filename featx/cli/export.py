@@ -15,9 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(
         parser,
         "out",
-        {".npz": "npz", ".npy": "npy", ".parquet": "parquet"},
+        {".npz": "npz", ".npy": "npy", ".parquet": "parquet", ".csv": "csv"},
         metavar="OUT",
-        help="ends in .npz (arrays features, paths, labels), .npy (features) or .parquet",
+        help="ends in .npz (arrays features, paths, labels), .npy (features), .parquet or .csv "
+        "(columns path, label)",
     )
     add_table(parser)
 

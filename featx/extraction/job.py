@@ -18,7 +18,7 @@ from PIL import Image
 
 from featx.errors import BackboneError, FingerprintMismatchError, ParameterError
 from featx.extraction.specs import FeatureSpec, plan_features
-from featx.recipe import Decode, Preprocessing, Recipe
+from featx.recipe import Decode, Preprocessing, Recipe, describe_differences
 
 if TYPE_CHECKING:
     from torch import nn
@@ -310,9 +310,8 @@ def job_for_recipe(
         precision=recipe.precision,
         engine=engine,
     )
-    differences = job.recipes[0].differences(recipe)
-    if differences:
-        fields = ", ".join(f"{k}: got {a!r}, expected {b!r}" for k, (a, b) in differences.items())
+    fields = describe_differences(job.recipes[0], recipe)
+    if fields:
         raise FingerprintMismatchError(
             f"backbone {recipe.backbone!r} with weights {os.fspath(weights or 'random')!r} does "
             f"not give the features of recipe {recipe.fingerprint} ({fields}); pass the weights "

@@ -91,7 +91,7 @@ def check_records(
         if values is not None:
             setattr(records, name, encode_all(values, name))
     for name, values in metadata.items():
-        encode(name, "metadata column")
+        _check_name(name)
         records.metadata[name] = encode_all(values, f"metadata {name!r} of row")
     if digests is not None:
         records.numbers["digest"] = _digests(digests)
@@ -99,6 +99,17 @@ def check_records(
         if numbers is not None:
             records.numbers[name] = numbers
     return records, frozenset(name for name, values in columns.items() if values is not None)
+
+
+def _check_name(column: str) -> None:
+    """Refuse what HDF5 takes for no name; a value may hold any byte but NUL."""
+    raw = encode(column, "metadata column")
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ParameterError(
+            f"metadata column: got {column!r}, expected a name that UTF-8 can hold; rename it"
+        ) from None
 
 
 def _digests(digests: Sequence[str]) -> NDArray[np.uint8]:

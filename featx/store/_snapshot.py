@@ -25,6 +25,7 @@ from featx.store._text import column_name, read_attribute
 __all__ = ["FrozenState", "Snapshot"]
 
 T = TypeVar("T")
+Choose = Callable[[tuple[TableInfo, ...]], TableInfo]
 
 
 @dataclass(frozen=True, eq=False)  # arrays do not compare to one truth
@@ -89,8 +90,8 @@ class FrozenState:
         The store.
     name : str
         What it is called in messages.
-    wanted : str or None
-        The table, as for `choose_table`.
+    choose : callable
+        Given all tables, returns the one that is wanted.
 
     Attributes
     ----------
@@ -102,9 +103,9 @@ class FrozenState:
         What it is compared with.
     """
 
-    def __init__(self, file: SettledFile, name: str, wanted: str | None) -> None:
+    def __init__(self, file: SettledFile, name: str, choose: Choose) -> None:
         self._file, self._name, self._has_given = file, name, False
-        self.tables, self.table, self.snapshot = self._take(wanted)
+        self.tables, self.table, self.snapshot = self._take(choose)
 
     def read(self, read: Callable[[Snapshot, Opened], T]) -> T:
         """Return what `read` reads and compares with the snapshot.
@@ -148,15 +149,15 @@ class FrozenState:
     def _look_again(self) -> None:
         """Take the snapshot of a later commit, of the rows that there were."""
         n = self.table.n_samples
-        later = self._take(self.table.key)[2]
+        later = self._take(partial(choose_table, self._name, wanted=self.table.key))[2]
         if len(later.row_crcs) < n:
             raise self._changed()
         self.snapshot = later.first(n)
 
-    def _take(self, wanted: str | None) -> tuple[tuple[TableInfo, ...], TableInfo, Snapshot]:
+    def _take(self, choose: Choose) -> tuple[tuple[TableInfo, ...], TableInfo, Snapshot]:
         def take(opened: Opened) -> tuple[tuple[TableInfo, ...], TableInfo, Snapshot]:
             tables = read_tables(opened.h5)
-            table = choose_table(self._name, tables, wanted)
+            table = choose(tables)
             return tables, table, Snapshot.of(opened, table.key)
 
         return self._file.read(take, of_one_commit=True)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from featx.errors import FileFormatError, ParameterError, nearest
-from featx.recipe import Recipe
+from featx.recipe import Recipe, tell_apart
 from featx.store._container import readable
 from featx.store._schema import recipe_json, table_key
 from featx.store._text import read_attribute
 
 __all__ = [
     "TableInfo",
-    "choose_by_name",
     "choose_table",
     "list_tables",
     "read_tables",
@@ -103,53 +103,76 @@ def read_tables(h5: Any) -> tuple[TableInfo, ...]:
     return tuple(table_info(key, group) for key, group in h5["tables"].items())
 
 
-def choose_table(path: str, tables: tuple[TableInfo, ...], wanted: str | None) -> TableInfo:
-    """Return the table whose key starts with `wanted`, or the only one.
+def choose_table(
+    path: str, tables: Sequence[TableInfo], wanted: str | None = None, **fields: str | None
+) -> TableInfo:
+    """Return the table whose key starts with `wanted`, and whose recipe has these fields.
+
+    Parameters
+    ----------
+    path : str
+        The store, for messages.
+    tables : sequence of TableInfo
+        All of the store's.
+    wanted : str, optional
+        A key, or enough of its start.
+    **fields
+        `backbone`, `layer`, `pooling`; None fits all.
 
     Raises
     ------
     ParameterError
-        If none or several fit.
+        If none or several fit; the message tells them apart by the fields that differ.
     """
-    fits = [info for info in tables if wanted is None or info.key.startswith(wanted)]
-    exact = [info for info in tables if info.key == wanted]
+    asked = {name: value for name, value in fields.items() if value is not None}
+    fits = [
+        info
+        for info in tables
+        if (wanted is None or info.key.startswith(wanted))
+        and all(getattr(info, name) == value for name, value in asked.items())
+    ]
+    exact = [info for info in fits if info.key == wanted]
     if len(fits) == 1 or exact:
         return (exact or fits)[0]
     if not tables:
         raise ParameterError(
             f"store {path!r} has no table yet: nothing was committed to it; extract into it first"
         )
-    if wanted is None:
+    asked |= {} if wanted is None else {"table": wanted}
+    words = ", ".join(f"{name}={value!r}" for name, value in asked.items())
+    if not fits:
         raise ParameterError(
-            f"store {path!r} has {len(tables)} tables: {list_tables(tables)}; choose one with "
-            f"table={tables[0].key[:6]!r} (--table {tables[0].key[:6]} on the command line)"
+            f"store {path!r}: {words} fits none of its {len(tables)} tables: "
+            f"{list_tables(tables, asked)}.{_nearest(asked, tables)}"
         )
+    key = fits[0].key[:6]
     raise ParameterError(
-        f"table: got {wanted!r}, which fits {len(fits)} tables of {path!r}, expected 1; "
-        f"tables: {list_tables(tables)}.{nearest(wanted, [info.key for info in tables])}"
+        f"store {path!r} has {len(fits)} tables{f' with {words}' if words else ''}: "
+        f"{list_tables(fits)}; choose one by what differs, or with table={key!r} (--table {key} "
+        "on the command line)"
     )
 
 
-def choose_by_name(
-    path: str, tables: tuple[TableInfo, ...], layer: str | None, pooling: str | None
-) -> TableInfo:
-    """Return the one table of this layer and pooling; None fits all.
+def list_tables(tables: Sequence[TableInfo], fields: Iterable[str] = ()) -> str:
+    """Name tables in one line, each with what tells it from the others, and with `fields`."""
+    recipes = [info.recipe for info in tables if info.recipe is not None]
+    differ = iter(tell_apart(recipes))
+    parts = []
+    for info in tables:
+        words = "made outside featx" if info.recipe is None else next(differ)
+        also = [f"{name} {getattr(info, name)!r}" for name in fields if hasattr(info, name)]
+        told = [word for word in also if word not in words] + ([words] if words else [])
+        parts.append(f"{info.key} ({', '.join(told)})" if told else info.key)
+    return "; ".join(parts)
 
-    Raises
-    ------
-    ParameterError
-        If none or several fit.
-    """
-    fits = [
-        info for info in tables if layer in (None, info.layer) and pooling in (None, info.pooling)
-    ]
-    if len(fits) == 1:
-        return fits[0]
-    near = nearest(layer, [info.layer for info in tables]) if layer else ""
-    raise ParameterError(
-        f"store {path!r}: layer={layer!r}, pooling={pooling!r} fit {len(fits)} tables, "
-        f"expected 1; tables: {list_tables(tables)}.{near}"
-    )
+
+def _nearest(asked: Mapping[str, str], tables: Sequence[TableInfo]) -> str:
+    """Say what was probably meant, for the first value that no table has."""
+    for name, value in asked.items():
+        known = [info.key if name == "table" else getattr(info, name) for info in tables]
+        if not any(have.startswith(value) if name == "table" else have == value for have in known):
+            return nearest(value, known)
+    return ""
 
 
 def table_shape(
@@ -192,8 +215,3 @@ def table_shape(
             f"{str(path)!r}; write these features into a new file"
         )
     return width, kind
-
-
-def list_tables(tables: tuple[TableInfo, ...]) -> str:
-    """Name the tables in one line."""
-    return "; ".join(str(info) for info in tables)

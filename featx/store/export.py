@@ -1,7 +1,8 @@
-"""Write a table in another format: NumPy's, or Parquet."""
+"""Write a table in another format: NumPy's, Parquet or CSV."""
 
 from __future__ import annotations
 
+import csv
 import os
 import zipfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from featx._optional import require
 from featx._outputs import write_output
 from featx.errors import ParameterError, nearest
+from featx.store._frame import feature_names, text_columns
 from featx.store.reader import FeatureStore, open_store
 
 __all__ = ["export_store"]
@@ -28,7 +30,7 @@ def export_store(
     *,
     table: str | None = None,
 ) -> None:
-    """Export a table; features are copied block by block, never held as a whole.
+    r"""Export a table; features are copied block by block, never held as a whole.
 
     Parameters
     ----------
@@ -37,8 +39,12 @@ def export_store(
     out : path
         Its suffix is the format. ``.npz``: arrays `features` (n_samples, n_features), `paths`,
         `labels` ("" where absent), `digests` and ``metadata.<column>``, which `numpy.load` reads
-        without pickles. ``.npy``: the features alone. ``.parquet``: one row an image, features as
-        a list of fixed size. It appears under its name once it is complete.
+        without pickles. ``.npy``: the features alone. ``.parquet`` and ``.csv``: one row an image,
+        with columns `path`, `label` and those of the manifest, as `FeatureStore.to_pandas` has
+        them; then a list of fixed size, `features`, and `digest` in Parquet, ``feature_0``,
+        ``feature_1``, ... in CSV. Text that is not UTF-8 has ``\xe9`` there for a byte that does
+        not decode; ``.npz`` has the names as Python does. The file appears under its name once it
+        is complete.
     table : str, optional
         As for `open_store`.
 
@@ -62,21 +68,22 @@ def export_store(
     ['a.jpg', 'b.jpg']
     """
     target = Path(out)
+    suffix = target.suffix.lower()
     writers: dict[str, Callable[[FeatureStore, Path], None]] = {
         ".npz": _write_npz,
         ".npy": _write_npy,
         ".parquet": _write_parquet,
+        ".csv": _write_csv,
     }
-    if target.suffix not in writers:
+    if suffix not in writers:
         raise ParameterError(
             f"out: got {str(out)!r}, expected a name that ends in one of {', '.join(writers)}."
-            f"{nearest(target.suffix, writers)}"
+            f"{nearest(suffix, writers)}"
         )
-    with (
-        open_store(store_path, table=table) as store,
-        write_output(target, target.suffix[1:]) as beside,
-    ):
-        writers[target.suffix](store, beside)
+    with open_store(store_path, table=table) as store:
+        header = _csv_header(store) if suffix == ".csv" else None
+        with write_output(target, suffix[1:], columns=header) as beside:
+            writers[suffix](store, beside)
 
 
 def _n_rows(store: FeatureStore) -> int:
@@ -103,18 +110,29 @@ def _write_npz(store: FeatureStore, path: Path) -> None:
     with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
         with archive.open("features.npy", "w", force_zip64=True) as file:
             _copy_features(store, file)
-        for name, column in _columns(store).items():
+        for name, column in _npz_columns(store).items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 npy.write_array(file, column, allow_pickle=False)
+
+
+def _npz_columns(store: FeatureStore) -> dict[str, NDArray[Any]]:
+    labels = store.labels
+    return {
+        "paths": store.paths,
+        "labels": np.full(len(store), "") if labels is None else labels,
+        "digests": store.digests,
+        **{f"metadata.{name}": values for name, values in store.metadata.items()},
+    }
 
 
 def _write_parquet(store: FeatureStore, path: Path) -> None:
     arrow = require("pyarrow", extra="parquet", purpose="exporting to .parquet")
     parquet = require("pyarrow.parquet", extra="parquet", purpose="exporting to .parquet")
-    columns = {
-        name: arrow.array(column.tolist(), arrow.string())
-        for name, column in _columns(store).items()
+    text = {
+        **text_columns(store, reserved=("digest", "features")),
+        "digest": store.digests.tolist(),
     }
+    columns = {name: arrow.array(values, arrow.string()) for name, values in text.items()}
     vector = arrow.list_(arrow.from_numpy_dtype(store.dtype), store.n_features)
     schema = arrow.schema(
         [*((name, arrow.string()) for name in columns), ("features", vector)],
@@ -129,11 +147,17 @@ def _write_parquet(store: FeatureStore, path: Path) -> None:
             writer.write_table(arrow.Table.from_arrays([*parts, vectors], schema=schema))
 
 
-def _columns(store: FeatureStore) -> dict[str, NDArray[Any]]:
-    labels = store.labels
-    return {
-        "paths": store.paths,
-        "labels": np.full(len(store), "") if labels is None else labels,
-        "digests": store.digests,
-        **{f"metadata.{name}": values for name, values in store.metadata.items()},
-    }
+def _csv_header(store: FeatureStore) -> list[str]:
+    names = feature_names(store.n_features)
+    return [*text_columns(store, reserved=names), *names]
+
+
+def _write_csv(store: FeatureStore, path: Path) -> None:
+    text = list(zip(*text_columns(store).values(), strict=True))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(_csv_header(store))
+        for start, block in store.iter_blocks(_n_rows(store)):
+            numbers = block.astype(np.str_).tolist()  # the shortest text that gives them back
+            rows = zip(text[start : start + len(block)], numbers, strict=True)
+            writer.writerows([*words, *vector] for words, vector in rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,13 +16,14 @@ from featx._remote import is_url
 from featx.errors import ParameterError
 from featx.store._container import Opened
 from featx.store._failures import Failure, read_failures
+from featx.store._frame import to_pandas
+from featx.store._indexing import read_indexed
 from featx.store._records import Records, digest_text
 from featx.store._settled import SettledFile
 from featx.store._snapshot import FrozenState, Snapshot
-from featx.store._tables import choose_by_name
+from featx.store._tables import choose_table
 from featx.store._text import text_array
 from featx.store._vectors import Vectors
-from featx.store.info import store_info
 from featx.store.prune import prune_store
 
 __all__ = ["FeatureStore", "open_store"]
@@ -31,6 +33,7 @@ def open_store(
     path: str | os.PathLike[str],
     *,
     table: str | None = None,
+    backbone: str | None = None,
     layer: str | None = None,
     pooling: str | None = None,
 ) -> FeatureStore:
@@ -43,8 +46,8 @@ def open_store(
         folder first, unless the copy there is up to date.
     table : str, optional
         Fingerprint of the table, or enough of its start; not needed where there is only one.
-    layer, pooling : str, optional
-        Choose the table by these instead, where they fit only one.
+    backbone, layer, pooling : str, optional
+        Choose the table by what its recipe says, where only one fits.
 
     Returns
     -------
@@ -57,8 +60,7 @@ def open_store(
         If there is no such file (then also a `FileNotFoundError`), or it is not a featx store, or
         is damaged.
     ParameterError
-        If the choice fits no table, or several, or both ways of choosing are given; the message
-        lists them.
+        If the choice fits no table, or several; the message tells them apart by what differs.
 
     Examples
     --------
@@ -70,31 +72,24 @@ def open_store(
     ...     store.shape, store.paths.tolist(), store[1]
     ((2, 2), ['a.jpg', 'b.jpg'], array([0., 1.], dtype=float32))
     """
-    if layer is None and pooling is None:
-        return FeatureStore(path, table=table)
-    if table is not None:
-        raise ParameterError(
-            f"table: got {table!r} together with layer={layer!r}, pooling={pooling!r}, expected "
-            "one way to choose; leave the others out"
-        )
-    chosen = choose_by_name(os.fspath(path), store_info(path).tables, layer, pooling)
-    return FeatureStore(path, table=chosen.key)
+    return FeatureStore(path, table=table, backbone=backbone, layer=layer, pooling=pooling)
 
 
 class FeatureStore:
     """Features of images, with their paths and labels; read-only. See `open_store`.
 
     It behaves as an array of shape (n_samples, n_features): ``len(store)``, ``store[5]``,
-    ``store[10:20]``, ``store[[7, 3]]``, ``np.asarray(store)``. Indexing reads only the rows asked
-    for, and compares each with its checksum; `np.asarray` reads everything and converts to
-    float32.
+    ``store[10:20]``, ``store[[7, 3]]``, ``store[mask, :]``, ``store[:, 0]``,
+    ``np.asarray(store)``. Indexing follows NumPy's rules, reads only the rows asked for, and
+    compares each with its checksum; `np.asarray` reads everything and converts to float32.
+    scikit-learn takes it as it is: ``cross_val_score(model, store, store.labels)``.
 
     Parameters
     ----------
     path : path
         The HDF5 file.
-    table : str, optional
-        Fingerprint of the table, or enough of its start.
+    table, backbone, layer, pooling : str, optional
+        Which table, as for `open_store`.
 
     Attributes
     ----------
@@ -115,13 +110,29 @@ class FeatureStore:
     reads two checksums of each row (8 bytes, kept), the first indexing where each chunk lies.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, table: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        table: str | None = None,
+        backbone: str | None = None,
+        layer: str | None = None,
+        pooling: str | None = None,
+    ) -> None:
         self.path = os.fspath(path)
         self.summary: Any = None
         self._file = SettledFile(path)
         self._vectors: tuple[Snapshot, Opened, Vectors] | None = None
         try:
-            self._state = FrozenState(self._file, self.path, table)
+            choose = partial(
+                choose_table,
+                self.path,
+                wanted=table,
+                backbone=backbone,
+                layer=layer,
+                pooling=pooling,
+            )
+            self._state = FrozenState(self._file, self.path, choose)
             self.tables, self.table = self._state.tables, self._state.table
             self._records: Records | None = None
         except BaseException:
@@ -159,26 +170,17 @@ class FeatureStore:
     def __len__(self) -> int:
         return self.n_samples
 
-    def __getitem__(self, rows: Any) -> NDArray[Any]:
-        if isinstance(rows, slice):
-            start, stop, step = rows.indices(self.n_samples)
-            if step == 1:
-                return self._index(lambda vectors: vectors.run(start, max(start, stop)))
-            rows = np.arange(start, stop, step)
-        numbers = np.asarray(rows)
-        if numbers.dtype == bool:
-            numbers = self._from_mask(numbers)
-        if numbers.dtype.kind not in "iu" and numbers.size:
-            raise IndexError(
-                f"store[{rows!r}]: expected a row number, a slice or an array of row numbers"
-            )
-        flat = numbers.reshape(-1).astype(np.int64)
-        bad = flat[(flat < -self.n_samples) | (flat >= self.n_samples)]
-        if len(bad):
-            raise IndexError(f"store[{int(bad[0])}]: expected a row below {self.n_samples}")
-        flat = np.where(flat < 0, flat + self.n_samples, flat)
-        found = self._index(lambda vectors: vectors.rows(flat))
-        return found.reshape(*numbers.shape, self.n_features)
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        for _, block in self.iter_blocks():
+            yield from block
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        return read_indexed(
+            index,
+            self.shape,
+            lambda start, stop: self._index(lambda vectors: vectors.run(start, stop)),
+            lambda rows: self._index(lambda vectors: vectors.rows(rows)),
+        )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
@@ -239,16 +241,51 @@ class FeatureStore:
         """Engine, device and versions of the last run that wrote to the table."""
         return dict(json.loads(self._state.snapshot.made_with))
 
-    def select(self, *, layer: str | None = None, pooling: str | None = None) -> FeatureStore:
-        """Open the table of another layer or pooling of the same file.
+    def select(
+        self,
+        *,
+        backbone: str | None = None,
+        layer: str | None = None,
+        pooling: str | None = None,
+    ) -> FeatureStore:
+        """Open another table of the same file, as `open_store` does.
 
         Raises
         ------
         ParameterError
-            If none or several fit; the message lists the tables.
+            If none or several fit; the message tells them apart by what differs.
         """
-        chosen = choose_by_name(self.path, self.tables, layer, pooling)
-        return FeatureStore(self.path, table=chosen.key)
+        return FeatureStore(self.path, backbone=backbone, layer=layer, pooling=pooling)
+
+    def to_pandas(self) -> Any:
+        r"""Return the table as a pandas data frame, one row an image.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns `path` and `label` (text; "" where an image has no label), the further columns
+            of the manifest under their names, and ``feature_0`` to ``feature_<n_features - 1>``
+            in the type of the store. A further column that is called like one of these is
+            ``metadata.<name>``. Text that is not UTF-8 has ``\xe9`` for a byte that does not
+            decode; `paths` has the names themselves. Holds all features.
+
+        Raises
+        ------
+        MissingDependencyError
+            If pandas is not installed, with the install command.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> from featx.store import write_features
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "f.h5"
+        >>> store = write_features(path, np.eye(2), paths=["a.jpg", "b.jpg"], labels=["x", "y"])
+        >>> store.to_pandas()
+            path label  feature_0  feature_1
+        0  a.jpg     x        1.0        0.0
+        1  b.jpg     y        0.0        1.0
+        """
+        return to_pandas(self)
 
     def prune(self, keep: Iterable[str | os.PathLike[str]] | None = None) -> int:
         """Remove the rows of images that are gone, from all tables of the file.
@@ -344,11 +381,6 @@ class FeatureStore:
                 )
             )
         return self._records
-
-    def _from_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-        if mask.shape != (self.n_samples,):
-            raise IndexError(f"store[mask]: got shape {mask.shape}, expected ({self.n_samples},)")
-        return np.flatnonzero(mask)
 
     def _group(self, opened: Opened) -> Any:
         return opened.h5["tables"][self.table.key]

@@ -368,7 +368,7 @@ def test_backbones_by_pattern(capsys) -> None:
         (["predict", "ROOT/none", "ROOT/test"], ["none"]),
         (["query", "ROOT/train.h5", "ROOT/test"], ["'featx feature store', expected"]),
         (["train", "ROOT/train.h5", "--out", "ROOT/no/such/m"], ["no/such"]),
-        (["export", "ROOT/train.h5", "ROOT/x.csv"], ["x.csv", ".npz"]),
+        (["export", "ROOT/train.h5", "ROOT/x.txt"], ["x.txt", ".npz"]),
         (["train", "ROOT/train.h5", "--labels", "ROOT/none.csv", "--out", "m"], ["none.csv"]),
     ],
     ids=lambda v: "-".join(v[:2]) if isinstance(v, list) else "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import pickle
+import re
 
 import h5py
 import numpy as np
@@ -198,12 +199,40 @@ def test_two_recipes_live_side_by_side_and_are_chosen_by_name(tmp_path):
             assert first.labels is None
     with open_store(path, layer="layer3") as store:
         assert store.recipe == other
-    with pytest.raises(ParameterError, match=r"layer='layer5'.*fit 0 tables.*Did you mean"):
+    with open_store(path, backbone="resnet18", layer="layer3", pooling="avg") as store:
+        assert store.recipe == other
+    with pytest.raises(ParameterError, match=r"layer='layer5' fits none of its 2.*Did you mean"):
         open_store(path, layer="layer5")
-    with pytest.raises(ParameterError, match="fit 2 tables"):
-        open_store(path, pooling=RECIPE.pooling)
-    with pytest.raises(ParameterError, match="expected one way to choose"):
+    with pytest.raises(ParameterError, match="layer='layer3', table='ab' fits none of its 2"):
         open_store(path, table="ab", layer="layer3")
+    for choice in ({}, {"pooling": RECIPE.pooling}):
+        with pytest.raises(ParameterError, match=r"has 2 tables.*choose one by what") as found:
+            open_store(path, **choice)
+        listed = re.findall(r"\((.*?)\)", str(found.value))[:2]  # only what tells them apart
+        assert sorted(listed) == [
+            "layer 'layer3', dtype 'float16'",
+            "layer 'layer4', dtype 'float32'",
+        ]
+
+
+def test_tables_that_differ_in_precision_or_weights_are_told_apart_by_that(tmp_path):
+    path = tmp_path / "f.h5"
+    recipes = [
+        RECIPE,
+        dataclasses.replace(RECIPE, precision="bfloat16"),
+        dataclasses.replace(RECIPE, weights="cd" * 32),
+    ]
+    with StoreWriter(path) as writer:
+        for recipe in recipes:
+            table = writer.table(recipe, has_labels=False)
+            table.append(["a"], np.ones((1, 5)), **fields(1))
+    with pytest.raises(ParameterError, match="has 3 tables") as found:
+        open_store(path)
+    message = str(found.value)
+    for recipe in recipes:
+        said = f"weights '{recipe.weights[:9]}...', precision {recipe.precision!r}"
+        assert f"{recipe.fingerprint} ({said})" in message
+    assert len(message) < 400
 
 
 def test_file_names_that_are_no_utf8_come_back_as_they_were(tmp_path):
