@@ -14,6 +14,7 @@ from collections.abc import Iterable
 __all__ = [
     "BackboneError",
     "FeatxError",
+    "FeatxWarning",
     "FileFormatError",
     "FingerprintMismatchError",
     "ImageDecodeError",
@@ -74,6 +75,10 @@ class FeatxError(Exception):
 
     def __str__(self) -> str:
         return hide_secrets(super().__str__())
+
+
+class FeatxWarning(UserWarning):
+    """Something that was done as asked and was probably not meant."""
 
 
 class ParameterError(FeatxError, ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from featx.cli._labels import labelled_images, show_coverage
 from featx.cli._options import add_run, add_sources, as_source, defaults_of
 from featx.cli._outputs import PAGE, add_output
 
@@ -39,14 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Compare, and write the page."""
-    from featx.cli._labels import manifest_labels
     from featx.tasks import compare, comparison_report
 
-    paths, labels, n_unlabelled = manifest_labels(as_source(args.source), args.labels)
+    paths, labelled = labelled_images(as_source(args.source), args.labels)
     named = [word.partition("=") for word in args.backbone or ["featx_small"]]
     found = compare(
         paths,
-        labels,
+        labelled.labels,
         args.store,
         backbones=[name for name, _, _ in named],
         weights={name: file for name, _, file in named if file},
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     result = found.to_dict()
     if args.html:
         result["report"] = str(comparison_report(found).save(args.html))
-    return {**result, "n_unlabelled": n_unlabelled, "table": str(found)}
+    return {**result, **labelled.coverage.to_dict(), "table": str(found)}
 
 
 def show(result: dict[str, Any]) -> str:
@@ -71,8 +71,7 @@ def show(result: dict[str, Any]) -> str:
         f"{result['n_images']} images of {result['n_classes']} classes, {result['n_folds']} folds"
         + (f"; {result['n_failed']} could not be read" if result["n_failed"] else "")
     )
-    if result["n_unlabelled"]:
-        lines.append(f"{result['n_unlabelled']} images have no label and were left out")
+    lines += show_coverage(result)
     if "report" in result:
         lines.append(f"plot: {result['report']}")
     return "\n".join(lines)

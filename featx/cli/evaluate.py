@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from featx.cli._labels import show_coverage
 from featx.cli._options import add_table, show_figure
 
 
@@ -18,22 +19,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure a model on labelled features of the same recipe."""
-    from featx.cli._labels import attribute_labels, class_labels
     from featx.cli._models import load_classifier, open_fitting_table
     from featx.evaluation import evaluate_attributes, evaluate_classes
+    from featx.images import AttributeLabels, ClassLabels, attribute_labels, class_labels
 
     saved, names = load_classifier(args.model)
     model = saved.model
+    found: AttributeLabels | ClassLabels
     with open_fitting_table(args.store, saved, args.model, args.table) as store:
         if hasattr(model, "attribute_names_"):
-            rows, _, Y = attribute_labels(store, args.labels, names)
-            result = evaluate_attributes(Y, model.predict_proba(store[rows]))
+            found = attribute_labels(store, args.labels, names)
+            result = evaluate_attributes(found.values, model.predict_proba(store[found.rows]))
         else:
-            rows, labels = class_labels(store, args.labels)
-            features = store[rows]
+            found = class_labels(store, args.labels)
+            features = store[found.rows]
             predicted = model.predict(features).astype(str)  # as labels are on the command line
-            result = evaluate_classes(labels, predicted, model.predict_proba(features), names)
-        return {**result, "n_seen_in_training": saved.count_seen(store.digests[rows])}
+            result = evaluate_classes(
+                found.labels, predicted, model.predict_proba(features), names
+            )
+        n_seen = saved.count_seen(store.digests[found.rows])
+    return {**result, "n_seen_in_training": n_seen, **found.coverage.to_dict()}
 
 
 def show(result: dict[str, Any]) -> str:
@@ -54,4 +59,4 @@ def show(result: dict[str, Any]) -> str:
         )
     if result.get("n_unknown"):
         lines.append(f"{result['n_unknown']} images have labels that the model does not know")
-    return "\n".join(lines)
+    return "\n".join([*lines, *show_coverage(result)])

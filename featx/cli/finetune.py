@@ -7,6 +7,7 @@ import shlex
 import time
 from typing import Any
 
+from featx.cli._labels import labelled_images, show_coverage
 from featx.cli._options import add_run, add_sources, as_source, defaults_of, show_figure
 from featx.cli._outputs import add_output
 
@@ -47,11 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Train, save the tuned network, and return the figures."""
-    from featx.cli._labels import manifest_labels
     from featx.finetuning import FineTuneClassifier
 
     start = time.monotonic()
-    paths, labels, n_unlabelled = manifest_labels(as_source(args.source), args.labels)
+    paths, labelled = labelled_images(as_source(args.source), args.labels)
     model = FineTuneClassifier(
         args.backbone,
         weights=args.weights,
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         device=args.device,
         workers=args.workers,
     )
-    model.fit(paths, labels).save_backbone(args.out)
+    model.fit(paths, labelled.labels).save_backbone(args.out)
     return {
         "classes": model.classes_.tolist(),
         "val_accuracy": model.history_[model.best_epoch_].val_accuracy,
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "n_trained_parameters": model.n_trained_parameters_,
         "n_samples": len(paths),
         "n_validation": len(model.validation_rows_),
-        "n_unlabelled": n_unlabelled,
+        **labelled.coverage.to_dict(),
     }
 
 
@@ -101,6 +101,5 @@ def show(result: dict[str, Any]) -> str:
     ]
     if r["best_epoch"] == 0:
         lines.append("no epoch was better than the probe: the weights saved are the original ones")
-    if r["n_unlabelled"]:
-        lines.append(f"{r['n_unlabelled']} images have no label and were left out")
+    lines += show_coverage(r)
     return "\n".join([*lines, f"extract with it: {shlex.join(words)}"])

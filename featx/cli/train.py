@@ -6,6 +6,7 @@ import argparse
 import time
 from typing import Any
 
+from featx.cli._labels import show_coverage
 from featx.cli._options import add_table, show_figure
 from featx.cli._outputs import add_output
 
@@ -30,44 +31,45 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     start = time.monotonic()
     with open_store(args.store, table=args.table) as store:
         fit = _attributes if args.task == "attributes" else _classes
-        result, model, rows = fit(store, args)
+        result, model, found = fit(store, args)
         from featx.estimators import save_model
 
         notes = {"task": args.task, "made_with": store.made_with}
         save_model(
-            model, args.out, recipe=store.recipe, metadata=notes, digests=store.digests[rows]
+            model, args.out, recipe=store.recipe, metadata=notes, digests=store.digests[found.rows]
         )
-        result["n_unlabelled"] = len(store) - result["n_samples"]
+        result |= {"n_samples": len(found.rows), **found.coverage.to_dict()}
     return {**result, "task": args.task, "seconds": time.monotonic() - start, "out": args.out}
 
 
 def _classes(store: Any, args: argparse.Namespace) -> tuple[dict[str, Any], Any, Any]:
-    from featx.cli._labels import class_labels
     from featx.estimators import LinearProbeClassifier
+    from featx.images import class_labels
 
-    rows, labels = class_labels(store, args.labels)
-    model = LinearProbeClassifier(args.method).fit(store[rows], labels)
+    found = class_labels(store, args.labels)
+    model = LinearProbeClassifier(args.method).fit(store[found.rows], found.labels)
     return (
         {
             "classes": model.classes_.tolist(),
             "cv_score": model.best_score_,
             "cv_metric": model.scoring,
             "C": model.C_,
-            "n_samples": len(rows),
         },
         model,
-        rows,
+        found,
     )
 
 
 def _attributes(store: Any, args: argparse.Namespace) -> tuple[dict[str, Any], Any, Any]:
     import numpy as np
 
-    from featx.cli._labels import attribute_labels
     from featx.estimators import AttributeClassifier
+    from featx.images import attribute_labels
 
-    rows, names, Y = attribute_labels(store, args.labels, args.attributes)
-    model = AttributeClassifier(args.method, attribute_names=names).fit(store[rows], Y)
+    found = attribute_labels(store, args.labels, args.attributes)
+    names = list(found.names)
+    model = AttributeClassifier(args.method, attribute_names=names)
+    model.fit(store[found.rows], found.values)
     losses = model.cv_results_["log_loss"]
     measured = losses[:, ~np.isnan(losses).all(axis=0)]
     return (
@@ -76,10 +78,9 @@ def _attributes(store: Any, args: argparse.Namespace) -> tuple[dict[str, Any], A
             "cv_score": -float(np.nanmin(measured, axis=0).mean()) if measured.size else None,
             "cv_metric": "neg_log_loss, mean over attributes",
             "C": dict(zip(names, model.C_.tolist(), strict=True)),
-            "n_samples": len(rows),
         },
         model,
-        rows,
+        found,
     )
 
 
@@ -95,8 +96,4 @@ def show(result: dict[str, Any]) -> str:
     ]
     if show_figure(score) == "not measured":
         lines.append("every class has a single image, so none can be held out: label more images")
-    if result["n_unlabelled"]:
-        lines.append(
-            f"{result['n_unlabelled']} images of the store have no label and were left out"
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, *show_coverage(result)])

@@ -1,15 +1,19 @@
 """Find, decode and preprocess images, and record the bad ones; knows neither networks nor HDF5."""
 
+from featx.images._join import (
+    AttributeLabels,
+    ClassLabels,
+    Coverage,
+    JoinedLabels,
+    attribute_labels,
+    class_labels,
+    join_labels,
+)
 from featx.images._kinds import describe_ignored
+from featx.images._paths import absolute_path
 from featx.images.decode import DEFAULT_MAX_PIXELS, decode_image
 from featx.images.inputs import as_sources, as_uint8_rgb, source_digest
-from featx.images.labels import (
-    JoinedLabels,
-    LabelTable,
-    absolute_path,
-    join_labels,
-    read_labels,
-)
+from featx.images.labels import LabelTable, read_labels
 from featx.images.loader import ImageBatch, default_workers, iter_batches
 from featx.images.manifest import ImageManifest
 from featx.images.preprocess import AUGMENTS, ImagePreprocessor, TransformPreprocessor
@@ -20,6 +24,9 @@ from featx.images.thumbnail import thumbnail_jpeg
 __all__ = [
     "AUGMENTS",
     "DEFAULT_MAX_PIXELS",
+    "AttributeLabels",
+    "ClassLabels",
+    "Coverage",
     "ImageBatch",
     "ImageManifest",
     "ImagePreprocessor",
@@ -30,6 +37,8 @@ __all__ = [
     "absolute_path",
     "as_sources",
     "as_uint8_rgb",
+    "attribute_labels",
+    "class_labels",
     "decode_image",
     "default_workers",
     "describe_ignored",

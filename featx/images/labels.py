@@ -1,282 +1,197 @@
-"""Labels from a CSV: read them, and join them to the paths of a store.
-
-The CSV has a column ``path`` and any others; ``label`` is the class, everything else is kept as
-text (one 0/1 column an attribute, say). Comma, semicolon and tab are understood, and the byte
-order mark that spreadsheets write.
-"""
+"""Labels from a CSV or a data frame, each value as text: see docs/cli.md, "Label files"."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-import posixpath
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import warnings
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+from featx._values import WORDS, as_texts, frame_columns, is_frame, is_missing, plain_values
+from featx.errors import FeatxWarning, ManifestError
+from featx.images._paths import absolute_path
+from featx.images._tables import LABEL, PATH, named_columns, read_table
 
-from featx._remote import fetch, is_url, look, plain_path, reason_of, split_url
-from featx.errors import FeatxError, ManifestError, nearest
-from featx.images._listing import nearest_file
+__all__ = ["LabelSource", "LabelTable", "is_table", "read_labels"]
 
-__all__ = ["JoinedLabels", "LabelTable", "absolute_path", "join_labels", "read_labels"]
-
-PATH, LABEL = "path", "label"
-DELIMITERS = (",", ";", "\t")
+# A file, a data frame, or a mapping from the names of columns to their values.
+LabelSource: TypeAlias = Any
 
 
 @dataclass(frozen=True)
 class LabelTable:
-    """The content of a CSV.
+    """What is known of some images, one row each.
 
     Parameters
     ----------
     paths : tuple of str
         Absolute, or URLs; relative ones taken from the CSV's folder.
     labels : tuple of str, or None
-        None where there is no column ``label``.
+        "" where one is missing; None where there is no column ``label``.
     columns : dict of str to tuple of str
-        All other columns, as text.
+        All other columns, as text; "" where a value is missing.
     written : tuple of str
         The paths as they are written.
+    thing : str
+        What the table is called in messages.
+    places : tuple of str
+        Where each row stands: "line 5" of a file, "row 3" of a data frame.
     """
 
     paths: tuple[str, ...]
     labels: tuple[str, ...] | None
-    columns: dict[str, tuple[str, ...]]
+    columns: Mapping[str, tuple[str, ...]]
     written: tuple[str, ...]
+    thing: str = "labels"
+    places: tuple[str, ...] = ()
+
+    def take(self, rows: Sequence[int]) -> LabelTable:
+        """Return some rows, in the order given."""
+        return replace(
+            self,
+            paths=_taken(self.paths, rows),
+            labels=None if self.labels is None else _taken(self.labels, rows),
+            columns={name: _taken(values, rows) for name, values in self.columns.items()},
+            written=_taken(self.written, rows),
+            places=_taken(self.places, rows) if self.places else (),
+        )
+
+    def merge(self, keys: Sequence[Hashable]) -> LabelTable:
+        """Return one row for each different key: that of its first row, filled from the others.
+
+        Raises
+        ------
+        ManifestError
+            If two rows of one key have different values, with both rows.
+        """
+        first: dict[Hashable, int] = {}
+        pairs = [(first.setdefault(key, j), j) for j, key in enumerate(keys)]
+        repeated = [(i, j) for i, j in pairs if i != j]
+        if not repeated:
+            return self
+        columns = {name: list(values) for name, values in self.columns.items()}
+        if self.labels is not None:
+            columns[LABEL] = list(self.labels)
+        for name, values in columns.items():
+            for i, j in repeated:
+                if values[i] and values[j] and values[i] != values[j]:
+                    raise ManifestError(
+                        f"{self.thing}: {self.places[i]} ({self.written[i]!r}) and "
+                        f"{self.places[j]} ({self.written[j]!r}) are of one image and have "
+                        f"{name} {values[i]!r} and {values[j]!r}, expected one; remove one"
+                    )
+                values[i] = values[i] or values[j]
+        labels = columns.pop(LABEL, None)
+        merged = replace(
+            self,
+            labels=None if labels is None else tuple(labels),
+            columns={name: tuple(values) for name, values in columns.items()},
+        )
+        return merged.take(list(first.values()))
 
 
-@dataclass(frozen=True)
-class JoinedLabels:
-    """The labels of those paths that a CSV knows.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n,), intp
-        Positions in the given paths that have a label, ascending.
-    labels : tuple of str, or None
-        One for each of `rows`.
-    columns : dict of str to tuple of str
-        One value for each of `rows`.
-    n_unlabelled : int
-        Given paths that the CSV lacks; they are not in `rows`.
-    n_unused : int
-        Rows of the CSV that fit no given path.
-    """
-
-    rows: NDArray[np.intp]
-    labels: tuple[str, ...] | None
-    columns: dict[str, tuple[str, ...]]
-    n_unlabelled: int
-    n_unused: int
-
-
-def read_labels(csv_path: str | os.PathLike[str]) -> LabelTable:
-    """Read a CSV of paths and labels.
-
-    Raises
-    ------
-    ManifestError
-        If the file is missing, not text, without a column ``path``, without rows, or if a row has
-        another number of fields than the header, or no path; with the line's number.
-    """
-    csv_path = absolute_path(os.path.expanduser(os.fspath(csv_path)))  # noqa: PTH111
-    thing = f"CSV {csv_path!r}"
-    header, rows = _parse(_text(csv_path, thing), thing)
-    by_name = dict(zip(header, zip(*rows, strict=True), strict=True))
-    written = by_name.pop(PATH)
-    folder = os.path.dirname(csv_path)  # noqa: PTH120
-    return LabelTable(
-        paths=tuple(absolute_path(path, folder) for path in written),
-        labels=by_name.pop(LABEL, None),
-        columns=by_name,
-        written=written,
-    )
-
-
-def join_labels(paths: Sequence[str], csv_path: str | os.PathLike[str]) -> JoinedLabels:
-    """Find the labels of given paths in a CSV.
-
-    Rows match by absolute path. Where none does (the store was made elsewhere, or the images
-    moved), a CSV path matches the one given path that ends in it, by whole folder names:
-    ``cats/1.jpg`` fits ``/data/cats/1.jpg`` but not ``/data/bobcats/1.jpg``.
+def read_labels(source: LabelSource) -> LabelTable:
+    """Read paths and labels.
 
     Parameters
     ----------
-    paths : sequence of str
-        Absolute, as a store has them; each at most once.
-    csv_path : path
-        See `read_labels`.
+    source : path, URL, data frame, or mapping of str to sequence
+        A CSV, or the columns of one: ``path``, and any others; ``label`` is the class. Paths are
+        relative to the CSV, in a data frame to the current folder.
 
     Returns
     -------
-    JoinedLabels
-        Paths that the CSV lacks are left out and counted.
+    LabelTable
+        Several rows of one image are one row, filled from all.
 
     Raises
     ------
     ManifestError
-        If nothing matches, or if a row fits several paths or several rows one path; with counts
-        and an example of both sides.
+        If the file is missing or no CSV, without a column ``path`` or rows, if a row has another
+        number of fields than the header, or no path, or if rows of one image differ; with the
+        line's number.
+
+    Warns
+    -----
+    FeatxWarning
+        If words such as "NA", which pandas takes as missing and so does featx, could be a class.
+
+    Examples
+    --------
+    >>> table = read_labels({"path": ["/a.png", "/b.png", "/c.png"], "label": [1.0, 1, None]})
+    >>> table.labels
+    ('1', '1', '')
     """
-    table = read_labels(csv_path)
-    thing = f"CSV {os.fspath(csv_path)!r}"
-    position = {str(path): i for i, path in enumerate(paths)}
-    matches = [[position[p]] if p in position else [] for p in table.paths]
-    if not any(matches):
-        matches = _match_by_suffix(list(position), table.written)
-    _check_matches(matches, list(position), table, thing)
-    csv_row = {match[0]: j for j, match in enumerate(matches) if match}
-    rows = sorted(csv_row)
-    order = [csv_row[i] for i in rows]
-    return JoinedLabels(
-        rows=np.array(rows, dtype=np.intp),
-        labels=None if table.labels is None else tuple(table.labels[j] for j in order),
-        columns={k: tuple(v[j] for j in order) for k, v in table.columns.items()},
-        n_unlabelled=len(position) - len(rows),
-        n_unused=len(matches) - len(rows),
-    )
+    if isinstance(source, LabelTable):
+        return source
+    if is_table(source):
+        return _from_columns(source)
+    csv_path = absolute_path(os.path.expanduser(os.fspath(source)))  # noqa: PTH111
+    thing = f"CSV {csv_path!r}"
+    found = read_table(csv_path, thing)
+    columns = dict(zip(found.names, zip(*found.rows, strict=True), strict=True))
+    places = tuple(f"line {line}" for line in found.lines)
+    return _table(columns, places, thing, os.path.dirname(csv_path))  # noqa: PTH120
 
 
-def absolute_path(path: str, folder: str = "") -> str:
-    """Return a path that means the same wherever it is used; a URL is one already."""
-    if is_url(path):
-        return path
-    path = plain_path(path)
-    if is_url(folder):
-        protocol, root = split_url(folder)
-        return f"{protocol}://{posixpath.normpath(posixpath.join(root, path)).lstrip('/')}"
-    return os.path.abspath(os.path.join(folder, path))  # noqa: PTH100, PTH118
+def is_table(source: Any) -> bool:
+    """Say whether a source of images or labels is a data frame or a mapping of columns."""
+    return is_frame(source) or isinstance(source, Mapping)
 
 
-def _text(csv_path: str, thing: str) -> str:
-    try:
-        if is_url(csv_path):
-            return _fetched(csv_path, thing)
-        return Path(csv_path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError as err:
-        raise ManifestError(
-            f"{thing}: not found, expected a file; check the name.{nearest_file(csv_path)}"
-        ) from err
-    except UnicodeDecodeError as err:
-        raise ManifestError(
-            f"{thing}: byte {err.start} is {err.object[err.start]:#04x}, expected UTF-8 text; "
-            "save it as 'CSV UTF-8'"
-        ) from err
-    except OSError as err:
-        raise ManifestError(f"{thing}: {err.strerror}, expected a readable file") from err
-
-
-def _fetched(url: str, thing: str) -> str:
-    try:
-        data = fetch(look(url))
-    except FeatxError:
-        raise
-    except Exception as err:  # each file system has its own
-        raise ManifestError(
-            f"{thing}: {reason_of(err)}, expected a readable file; check the name and the "
-            "credentials"
-        ) from err
-    return data.decode("utf-8-sig")
-
-
-def _parse(text: str, thing: str) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows, each as long as the header."""
-    first_line = text.partition("\n")[0].rstrip("\r")
-    delimiter = next((d for d in DELIMITERS if PATH in _fields(first_line, d)), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[list[str]] = []
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        _check_header(header, thing)
-        for row in reader:
-            if any(row):
-                _check_row(row, header, f"{thing} line {reader.line_num}")
-                rows.append(row)
-    except csv.Error as err:
-        raise ManifestError(
-            f"{thing} line {reader.line_num}: {err}, expected comma-separated values"
-        ) from err
-    if not rows:
-        raise ManifestError(f"{thing}: got no rows below the header, expected one for each image")
-    return header, rows
-
-
-def _fields(line: str, delimiter: str) -> list[str]:
-    return [name.strip().strip('"') for name in line.split(delimiter)]
-
-
-def _check_header(header: list[str], thing: str) -> None:
-    if PATH not in header:
-        raise ManifestError(
-            f"{thing}: got the columns {header}, expected one named 'path'; name the column of "
-            f"file names 'path'.{nearest(PATH, [name.lower() for name in header])}"
-        )
-    twice = {name for name in header if header.count(name) > 1}
-    if twice:
-        raise ManifestError(
-            f"{thing}: got the column {min(twice)!r} more than once, expected different names"
-        )
-
-
-def _check_row(row: list[str], header: list[str], thing: str) -> None:
-    if len(row) != len(header):
-        raise ManifestError(
-            f"{thing}: got {len(row)} fields, expected {len(header)} as in the header; "
-            "put fields with commas in double quotes"
-        )
-    if not row[header.index(PATH)]:
-        raise ManifestError(f"{thing}: got an empty path, expected a file name")
-
-
-def _match_by_suffix(paths: list[str], written: Sequence[str]) -> list[list[int]]:
-    """For each written path, the positions of the paths that end in it."""
-    wanted = [_parts(os.path.normpath(w)) for w in written]
-    by_suffix: dict[tuple[str, ...], list[int]] = {tuple(w): [] for w in wanted}
-    lengths = sorted({len(w) for w in wanted})
-    for i, path in enumerate(paths):
-        parts = _parts(path)
-        for n in lengths:
-            if n <= len(parts) and (suffix := tuple(parts[-n:])) in by_suffix:
-                by_suffix[suffix].append(i)
-    return [by_suffix[tuple(w)] for w in wanted]
-
-
-def _parts(path: str) -> list[str]:
-    parts = path.replace(os.sep, "/").split("/")
-    while len(parts) > 1 and parts[0] in (".", ".."):
-        parts.pop(0)
-    return parts
-
-
-def _check_matches(
-    matches: list[list[int]], paths: list[str], table: LabelTable, thing: str
-) -> None:
-    n_fit = sum(bool(m) for m in matches)
-    if not n_fit:
-        example = repr(paths[0]) if paths else "none"
-        raise ManifestError(
-            f"{thing}: none of its {len(matches)} paths fits one of the {len(paths)} images: got "
-            f"{table.written[0]!r}, expected paths like {example}; write them absolute, or "
-            "relative with enough folders to end an image's path"
-        )
-    several = [j for j, m in enumerate(matches) if len(m) > 1]
-    if several:
-        j = several[0]
-        found = ", ".join(repr(paths[i]) for i in matches[j][:2])
-        raise ManifestError(
-            f"{thing}: {len(several)} of its {len(matches)} paths fit several images: "
-            f"{table.written[j]!r} fits {found}; write more of the folders"
-        )
-    first: dict[int, int] = {}
-    for j, match in enumerate(matches):
-        if match and first.setdefault(match[0], j) != j:
-            i = match[0]
+def _from_columns(source: Any) -> LabelTable:
+    thing = "data frame" if is_frame(source) else "columns"
+    given = frame_columns(source) if is_frame(source) else {str(k): v for k, v in source.items()}
+    names = named_columns(list(given), thing)
+    values = list(given.values())
+    columns = {name: plain_values(values[i], name) for i, name in names.items()}
+    n = len(columns[PATH])
+    if not n:
+        raise ManifestError(f"{thing}: got no rows, expected one for each image")
+    for name, column in columns.items():
+        if len(column) != n:
             raise ManifestError(
-                f"{thing}: {table.written[first[i]]!r} and {table.written[j]!r} both fit "
-                f"{paths[i]!r}, expected one row an image; remove one"
+                f"{thing}: got {len(column)} values in {name!r} for {n} paths, expected one each"
             )
+    return _table(columns, tuple(f"row {i}" for i in range(n)), thing, "")
+
+
+def _table(
+    columns: Mapping[str, Sequence[Any]], places: tuple[str, ...], thing: str, folder: str
+) -> LabelTable:
+    """Turn columns of whatever values into text, with one row for each image."""
+    written = tuple(
+        _path(path, f"{thing} {place}") for path, place in zip(columns[PATH], places, strict=True)
+    )
+    others = {name: values for name, values in columns.items() if name != PATH}
+    _warn_of_words(others, thing)
+    texts = {name: tuple(as_texts(values, name)) for name, values in others.items()}
+    paths = tuple(absolute_path(path, folder) for path in written)
+    return LabelTable(paths, texts.pop(LABEL, None), texts, written, thing, places).merge(paths)
+
+
+def _path(path: Any, thing: str) -> str:
+    if is_missing(path):
+        what = f"the path {path!r}" if str(path).strip() else "an empty path"
+        raise ManifestError(f"{thing}: got {what}, expected a file name; leave the row out")
+    if not isinstance(path, str | os.PathLike):
+        raise ManifestError(f"{thing}: got the path {path!r}, expected a file name")
+    return os.path.expanduser(os.fsdecode(path))  # noqa: PTH111
+
+
+def _warn_of_words(columns: Mapping[str, Sequence[Any]], thing: str) -> None:
+    for name, values in columns.items():
+        found = [v.strip() for v in values if isinstance(v, str) and v.strip() in WORDS]
+        if found:
+            warnings.warn(
+                f"{thing}: {len(found)} values of column {name!r} are {found[0]!r} and are taken "
+                "as missing, as pandas does; write another word if it is a name",
+                FeatxWarning,
+                stacklevel=4,
+            )
+            return
+
+
+def _taken(values: Sequence[str], rows: Iterable[int]) -> tuple[str, ...]:
+    return tuple(values[j] for j in rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from featx._remote import RemoteFile, is_url, plain_path
+from featx._values import as_texts
 from featx.errors import ManifestError
+from featx.images._folders import folder_label, labels_of_neighbours
 from featx.images._kinds import SUFFIXES, describe_ignored, is_named_as_image
 from featx.images._listing import (
     Listing,
@@ -22,7 +24,9 @@ from featx.images._listing import (
     list_url,
     nearest_file,
 )
-from featx.images.labels import LabelTable, absolute_path, read_labels
+from featx.images._paths import absolute_path, existing_form
+from featx.images._tables import TABLE_SUFFIXES
+from featx.images.labels import LabelTable, is_table, read_labels
 
 __all__ = ["ImageManifest"]
 
@@ -38,7 +42,7 @@ class ImageManifest:
     labels : tuple of str, or None
         One for each path, "" where one has none; None where no image has one.
     columns : dict of str to tuple of str
-        Further columns of a CSV, as text; "" for images of other sources.
+        Further columns of a CSV or data frame, as text; "" for images of other sources.
     remote : dict of str to RemoteFile
         What a listing told of images at URLs, so that it is not asked for again.
     ignored : dict of str to int
@@ -50,7 +54,8 @@ class ImageManifest:
     Raises
     ------
     ManifestError
-        If there is no path, one occurs twice, or labels or a column have another length.
+        If there is no path, one occurs twice, or labels or a column have another length or are
+        no text.
 
     Examples
     --------
@@ -87,6 +92,11 @@ class ImageManifest:
                     f"manifest: got {len(values)} values in {name!r} for {len(self.paths)} "
                     "images, expected one each"
                 )
+            if not all(isinstance(value, str) for value in values or ()):
+                raise ManifestError(
+                    f"manifest: got values in {name!r} that are no text, expected text; "
+                    "from_paths makes text of numbers and of missing values"
+                )
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -115,21 +125,24 @@ class ImageManifest:
     @classmethod
     def from_source(
         cls,
-        source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | ImageManifest,
+        source: Any,
         *,
-        labels: Sequence[Any] | None = None,
+        labels: Iterable[Any] | None = None,
     ) -> ImageManifest:
         """Find the images of one or several sources.
 
         Parameters
         ----------
-        source : path, URL, glob, or a sequence of these
+        source : path, URL, glob, data frame, or a sequence of paths, URLs and globs
             A folder (searched at any depth; label = the folder that an image lies in, relative to
-            it), a file, a glob (``**`` for any depth; no labels), a CSV (`from_csv`). In a
-            sequence, names of images need not exist: those that do not become failures when they
-            are read. Each may be a URL (``s3://bucket/photos/``; extra ``remote``).
+            it), a file, a glob (``**`` for any depth; no labels), a CSV or its columns as a data
+            frame (`from_csv`). In a sequence, names of images need not exist: those that do not
+            become failures when they are read; and folders beside each other without folders of
+            images inside are classes, as they are to the folder above. Each may be a URL
+            (``s3://bucket/photos/``; extra ``remote``).
         labels : sequence, optional
-            One label for each image found, instead of the source's own.
+            One label for each image found, instead of the source's own; missing values (None,
+            NaN) and "" mean none.
 
         Returns
         -------
@@ -145,14 +158,17 @@ class ImageManifest:
         listing = Listing()
         if isinstance(source, ImageManifest):
             found = source
+        elif is_table(source):
+            found = _merged([read_labels(source)], listing)
         elif isinstance(source, (str, os.PathLike)):
             found = _merged([_find(_text(source), listing, is_listed=False)], listing)
         else:
-            tables = [_find(_text(s, i), listing, is_listed=True) for i, s in enumerate(source)]
-            found = _merged(tables, listing)
+            names = [_text(s, i) for i, s in enumerate(source)]
+            tables = [_find(name, listing, is_listed=True) for name in names]
+            found = _merged(_as_classes(names, tables), listing)
         if labels is None:
             return found
-        return replace(found, labels=tuple(str(label) for label in labels))
+        return replace(found, labels=tuple(as_texts(labels, "labels")))
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str]) -> ImageManifest:
@@ -181,16 +197,16 @@ class ImageManifest:
         Raises
         ------
         ManifestError
-            As `featx.images.read_labels`.
+            As `featx.images.read_labels`, which also says how values are read.
         """
-        return _merged([_from_csv(_text(csv_path))], Listing())
+        return _merged([read_labels(_text(csv_path))], Listing())
 
     @classmethod
     def from_paths(
         cls,
         paths: Iterable[str | os.PathLike[str]],
         *,
-        labels: Sequence[Any] | None = None,
+        labels: Iterable[Any] | None = None,
     ) -> ImageManifest:
         """Take paths of images as they are, without looking whether they exist.
 
@@ -199,17 +215,18 @@ class ImageManifest:
         paths : iterable of path
             Relative ones start at the current folder.
         labels : sequence, optional
-            One for each path.
+            One for each path; missing values (None, NaN) and "" mean none.
         """
         absolute = tuple(absolute_path(_text(p, i)) for i, p in enumerate(paths))
-        return cls(absolute, None if labels is None else tuple(str(label) for label in labels))
+        return cls(absolute, None if labels is None else tuple(as_texts(labels, "labels")))
 
 
 def _text(source: Any, index: int | None = None) -> str:
     if not isinstance(source, (str, os.PathLike)):
         where = "source" if index is None else f"source[{index}]"
         raise ManifestError(f"{where}: got {source!r:.60}, expected a path, a glob or a CSV")
-    return os.path.expanduser(plain_path(os.fsdecode(source)))  # noqa: PTH111
+    path = plain_path(os.fsdecode(source))
+    return path if is_url(path) else existing_form(os.path.expanduser(path))  # noqa: PTH111
 
 
 def _find(source: str, listing: Listing, *, is_listed: bool) -> LabelTable:
@@ -220,8 +237,8 @@ def _find(source: str, listing: Listing, *, is_listed: bool) -> LabelTable:
         raise ManifestError("source: got an empty path, expected a folder, file, glob or CSV")
     if os.path.isdir(source):  # noqa: PTH112
         return _from_folder(source, listing)
-    if source.lower().endswith(".csv"):
-        return _from_csv(source)
+    if _is_table_file(source, is_listed=is_listed):
+        return read_labels(source)
     exists = os.path.lexists(source)
     if not exists and is_glob(source):
         return _from_glob(source, listing)
@@ -234,8 +251,8 @@ def _find(source: str, listing: Listing, *, is_listed: bool) -> LabelTable:
 
 
 def _from_url(url: str, listing: Listing, *, is_listed: bool) -> LabelTable:
-    if url.lower().endswith(".csv"):
-        return _from_csv(url)
+    if _is_table_file(url, is_listed=is_listed):
+        return read_labels(url)
     if is_listed and is_named_as_image(url) and "*" not in url:
         return _table([url])  # a list of a million is not asked for one by one
     url = url.rstrip("/")
@@ -253,7 +270,7 @@ def _labelled(found: list[tuple[str, str]], source: str, listing: Listing) -> La
             f"{source}: found no images at any depth, expected files ending in "
             f"{' '.join(SUFFIXES)}{_left_out(listing)}"
         )
-    return _table([path for path, _ in found], tuple(label for _, label in found))
+    return _table([path for path, _ in found], tuple(folder_label(label) for _, label in found))
 
 
 def _from_glob(pattern: str, listing: Listing) -> LabelTable:
@@ -274,8 +291,21 @@ def _left_out(listing: Listing) -> str:
     return "".join(f"; {part}" for part in parts)
 
 
-def _from_csv(csv_path: str) -> LabelTable:
-    return read_labels(csv_path)
+def _is_table_file(name: str, *, is_listed: bool) -> bool:
+    # Among several names, photos/* for example, a text file is no manifest.
+    return name.lower().endswith((".csv", ".tsv") if is_listed else TABLE_SUFFIXES)
+
+
+def _as_classes(names: list[str], tables: list[LabelTable]) -> list[LabelTable]:
+    """Give the images of folders that lie beside each other, and hold no classes, their names."""
+    folders = [i for i, name in enumerate(names) if os.path.isdir(name)]  # noqa: PTH112
+    if any(any(tables[i].labels or ()) for i in folders):
+        return tables
+    labels = labels_of_neighbours([names[i] for i in folders])
+    named = list(tables)
+    for i, label in zip(folders, labels or (), strict=labels is not None):
+        named[i] = replace(tables[i], labels=(label,) * len(tables[i].paths))
+    return named
 
 
 def _table(paths: list[str], labels: tuple[str, ...] | None = None) -> LabelTable:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold
 
 from featx import LinearProbeClassifier, extract, open_store
-from featx.cli._labels import manifest_labels
+from featx.cli._labels import labelled_images
 from featx.cli.main import main
 from featx.datasets import read_dataset
 from featx.demo import sample_data_dir
@@ -307,8 +307,9 @@ def test_images_without_a_label_are_counted_and_a_csv_without_labels_is_named(
     table.write_text("path,label\na.jpg,x\nb.jpg,\n")
     for name in ("a", "b"):
         (tmp_path / f"{name}.jpg").write_bytes(BAD)
-    paths, labels, n_unlabelled = manifest_labels(str(tmp_path), str(table))
-    assert ([Path(p).name for p in paths], labels, n_unlabelled) == (["a.jpg"], ["x"], 1)
+    paths, found = labelled_images(str(tmp_path), str(table))
+    assert [Path(p).name for p in paths] == ["a.jpg"]
+    assert (found.labels.tolist(), found.coverage.n_unlabelled) == (["x"], 1)
     table.write_text("path,lable\na.jpg,x\n")
     words = ["compare", tmp_path, "--store", tmp_path / "f.h5", "--labels", table]
     assert run(*words) == 1
@@ -363,4 +364,4 @@ def test_pictures_without_labels_are_refused(world, capsys) -> None:
     words = command(world)
     words[1] = world / "photos" / "car"
     error = refused(capsys, *words)
-    assert "got no labels, expected one an image" in error
+    assert "has no labels for 4 images, expected one an image" in error

@@ -1,0 +1,181 @@
+"""Values of tables as text: what is missing, what is the same, and the columns of data frames.
+
+A CSV, a data frame and a list that hold the same values give the same text here, so that the
+command line and Python agree. Nothing imports pandas, polars or pyarrow: their frames are known by
+their methods.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import ParameterError
+
+__all__ = [
+    "WORDS",
+    "as_text",
+    "as_texts",
+    "frame_columns",
+    "is_frame",
+    "is_missing",
+    "plain_values",
+    "require_known",
+]
+
+# What programs write where a number is missing.
+MARKS = frozenset({
+    "", "nan", "NaN", "-nan", "-NaN", "<NA>", "NaT", "#N/A", "#N/A N/A", "#NA",
+    "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN",
+})  # fmt: skip
+WORDS = frozenset({"NA", "N/A", "n/a", "NULL", "null", "None"})
+"""The other words that pandas reads as missing, which could also be the name of a class."""
+
+_MISSING_TYPES = ("NAType", "NaTType", "MaskedConstant")
+_WHOLE = re.compile(r"-?\d+\.0+")
+
+
+def is_missing(value: Any, *, words: bool = True) -> bool:
+    """Say whether a value means "not known": None, NaN, NaT, pandas' NA, or text for these.
+
+    Parameters
+    ----------
+    value : Any
+        One value; text is stripped first.
+    words : bool, default True
+        Whether the words in `WORDS` mean it too, as they do in tables.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        return text in MARKS or (words and text in WORDS)
+    if value is None or type(value).__name__ in _MISSING_TYPES:
+        return True
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):
+        return False
+
+
+def as_text(value: Any) -> str:
+    """Return a value of a table as text.
+
+    Parameters
+    ----------
+    value : Any
+        Text, bytes, a number, or what is missing.
+
+    Returns
+    -------
+    str
+        "" for what is missing; else without white space around it, in Unicode's composed form
+        (NFC), and a whole number without decimals.
+
+    Examples
+    --------
+    >>> [as_text(value) for value in (" cat", b"cat", 1, 1.0, "1.0", 0.5, True, None, "nan")]
+    ['cat', 'cat', '1', '1', '1', '0.5', 'True', '', '']
+    """
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "surrogateescape")
+    if is_missing(value):
+        return ""
+    text = str(value).strip()
+    if _WHOLE.fullmatch(text):
+        return str(int(text.partition(".")[0]))
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def as_texts(values: Iterable[Any], name: str) -> list[str]:
+    """Return a column as text, one value each, as `as_text` does.
+
+    Raises
+    ------
+    ParameterError
+        If `values` is a single text, or a mapping, which has no order that could be meant.
+    """
+    known: dict[Any, str] = {}
+    texts = []
+    for value in plain_values(values, name):
+        if type(value) is str:
+            if value not in known:
+                known[value] = as_text(value)
+            texts.append(known[value])
+        else:
+            texts.append(as_text(value))
+    return texts
+
+
+def plain_values(values: Any, name: str) -> list[Any]:
+    """Return the values of a list, an array, or a column of pandas, polars or pyarrow."""
+    if isinstance(values, str | bytes | Mapping) or is_frame(values):
+        raise ParameterError(
+            f"{name}: got {type(values).__name__}, expected a list, an array or one column of a "
+            "data frame, with one value for each row"
+        )
+    for method in ("to_pylist", "tolist", "to_list"):
+        if hasattr(values, method):
+            return list(getattr(values, method)())
+    return list(values)
+
+
+def is_frame(value: Any) -> bool:
+    """Say whether a value is a data frame of pandas or polars, or a table of pyarrow."""
+    return (hasattr(value, "columns") or hasattr(value, "column_names")) and hasattr(
+        value, "shape"
+    )
+
+
+def frame_columns(frame: Any) -> dict[str, list[Any]]:
+    """Return the columns of a data frame by name; a named index of pandas is a column too.
+
+    Raises
+    ------
+    ParameterError
+        If two columns have one name.
+    """
+    index_names = getattr(getattr(frame, "index", None), "names", [])
+    if any(name is not None and name not in frame.columns for name in index_names):
+        frame = frame.reset_index()
+    names = [str(name) for name in getattr(frame, "column_names", None) or frame.columns]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ParameterError(
+            f"data frame: got the column {min(twice)!r} more than once, expected different names"
+        )
+    if hasattr(frame, "iloc"):
+        return {name: frame.iloc[:, i].tolist() for i, name in enumerate(names)}
+    return {name: plain_values(frame[name], name) for name in names}
+
+
+def require_known(y: Any, name: str = "y") -> NDArray[Any]:
+    """Return labels as an array, each of which is known.
+
+    Parameters
+    ----------
+    y : array-like
+        Labels of shape (n_samples,); another shape is left to whoever asked.
+    name : str, default "y"
+        What the caller calls them, for the message.
+
+    Raises
+    ------
+    ParameterError
+        Naming the first sample that has no label: None, NaN, pandas' NA or "".
+    """
+    array = np.asarray(y)
+    if array.dtype.kind in "biu" or array.ndim == 0:
+        return array
+    # NumPy makes the text 'nan' of a NaN beside text, so the values are looked at as they came.
+    values = plain_values(y, name) if not is_frame(y) else array.ravel().tolist()
+    missing = [i for i, value in enumerate(values) if is_missing(value, words=False)]
+    if missing:
+        raise ParameterError(
+            f"{name}: sample {missing[0]} has no label ({values[missing[0]]!r}; {len(missing)} of "
+            f"{len(values)} samples have none), expected one for each; leave these samples out"
+        )
+    return array

@@ -1,0 +1,430 @@
+"""Join labels to images by their paths, and count what fits nothing on either side."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx._values import as_text
+from featx.errors import ManifestError, nearest
+from featx.images._folders import warn_of_splits
+from featx.images._paths import common_form
+from featx.images._tables import LABEL
+from featx.images.labels import LabelSource, LabelTable, read_labels
+
+__all__ = [
+    "AttributeLabels",
+    "ClassLabels",
+    "Coverage",
+    "JoinedLabels",
+    "attribute_labels",
+    "class_labels",
+    "join_labels",
+]
+
+VALUES = {"1": 1.0, "0": 0.0, "true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "": np.nan}
+MAX_EXAMPLES = 5
+# Comparing two paths costs about 50 us.
+MAX_COMPARED = 2000
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a join left over on either side.
+
+    Parameters
+    ----------
+    n_unlabelled, n_unused : int
+        Images without a label; rows of the label table that fit no image.
+    unlabelled, unused : tuple of str
+        The first five of each.
+    nearest : str or None
+        The image that the first unused row probably means.
+    """
+
+    n_unlabelled: int = 0
+    unlabelled: tuple[str, ...] = ()
+    n_unused: int = 0
+    unused: tuple[str, ...] = ()
+    nearest: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a JSON-serialisable dict."""
+        return {
+            "n_unlabelled": self.n_unlabelled,
+            "unlabelled": list(self.unlabelled),
+            "n_unused": self.n_unused,
+            "unused": list(self.unused),
+            "nearest": self.nearest,
+        }
+
+
+@dataclass(frozen=True)
+class JoinedLabels:
+    """The rows of a label table that fit given paths.
+
+    Parameters
+    ----------
+    paths : tuple of str
+        The given paths.
+    table : LabelTable
+        All rows of the table, those of one image merged.
+    rows : ndarray of shape (n,), intp
+        Positions in `paths` that the table knows, ascending.
+    table_rows : ndarray of shape (n,), intp
+        The row of `table` of each of `rows`.
+    unused : tuple of str
+        Rows of the table that fit no path, as they are written.
+    """
+
+    paths: tuple[str, ...]
+    table: LabelTable
+    rows: NDArray[np.intp]
+    table_rows: NDArray[np.intp]
+    unused: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """A label for each of `rows`, None where the table has none."""
+        return self.table.take(self.table_rows.tolist()).labels
+
+    @property
+    def columns(self) -> dict[str, tuple[str, ...]]:
+        """Further columns, a value for each of `rows`."""
+        return dict(self.table.take(self.table_rows.tolist()).columns)
+
+    def coverage(self, rows: NDArray[np.intp] | None = None) -> Coverage:
+        """Count what is left over where these positions are used; default `rows`."""
+        used = set((self.rows if rows is None else rows).tolist())
+        unlabelled = [path for i, path in enumerate(self.paths) if i not in used]
+        return Coverage(
+            len(unlabelled),
+            tuple(unlabelled[:MAX_EXAMPLES]),
+            len(self.unused),
+            self.unused[:MAX_EXAMPLES],
+            _nearest_path(self.unused[0], self.paths) if self.unused else None,
+        )
+
+
+@dataclass(frozen=True)
+class ClassLabels:
+    """The images that have a label.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n,), intp
+        Their positions, ascending.
+    labels : ndarray of shape (n,), str
+        Of each.
+    coverage : Coverage
+        What is left over.
+    """
+
+    rows: NDArray[np.intp]
+    labels: NDArray[np.str_]
+    coverage: Coverage
+
+
+@dataclass(frozen=True)
+class AttributeLabels:
+    """The attributes of images.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n,), intp
+        Positions of the images in the table, ascending.
+    names : tuple of str
+        The attributes.
+    values : ndarray of shape (n, n_attributes), float64
+        1 for yes, 0 for no, NaN where it is not known.
+    coverage : Coverage
+        What is left over.
+    """
+
+    rows: NDArray[np.intp]
+    names: tuple[str, ...]
+    values: NDArray[np.float64]
+    coverage: Coverage
+
+
+def class_labels(images: Any, table: LabelSource | None = None) -> ClassLabels:
+    """Find the class of each image.
+
+    Parameters
+    ----------
+    images : FeatureStore or ImageManifest
+        The images, and their own labels.
+    table : path, data frame or mapping, optional
+        Labels to take instead, see `read_labels`; joined as `join_labels` does.
+
+    Returns
+    -------
+    ClassLabels
+        Images without a label are left out and counted.
+
+    Raises
+    ------
+    ManifestError
+        If no image has a label, or as `join_labels`.
+
+    Warns
+    -----
+    FeatxWarning
+        If classes differ by nothing but "train" and "test" in their folders.
+
+    Examples
+    --------
+    >>> from featx import ImageManifest
+    >>> images = ImageManifest.from_paths(["/p/a.png", "/p/b.png", "/p/c.png"])
+    >>> found = class_labels(images, {"path": ["a.png", "c.png"], "label": ["cat", None]})
+    >>> found.rows.tolist(), found.labels.tolist(), found.coverage.n_unlabelled
+    ([0], ['cat'], 2)
+    """
+    found = _match(images, table)
+    if found.table.labels is None:
+        columns = ["path", *found.table.columns]
+        raise ManifestError(
+            f"{found.table.thing}: got the columns {columns}, expected one named 'label'."
+            f"{nearest(LABEL, columns)}"
+        )
+    labels = np.array(found.table.labels, dtype=np.str_)
+    has_label = labels != ""
+    rows = found.rows[has_label]
+    if not len(rows):
+        raise ManifestError(
+            f"{found.table.thing}: has no labels for {len(found.paths)} images, expected one an "
+            "image; "
+            "extract the folder above the folders of the classes, or pass labels "
+            "(--labels L.csv)"
+        )
+    warn_of_splits(np.unique(labels[has_label]).tolist(), found.table.thing)
+    return ClassLabels(rows, labels[has_label], found.coverage(rows))
+
+
+def attribute_labels(
+    images: Any, table: LabelSource | None = None, names: Sequence[str] | None = None
+) -> AttributeLabels:
+    """Find the attributes of each image.
+
+    Parameters
+    ----------
+    images, table
+        As for `class_labels`; an attribute is a column of 0 and 1.
+    names : sequence of str, optional
+        The columns to take; default all but ``path`` and ``label``.
+
+    Returns
+    -------
+    AttributeLabels
+        True, yes, 1 and 1.0 are 1; False, no, 0 and 0.0 are 0; what is missing is NaN. -1 is NaN
+        in a column that also has 0, and 0 in a table without any 0.
+
+    Raises
+    ------
+    ManifestError
+        If there are no such columns, a value is something else, -1 could mean either, or as
+        `join_labels`; with the row.
+    """
+    found = _match(images, table)
+    columns = dict(found.table.columns)
+    if names is not None and LABEL in names and found.table.labels is not None:
+        columns[LABEL] = found.table.labels
+    wanted = list(columns) if names is None else list(names)
+    missing = [name for name in wanted if name not in columns]
+    if missing or not wanted:
+        raise ManifestError(
+            f"{found.table.thing}: got the columns {list(columns)}, expected "
+            f"{missing[0] if missing else 'one an attribute, of 0 and 1'}."
+            f"{nearest(missing[0], columns) if missing else ''}"
+        )
+    # By all rows, so that a value means the same whichever images are asked for.
+    values = _numbers({name: columns[name] for name in wanted}, found.table)
+    return AttributeLabels(
+        found.rows, tuple(wanted), values[found.table_rows], found.coverage(found.rows)
+    )
+
+
+def join_labels(paths: Sequence[str], table: LabelSource) -> JoinedLabels:
+    r"""Find the rows of a label table that fit given paths.
+
+    Rows match by absolute path. Where none does (the store was made elsewhere, or the images
+    moved), a path of the table matches the one given path that ends in it, by whole folder names:
+    ``cats/1.jpg`` fits ``/data/cats/1.jpg`` but not ``/data/bobcats/1.jpg``. Either way a path
+    that fits no image as it is written fits the image whose path is the same text in another form
+    of Unicode, with "\" for "/", or with spaces around it.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Absolute, as a store has them; each at most once.
+    table : path, data frame or mapping
+        See `read_labels`.
+
+    Returns
+    -------
+    JoinedLabels
+        What fits nothing, on either side, is left out and counted.
+
+    Raises
+    ------
+    ManifestError
+        If nothing matches, or if a row fits several paths, or rows of one path differ; with
+        counts and an example of both sides.
+    """
+    names, read = tuple(map(str, paths)), read_labels(table)
+    matches = _find_matches(names, read)
+    _check_matches(matches, names, read)
+    keys = [match[0] if match else -1 - j for j, match in enumerate(matches)]
+    row_of = {image: j for j, image in enumerate(dict.fromkeys(keys)) if image >= 0}
+    rows = sorted(row_of)
+    return JoinedLabels(
+        names,
+        read.merge(keys),
+        np.array(rows, dtype=np.intp),
+        np.array([row_of[i] for i in rows], dtype=np.intp),
+        tuple(read.written[j] for j, match in enumerate(matches) if not match),
+    )
+
+
+def _match(images: Any, table: LabelSource | None) -> JoinedLabels:
+    """Join a table to images, or take what the images say themselves."""
+    paths = tuple(map(str, images.paths))
+    if table is not None:
+        return join_labels(paths, table)
+    labels = images.labels
+    own = LabelTable(
+        paths,
+        ("",) * len(paths) if labels is None else tuple(map(str, labels)),
+        {name: tuple(map(str, values)) for name, values in _further_columns(images).items()},
+        paths,
+        f"store {images.path!r}" if hasattr(images, "path") else "source",
+        paths,
+    )
+    every = np.arange(len(paths))
+    return JoinedLabels(paths, own, every, every)
+
+
+def _further_columns(images: Any) -> Mapping[str, Any]:
+    return dict(images.metadata if hasattr(images, "metadata") else images.columns)
+
+
+def _numbers(columns: Mapping[str, Sequence[str]], table: LabelTable) -> NDArray[np.float64]:
+    """Return 1, 0 and NaN, (n_rows, n_attributes)."""
+    words = {name: [as_text(v).lower() for v in values] for name, values in columns.items()}
+    numbers = np.empty((len(table.paths), len(columns)))
+    for k, (name, column) in enumerate(words.items()):
+        known = (
+            {**VALUES, "-1": _meaning_of_minus_one(name, words, table)}
+            if ("-1" in column)
+            else VALUES
+        )
+        for j, word in enumerate(column):
+            if word not in known:
+                raise ManifestError(
+                    f"{table.thing} {table.places[j]}: column {name!r} has {columns[name][j]!r}, "
+                    "expected 0, 1 or nothing; name the columns that are attributes "
+                    "(--attributes)"
+                )
+            numbers[j, k] = known[word]
+    return numbers
+
+
+def _meaning_of_minus_one(
+    name: str, words: Mapping[str, Sequence[str]], table: LabelTable
+) -> float:
+    """Tell CheXpert's -1, "not known" beside 0 and 1, from CelebA's, "no" beside 1 alone."""
+    no = {word for word, value in VALUES.items() if value == 0}
+    if not no.isdisjoint(words[name]):
+        return np.nan
+    other = next((k for k, column in words.items() if not no.isdisjoint(column)), None)
+    if other is None:
+        return 0.0
+    place = table.places[words[name].index("-1")]
+    raise ManifestError(
+        f"{table.thing} {place}: column {name!r} has -1 and no 0, while column {other!r} has 0, "
+        "so that -1 may mean no or not known; write 0 for no and nothing for not known, or name "
+        "columns of one kind (--attributes)"
+    )
+
+
+def _find_matches(paths: Sequence[str], table: LabelTable) -> list[list[int]]:
+    """For each row of a table the positions of the paths that it fits."""
+    found: list[list[int]] = []
+    for keys, find in ((table.paths, _by_whole), (table.written, _by_end)):
+        found = find(paths, keys)
+        left = [j for j, match in enumerate(found) if not match]
+        taken = {i for match in found for i in match}
+        free = [i for i in range(len(paths)) if i not in taken]
+        if left and free:
+            again = find(
+                [common_form(paths[i]) for i in free], [common_form(keys[j]) for j in left]
+            )
+            for j, match in zip(left, again, strict=True):
+                found[j] = [free[i] for i in match]
+        if any(found):
+            break
+    return found
+
+
+def _by_whole(paths: Sequence[str], wanted: Sequence[str]) -> list[list[int]]:
+    """For each wanted path the positions of those equal to it."""
+    positions: dict[str, list[int]] = {}
+    for i, path in enumerate(paths):
+        positions.setdefault(path, []).append(i)
+    return [positions.get(path, []) for path in wanted]
+
+
+def _by_end(paths: Sequence[str], wanted: Sequence[str]) -> list[list[int]]:
+    """For each wanted path the positions of those that end in it."""
+    ends = [tuple(_parts(os.path.normpath(path))) for path in wanted]
+    by_end: dict[tuple[str, ...], list[int]] = {end: [] for end in ends}
+    lengths = sorted({len(end) for end in ends})
+    for i, path in enumerate(paths):
+        parts = _parts(path)
+        for n in lengths:
+            if n <= len(parts) and (end := tuple(parts[-n:])) in by_end:
+                by_end[end].append(i)
+    return [by_end[end] for end in ends]
+
+
+def _parts(path: str) -> list[str]:
+    parts = path.replace(os.sep, "/").split("/")
+    while len(parts) > 1 and parts[0] in (".", ".."):
+        parts.pop(0)
+    return parts
+
+
+def _check_matches(
+    matches: Sequence[Sequence[int]], paths: Sequence[str], table: LabelTable
+) -> None:
+    if not any(matches):
+        example = repr(paths[0]) if paths else "none"
+        raise ManifestError(
+            f"{table.thing}: none of its {len(matches)} paths fits one of the {len(paths)} "
+            f"images: got {table.written[0]!r}, expected paths like {example}; write them "
+            "absolute, or relative with enough folders to end an image's path"
+        )
+    several = [j for j, match in enumerate(matches) if len(match) > 1]
+    if several:
+        j = several[0]
+        found = ", ".join(repr(paths[i]) for i in matches[j][:2])
+        raise ManifestError(
+            f"{table.thing}: {len(several)} of its {len(matches)} paths fit several images: "
+            f"{table.written[j]!r} fits {found}; write more of the folders"
+        )
+
+
+def _nearest_path(written: str, paths: Sequence[str]) -> str | None:
+    """Return the path that was probably meant: by its letters' case alone, else by its text."""
+    wanted = written.lower().replace("\\", "/").lstrip("./")
+    for path in paths:
+        if path.lower().replace(os.sep, "/").endswith(f"/{wanted}"):
+            return path
+    near = difflib.get_close_matches(written, [*paths[:MAX_COMPARED]], n=1)
+    return near[0] if near else None

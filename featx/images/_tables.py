@@ -1,0 +1,226 @@
+"""Text files of tables, as spreadsheets, pandas and people write them: a header and rows.
+
+Comma, semicolon and tab are understood, UTF-8 with and without a byte order mark, UTF-16 with one,
+spaces after commas, and decimal commas where a comma does not separate. What is no such text is
+refused with what it is and what to do.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from featx._remote import fetch, is_url, look, reason_of
+from featx.errors import FeatxError, ManifestError, nearest
+from featx.images._kinds import is_named_as_image
+from featx.images._listing import nearest_file
+
+__all__ = ["LABEL", "PATH", "TABLE_SUFFIXES", "TextTable", "named_columns", "read_table"]
+
+PATH, LABEL = "path", "label"
+DELIMITERS = (",", ";", "\t")
+TABLE_SUFFIXES = (
+    ".csv", ".tsv", ".txt", ".tab", ".xlsx", ".xls", ".ods", ".parquet", ".csv.gz", ".csv.zip",
+)  # fmt: skip
+"""Ends of names of tables, those included that are read only to say what they are."""
+
+MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+OTHER_FILES = {
+    b"PK\x03\x04": "an Excel workbook or another ZIP archive",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook of the older kind",
+    b"PAR1": "a Parquet file",
+    b"\x1f\x8b": "compressed with gzip",
+    b"\x89HDF": "an HDF5 file",
+}
+LIKE_PATH = ("filename", "file", "image", "filepath", "image_path", "img", "paths", "images")
+SEPARATOR = re.compile(r"sep=([,;\t|])\r?\n")  # Excel's own first line
+WHOLE = re.compile(r"(-?\d+),(0+)")
+UNNAMED = re.compile(r"(Unnamed: \d+(\.\d+)?)?")
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """What a file says.
+
+    Parameters
+    ----------
+    names : list of str
+        Of the columns; `PATH` is among them. Columns without a name are left out.
+    rows : list of list of str
+        One value for each name.
+    lines : list of int
+        The line of each row, from 1.
+    """
+
+    names: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+
+
+def read_table(path: str, thing: str) -> TextTable:
+    """Read a file.
+
+    Raises
+    ------
+    ManifestError
+        If it is missing, no text, without a column ``path``, without rows, or if a row has another
+        number of fields than the header; with the line's number.
+    """
+    text = _decode(_read(path, thing), thing).removeprefix("\ufeff")
+    if not text.strip():
+        raise ManifestError(f"{thing}: is empty, expected a header such as 'path,label' and rows")
+    declared = SEPARATOR.match(text)
+    first_line = 1 if declared is None else 2
+    if declared is not None:
+        text = text[declared.end() :]
+    delimiter = declared[1] if declared is not None else _delimiter(text)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
+    )
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        names = named_columns(header, thing)
+        start = reader.line_num
+        for row in reader:
+            line, start = start + first_line, reader.line_num
+            if any(cell.strip() for cell in row):
+                fitted = _fitted(row, header, f"{thing} line {line}")
+                rows.append([_cell(fitted[i], delimiter) for i in names])
+                lines.append(line)
+    except csv.Error as err:
+        raise ManifestError(
+            f"{thing} line {reader.line_num + first_line - 1}: {err}, expected comma-separated "
+            "values"
+        ) from err
+    if not rows:
+        raise ManifestError(f"{thing}: got no rows below the header, expected one for each image")
+    return TextTable(list(names.values()), rows, lines)
+
+
+def named_columns(header: list[str], thing: str) -> dict[int, str]:
+    """Return the name of each column that has one, by its position.
+
+    ``path`` and ``label`` may be in other letters; a column without a name, such as the one that
+    pandas writes its index to, is left out.
+
+    Raises
+    ------
+    ManifestError
+        If there is no ``path``, or a name comes twice.
+    """
+    if _written(header, PATH) not in header:
+        raise ManifestError(f"{thing}: {_without_path(header)}")
+    known = {_written(header, name): name for name in (PATH, LABEL)}
+    names = {
+        i: known.get(name, name) for i, name in enumerate(header) if not UNNAMED.fullmatch(name)
+    }
+    twice = [name for name, n in Counter(names.values()).items() if n > 1]
+    if twice:
+        raise ManifestError(
+            f"{thing}: got the column {min(twice)!r} more than once, expected different names"
+        )
+    return names
+
+
+def _written(header: list[str], name: str) -> str:
+    """Return how a header writes one of featx's names: as it is, else in other letters."""
+    if name in header:
+        return name
+    return next((word for word in header if word.lower() == name), name)
+
+
+def _without_path(header: list[str]) -> str:
+    if any(is_named_as_image(word) for word in header):
+        return (
+            f"got {header} as its first line, expected a header; put the line 'path,label' "
+            "above the first image"
+        )
+    lower = {word.lower(): word for word in header}
+    like = next((lower[word] for word in LIKE_PATH if word in lower), None)
+    if like is None and header[:1] == [""]:
+        what = "the first column has no name: if it holds the file names, call it 'path'."
+    else:
+        what = "name the column of file names 'path'."
+    hint = nearest(PATH, lower) if like is None else f" Is it {like!r}?"
+    return f"got the columns {header}, expected one named 'path'; {what}{hint}"
+
+
+def _read(path: str, thing: str) -> bytes:
+    try:
+        return fetch(look(path)) if is_url(path) else Path(path).read_bytes()
+    except FeatxError:
+        raise
+    except FileNotFoundError as err:
+        raise ManifestError(
+            f"{thing}: not found, expected a file; check the name.{nearest_file(path)}"
+        ) from err
+    except OSError as err:
+        if is_url(path):
+            raise _unfetched(thing, err) from err
+        raise ManifestError(f"{thing}: {err.strerror or err}, expected a readable file") from err
+    except Exception as err:  # each remote file system has its own
+        raise _unfetched(thing, err) from err
+
+
+def _unfetched(thing: str, err: Exception) -> ManifestError:
+    return ManifestError(
+        f"{thing}: {reason_of(err)}, expected a readable file; check the name and the credentials"
+    )
+
+
+def _decode(data: bytes, thing: str) -> str:
+    for mark, what in OTHER_FILES.items():
+        if data.startswith(mark):
+            raise ManifestError(
+                f"{thing}: is {what}, expected a CSV; save it as 'CSV UTF-8', or read it with "
+                "pandas and pass the data frame"
+            )
+    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as err:
+        line = data[: err.start].count(b"\n") + 1
+        raise ManifestError(
+            f"{thing} line {line}: byte {err.start} is {data[err.start]:#04x}, expected "
+            f"{encoding.upper()} text; save it as 'CSV UTF-8', or in pandas read it with its "
+            "encoding and pass the data frame"
+        ) from err
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise ManifestError(
+            f"{thing} line {line}: has a NUL character, expected UTF-8 text; save it as "
+            "'CSV UTF-8'"
+        )
+    return text
+
+
+def _delimiter(text: str) -> str:
+    """Return what separates the names of the header, one of which is ``path``."""
+    line = text.partition("\n")[0].rstrip("\r")
+    fields = {mark: [w.strip().strip('"') for w in line.split(mark)] for mark in DELIMITERS}
+    found = (d for d in DELIMITERS if PATH in map(str.lower, fields[d]))
+    return next(found, max(DELIMITERS, key=lambda d: len(fields[d])))
+
+
+def _fitted(row: list[str], header: list[str], thing: str) -> list[str]:
+    """Return a row of the header's length; empty fields too many are left out."""
+    while len(row) > len(header) and not row[-1].strip():
+        row = row[:-1]
+    if len(row) != len(header):
+        raise ManifestError(
+            f"{thing}: got {len(row)} fields, expected {len(header)} as in the header; "
+            "put fields with commas in double quotes"
+        )
+    return row
+
+
+def _cell(text: str, delimiter: str) -> str:
+    """Return a value; "1,0" is "1.0" where a comma does not separate."""
+    number = None if delimiter == "," else WHOLE.fullmatch(text.strip())
+    return text if number is None else f"{number[1]}.{number[2]}"
