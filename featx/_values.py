@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import re
 import unicodedata
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import ParameterError
+from featx.errors import FeatxWarning, ParameterError
 
 __all__ = [
     "WORDS",
+    "as_columns",
     "as_text",
     "as_texts",
+    "float_array",
     "frame_columns",
     "is_frame",
     "is_missing",
+    "label_array",
     "plain_values",
     "require_known",
 ]
@@ -97,8 +101,13 @@ def as_texts(values: Iterable[Any], name: str) -> list[str]:
     ------
     ParameterError
         If `values` is a single text, or a mapping, which has no order that could be meant.
+
+    Warns
+    -----
+    FeatxWarning
+        If one of `WORDS` is taken as missing, since it could be the name of a class.
     """
-    known: dict[Any, str] = {}
+    known: dict[str, str] = {}
     texts = []
     for value in plain_values(values, name):
         if type(value) is str:
@@ -107,6 +116,14 @@ def as_texts(values: Iterable[Any], name: str) -> list[str]:
             texts.append(known[value])
         else:
             texts.append(as_text(value))
+    words = [word for word in known if word.strip() in WORDS]
+    if words:
+        warnings.warn(
+            f"{name}: {words[0]!r} is taken as missing, as pandas does; write another word where "
+            "it is a name",
+            FeatxWarning,
+            stacklevel=3,
+        )
     return texts
 
 
@@ -152,6 +169,45 @@ def frame_columns(frame: Any) -> dict[str, list[Any]]:
     return {name: plain_values(frame[name], name) for name in names}
 
 
+def as_columns(columns: Any) -> dict[str, Any]:
+    """Return a data frame, or a mapping of columns, as a dict of columns; None gives none."""
+    if columns is None:
+        return {}
+    return frame_columns(columns) if is_frame(columns) else {str(k): columns[k] for k in columns}
+
+
+def float_array(values: Any) -> NDArray[np.float64]:
+    """Return numbers of any shape, NaN for what is missing, pandas' NA and None included.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something else is no number.
+    """
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.asarray(values, dtype=object)
+        known = [np.nan if is_missing(v, words=False) else v for v in array.ravel().tolist()]
+        return np.array(known, dtype=np.float64).reshape(array.shape)
+
+
+def label_array(y: Any) -> NDArray[Any]:
+    """Return labels as an array; of objects where something is missing beside text.
+
+    NumPy alone makes the text 'nan' of a NaN beside text.
+    """
+    array = np.asarray(y)
+    if isinstance(y, np.ndarray) or array.dtype.kind not in "US" or array.ndim != 1:
+        return array
+    values = plain_values(y, "y")
+    if all(isinstance(value, str | bytes) for value in values):
+        return array
+    found = np.empty(len(values), dtype=object)
+    found[:] = values
+    return found if any(is_missing(value, words=False) for value in values) else array
+
+
 def require_known(y: Any, name: str = "y") -> NDArray[Any]:
     """Return labels as an array, each of which is known.
 
@@ -167,11 +223,10 @@ def require_known(y: Any, name: str = "y") -> NDArray[Any]:
     ParameterError
         Naming the first sample that has no label: None, NaN, pandas' NA or "".
     """
-    array = np.asarray(y)
+    array = label_array(y)
     if array.dtype.kind in "biu" or array.ndim == 0:
         return array
-    # NumPy makes the text 'nan' of a NaN beside text, so the values are looked at as they came.
-    values = plain_values(y, name) if not is_frame(y) else array.ravel().tolist()
+    values = array.ravel().tolist()
     missing = [i for i, value in enumerate(values) if is_missing(value, words=False)]
     if missing:
         raise ParameterError(

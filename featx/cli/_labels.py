@@ -37,7 +37,8 @@ def show_coverage(result: dict[str, Any]) -> list[str]:
         examples = _listed(result["unused"], result["n_unused"])
         near = f"; nearest: {result['nearest']}" if result["nearest"] else ""
         lines.append(
-            f"{result['n_unused']} rows of the labels fit none of the images: {examples}{near}"
+            f"{result['n_unused']} rows of {result['labels_from']} fit none of the images: "
+            f"{examples}{near}"
         )
     return lines
 

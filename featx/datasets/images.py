@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from featx._values import is_missing, label_array
 from featx.datasets._checks import as_boxes, require_paths
 from featx.errors import ManifestError, ParameterError, nearest
 from featx.images import ImageManifest
@@ -198,7 +199,8 @@ class ImageDataset:
         return {name: counts[name] for name in SPLITS if counts[name]}
 
     def _texts(self, what: str, values: Any) -> NDArray[np.str_]:
-        texts = np.asarray(values, dtype=np.str_)
+        known = label_array(values).tolist()
+        texts = np.array(["" if is_missing(v, words=False) else v for v in known], dtype=np.str_)
         if texts.shape != (len(self),):
             raise ManifestError(
                 f"dataset {self.name!r}: {what} has the shape {texts.shape}, expected "

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from featx._values import float_array
 from featx.errors import ParameterError
 from featx.estimators._attribute_fit import fit_attributes
 from featx.estimators._attribute_targets import Targets
@@ -243,7 +244,7 @@ def _names(y: Any, given: Sequence[str] | None) -> list[str]:
 def _as_labels(y: Any, names: Sequence[str]) -> Array:
     """Return (n_samples, n_attributes) of 0, 1 and NaN."""
     try:
-        Y = np.asarray(y, dtype=np.float64)
+        Y = float_array(y)
     except (TypeError, ValueError) as err:
         raise ParameterError(
             f"y: {err}; expected 1 for yes, 0 for no and NaN for not known in every column"

@@ -11,6 +11,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from featx._values import require_known
 from featx.errors import ParameterError
 from featx.estimators._calibration import probabilities
 from featx.estimators._folds import copies, deal
@@ -145,7 +146,7 @@ class LinearProbeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
-            Labels, numbers or text.
+            Labels, numbers or text, each known.
         sample_weight : array-like of shape (n_samples,) or None
             Weight of each sample's loss, and of its share in the held-out scores.
 
@@ -156,10 +157,11 @@ class LinearProbeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         Raises
         ------
         ParameterError
-            For a parameter out of range, negative weights, or fewer than two classes.
+            For a missing label (None, NaN, ""), a parameter out of range, negative weights, or
+            fewer than two classes.
         """
         self._check_parameters()
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        X, y = validate_data(self, X, require_known(y), dtype=[np.float64, np.float32])
         check_classification_targets(y)
         weights = checked_weights(sample_weight, X)
         kept = weights > 0

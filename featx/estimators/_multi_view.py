@@ -12,6 +12,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 
+from featx._values import require_known
 from featx.errors import ParameterError
 from featx.estimators._linear_probe import LinearProbeClassifier
 
@@ -157,7 +158,7 @@ def _labels(y: Any) -> NDArray[Any]:
         )
     labels = np.asarray(y)
     if labels.ndim == 1 or labels.shape[1:] == (1,):
-        labels = column_or_1d(labels, warn=True)
+        labels = column_or_1d(require_known(y), warn=True)
         check_array(labels, ensure_2d=False, dtype=None, input_name="y")
         check_classification_targets(labels)
     return labels

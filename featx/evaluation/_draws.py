@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._values import is_missing, label_array
 from featx.errors import ParameterError
 
 __all__ = ["class_ranks", "known_classes", "multilabel_ranks"]
@@ -25,14 +26,15 @@ def known_classes(y: Any, pool: Rows) -> tuple[NDArray[Any], Rows]:
     Raises
     ------
     ParameterError
-        Where a label is NaN or labels cannot be sorted.
+        Where a label is missing or labels cannot be sorted.
     """
-    labels = np.asarray(y)[pool]
-    if labels.dtype.kind == "f" and np.isnan(labels).any():
-        row = int(pool[np.isnan(labels)][0])
+    labels = label_array(y)[pool]
+    values = labels.tolist()
+    missing = [i for i, value in enumerate(values) if is_missing(value, words=False)]
+    if missing:
         raise ParameterError(
-            f"y: row {row} is NaN, expected a label for each row of the pool; pass the labelled "
-            "rows as `pool`"
+            f"y: row {int(pool[missing[0]])} has no label ({values[missing[0]]!r}), expected one "
+            "for each row of the pool; pass the labelled rows as `pool`"
         )
     try:
         classes, codes = np.unique(labels, return_inverse=True)

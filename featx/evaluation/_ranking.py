@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._values import label_array, require_known
 from featx.errors import ParameterError
 from featx.evaluation._validation import as_rankings, as_row_sets, choose
 
@@ -51,7 +52,9 @@ def relevance_from_labels(query_labels: Any, database_labels: Any = None) -> Rel
     Parameters
     ----------
     query_labels : array-like of shape (n_queries,)
+        Each known.
     database_labels : array-like of shape (n_database,) or None, default None
+        A row without a label is right for no query.
         None means that the queries are the database, each left out of its own ranking: its own row
         is junk.
 
@@ -59,14 +62,19 @@ def relevance_from_labels(query_labels: Any, database_labels: Any = None) -> Rel
     -------
     Relevance
 
+    Raises
+    ------
+    ParameterError
+        If a query has no label.
+
     Examples
     --------
     >>> relevance = relevance_from_labels(["cat", "dog", "cat"])
     >>> [rows.tolist() for rows in relevance.positives], relevance.junk[0].tolist()
     ([[2], [], [0]], [0])
     """
-    queries = np.asarray(query_labels)
-    database = queries if database_labels is None else np.asarray(database_labels)
+    queries = require_known(query_labels, "query_labels")
+    database = queries if database_labels is None else label_array(database_labels)
     rows_of = {label: np.flatnonzero(database == label) for label in np.unique(queries)}
     positives = [rows_of[label] for label in queries]
     if database_labels is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._values import require_known
 from featx.errors import ParameterError
 from featx.evaluation._bootstrap import bootstrap_interval
 from featx.evaluation._scores import mean_per_class_accuracy, multilabel_mean_average_precision
@@ -55,7 +56,11 @@ def evaluate_classes(
     >>> found["accuracy"], found["map"], found["n_unknown"]
     (1.0, 1.0, 0)
     """
-    truth, predicted, known = np.asarray(y_true), np.asarray(y_pred), np.asarray(classes)
+    truth, predicted, known = (
+        require_known(y_true, "y_true"),
+        np.asarray(y_pred),
+        np.asarray(classes),
+    )
     is_class = (truth[:, None] == known[None, :]).astype(float)
     result = _with_intervals(
         {

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._values import float_array, label_array
 from featx.errors import ParameterError, nearest
 
 __all__ = [
@@ -93,7 +94,7 @@ def labels_and_scores(
     ParameterError
         For shapes that differ, other labels, or scores that are not finite.
     """
-    labels = np.asarray(y_true, dtype=np.float64)
+    labels = float_array(y_true)
     scores = np.asarray(score, dtype=np.float64)
     if labels.shape != scores.shape or labels.ndim not in (1, 2) or not labels.size:
         raise ParameterError(
@@ -126,7 +127,7 @@ def as_labels(y: Any) -> NDArray[Any]:
     ParameterError
         For another shape, or attributes that are not 1, 0 or NaN.
     """
-    labels = np.asarray(y)
+    labels = label_array(y)
     if labels.ndim not in (1, 2) or not labels.size:
         raise ParameterError(
             f"y: got shape {labels.shape}, expected (n_samples,) or (n_samples, n_attributes)"
@@ -134,7 +135,7 @@ def as_labels(y: Any) -> NDArray[Any]:
     if labels.ndim == 1:
         return labels
     try:
-        attributes = labels.astype(np.float64)
+        attributes = float_array(labels)
     except (TypeError, ValueError) as err:
         raise ParameterError(f"y: got {labels.dtype} attributes, expected 1, 0 or NaN") from err
     wrong = ~((attributes == 0) | (attributes == 1) | np.isnan(attributes))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from featx._remote import RemoteFile, is_url, look_at_all
-from featx.images import ImageManifest, absolute_path, as_sources, source_digest
+from featx.images import ImageManifest, absolute_path, as_sources, source_digest, warn_of_splits
 
 __all__ = ["MEMORY", "Items", "items_of_images", "items_of_manifest"]
 
@@ -72,7 +72,8 @@ class Items:
 
 
 def items_of_manifest(manifest: ImageManifest) -> Items:
-    """Take the images of a manifest."""
+    """Take the images of a manifest; warns where labels are those of train/ and test/."""
+    warn_of_splits(dict.fromkeys(manifest.labels or ()), "source")
     sources = _looked_at(manifest.paths, manifest.remote)
     return Items(
         manifest.paths,

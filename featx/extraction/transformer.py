@@ -137,9 +137,9 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
         Parameters
         ----------
-        X : path, PIL.Image.Image, ndarray, torch.Tensor, or a sequence of these
-            Paths (also as an array or a data frame's column); uint8 arrays (n, h, w, 3); tensors
-            (n, 3, h, w), uint8 or float in [0, 1].
+        X : path, PIL.Image.Image, ndarray, torch.Tensor, data frame, or a sequence of these
+            Paths (also as an array, a data frame's column, or a data frame with a column "path");
+            uint8 arrays (n, h, w, 3); tensors (n, 3, h, w), uint8 or float in [0, 1].
 
         Returns
         -------
@@ -153,7 +153,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             As for `featx.extract`.
         """
         self._check_on_error()
-        items, places = items_of_images(X.to_numpy() if hasattr(X, "to_numpy") else X)
+        items, places = items_of_images(X)
         if not places:
             raise ParameterError("X: got no images, expected at least one")
         vectors = self._computed(items) if self.cache is None else self._cached(items)

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from featx._values import require_known
 from featx.errors import ParameterError
 from featx.finetuning._parameters import check_choice, check_number, held_out, sources_of
 from featx.finetuning._views import check_augment
@@ -191,7 +192,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X : path, PIL.Image.Image, ndarray, torch.Tensor, or a sequence of these
             As `featx.FeatureExtractor.transform` takes them.
         y : array-like of shape (n_images,)
-            Labels, numbers or text.
+            Labels, numbers or text, each known.
 
         Returns
         -------
@@ -200,7 +201,8 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ParameterError
-            For a parameter out of range, fewer than two classes, or a loss that is no number.
+            For a missing label (None, NaN, ""), a parameter out of range, fewer than two classes,
+            or a loss that is no number.
         ImageDecodeError
             If images cannot be read; it names them.
         BackboneError, WeightsError
@@ -208,7 +210,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         self._check_parameters()
         sources, names = sources_of(X)
-        y = column_or_1d(y)
+        y = column_or_1d(require_known(y))
         check_classification_targets(y)
         if len(y) != len(sources):
             raise ParameterError(

@@ -50,7 +50,7 @@ def check_choice(name: str, value: Any, options: tuple[str, ...]) -> None:
 
 def sources_of(X: Any) -> tuple[list[Any], list[str]]:
     """Return the images of `X` in any form, and their names for messages."""
-    sources = as_sources(X.to_numpy() if hasattr(X, "to_numpy") else X, name="X")
+    sources = as_sources(X, name="X")
     if not sources:
         raise ParameterError("X: got no images, expected at least one")
     full = [os.path.expanduser(s) if isinstance(s, str) else s for s in sources]  # noqa: PTH111

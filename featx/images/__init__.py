@@ -1,5 +1,6 @@
 """Find, decode and preprocess images, and record the bad ones; knows neither networks nor HDF5."""
 
+from featx.images._folders import warn_of_splits
 from featx.images._join import (
     AttributeLabels,
     ClassLabels,
@@ -49,4 +50,5 @@ __all__ = [
     "sample_data_dir",
     "source_digest",
     "thumbnail_jpeg",
+    "warn_of_splits",
 ]

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 VALUES = {"1": 1.0, "0": 0.0, "true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "": np.nan}
-MAX_EXAMPLES = 5
+MAX_EXAMPLES = 3
 # Comparing two paths costs about 50 us.
 MAX_COMPARED = 2000
 
@@ -43,9 +43,11 @@ class Coverage:
     n_unlabelled, n_unused : int
         Images without a label; rows of the label table that fit no image.
     unlabelled, unused : tuple of str
-        The first five of each.
+        The first three of each.
     nearest : str or None
         The image that the first unused row probably means.
+    labels_from : str
+        What the labels were taken from.
     """
 
     n_unlabelled: int = 0
@@ -53,16 +55,11 @@ class Coverage:
     n_unused: int = 0
     unused: tuple[str, ...] = ()
     nearest: str | None = None
+    labels_from: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON-serialisable dict."""
-        return {
-            "n_unlabelled": self.n_unlabelled,
-            "unlabelled": list(self.unlabelled),
-            "n_unused": self.n_unused,
-            "unused": list(self.unused),
-            "nearest": self.nearest,
-        }
+        return {**vars(self), "unlabelled": list(self.unlabelled), "unused": list(self.unused)}
 
 
 @dataclass(frozen=True)
@@ -109,6 +106,7 @@ class JoinedLabels:
             len(self.unused),
             self.unused[:MAX_EXAMPLES],
             _nearest_path(self.unused[0], self.paths) if self.unused else None,
+            self.table.thing,
         )
 
 
@@ -193,7 +191,7 @@ def class_labels(images: Any, table: LabelSource | None = None) -> ClassLabels:
             f"{found.table.thing}: got the columns {columns}, expected one named 'label'."
             f"{nearest(LABEL, columns)}"
         )
-    labels = np.array(found.table.labels, dtype=np.str_)
+    labels = np.array(found.table.labels, dtype=np.str_)[found.table_rows]
     has_label = labels != ""
     rows = found.rows[has_label]
     if not len(rows):

@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from featx._remote import is_url
+from featx._values import frame_columns, is_frame
 from featx.errors import ParameterError
 from featx.fingerprint import array_digest, file_digest
+from featx.images._paths import existing_form
 from featx.images._quiet import no_warnings
 from featx.images._rgb import to_rgb, upright
 
@@ -35,9 +38,10 @@ def as_sources(images: Any, *, name: str = "images") -> list[ImageSource]:
 
     Parameters
     ----------
-    images : path, PIL.Image.Image, ndarray, torch.Tensor, or a sequence of these
+    images : path, PIL.Image.Image, ndarray, torch.Tensor, data frame, or a sequence of these
         Arrays are uint8 of shape (h, w, 3) or (n, h, w, 3); tensors uint8, or float in [0, 1], of
-        shape (3, h, w) or (n, 3, h, w). Arrays of text are paths, also as one column (n, 1).
+        shape (3, h, w) or (n, 3, h, w). Arrays of text are paths, also as one column (n, 1). Of a
+        data frame the column "path" is taken, or its only one.
     name : str, default "images"
         What the caller calls them, for messages.
 
@@ -60,6 +64,10 @@ def as_sources(images: Any, *, name: str = "images") -> list[ImageSource]:
     Traceback (most recent call last):
     featx.errors.ParameterError: images[1]: got int 7, expected a path, ...
     """
+    if is_frame(images):
+        images = _images_of_frame(images, name)
+    elif hasattr(images, "to_pylist"):  # a column of pyarrow
+        images = images.to_pylist()
     if _is_single(images) or (_is_array(images) and images.dtype.kind not in "OUS"):
         return list(_split(images, name))
     if _is_array(images):
@@ -113,6 +121,19 @@ def source_digest(source: ImageSource) -> str:
     return file_digest(source) if isinstance(source, str) else array_digest(as_uint8_rgb(source))
 
 
+def _images_of_frame(frame: Any, name: str) -> list[Any]:
+    columns = frame_columns(frame)
+    if len(columns) == 1:
+        return next(iter(columns.values()))
+    chosen = next((c for c in sorted(columns, reverse=True) if c.lower() == "path"), None)
+    if chosen is None:
+        raise ParameterError(
+            f"{name}: got a data frame with the columns {list(columns)}, expected one named 'path'"
+            " or a single one; pass the column that has the images"
+        )
+    return columns[chosen]
+
+
 def _is_single(image: Any) -> bool:
     return isinstance(image, (str, os.PathLike, Image.Image)) or _is_tensor(image)
 
@@ -139,7 +160,8 @@ def _split(image: Any, name: str) -> Iterator[ImageSource]:
     """Yield the images of one element, after checking it."""
     if isinstance(image, (str, os.PathLike)):
         path = os.fspath(image)
-        yield os.fsdecode(path) if isinstance(path, bytes) else path
+        path = os.fsdecode(path) if isinstance(path, bytes) else path
+        yield path if is_url(path) else existing_form(path)
     elif isinstance(image, Image.Image):
         yield image
     elif _is_tensor(image):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from featx._values import WORDS, as_texts, frame_columns, is_frame, is_missing, plain_values
-from featx.errors import FeatxWarning, ManifestError
+from featx._values import as_texts, frame_columns, is_frame, is_missing, plain_values
+from featx.errors import ManifestError
 from featx.images._paths import absolute_path
 from featx.images._tables import LABEL, PATH, named_columns, read_table
 
@@ -165,8 +164,10 @@ def _table(
         _path(path, f"{thing} {place}") for path, place in zip(columns[PATH], places, strict=True)
     )
     others = {name: values for name, values in columns.items() if name != PATH}
-    _warn_of_words(others, thing)
-    texts = {name: tuple(as_texts(values, name)) for name, values in others.items()}
+    texts = {
+        name: tuple(as_texts(values, f"{thing}: column {name!r}"))
+        for name, values in others.items()
+    }
     paths = tuple(absolute_path(path, folder) for path in written)
     return LabelTable(paths, texts.pop(LABEL, None), texts, written, thing, places).merge(paths)
 
@@ -178,19 +179,6 @@ def _path(path: Any, thing: str) -> str:
     if not isinstance(path, str | os.PathLike):
         raise ManifestError(f"{thing}: got the path {path!r}, expected a file name")
     return os.path.expanduser(os.fsdecode(path))  # noqa: PTH111
-
-
-def _warn_of_words(columns: Mapping[str, Sequence[Any]], thing: str) -> None:
-    for name, values in columns.items():
-        found = [v.strip() for v in values if isinstance(v, str) and v.strip() in WORDS]
-        if found:
-            warnings.warn(
-                f"{thing}: {len(found)} values of column {name!r} are {found[0]!r} and are taken "
-                "as missing, as pandas does; write another word if it is a name",
-                FeatxWarning,
-                stacklevel=4,
-            )
-            return
 
 
 def _taken(values: Sequence[str], rows: Iterable[int]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._values import as_columns, as_text, as_texts, is_missing, plain_values
 from featx.errors import ParameterError, nearest
 
 __all__ = ["Columns", "NoRowFitsError", "checked_ids", "column"]
@@ -37,12 +38,12 @@ class Columns:
     metadata: dict[str, NDArray[Any]]
 
     @classmethod
-    def of(cls, n: int, ids: Any, labels: Any, metadata: Mapping[str, Any] | None) -> Columns:
+    def of(cls, n: int, ids: Any, labels: Any, metadata: Any) -> Columns:
         """Check what is given for n rows; ids that are None become row numbers."""
         return cls(
             np.arange(n) if ids is None else checked_ids(ids, n),
             None if labels is None else column("labels", labels, n),
-            {str(k): column(f"metadata {k!r}", v, n) for k, v in (metadata or {}).items()},
+            {k: column(f"metadata {k!r}", v, n) for k, v in as_columns(metadata).items()},
         )
 
     def require_like(self, labels: Any, metadata: Mapping[str, Any] | None) -> None:
@@ -150,23 +151,25 @@ def _equal(values: NDArray[Any], wanted: Any) -> Booleans:
         wanted if isinstance(wanted, list | tuple | set | frozenset | np.ndarray) else [wanted]
     )
     # text stays text: numpy would make '1' of 1, and compare False with nothing
-    as_text = values.dtype.kind in "US"
-    names = np.array([str(v) for v in one_of]) if as_text else np.array(list(one_of))
-    return np.isin(values, names)
+    if values.dtype.kind in "US":
+        names = [v for v in one_of if isinstance(v, str)] + [as_text(v) for v in one_of]
+        return np.isin(values, np.array(names))
+    return np.isin(values, np.array(list(one_of)))
 
 
 def column(name: str, values: Any, n: int) -> NDArray[Any]:
-    """Return one value a row.
+    """Return one value a row: numbers where all are, else text, "" for what is missing.
 
     Raises
     ------
     ParameterError
         If there are not n of them.
     """
-    found = np.asarray(values)
+    found = values if isinstance(values, np.ndarray) else np.asarray(plain_values(values, name))
     if found.shape != (n,):
         raise ParameterError(f"{name}: got shape {found.shape}, expected ({n},), one for each row")
-    return found
+    is_number = found.dtype.kind in "iub" or (found.dtype.kind == "f" and np.isfinite(found).all())
+    return found if is_number else np.array(as_texts(values, name), dtype=np.str_)
 
 
 def checked_ids(ids: Any, n: int) -> NDArray[Any]:
@@ -177,10 +180,16 @@ def checked_ids(ids: Any, n: int) -> NDArray[Any]:
     ParameterError
         If they are anything else.
     """
-    if isinstance(ids, np.ndarray) and ids.dtype.kind in "iuU":
-        names = column("ids", ids, n)
-    else:
-        names = column("ids", [i.item() if isinstance(i, np.generic) else i for i in ids], n)
+    is_plain = isinstance(ids, np.ndarray) and ids.dtype.kind in "iuU"
+    given = ids if is_plain else plain_values(ids, "ids")
+    missing = [] if is_plain else [i for i, v in enumerate(given) if is_missing(v, words=False)]
+    if missing:
+        raise ParameterError(
+            f"ids: row {missing[0]} has none ({given[missing[0]]!r}), expected one"
+        )
+    names = np.asarray(given)
+    if names.shape != (n,):
+        raise ParameterError(f"ids: got shape {names.shape}, expected ({n},), one for each row")
     if names.dtype.kind not in "iuU":
         raise ParameterError(f"ids: got {names.dtype}, expected text or integers")
     different, counts = np.unique(names, return_counts=True)

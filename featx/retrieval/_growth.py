@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from featx.retrieval._recall import Recall
     from featx.retrieval._rerank import Reranking
 
-__all__ = ["Column", "GrowingRows", "with_store"]
+__all__ = ["Column", "GrowingRows", "columns_of"]
 
 Column = Sequence[Any] | NDArray[Any]
 
@@ -82,7 +82,7 @@ class GrowingRows:
             None of which may be in the index. Default: a store's paths, else the next row numbers.
         labels : sequence, optional
             Needed where the index has labels and X is no store with labels.
-        metadata : dict of str to sequence, optional
+        metadata : data frame, or dict of str to sequence, optional
             The columns that the index has; a store's by default.
 
         Raises
@@ -92,11 +92,11 @@ class GrowingRows:
         ParameterError
             If an id is there already, or the index cannot grow.
         """
-        mine, new, (ids, labels, metadata) = self._change("add", X, ids, labels, metadata)
-        self._columns.require_like(labels, metadata)
+        mine, new = self._change("add", X)
         n = len(mine)
-        names = np.arange(n, n + len(new)) if ids is None else ids
-        columns = self._columns.joined(Columns.of(len(new), names, labels, metadata))
+        added = columns_of(X, len(new), ids, labels, metadata, first=n)
+        self._columns.require_like(added.labels, added.metadata)
+        columns = self._columns.joined(added)
         finder = self._vectors.finder
         if isinstance(finder, ApproximateFinder):
             finder = finder.added(new, np.arange(n, n + len(new)))
@@ -121,7 +121,7 @@ class GrowingRows:
         ParameterError
             If an id is not in the index; nothing is changed then.
         """
-        mine, new, _ = self._change("update", X, ids, None, None)
+        mine, new = self._change("update", X)
         rows = self._columns.rows_of(ids)
         if len(rows) != len(new) or len(np.unique(rows)) != len(rows):
             raise ParameterError(
@@ -157,11 +157,11 @@ class GrowingRows:
         self._replace(self._columns.taken(kept), mine[kept], self._vectors.norms[kept], finder)
         return self
 
-    def _change(self, method: str, X: Any, *given: Any) -> tuple[NDArray[Any], Floats, Any]:
+    def _change(self, method: str, X: Any) -> tuple[NDArray[Any], Floats]:
         check_is_fitted(self)
         mine = own_memory(self._vectors.data, method)
         self._require_own_recipe(X)
-        return mine, check_vectors(np.asarray(X), self.n_features_in_), with_store(X, *given)
+        return mine, check_vectors(np.asarray(X), self.n_features_in_)
 
     def _replace(self, columns: Columns, data: Any, norms: Floats, finder: Any) -> None:
         """Take changed rows; what finds candidates is made anew where it must be."""
@@ -183,12 +183,21 @@ class GrowingRows:
             require_same_recipe(X.recipe, self.recipe_, thing=X.path, maker="index in memory")
 
 
-def with_store(X: Any, ids: Any, labels: Any, metadata: Any) -> tuple[Any, Any, Any]:
-    """Take what is not given from X, where X is a store."""
-    if not isinstance(X, FeatureStore):
-        return ids, labels, metadata
-    return (
-        X.paths if ids is None else ids,
-        X.labels if labels is None else labels,
-        X.metadata if metadata is None else metadata,
+def columns_of(X: Any, n: int, ids: Any, labels: Any, metadata: Any, *, first: int = 0) -> Columns:
+    """Check what is given for n rows; what is not is taken from X, where X is a store.
+
+    Parameters
+    ----------
+    first : int, default 0
+        Where row numbers begin that stand for ids.
+    """
+    if isinstance(X, FeatureStore):
+        own = Columns(X.paths, X.labels, X.metadata)
+    else:
+        own = Columns(np.arange(first, first + n), None, {})
+    given = Columns.of(n, ids, labels, metadata)
+    return Columns(
+        own.ids if ids is None else given.ids,
+        own.labels if labels is None else given.labels,
+        own.metadata if metadata is None else given.metadata,
     )

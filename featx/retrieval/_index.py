@@ -14,7 +14,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from featx.errors import ParameterError
 from featx.recipe import Recipe
 from featx.retrieval._approximate import ApproximateFinder
-from featx.retrieval._columns import Columns
 from featx.retrieval._database import (
     as_stored,
     check_parameters,
@@ -24,7 +23,7 @@ from featx.retrieval._database import (
     with_finder,
 )
 from featx.retrieval._file import IndexContent, read_index, write_index
-from featx.retrieval._growth import Column, GrowingRows, with_store
+from featx.retrieval._growth import Column, GrowingRows, columns_of
 from featx.retrieval._matches import Matches
 from featx.retrieval._names import reranking
 from featx.retrieval._queries import Queries, as_queries, check_vectors, recipe_backbone
@@ -163,9 +162,10 @@ class RetrievalIndex(GrowingRows, BaseEstimator):  # type: ignore[misc]
         ids : sequence of str or int, optional
             A name for each row, each once. Default: a store's paths, else row numbers.
         labels : sequence, optional
-            Default: the store's.
-        metadata : dict of str to sequence, optional
-            Further columns to filter by. Default: the store's.
+            None, NaN and "" are none. Default: the store's.
+        metadata : data frame, or dict of str to sequence, optional
+            Further columns to filter by: numbers where all are, else text, "" for what is
+            missing. Default: the store's.
 
         Returns
         -------
@@ -180,11 +180,10 @@ class RetrievalIndex(GrowingRows, BaseEstimator):  # type: ignore[misc]
         """
         check_parameters(self.metric, self.storage, self.dtype)
         require_number("target_recall", self.target_recall, 0, 1)
-        ids, labels, metadata = with_store(X, ids, labels, metadata)
         is_plain = not isinstance(X, FeatureStore | np.memmap) and self.storage != "store"
         data = validate_data(self, X, dtype=np.float32) if is_plain else X
         data = as_stored(data, self.storage, self.dtype)
-        columns = Columns.of(len(data), ids, labels, metadata)
+        columns = columns_of(X, len(data), ids, labels, metadata)
         kind = settled_kind(self.kind, self.codes, self.storage, data.shape)
         vectors, recall = with_finder(
             Vectors(data, checked_norms(data)),

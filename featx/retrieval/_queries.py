@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._values import is_frame
 from featx.errors import ImageDecodeError, ParameterError
 from featx.recipe import Recipe
 from featx.store import FeatureStore
@@ -114,6 +116,8 @@ def _as_vectors(X: Any) -> NDArray[Any] | None:
     """Return X as an array if it holds vectors, None if it holds images."""
     if hasattr(X, "detach"):  # a tensor: vectors have one or two dimensions, images three or four
         X = X.detach().cpu().numpy()
+    if is_frame(X) or hasattr(X, "to_numpy"):
+        X = _array_of_frame(X)
     if isinstance(X, list | tuple):
         first = X[0] if len(X) else None
         while isinstance(first, list | tuple) and len(first):
@@ -128,6 +132,15 @@ def _as_vectors(X: Any) -> NDArray[Any] | None:
     if isinstance(X, np.ndarray) and X.ndim <= 2 and X.dtype.kind in "fiu":
         return X
     return None
+
+
+def _array_of_frame(frame: Any) -> NDArray[Any]:
+    """Return a data frame or one of its columns as an array, of numbers where all are."""
+    array = np.asarray(frame)
+    if array.dtype.kind == "O":
+        with contextlib.suppress(TypeError, ValueError):
+            array = array.astype(np.float64)
+    return array
 
 
 def _embedded(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from featx._remote import is_url
+from featx._values import as_columns, as_texts, is_missing, plain_values
 from featx.errors import ParameterError
 from featx.recipe import Recipe
 from featx.store._container import store_path
@@ -23,9 +25,9 @@ def write_features(
     path: str | os.PathLike[str],
     X: ArrayLike,
     *,
-    paths: Sequence[str],
-    labels: Sequence[str] | None = None,
-    metadata: Mapping[str, Sequence[str]] | None = None,
+    paths: Iterable[str | os.PathLike[str]],
+    labels: Iterable[Any] | None = None,
+    metadata: Any = None,
     recipe: Recipe | None = None,
 ) -> FeatureStore:
     """Write a feature table into a new store.
@@ -36,12 +38,12 @@ def write_features(
         The file to make; an existing store is taken only while it has no table.
     X : array_like of shape (n_samples, n_features)
         Finite. Stored as float16 if that is its type, else as float32, or as `recipe` says.
-    paths : sequence of str
+    paths : sequence of path
         One for each row, each once: what the rows are called from here on.
-    labels : sequence of str, optional
-        One for each row, "" where there is none.
-    metadata : dict of str to sequence of str, optional
-        Further columns.
+    labels : sequence, optional
+        One for each row, text or numbers; None, NaN and "" where there is none.
+    metadata : data frame, or dict of str to sequence, optional
+        Further columns, likewise. All are kept as text: 1.0 as "1".
     recipe : Recipe, optional
         What the features were made with, where it is known. Without it they are taken to fit any
         model of the same width.
@@ -54,7 +56,8 @@ def write_features(
     Raises
     ------
     ParameterError
-        If shapes do not fit, a path comes twice, a value is not finite, or the file has a table.
+        If shapes do not fit, a path is missing or comes twice, a value is not finite, or the file
+        has a table.
     StoreWriteError
         If the file cannot be written.
 
@@ -71,11 +74,12 @@ def write_features(
         raise ParameterError(
             f"X: got shape {array.shape}, expected (n_samples, n_features) with at least 1 feature"
         )
+    names = _names(paths)
+    texts = None if labels is None else as_texts(labels, "labels")
+    columns = {name: as_texts(v, f"metadata {name!r}") for name, v in as_columns(metadata).items()}
     if is_url(path):
         with working_copy(str(path)) as copy:
-            write_features(
-                copy, array, paths=paths, labels=labels, metadata=metadata, recipe=recipe
-            )
+            write_features(copy, array, paths=names, labels=texts, metadata=columns, recipe=recipe)
         return FeatureStore(path)
     place = store_path(path)
     is_new = not os.path.lexists(place)
@@ -88,15 +92,15 @@ def write_features(
                 n_features=array.shape[1],
                 dtype="float16" if array.dtype == np.float16 else "float32",
             )
-            n = len(paths)
+            n = len(names)
             table.append(
-                list(paths),
+                names,
                 array,
                 digests=[""] * n,
                 sizes=[0] * n,
                 mtimes=[0] * n,
-                labels=None if labels is None else [str(label) for label in labels],
-                metadata=metadata,
+                labels=texts,
+                metadata=columns,
             )
             writer.commit()
     except ParameterError:
@@ -104,6 +108,16 @@ def write_features(
             place.unlink(missing_ok=True)
         raise
     return FeatureStore(path)
+
+
+def _names(paths: Iterable[Any]) -> list[str]:
+    names = [
+        os.fspath(p) if isinstance(p, os.PathLike) else p for p in plain_values(paths, "paths")
+    ]
+    for row, name in enumerate(names):
+        if is_missing(name):
+            raise ParameterError(f"paths: row {row} has {name!r}, expected a path for each row")
+    return names
 
 
 def _require_empty(writer: StoreWriter, path: str | os.PathLike[str]) -> None:

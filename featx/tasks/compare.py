@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
+from featx._values import require_known
 from featx.errors import ParameterError
 from featx.evaluation import bootstrap_interval
 from featx.extraction import embed_images, extract, prepare_job
@@ -162,7 +163,7 @@ def compare(
         raise ParameterError(f"backbones: got {backbones!r}, expected a list of one name or more")
     if n_folds < 2:
         raise ParameterError(f"n_folds: got {n_folds!r}, expected 2 or more")
-    y = np.asarray(labels).astype(str)
+    y = require_known(labels, "labels").astype(str)
     if y.shape != (len(paths),):
         raise ParameterError(
             f"labels: got shape {y.shape} for {len(paths)} images, expected one label an image"

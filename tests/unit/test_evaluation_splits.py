@@ -75,7 +75,7 @@ def test_a_pool_is_rows_or_a_mask_and_nothing_else_is_touched() -> None:
 def test_labels_outside_the_pool_need_not_be_known() -> None:
     y = np.array([np.nan, 1, 1, 0, 0])
     assert len(few_label_split(y, 1, pool=[1, 2, 3, 4]).train) == 2
-    with pytest.raises(ParameterError, match=r"y: row 0 is NaN.*as `pool`"):
+    with pytest.raises(ParameterError, match=r"y: row 0 has no label \(nan\).*as `pool`"):
         few_label_split(y, 1)
 
 

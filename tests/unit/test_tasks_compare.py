@@ -281,7 +281,8 @@ def test_the_command_compares_networks_and_writes_a_page(world, capsys) -> None:
     assert printed.count("\n") == 1
     found = json.loads(printed)
     assert set(found) == {
-        "rows", "n_images", "n_classes", "n_folds", "n_failed", "n_unlabelled", "report", "table",
+        "rows", "n_images", "n_classes", "n_folds", "n_failed", "n_unlabelled", "unlabelled",
+        "n_unused", "unused", "nearest", "labels_from", "report", "table",
     }  # fmt: skip
     assert (found["n_images"], found["n_classes"], found["n_folds"]) == (8, 2, 2)
     assert {row["backbone"]: row["n_features"] for row in found["rows"]} == {
