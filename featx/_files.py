@@ -15,7 +15,15 @@ from functools import partial
 from io import FileIO
 from pathlib import Path
 
-__all__ = ["open_regular", "put_in_place", "replacing", "seal", "show_path", "sync_folder"]
+__all__ = [
+    "above_stderr",
+    "open_regular",
+    "put_in_place",
+    "replacing",
+    "seal",
+    "show_path",
+    "sync_folder",
+]
 
 # Of the target's name: file systems take 255 bytes in all.
 MAX_NAME = 80
@@ -169,7 +177,7 @@ def _open(path: str | os.PathLike[str], flags: int, *, follow: bool) -> int:
         # A Path costs more than the call.
         _require_regular(path, os.stat(path, follow_symlinks=follow))  # noqa: PTH116
     flags |= getattr(os, "O_NONBLOCK", 0) | (0 if follow else getattr(os, "O_NOFOLLOW", 0))
-    descriptor = _above_stderr(os.open(path, flags, 0o666))
+    descriptor = above_stderr(os.open(path, flags, 0o666))
     try:
         _require_regular(path, os.fstat(descriptor))
     except BaseException:
@@ -178,7 +186,8 @@ def _open(path: str | os.PathLike[str], flags: int, *, follow: bool) -> int:
     return descriptor
 
 
-def _above_stderr(descriptor: int) -> int:
+def above_stderr(descriptor: int) -> int:
+    """Return the descriptor of a file that was opened just now, moved if it is 0, 1 or 2."""
     low = []
     while descriptor <= 2:
         low.append(descriptor)

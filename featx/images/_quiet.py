@@ -10,6 +10,7 @@ process.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -49,11 +50,23 @@ def _ignore_warnings() -> Callable[[], None]:
     return lambda: catcher.__exit__(None, None, None)
 
 
-def _discard_stderr() -> Callable[[], None]:
+def _identity_of_2() -> tuple[int, int] | None:
     try:
-        saved = os.dup(2)
-    except OSError:  # a daemon may have closed it: then there is nothing to keep quiet
+        status = os.fstat(2)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+# What standard error is; Python has none in a process that was started with descriptor 2 closed.
+_STDERR = None if sys.__stderr__ is None else _identity_of_2()
+
+
+def _discard_stderr() -> Callable[[], None]:
+    # A daemon may have closed it, and descriptor 2 be any file by now, of which nothing may go.
+    if _STDERR is None or _identity_of_2() != _STDERR:
         return lambda: None
+    saved = os.dup(2)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._files import above_stderr
+
 __all__ = ["Placed", "SharedMemory"]
 
 # Room, of which only what has been written takes memory: sixteen views of 800 px.
@@ -49,11 +51,15 @@ class SharedMemory:
 
     @staticmethod
     def create() -> int:
-        """Return the descriptor of a new block, which has no name."""
+        """Return the descriptor of a new block, which has no name.
+
+        The reader gets it under the same number, and 0, 1 and 2 are its pipes.
+        """
         if hasattr(os, "memfd_create"):
-            descriptor = os.memfd_create("featx-reader")
+            descriptor = above_stderr(os.memfd_create("featx-reader"))
         else:
-            descriptor, name = tempfile.mkstemp(prefix="featx-reader-")
+            made, name = tempfile.mkstemp(prefix="featx-reader-")
+            descriptor = above_stderr(made)
             os.unlink(name)  # noqa: PTH108 - mkstemp gives a string
         os.ftruncate(descriptor, N_BYTES)
         return descriptor

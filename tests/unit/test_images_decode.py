@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import struct
 import subprocess
@@ -301,3 +302,44 @@ def test_libtiff_writes_nothing_to_the_terminal():
     assert "still warned" in stderr
     assert "LZW" not in stderr
     assert "code not yet" not in stderr
+
+
+BORROWED = """
+import os, sys
+from featx.images._quiet import no_stderr
+if sys.argv[2] == "closes it":
+    os.close(2)
+file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+assert file == 2
+with no_stderr():
+    os.write(file, b"a row of somebody's")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell that closes a descriptor")
+@pytest.mark.parametrize("how", ["starts without", "closes it"])
+def test_a_file_that_is_descriptor_2_loses_nothing_while_an_image_is_decoded(tmp_path, how):
+    command = [sys.executable, "-c", BORROWED, str(tmp_path / "file"), how]
+    redirect = "2>&-" if how == "starts without" else "2>/dev/null"
+    subprocess.run(["sh", "-c", f'exec "$0" "$@" {redirect}', *command], check=True)
+    assert (tmp_path / "file").read_bytes() == b"a row of somebody's"
+
+
+READ_WITHOUT_STDIO = """
+import json, os, sys
+from featx.images import ImagePreprocessor, iter_batches
+from featx.recipe import Preprocessing
+for descriptor in (0, 1, 2):
+    os.close(descriptor)
+preprocessor = ImagePreprocessor(Preprocessing())
+batches = iter_batches([sys.argv[1]] * 3, preprocessor, batch_size=3, workers=1)
+good = [position for batch in batches for position in batch.good.tolist()]
+open(sys.argv[2], "w").write(json.dumps(good))
+"""
+
+
+def test_reader_processes_work_without_standard_streams(tmp_path):
+    Image.new("RGB", (300, 200)).save(tmp_path / "a.png")
+    files = [str(tmp_path / "a.png"), str(tmp_path / "read.json")]
+    subprocess.run([sys.executable, "-c", READ_WITHOUT_STDIO, *files], check=True, timeout=60)
+    assert json.loads((tmp_path / "read.json").read_text()) == [0, 1, 2]
