@@ -179,7 +179,7 @@ def _open(path: str | os.PathLike[str], flags: int, *, follow: bool) -> int:
     flags |= getattr(os, "O_NONBLOCK", 0) | (0 if follow else getattr(os, "O_NOFOLLOW", 0))
     descriptor = above_stderr(os.open(path, flags, 0o666))
     try:
-        _require_regular(path, os.fstat(descriptor))
+        _require_regular(path, os.stat(descriptor))  # noqa: PTH116
     except BaseException:
         os.close(descriptor)
         raise

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from featx.errors import BackboneError
 from featx.recipe import Recipe
 
@@ -18,8 +21,8 @@ def embed_sources(
     args: argparse.Namespace,
     *,
     thing: str,
-) -> tuple[list[str], Any]:
-    """Return the paths found and what `featx.extraction.embed_images` made of them.
+) -> tuple[list[str], NDArray[np.float32], list[dict[str, str]]]:
+    """Return the paths of good images, their vectors, and path and reason of what is bad.
 
     Raises
     ------
@@ -34,7 +37,14 @@ def embed_sources(
             f"{thing}: its features were made outside featx, so that no network is known for new "
             "images; expected one made from a store of featx extract"
         )
-    paths = list(ImageManifest.from_source(source).paths)
+    manifest = ImageManifest.from_source(source)
     weights = args.weights or made_with.get("weights", "default")
-    job = job_for_recipe(recipe, weights=weights, device=args.device)
-    return paths, embed_images(job, paths, batch_size=args.batch_size, workers=args.workers)
+    job = job_for_recipe(recipe, weights=weights, device=args.device, max_pixels=args.max_pixels)
+    paths = manifest.paths
+    found = embed_images(job, paths, batch_size=args.batch_size, workers=args.workers)
+    bad = [(paths[i], reason) for i, reason in found.failures]
+    bad += [
+        (path, f"the folder cannot be listed ({why})") for path, why in manifest.unreadable.items()
+    ]
+    failures = [{"path": path, "reason": reason} for path, reason in bad]
+    return [paths[i] for i in found.good], found.features, failures

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 __all__ = [
+    "add_max_pixels",
     "add_network",
     "add_run",
     "add_sources",
@@ -71,3 +72,13 @@ def add_run(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
 def show_figure(value: float | None) -> str:
     """Return a measured figure as text; NaN and None are none."""
     return "not measured" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def add_max_pixels(parser: argparse.ArgumentParser) -> None:
+    """Add --max-pixels."""
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        metavar="N",
+        help="largest image that is decoded, width x height (default 178956970)",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from featx.cli._options import add_run, add_sources, as_source, defaults_of
+from featx.cli._options import add_max_pixels, add_run, add_sources, as_source, defaults_of
 from featx.cli._outputs import add_output
 from featx.errors import ParameterError
 
@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="remove images that are neither in SOURCE nor on the disk any more, from all tables",
     )
+    add_max_pixels(parser)
     add_run(parser, defaults)
     parser.add_argument(
         "--shard",
@@ -112,6 +113,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             device=device_of(args.device, shard),
             precision=args.precision,
             engine="auto" if is_ray else args.engine,
+            max_pixels=args.max_pixels,
         ),
         batch_size=args.batch_size,
         workers=args.workers,

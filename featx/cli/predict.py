@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.cli._failures import describe_failures, list_failures
-from featx.cli._options import add_network, add_run, add_sources, add_table, as_source, defaults_of
+from featx.cli._options import (
+    add_max_pixels,
+    add_network,
+    add_run,
+    add_sources,
+    add_table,
+    as_source,
+    defaults_of,
+)
 from featx.cli._outputs import add_output
 from featx.cli._tables import TABLES, write_table
 from featx.errors import ParameterError
@@ -31,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_table(parser)
     add_network(parser)
+    add_max_pixels(parser)
     add_run(parser, defaults_of(embed_images))
 
 
@@ -89,11 +98,11 @@ def _parts(args: argparse.Namespace, saved: Any, failures: list[dict[str, str]])
     if not stores:
         made_with = saved.metadata.get("made_with", {})
         thing = f"model {args.model!r}"
-        paths, found = embed_sources(
+        paths, features, bad = embed_sources(
             as_source(args.source), saved.recipe, made_with, args, thing=thing
         )
-        failures += [{"path": paths[i], "reason": reason} for i, reason in found.failures]
-        yield [paths[i] for i in found.good], found.features
+        failures += bad
+        yield paths, features
 
 
 def _label(

@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from featx.cli._failures import describe_failures, list_failures
-from featx.cli._options import add_network, add_run, as_source, defaults_of
+from featx.cli._options import add_max_pixels, add_network, add_run, as_source, defaults_of
 from featx.cli._outputs import PAGE, add_output
 from featx.errors import ParameterError
 
@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, "--html", PAGE, metavar="OUT.html", help="also write a page with the pictures"
     )
     add_network(parser)
+    add_max_pixels(parser)
     add_run(parser, defaults_of(embed_images))
 
 
@@ -59,18 +60,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         index, options = _opened(args, stack)
         thing = f"index {args.index!r}"
-        paths, found = embed_sources(
+        paths, features, failures = embed_sources(
             as_source(args.image), index.recipe_, index.made_with_, args, thing=thing
         )
         results: list[dict[str, Any]] = []
-        if len(found.good):
+        if paths:
             if "rerank" in options:
-                options["images"] = [paths[i] for i in found.good]
+                options["images"] = paths
             where = _filter(args.filter)
-            results = index.query(found.features, k=args.k, filter=where, **options).to_dicts()
-    for one, i in zip(results, found.good, strict=True):
-        one["query"] = paths[i]
-    failures = [{"path": paths[i], "reason": reason} for i, reason in found.failures]
+            results = index.query(features, k=args.k, filter=where, **options).to_dicts()
+    for one, path in zip(results, paths, strict=True):
+        one["query"] = path
     result: dict[str, Any] = {"results": results, "failures": failures}
     if not results:
         return {**result, "ok": False, "error": describe_failures(failures)}

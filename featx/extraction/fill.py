@@ -55,6 +55,7 @@ def extract(
     precision: str = "auto",
     engine: str = "auto",
     transform: Callable[[Any], Any] | None = None,
+    max_pixels: int | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     on_error: str = "record",
@@ -113,6 +114,10 @@ def extract(
         what auto takes: the one that ``RAY_ADDRESS`` or `ray.init` names, else this machine.
     transform : callable, optional
         For a network of your own: PIL image → float tensor (3, H, W).
+    max_pixels : int, optional
+        Largest image that is decoded; larger ones are failures. Default 178,956,970, half of it
+        for AVIF and HEIF. A reader needs up to 12 bytes for each pixel, but for large JPEGs, which
+        shrink while they are decoded (``decode="reduced"``), a sixtieth of that.
     batch_size : int, optional
         Images a forward pass: 32 on a CPU, 256 on a GPU, where it is halved until its memory takes
         it. More costs memory and seldom gains beyond 64 on a CPU.
@@ -192,6 +197,7 @@ def extract(
             precision=precision,
             engine=engine,
             transform=transform,
+            max_pixels=max_pixels,
         ),
         batch_size=batch_size,
         workers=workers,

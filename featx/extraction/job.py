@@ -54,21 +54,25 @@ class Job:
     made_with : dict
         What the recipes leave out, for people and for loading the network again; the engine,
         which depends on how many images there are, comes from `choose_engine`.
+    max_pixels : int, optional
+        Largest image that is decoded; default `featx.images.DEFAULT_MAX_PIXELS`.
     """
 
     backbone: Backbone
     specs: tuple[FeatureSpec, ...]
     recipes: tuple[Recipe, ...]
     made_with: dict[str, Any]
+    max_pixels: int | None = None
 
     def preprocessor(self) -> Any:
         """Return the callable that turns a decoded image into the network's views."""
-        from featx.images import ImagePreprocessor, TransformPreprocessor
+        from featx.images import DEFAULT_MAX_PIXELS, ImagePreprocessor, TransformPreprocessor
 
+        most = self.max_pixels or DEFAULT_MAX_PIXELS
         if self.backbone.transform is not None:
-            return TransformPreprocessor(self.backbone.transform)
+            return TransformPreprocessor(self.backbone.transform, most)
         recipe = self.recipes[0]
-        return ImagePreprocessor(recipe.preprocessing, recipe.augment)
+        return ImagePreprocessor(recipe.preprocessing, recipe.augment, most)
 
     def batch_size(self, asked: int | None) -> int:
         """Return how many images go through the network at once.
@@ -237,6 +241,7 @@ def prepare_job(
     precision: str = "auto",
     engine: str = "auto",
     transform: Callable[[Any], Any] | None = None,
+    max_pixels: int | None = None,
 ) -> Job:
     """Load a network and work out the recipes of what is read from it.
 
@@ -244,6 +249,8 @@ def prepare_job(
     """
     if decode not in get_args(Decode):
         raise ParameterError(f"decode: got {decode!r}, expected 'reduced' or 'full'")
+    if max_pixels is not None and not max_pixels >= 1:
+        raise ParameterError(f"max_pixels: got {max_pixels!r}, expected at least 1, or None")
     net = _load(backbone, weights, device, precision, engine, transform)
     specs = plan_features(net, _as_list(layers), _as_list(poolings))
     preprocessing = _preprocessing(net.preprocessing, augment, resize_px, crop_px, decode)
@@ -262,7 +269,7 @@ def prepare_job(
         )
         for spec in specs
     )
-    return Job(net, specs, recipes, _made_with(net, weights))
+    return Job(net, specs, recipes, _made_with(net, weights), max_pixels)
 
 
 def job_for_recipe(
@@ -271,6 +278,7 @@ def job_for_recipe(
     weights: str | os.PathLike[str] | None = "default",
     device: str = "auto",
     engine: str = "auto",
+    max_pixels: int | None = None,
 ) -> Job:
     """Load the network that a recipe names, and refuse if it would give other features.
 
@@ -284,6 +292,8 @@ def job_for_recipe(
         Where to run.
     engine : {"auto", "torch", "compile", "openvino"}, default "auto"
         What runs it; any, whatever made the recipe's features.
+    max_pixels : int, optional
+        Largest image that is decoded.
 
     Raises
     ------
@@ -309,6 +319,7 @@ def job_for_recipe(
         device=device,
         precision=recipe.precision,
         engine=engine,
+        max_pixels=max_pixels,
     )
     fields = describe_differences(job.recipes[0], recipe)
     if fields:

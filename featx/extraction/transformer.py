@@ -51,6 +51,8 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         As for `featx.extract`.
     image_transform : callable, optional
         PIL image to float tensor (3, H, W), for a network of your own.
+    max_pixels : int, optional
+        As for `featx.extract`.
     cache : path, optional
         A store that keeps every vector. With it a grid search over what comes after runs the
         network once an image, in however many processes; without it, at every `transform`.
@@ -91,6 +93,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         precision: str = "auto",
         engine: str = "auto",
         image_transform: Callable[[Any], Any] | None = None,
+        max_pixels: int | None = None,
         cache: str | os.PathLike[str] | None = None,
         cached_layers: Sequence[str] | None = None,
         cached_poolings: Sequence[str] | None = None,
@@ -111,6 +114,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.precision = precision
         self.engine = engine
         self.image_transform = image_transform
+        self.max_pixels = max_pixels
         self.cache = cache
         self.cached_layers = cached_layers
         self.cached_poolings = cached_poolings
@@ -196,6 +200,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             precision=self.precision,
             engine=self.engine,
             transform=self.image_transform,
+            max_pixels=self.max_pixels,
         )
 
     def _computed(self, items: Items) -> NDArray[np.float32]:

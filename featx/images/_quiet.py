@@ -1,10 +1,10 @@
-"""Keep decoders off the user's terminal.
+"""Keep decoders off the user's terminal, and the user's settings off the decoders.
 
 Pillow warns about odd metadata through `warnings`, and libtiff writes to file descriptor 2 from C.
-Neither says more than the reason that the failures table keeps. Both switches act on the whole
-process, so that nested and concurrent uses share one: the first in turns it on, the last out turns
-it off. Reader processes have no terminal at all (`featx.images._worker`); this is for the calling
-process.
+Neither says more than the reason that the failures table keeps. ``LOAD_TRUNCATED_IMAGES`` would
+have a cut file pass here that a reader process refuses. These switches act on the whole process,
+so that nested and concurrent uses share one: the first in turns it on, the last out turns it off.
+Reader processes have no terminal at all (`featx.images._worker`); this is for the calling process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["no_stderr", "no_warnings"]
+from PIL import ImageFile
+
+__all__ = ["no_stderr", "no_truncated", "no_warnings"]
 
 
 class _Shared:
@@ -78,5 +80,17 @@ def _discard_stderr() -> Callable[[], None]:
     return restore
 
 
+def _refuse_truncated() -> Callable[[], None]:
+    if not ImageFile.LOAD_TRUNCATED_IMAGES:
+        return lambda: None
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+    def restore() -> None:
+        ImageFile.LOAD_TRUNCATED_IMAGES = True
+
+    return restore
+
+
+no_truncated = _Shared(_refuse_truncated)
 no_warnings = _Shared(_ignore_warnings)
 no_stderr = _Shared(_discard_stderr)

@@ -1,8 +1,8 @@
 """Decode one image file into RGB, or say in one line why that cannot be done.
 
 The format is told by content, never by name, and only formats of photographs are tried: Pillow
-would otherwise run Ghostscript on an EPS file that calls itself ``.jpg``. No global state of
-Pillow is touched: neither ``LOAD_TRUNCATED_IMAGES`` nor ``MAX_IMAGE_PIXELS``.
+would otherwise run Ghostscript on an EPS file that calls itself ``.jpg``. Pillow's global settings
+decide nothing: ``MAX_IMAGE_PIXELS`` is not asked, and ``LOAD_TRUNCATED_IMAGES`` is off meanwhile.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from PIL import Image
 from featx._files import open_regular
 from featx._remote import RemoteFile, fetch, is_url, look, reason_of
 from featx.errors import FeatxError, ImageDecodeError, hide_secrets
+from featx.images._deep import add_low_bytes, deep_rawmode, significant_bits
 from featx.images._heif import HEAD_BYTES, has_heif_reader, is_heif, open_heif
-from featx.images._quiet import no_stderr, no_warnings
-from featx.images._rgb import to_rgb, upright
+from featx.images._quiet import no_stderr, no_truncated, no_warnings
+from featx.images._rgb import orientation_of, to_rgb, turn
+from featx.images._webp import decode_webp
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -33,6 +35,10 @@ __all__ = [
 DEFAULT_MAX_PIXELS = 178_956_970
 MAX_FILE_BYTES = 2 * 2**30
 MAX_REASON_CHARS = 200
+# Formats whose decoders hold 16 bytes a pixel for a while, where others hold 8.
+HEAVY = ("AVIF", "HEIF")
+TIFF_SUBFILE_TYPE, REDUCED, TIFF_PHOTOMETRIC = 254, 1, 262
+COLOUR_FILTERS, DNG_VERSION = 32803, 50706
 
 PLUGINS = {
     "JPEG": "JpegImagePlugin",
@@ -57,8 +63,11 @@ def decode_image(
 ) -> Image.Image:
     """Decode an image into the RGB that a person sees.
 
-    EXIF orientation is applied; transparency is laid over white; CMYK, palettes, greyscale, 1 bit,
-    16 bit and floats are converted; of several frames or pages the first is taken.
+    EXIF orientation is applied; transparency is laid over white, or over black where white would
+    hide the whole picture; CMYK, palettes, greyscale and 1 bit are converted; of several frames or
+    pages the first is taken. Samples of more than 8 bits are scaled to the smallest of 8, 10, 12,
+    14 and 16 bits that holds them all, or that the file declares, so that 12 bits in a 16-bit file
+    are not black; floats up to 1 from 0 to 1.
 
     Parameters
     ----------
@@ -70,8 +79,9 @@ def decode_image(
         decoded, which takes up to four times as long on large photographs.
     max_pixels : int, default 178,956,970
         Largest width x height that the file's header may claim, checked before any pixel is
-        decoded. The default is where Pillow refuses; an image of that size takes 0.5 GiB. It holds
-        for reduced decoding too, since a progressive JPEG is held at full size whatever its scale.
+        decoded; half as many for AVIF, HEIF and animated WebP. Decoding takes up to 10 bytes a
+        pixel of it (12 for a progressive JPEG), which is 1.7 GiB at the default, where Pillow
+        refuses; a JPEG that is decoded at 1/8 takes a sixtieth, unless it is progressive.
 
     Returns
     -------
@@ -103,15 +113,20 @@ def decode_image(
         raise ImageDecodeError("the file is empty (0 bytes)")
     kind = _sniff(data)
     size = ""
-    with no_warnings(), no_stderr() if kind == "TIFF" else contextlib.nullcontext():
+    with (
+        no_warnings(),
+        no_truncated(),
+        no_stderr() if kind == "TIFF" else contextlib.nullcontext(),
+    ):
         try:
             image = _open(kind, data)
             size = f" of {image.width} x {image.height} px"
-            _check_size(image, max_pixels)
+            _check_size(image, kind, max_pixels)
             if min_px is not None and kind == "JPEG":
                 image.draft("RGB", (min_px, min_px))
-            image.load()
-            return _detached(upright(image, to_rgb(image)))
+            rgb, orientation = _rgb_of(image, kind, data)
+            del image  # two copies of the pixels are enough
+            return _detached(rgb, orientation)
         except ImageDecodeError:
             raise
         except MemoryError as err:
@@ -167,19 +182,62 @@ def _sniff(data: bytes) -> str:
     )
 
 
-def _check_size(image: Image.Image, max_pixels: int) -> None:
+def _check_size(image: Image.Image, kind: str, max_pixels: int) -> None:
     n_pixels = image.width * image.height
     if n_pixels == 0:
         raise ImageDecodeError(f"has no pixels: {image.width} x {image.height}")
-    if n_pixels > max_pixels:
+    is_heavy = kind in HEAVY or (kind == "WEBP" and getattr(image, "is_animated", False))
+    most = max_pixels // (2 if is_heavy else 1)
+    if n_pixels > most:
+        why = f" for {kind}, which takes twice the memory" if is_heavy else ""
         raise ImageDecodeError(
             f"too large: the header says {image.width} x {image.height} = {n_pixels} pixels, "
-            f"expected at most {max_pixels}"
+            f"expected at most {most}{why}; allow for more with max_pixels (--max-pixels)"
         )
 
 
-def _detached(image: Image.Image) -> Image.Image:
-    """Drop the file's bytes and metadata, which would travel wherever the image goes."""
+def _check_camera_raw(image: Any, data: bytes) -> None:
+    """Refuse cameras' raw files that are TIFF files too: their first picture is a preview."""
+    tags = image.tag_v2
+    is_preview = bool(int(tags.get(TIFF_SUBFILE_TYPE, 0)) & REDUCED)
+    is_raw = DNG_VERSION in tags or tags.get(TIFF_PHOTOMETRIC) == COLOUR_FILTERS
+    if is_preview or is_raw or data[8:10] == b"CR":
+        raise ImageDecodeError(
+            "a camera's raw file, or a TIFF file whose first picture is a preview, expected a "
+            "finished picture; save it as TIFF or JPEG"
+        )
+
+
+def _rgb_of(image: Any, kind: str, data: bytes) -> tuple[Image.Image, int]:
+    """Return an opened image as RGB, and its orientation; only the RGB is left in memory."""
+    if kind == "TIFF":
+        _check_camera_raw(image, data)
+    if kind == "PNG" and (bits := significant_bits(data)):
+        image.info["sBIT"] = bits
+    loaded = None
+    if kind == "WEBP":
+        loaded = decode_webp(data, image.size, has_alpha=image.mode == "RGBA")
+    if loaded is None:
+        rawmode = deep_rawmode(image)
+        image.load()
+        loaded = image if rawmode is None else _whole(image, rawmode, kind, data)
+    return to_rgb(loaded), orientation_of(image)
+
+
+def _whole(image: Any, rawmode: str, kind: str, data: bytes) -> Any:
+    """Return 16-bit colours, of which Pillow has kept the high bytes, with their low ones."""
+    key = image.info.get("transparency")
+    if isinstance(key, tuple):  # a colour of 16 bits, which none of 8 bits may happen to equal
+        is_exact = all(value % 257 == 0 for value in key)
+        image.info["transparency"] = tuple(v // 257 for v in key) if is_exact else None
+        if not is_exact:
+            del image.info["transparency"]
+    return add_low_bytes(image, rawmode, lambda: _open(kind, data))
+
+
+def _detached(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn upright, and drop the file's bytes and metadata, which would go wherever it goes."""
+    image = turn(image, orientation)
     plain = Image.Image()._new(image.im)  # Pillow's own way to share pixels
     plain.info = {}
     return plain

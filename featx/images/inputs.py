@@ -20,7 +20,7 @@ from featx.errors import ParameterError
 from featx.fingerprint import array_digest, file_digest
 from featx.images._paths import existing_form
 from featx.images._quiet import no_warnings
-from featx.images._rgb import to_rgb, upright
+from featx.images._rgb import orientation_of, to_rgb, turn
 
 __all__ = ["ImageSource", "as_sources", "as_uint8_rgb", "source_digest"]
 
@@ -100,7 +100,7 @@ def as_uint8_rgb(source: ImageSource) -> NDArray[np.uint8]:
     if isinstance(source, Image.Image):
         with no_warnings():
             source.load()
-            return np.asarray(upright(source, to_rgb(source)))
+            return np.asarray(turn(to_rgb(source), orientation_of(source)))
     if _is_tensor(source):
         array = source.detach().cpu().float().numpy() if _is_float(source) else _numpy(source)
         array = array.transpose(1, 2, 0)

@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 from featx.errors import ImageDecodeError, ParameterError, nearest
 from featx.images._geometry import SCALES, Scale, centre_crop, resize, scaled, ten_crop
 from featx.images._views import CROP_SHARE, N_SIXTEEN, n_patches, patches, sixteen_views
+from featx.images.decode import DEFAULT_MAX_PIXELS
 from featx.recipe import Preprocessing
 
 __all__ = ["AUGMENTS", "ImagePreprocessor", "TransformPreprocessor"]
@@ -55,6 +56,8 @@ class ImagePreprocessor:
         "patches(L)" 1, 5, 14, 30, 55 or 91 for L of 1 to 6: i x i overlapping patches for each i
         up to L, each stretched to the crop. Time in the network grows with the number of views.
         A suffix ":keep" says what becomes of the views' features and changes nothing here.
+    max_pixels : int, default 178,956,970
+        Largest image that is decoded; see `featx.images.decode_image`.
 
     Raises
     ------
@@ -76,6 +79,7 @@ class ImagePreprocessor:
 
     preprocessing: Preprocessing
     augment: str = "none"
+    max_pixels: int = DEFAULT_MAX_PIXELS
     scales: tuple[Scale, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -175,6 +179,8 @@ class TransformPreprocessor:
         Takes a PIL image of mode RGB, returns a float torch tensor or ndarray of shape (C, H, W):
         the network's input, normalised and all. For reader processes it must be picklable, by
         value if it is defined in a script or notebook.
+    max_pixels : int, default 178,956,970
+        Largest image that is decoded; see `featx.images.decode_image`.
 
     Examples
     --------
@@ -185,6 +191,7 @@ class TransformPreprocessor:
     """
 
     transform: Callable[[Image.Image], Any]
+    max_pixels: int = DEFAULT_MAX_PIXELS
 
     @property
     def n_views(self) -> int:

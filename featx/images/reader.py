@@ -26,6 +26,10 @@ class Preprocessor(Protocol):
     def min_px(self) -> int | None:
         """Shorter side that decoding must keep, in pixels."""
 
+    @property
+    def max_pixels(self) -> int:
+        """Largest image that is decoded."""
+
     def __call__(self, image: Image.Image, /) -> tuple[NDArray[Any], ...]:
         """Return the views of an RGB image."""
 
@@ -91,11 +95,11 @@ def read_image(source: ImageSource, preprocessor: Preprocessor) -> ReadImage:
         if isinstance(source, RemoteFile) or is_url(source):
             data, file = read_remote_file(source)
             digest, size_bytes, mtime_ns = bytes_digest(data), len(data), file.mtime_ns
-            image = decode_image(data, min_px=preprocessor.min_px)
+            image = _decode(data, preprocessor)
         elif isinstance(source, str):
             data, status = read_regular_file(source)
             digest, size_bytes, mtime_ns = bytes_digest(data), len(data), status.st_mtime_ns
-            image = decode_image(data, min_px=preprocessor.min_px)
+            image = _decode(data, preprocessor)
         else:
             pixels = as_uint8_rgb(source)
             digest, size_bytes = array_digest(pixels), pixels.nbytes
@@ -110,6 +114,10 @@ def read_image(source: ImageSource, preprocessor: Preprocessor) -> ReadImage:
     except Exception as err:  # noqa: BLE001 - one image must never stop the other hundred thousand
         reason = f"{type(err).__name__}: {one_line(err)}"
     return ReadImage(digest, size_bytes, mtime_ns, error=reason)
+
+
+def _decode(data: bytes, preprocessor: Preprocessor) -> Image.Image:
+    return decode_image(data, min_px=preprocessor.min_px, max_pixels=preprocessor.max_pixels)
 
 
 def unread(source: ImageSource, reason: str) -> ReadImage:

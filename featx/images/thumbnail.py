@@ -10,6 +10,7 @@ from PIL import Image
 
 from featx.errors import ImageDecodeError
 from featx.images.decode import decode_image, one_line
+from featx.images.inputs import as_uint8_rgb
 
 __all__ = ["Thumbnail", "thumbnail_jpeg"]
 
@@ -59,7 +60,7 @@ def thumbnail_jpeg(
     if not isinstance(source, Image.Image):
         return _encoded(decode_image(source, min_px=side_px), side_px)
     try:  # an image may decode only now, and Pillow's plugins raise nearly everything
-        return _encoded(source.convert("RGB"), side_px)
+        return _encoded(Image.fromarray(as_uint8_rgb(source)), side_px)
     except Exception as err:
         raise ImageDecodeError(f"damaged or closed image: {one_line(err)}") from err
 

@@ -369,3 +369,18 @@ def test_more_failures_than_allowed_end_the_run_and_keep_what_was_done(folder, t
 def test_a_limit_that_makes_no_sense_is_refused(folder, tmp_path, options, message):
     with pytest.raises(ParameterError, match=f"max_failures: {message}|max_failures.*{message}"):
         extract(folder, tmp_path / "f.h5", **options)
+
+
+def test_larger_images_are_read_where_more_pixels_are_allowed(folder, tmp_path, capsys):
+    picture(9, (120, 100)).save(folder / "large.jpg")
+    store = extract(folder, tmp_path / "f.h5", max_pixels=11_999)
+    assert "allow for more with max_pixels (--max-pixels)" in reasons(store)["large.jpg"]
+    assert extract(folder, tmp_path / "f.h5", max_pixels=12_000).failures == ()
+    words = ["extract", str(folder), "--store", str(tmp_path / "g.h5"), "--max-pixels", "11999"]
+    assert main([*words, "--workers", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["failed"] == 1
+    options = {"backbone": Mean(), "workers": 0, "progress": False}
+    with pytest.raises(ImageDecodeError, match="too large"):
+        featx.FeatureExtractor(**options, max_pixels=99).transform([folder / "large.jpg"])
+    with pytest.raises(ParameterError, match="max_pixels: got 0"):
+        extract(folder, tmp_path / "f.h5", max_pixels=0)

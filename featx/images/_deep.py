@@ -1,0 +1,200 @@
+"""Samples of more than 8 bits: where in their 16 or 32 bits the picture lies, and where white is.
+
+Cameras of microscopes, X-ray machines and factories leave 10, 12 or 14 bits in the low end of 16,
+and no field of PNG must say so. White is therefore the largest value of the smallest of 8, 10, 12,
+14 and 16 bits that holds every sample, or of as many as the file declares. An image that uses its
+16 bits is not changed by this.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from featx.images._strips import strips
+
+__all__ = ["MODES_BEYOND_8_BIT", "add_low_bytes", "deep_rawmode", "significant_bits", "to_grey"]
+
+MODES_BEYOND_8_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+WHITES = (255, 1023, 4095, 16383, 65535)
+# Floats that are no whole numbers and stay below this are not levels of 0 to 255.
+MAX_UNSCALED = 16
+TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_MAX_SAMPLE, WHITE_IS_ZERO = 258, 262, 281, 0
+OTHER_BYTE = {";16B": ";16L", ";16L": ";16B", ";16N": f";16{'BL'[sys.byteorder == 'big']}"}
+
+
+def to_grey(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """Return what turns strips of a deep greyscale image into mode L, or LA where it has tRNS.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Loaded, of one of `MODES_BEYOND_8_BIT`.
+
+    Notes
+    -----
+    Whole numbers of 16 bits are scaled as this module says, and so are numbers of 32 bits that
+    would fit into 16. Floats up to 1 are read as 0 to 1. Everything else has no nominal white:
+    negative or larger numbers are stretched from the smallest to the largest, and fractions of up
+    to 16 from 0 to the largest. What is not finite becomes black.
+    """
+    low, high, is_whole = _range(image)
+    if low < 0 or high > WHITES[-1]:
+        white = max(high - low, 1e-300)
+    elif image.mode == "F" and high <= 1:
+        low, white = 0.0, 1.0
+    elif image.mode == "F" and not is_whole and high <= MAX_UNSCALED:
+        low, white = 0.0, high
+    else:
+        low, white = 0.0, _white(image, math.ceil(high))
+    transparent = image.info.get("transparency")
+    is_inverted = image.mode.startswith("I;16") and _is_white_zero(image)
+    levels = _levels(white) if image.mode.startswith("I;16") else None
+
+    def convert(strip: Image.Image) -> Image.Image:
+        values = np.asarray(strip)
+        if levels is not None:
+            grey = levels[values]
+        else:
+            grey = np.rint((_finite(values) - low) * (255.0 / white)).astype(np.uint8)
+        made = Image.fromarray(255 - grey if is_inverted else grey)
+        if isinstance(transparent, int):
+            made.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype("u1")))
+        return made
+
+    return convert
+
+
+def significant_bits(data: bytes) -> int | None:
+    """Return the fewest bits that a PNG file declares for its samples (chunk sBIT), if it does."""
+    at = 8
+    while at + 8 <= len(data):
+        n_bytes, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        if kind == b"sBIT":
+            return max(data[at + 8 : at + 8 + min(n_bytes, 3)], default=None)
+        if kind in (b"IDAT", b"PLTE", b"IEND"):
+            return None
+        at += 12 + n_bytes
+    return None
+
+
+def deep_rawmode(image: Any) -> str | None:
+    """Return how Pillow is about to unpack 16-bit colours, of which it keeps the high bytes only.
+
+    None for other images, those whose pixels have been loaded, and those of premultiplied alpha.
+    """
+    tiles = getattr(image, "tile", None) or []
+    modes = {tile[3] if isinstance(tile[3], str) else tile[3][0] for tile in tiles if tile[3]}
+    mode = modes.pop() if len(modes) == 1 else None
+    if image.mode in ("RGB", "RGBA", "CMYK") and isinstance(mode, str) and mode[-4:] in OTHER_BYTE:
+        return None if mode.startswith("RGBa") else mode
+    return None
+
+
+def add_low_bytes(image: Any, rawmode: str, open_again: Callable[[], Any]) -> Any:
+    """Scale 16-bit colours that lie in the low bits, where the high bytes are dark.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Loaded: the high bytes. Changed in place.
+    rawmode : str
+        Of `deep_rawmode`.
+    open_again : callable
+        Opens the same file.
+
+    Returns
+    -------
+    PIL.Image.Image
+        `image`.
+    """
+    n_colours = 4 if image.mode == "CMYK" else 3
+    top = [band[1] for band in image.getextrema()]
+    if max(top[:n_colours]) > WHITES[-2] >> 8:
+        return image
+    low = open_again()
+    # A grey sample and its alpha are 4 bytes, which RGBA takes as they are.
+    other = "RGBA" if rawmode.startswith("LA") else rawmode[:-4] + OTHER_BYTE[rawmode[-4:]]
+    low.tile = [(*tile[:3], _with_mode(tile[3], other)) for tile in low.tile]
+    low.load()
+    bands = [1, 1, 1, 3] if rawmode.startswith("LA") else list(range(len(top)))
+    whites = [0] * len(top)
+    for (_, strip), (_, part) in zip(strips(image), strips(low), strict=True):
+        highest = _join(strip, part, bands).reshape(-1, len(top)).max(axis=0).tolist()
+        whites = [max(pair) for pair in zip(whites, highest, strict=True)]
+    colour = _white(image, max(whites[:n_colours]))
+    levels = [_levels(colour)] * n_colours
+    levels += [_levels(_white(image, value)) for value in whites[n_colours:]]
+    for (start, strip), (_, part) in zip(strips(image), strips(low), strict=True):
+        wide = _join(strip, part, bands)
+        eight = np.stack([table[wide[..., i]] for i, table in enumerate(levels)], axis=-1)
+        image.paste(Image.frombytes(image.mode, strip.size, eight.tobytes()), (0, start))
+    return image
+
+
+def _join(high: Image.Image, low: Image.Image, bands: list[int]) -> NDArray[np.uint16]:
+    wide = np.asarray(low)[..., bands].astype(np.uint16)
+    wide |= np.asarray(high).astype(np.uint16) << 8
+    return wide
+
+
+def _levels(white: float) -> NDArray[np.uint8]:
+    """Return the level from 0 to 255 of each value of 16 bits."""
+    levels: NDArray[Any] = np.rint(np.arange(65536) * (255 / white)).clip(0, 255)
+    return levels.astype(np.uint8)
+
+
+def _with_mode(args: Any, rawmode: str) -> Any:
+    return rawmode if isinstance(args, str) else (rawmode, *args[1:])
+
+
+def _white(image: Image.Image, highest: int) -> int:
+    """Return the value that is white in an image whose largest is `highest`, up to 65535."""
+    if image.format == "PPM":
+        return WHITES[-1]  # whose header says what is white, and Pillow has scaled by it
+    declared = _declared_white(image)
+    # A file that was written by PNG's own rules has been scaled up from what it declares.
+    if image.format == "PNG" and declared:
+        return declared if highest <= declared else WHITES[-1]
+    highest = max(highest, min(declared, WHITES[-1]))
+    return next(white for white in WHITES if highest <= white)
+
+
+def _declared_white(image: Image.Image) -> int:
+    """Return the largest value that the file says there may be, 0 where it says nothing."""
+    bits = image.info.get("sBIT")
+    if isinstance(bits, int) and 8 <= bits < 16:
+        return (1 << bits) - 1
+    tags: Any = getattr(image, "tag_v2", {})
+    largest, depth = tags.get(TIFF_MAX_SAMPLE), tags.get(TIFF_BITS)
+    values = [max(v) if isinstance(v, tuple) and v else v for v in (largest, depth)]
+    if isinstance(values[1], int) and 8 < values[1] < 16:
+        return (1 << values[1]) - 1
+    return values[0] if isinstance(values[0], int) else 0
+
+
+def _is_white_zero(image: Image.Image) -> bool:
+    tags: Any = getattr(image, "tag_v2", {})
+    return bool(tags.get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO)
+
+
+def _range(image: Image.Image) -> tuple[float, float, bool]:
+    """Return the smallest and largest finite value, and whether all are whole numbers."""
+    low, high, is_whole = np.inf, -np.inf, True
+    for _, strip in strips(image):
+        values = np.asarray(strip)
+        if values.dtype.kind == "f":
+            values = _finite(values)
+            is_whole = is_whole and bool((values == np.rint(values)).all())
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+    return low, high, is_whole
+
+
+def _finite(values: NDArray[Any]) -> NDArray[np.float64]:
+    return np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
