@@ -7,7 +7,7 @@ from typing import Any
 
 from featx.errors import FileFormatError, ParameterError
 
-__all__ = ["is_store", "load_classifier", "open_fitting_table"]
+__all__ = ["is_store", "load_classifier", "only_stores", "open_fitting_table"]
 
 
 def load_classifier(path: str) -> tuple[Any, list[str]]:
@@ -44,6 +44,24 @@ def is_store(word: str) -> bool:
         return False
 
 
+def only_stores(name: str, words: list[str]) -> bool:
+    """Tell whether all sources are stores, or none is.
+
+    Raises
+    ------
+    ParameterError
+        If some are.
+    """
+    stores = [word for word in words if is_store(word)]
+    if stores and len(stores) < len(words):
+        other = next(word for word in words if word not in stores)
+        raise ParameterError(
+            f"{name}: got the store {stores[0]!r} together with {other!r}, expected stores alone "
+            "or none; give them to two calls"
+        )
+    return bool(stores)
+
+
 def open_fitting_table(path: str, saved: Any, model_path: str, table: str | None) -> Any:
     """Open a store's table of the model's recipe, or the one that is asked for if it fits.
 
@@ -54,16 +72,10 @@ def open_fitting_table(path: str, saved: Any, model_path: str, table: str | None
     ParameterError
         If the vectors have another width.
     """
-    from featx.recipe import require_same_recipe
-    from featx.store import open_store, store_info
+    from featx.store import open_fitting
 
-    recipe = saved.recipe
-    if table is None and recipe is not None:
-        keys = [info.key for info in store_info(path).tables]
-        table = recipe.fingerprint if recipe.fingerprint in keys else next(iter(keys), None)
-    store = open_store(path, table=table)
+    store = open_fitting(path, saved.recipe, maker=f"model {model_path}", table=table)
     try:
-        require_same_recipe(store.recipe, recipe, thing=path, maker=f"model {model_path}")
         _require_width(store, saved.model, model_path)
     except BaseException:
         store.close()

@@ -64,16 +64,10 @@ def _within(args: argparse.Namespace) -> dict[str, Any]:
 
 def _across(args: argparse.Namespace) -> dict[str, Any]:
     from featx.evaluation import find_leaks
-    from featx.recipe import require_same_recipe
-    from featx.store import open_store
+    from featx.store import open_pair
 
-    with (
-        open_store(args.store, table=args.table) as one,
-        open_store(args.other, table=args.table) as other,
-    ):
-        require_same_recipe(
-            other.recipe, one.recipe, thing=args.other, maker=f"store {args.store}"
-        )
+    one, other = open_pair(args.store, args.other, table=args.table)
+    with one, other:
         leaks = find_leaks(
             one[:],
             other[:],

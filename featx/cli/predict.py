@@ -73,16 +73,10 @@ def _check_header(out: str, columns: list[str]) -> None:
 
 def _parts(args: argparse.Namespace, saved: Any, failures: list[dict[str, str]]) -> Iterator[Part]:
     """Yield paths and vectors, of stores block by block, else of images through the network."""
-    from featx.cli._models import is_store, open_fitting_table
+    from featx.cli._models import only_stores, open_fitting_table
     from featx.cli._network import embed_sources
 
-    stores = [word for word in args.source if is_store(word)]
-    if stores and len(stores) < len(args.source):
-        other = next(word for word in args.source if word not in stores)
-        raise ParameterError(
-            f"SOURCE: got the store {stores[0]!r} together with {other!r}, expected stores alone "
-            "or none; give them to two calls"
-        )
+    stores = args.source if only_stores("SOURCE", args.source) else []
     if args.table is not None and not stores:
         raise ParameterError(
             f"--table: got {args.table!r} without a store, expected one to go with"

@@ -7,6 +7,8 @@ import contextlib
 import os
 from typing import Any
 
+import numpy as np
+
 from featx.cli._failures import describe_failures, list_failures
 from featx.cli._options import add_max_pixels, add_network, add_run, as_source, defaults_of
 from featx.cli._outputs import PAGE, add_output
@@ -22,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "index", metavar="INDEX", help="a file of featx index, or a folder of such, asked as one"
     )
     parser.add_argument(
-        "image", nargs="+", metavar="IMAGE", help="images, folders, globs or a CSV with 'path'"
+        "image",
+        nargs="+",
+        metavar="IMAGE",
+        help="images, folders, globs or a CSV with 'path'; or stores, whose vectors are asked",
     )
     parser.add_argument("-k", type=int, default=10, help="matches an image (default 10)")
     parser.add_argument(
@@ -55,14 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Find what looks like the images."""
-    from featx.cli._network import embed_sources
-
     with contextlib.ExitStack() as stack:
         index, options = _opened(args, stack)
-        thing = f"index {args.index!r}"
-        paths, features, failures = embed_sources(
-            as_source(args.image), index.recipe_, index.made_with_, args, thing=thing
-        )
+        paths, features, failures = _asked(args, index)
         results: list[dict[str, Any]] = []
         if paths:
             if "rerank" in options:
@@ -77,6 +77,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.html:
         result["html"] = str(_page(results, args.html))
     return result
+
+
+def _asked(args: argparse.Namespace, index: Any) -> tuple[list[str], Any, list[dict[str, str]]]:
+    """Return what is asked: paths, vectors, and the images that could not be read."""
+    from featx.cli._models import only_stores
+    from featx.cli._network import embed_sources
+    from featx.store import open_fitting
+
+    thing = f"index {args.index!r}"
+    if only_stores("IMAGE", args.image):
+        paths, blocks = [], []
+        for word in args.image:
+            with open_fitting(word, index.recipe_, maker=f"index {args.index}") as store:
+                paths += store.paths.tolist()
+                blocks.append(store[:])
+        return paths, np.concatenate(blocks), []
+    return embed_sources(as_source(args.image), index.recipe_, index.made_with_, args, thing=thing)
 
 
 def _opened(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Any, dict[str, Any]]:

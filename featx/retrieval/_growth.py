@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from featx.errors import ParameterError
-from featx.recipe import Recipe, require_same_recipe
+from featx.recipe import Recipe
 from featx.retrieval._approximate import ApproximateFinder
 from featx.retrieval._columns import Columns
 from featx.retrieval._database import in_type, own_memory, with_finder
-from featx.retrieval._queries import check_vectors
+from featx.retrieval._queries import check_vectors, own_table
 from featx.retrieval._search import Floats, Vectors, row_norms
 from featx.store import FeatureStore
 
@@ -92,7 +92,7 @@ class GrowingRows:
         ParameterError
             If an id is there already, or the index cannot grow.
         """
-        mine, new = self._change("add", X)
+        X, mine, new = self._change("add", X)
         n = len(mine)
         added = columns_of(X, len(new), ids, labels, metadata, first=n)
         self._columns.require_like(added.labels, added.metadata)
@@ -121,7 +121,7 @@ class GrowingRows:
         ParameterError
             If an id is not in the index; nothing is changed then.
         """
-        mine, new = self._change("update", X)
+        _, mine, new = self._change("update", X)
         rows = self._columns.rows_of(ids)
         if len(rows) != len(new) or len(np.unique(rows)) != len(rows):
             raise ParameterError(
@@ -157,11 +157,11 @@ class GrowingRows:
         self._replace(self._columns.taken(kept), mine[kept], self._vectors.norms[kept], finder)
         return self
 
-    def _change(self, method: str, X: Any) -> tuple[NDArray[Any], Floats]:
+    def _change(self, method: str, X: Any) -> tuple[Any, NDArray[Any], Floats]:
         check_is_fitted(self)
         mine = own_memory(self._vectors.data, method)
-        self._require_own_recipe(X)
-        return mine, check_vectors(np.asarray(X), self.n_features_in_)
+        X = own_table(X, self.recipe_, "index in memory")
+        return X, mine, check_vectors(np.asarray(X), self.n_features_in_)
 
     def _replace(self, columns: Columns, data: Any, norms: Floats, finder: Any) -> None:
         """Take changed rows; what finds candidates is made anew where it must be."""
@@ -177,10 +177,6 @@ class GrowingRows:
                 seed=self.random_state,
             )
         self._take(columns, vectors, recall)
-
-    def _require_own_recipe(self, X: Any) -> None:
-        if isinstance(X, FeatureStore):
-            require_same_recipe(X.recipe, self.recipe_, thing=X.path, maker="index in memory")
 
 
 def columns_of(X: Any, n: int, ids: Any, labels: Any, metadata: Any, *, first: int = 0) -> Columns:

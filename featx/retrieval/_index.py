@@ -26,7 +26,7 @@ from featx.retrieval._file import IndexContent, read_index, write_index
 from featx.retrieval._growth import Column, GrowingRows, columns_of
 from featx.retrieval._matches import Matches
 from featx.retrieval._names import reranking
-from featx.retrieval._queries import Queries, as_queries, check_vectors, recipe_backbone
+from featx.retrieval._queries import Queries, as_queries, check_vectors, own_table, recipe_backbone
 from featx.retrieval._rerank import (
     Ranking,
     RankingInput,
@@ -307,9 +307,8 @@ class RetrievalIndex(GrowingRows, BaseEstimator):  # type: ignore[misc]
         ]
 
     def _asked(self, X: Any, images: Any) -> Queries:
-        self._require_own_recipe(X)
         return as_queries(
-            X,
+            own_table(X, self.recipe_, "index in memory"),
             self.n_features_in_,
             recipe=self.recipe_,
             weights=self._weights,

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from featx._values import is_frame
 from featx.errors import ImageDecodeError, ParameterError
 from featx.recipe import Recipe
-from featx.store import FeatureStore
+from featx.store import FeatureStore, fitting_table
 
-__all__ = ["Queries", "as_queries", "check_vectors", "recipe_backbone"]
+__all__ = ["Queries", "as_queries", "check_vectors", "own_table", "recipe_backbone"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,17 @@ def as_queries(
     if images is not None:
         raise ParameterError("images: got some beside X, which are images, expected none")
     return _embedded(X, recipe, weights, device)
+
+
+def own_table(X: Any, recipe: Recipe | None, maker: str) -> Any:
+    """Return X; of a store the table of the index's recipe.
+
+    Raises
+    ------
+    FingerprintMismatchError
+        If the store has none.
+    """
+    return fitting_table(X, recipe, maker=maker) if isinstance(X, FeatureStore) else X
 
 
 def _shown(images: Any, n: int) -> tuple[Any, ...] | None:

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from featx.errors import ParameterError, nearest
 from featx.recipe import Recipe, require_same_recipe
 from featx.retrieval._matches import Matches
-from featx.retrieval._queries import as_queries
+from featx.retrieval._queries import as_queries, own_table
 from featx.retrieval._rerank import require_count
 from featx.retrieval._shard import About, Answer, LocalShards, RayShards, Shards, list_shards
-from featx.store import FeatureStore
 
 __all__ = ["ShardedIndex"]
 
@@ -157,10 +156,8 @@ class ShardedIndex:
             raise ParameterError(
                 f"filter: got {type(filter).__name__}, expected a dict of columns and values"
             )
-        if isinstance(X, FeatureStore):
-            require_same_recipe(X.recipe, self.recipe_, thing=X.path, maker="index")
         queries = as_queries(
-            X,
+            own_table(X, self.recipe_, "index"),
             self.n_features_in_,
             recipe=self.recipe_,
             weights=self.weights or self.made_with_.get("weights", "default"),

@@ -12,10 +12,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from featx.errors import ParameterError
-from featx.recipe import Recipe, require_same_recipe
+from featx.recipe import Recipe
 from featx.retrieval._columns import checked_ids, column
 from featx.retrieval._matches import Matches
-from featx.retrieval._queries import as_queries
+from featx.retrieval._queries import as_queries, own_table
 from featx.retrieval._rerank import require_count, unit_rows
 from featx.store import FeatureStore
 
@@ -195,8 +195,7 @@ class SpatialSearch(BaseEstimator):  # type: ignore[misc]
 
     def _queries(self, X: Any) -> tuple[Floats, tuple[str, ...], bool]:
         width = self.n_patch_features_
-        if isinstance(X, FeatureStore):
-            require_same_recipe(X.recipe, self.recipe_, thing=X.path, maker="search in memory")
+        X = own_table(X, self.recipe_, "search in memory")
         shape = np.shape(X) if _is_patches(X) else ()
         if shape and shape[-1] == width and len(shape) in (2, 3):
             is_single = len(shape) == 2

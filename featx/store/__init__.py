@@ -11,6 +11,7 @@ from featx.store._remote import working_copy
 from featx.store._tables import TableInfo
 from featx.store.arrays import write_features
 from featx.store.export import export_store
+from featx.store.fitting import fitting_table, open_fitting, open_pair
 from featx.store.info import StoreInfo, store_info
 from featx.store.prune import is_gone, known_images, prune_store, remove_images
 from featx.store.reader import FeatureStore, open_store
@@ -28,8 +29,11 @@ __all__ = [
     "TableWriter",
     "VerifyResult",
     "export_store",
+    "fitting_table",
     "is_gone",
     "known_images",
+    "open_fitting",
+    "open_pair",
     "open_store",
     "prune_store",
     "remove_images",
