@@ -46,7 +46,7 @@ def describe_error(err: BaseException, flags: dict[str, str]) -> str:
         message = _NAMES.sub(lambda found: _flag(found[0], flags), str(err))
     elif isinstance(err, OSError):
         place = "" if err.filename is None else f"{err.filename!r}: "
-        message = f"{place}{err.strerror or err}; see to the file or the disk and run again"
+        message = f"{place:.300}{err.strerror or err}, expected a file or folder that can be used"
     elif isinstance(err, MemoryError):
         message = f"there is not enough memory ({err}); free some, or take fewer"
     else:

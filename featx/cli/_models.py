@@ -34,12 +34,13 @@ def load_classifier(path: str) -> tuple[Any, list[str]]:
 def is_store(word: str) -> bool:
     """Tell whether a source is a featx store, by its content, or at a URL by its name."""
     from featx._outputs import kind_of
-    from featx._remote import is_url
+    from featx._remote import is_url, plain_path
 
     if is_url(word):
         return word.lower().endswith((".h5", ".hdf5"))
+    place = Path(plain_path(word))
     try:
-        return Path(word).is_file() and kind_of(Path(word))[0] == "store"
+        return place.is_file() and kind_of(place)[0] == "store"
     except (OSError, ValueError):  # whoever opens it says why
         return False
 

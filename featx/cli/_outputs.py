@@ -70,7 +70,7 @@ def check_outputs(args: argparse.Namespace) -> None:
     if not outputs:
         return
     from featx._outputs import check_output
-    from featx._remote import is_url
+    from featx._remote import is_url, plain_path
 
     inputs = [word for name, value in vars(args).items() if name not in outputs
               for word in _words(value)]  # fmt: skip
@@ -81,7 +81,7 @@ def check_outputs(args: argparse.Namespace) -> None:
         if output.kinds == "folder":
             _check_folder(output)
             continue
-        place = str(check_output(output, output.kind, inputs=inputs))
+        place = str(check_output(plain_path(output), output.kind, inputs=inputs))
         if place in places:
             raise ParameterError(
                 f"{output.flag}: got {str(output)!r}, which {places[place].flag} names, too; "

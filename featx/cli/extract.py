@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import Any
 
 from featx.cli._options import add_max_pixels, add_run, add_sources, as_source, defaults_of
@@ -125,7 +126,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     result = {**summary.to_dict(), "store": args.store}
     if summary.failed >= summary.images and not (summary.extracted or summary.reused):
-        result["ok"] = False  # not one could be read: no script should go on as if it were done
+        # not one could be read: no script should go on as if it were done
+        result |= {
+            "ok": False,
+            "error": f"none of the {summary.images} images could be read, expected at least one "
+            f"that is whole; featx info {shlex.quote(args.store)} lists the reasons",
+        }
     return result
 
 

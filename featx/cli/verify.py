@@ -16,11 +16,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from featx.store import verify_store
 
     found = verify_store(args.store)
-    return {
+    result = {
         "ok": found.ok,
         "problems": list(found.problems),
         "n_rows_checked": found.n_rows_checked,
     }
+    if not found.ok:
+        result["error"] = (
+            f"store {args.store!r}: {len(found.problems)} problems, expected none; the first: "
+            f"{found.problems[0]}"
+        )
+    return result
 
 
 def show(result: dict[str, Any]) -> str:

@@ -74,6 +74,10 @@ def unpack(data: bytes) -> tuple[dict[str, Any], Arrays]:
     """
     if len(data) <= SEAL_BYTES or data[:2] != b"PK":
         raise FileFormatError("not a featx model: it does not begin as a zip file")
+    if data[:4] == b"PK\3\4" and not data[30:].startswith(HEADER.encode()):
+        raise FileFormatError(
+            f"a zip file, but no featx model: {HEADER!r} is not its first member"
+        )
     if bytes_digest(data[:-SEAL_BYTES]).encode() != data[-SEAL_BYTES:]:
         raise FileFormatError(
             "damaged or cut short: its bytes do not have the SHA-256 that its end states"

@@ -187,15 +187,15 @@ def load_model(path: str | Path, *, trust_pickle: bool = False) -> SavedModel:
                 f"model file {path}: is an HDF5 file, a store or an index; expected a file of "
                 "featx train (save_model)"
             ) from err
-        hint = (
-            ""
-            if data[:2] == b"PK"
-            else "; if it was saved with format='joblib' and you trust its origin, pass "
-            "trust_pickle=True"
-        )
-        raise FileFormatError(
-            f"model file {path}: {err}{hint or '; save the model again or restore the file'}"
-        ) from err
+        hint = "expected a file of featx train (save_model)"
+        if data[:2] == b"PK":
+            hint = "save the model again or restore the file"
+        elif data[:1] in (b"\x80", b"x"):  # a pickle, plain or compressed
+            hint = (
+                "if it was saved with format='joblib' and you trust its origin, read it in Python "
+                "with load_model(path, trust_pickle=True)"
+            )
+        raise FileFormatError(f"model file {path}: {err}; {hint}") from err
 
 
 class UnreadableModelError(FileFormatError, OSError):

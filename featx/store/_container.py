@@ -236,9 +236,24 @@ def require_untouched(
 
 
 def store_path(path: str | os.PathLike[str]) -> Path:
-    """Return the file itself: the lock and the journal of a link stand by its target."""
+    """Return the file itself: the lock and the journal of a link stand by its target.
+
+    Raises
+    ------
+    FileFormatError
+        If no file can have such a name.
+    """
     given = Path(plain_path(os.fspath(path)))
-    return Path(os.path.realpath(given)) if given.is_symlink() else given
+    try:
+        is_link = given.is_symlink()
+    except (OSError, ValueError) as err:
+        reason = getattr(err, "strerror", None) or err
+        raise FileFormatError(
+            f"store {str(path)!r:.200}: {reason}, expected the name of a file"
+        ) from err
+    if not given.name:
+        raise FileFormatError(f"store {str(path)!r}: is a folder, expected the name of a file")
+    return Path(os.path.realpath(given)) if is_link else given
 
 
 @contextlib.contextmanager
