@@ -95,5 +95,6 @@ def show(result: dict[str, Any]) -> str:
         )
     ]
     if show_figure(score) == "not measured":
-        lines.append("every class has a single image, so none can be held out: label more images")
+        few = "every class has" if result["task"] == "classification" else "an answer of each has"
+        lines.append(f"{few} a single image, so none can be held out: label more images")
     return "\n".join([*lines, *show_coverage(result)])
