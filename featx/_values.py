@@ -119,8 +119,8 @@ def as_texts(values: Iterable[Any], name: str) -> list[str]:
     words = [word for word in known if word.strip() in WORDS]
     if words:
         warnings.warn(
-            f"{name}: {words[0]!r} is taken as missing, as pandas does; write another word where "
-            "it is a name",
+            f"{name}: {words[0].strip()!r} is taken as missing, as pandas does; write another "
+            "word where it is a name",
             FeatxWarning,
             stacklevel=3,
         )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from featx._values import as_text
 from featx.errors import FileFormatError, ParameterError
 
-__all__ = ["is_store", "load_classifier", "only_stores", "open_fitting_table"]
+__all__ = ["is_store", "label_text", "load_classifier", "only_stores", "open_fitting_table"]
 
 
 def load_classifier(path: str) -> tuple[Any, list[str]]:
@@ -28,7 +29,12 @@ def load_classifier(path: str) -> tuple[Any, list[str]]:
             f"model file {path!r}: holds a {type(model).__name__}, expected a classifier, as "
             "featx train makes one"
         )
-    return saved, [str(name) for name in names.tolist()]
+    return saved, [label_text(name) for name in names.tolist()]
+
+
+def label_text(label: Any) -> str:
+    """Return a class as the command line writes it: 1.0 as "1", as labels are read."""
+    return label if isinstance(label, str) else as_text(label)
 
 
 def is_store(word: str) -> bool:

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure a model on labelled features of the same recipe."""
-    from featx.cli._models import load_classifier, open_fitting_table
+    from featx.cli._models import label_text, load_classifier, open_fitting_table
     from featx.evaluation import evaluate_attributes, evaluate_classes
     from featx.images import AttributeLabels, ClassLabels, attribute_labels, class_labels
 
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         else:
             found = class_labels(store, args.labels)
             features = store[found.rows]
-            predicted = model.predict(features).astype(str)  # as labels are on the command line
+            predicted = [label_text(label) for label in model.predict(features).tolist()]
             result = evaluate_classes(
                 found.labels, predicted, model.predict_proba(features), names
             )

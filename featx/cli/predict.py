@@ -111,7 +111,9 @@ def _label(
             {"path": path, "label": [n for n, p in row.items() if p > 0.5], "scores": row}
             for path, row in zip(paths, rows, strict=True)
         ]
-    labels = [str(label) for label in model.predict(features).tolist()]
+    from featx.cli._models import label_text
+
+    labels = [label_text(label) for label in model.predict(features).tolist()]
     return [
         {"path": path, "label": label, "confidence": row[label], "scores": row}
         for path, label, row in zip(paths, labels, rows, strict=True)

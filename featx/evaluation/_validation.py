@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._values import float_array, label_array
+from featx._values import float_array, is_missing, label_array
 from featx.errors import ParameterError, nearest
 
 __all__ = [
@@ -182,7 +182,7 @@ def as_rows(name: str, rows: Any, n_samples: int) -> Rows:
 
 
 def as_group_numbers(groups: Any, n_samples: int) -> Rows:
-    """Return a number a row, equal where groups are; None gives each row its own.
+    """Return a number a row, equal where groups are; a row without one has its own.
 
     Raises
     ------
@@ -191,9 +191,12 @@ def as_group_numbers(groups: Any, n_samples: int) -> Rows:
     """
     if groups is None:
         return np.arange(n_samples)
-    array = np.asarray(groups)
+    array = label_array(groups)
     if array.shape != (n_samples,):
         raise ParameterError(
             f"groups: got shape {array.shape}, expected ({n_samples},), a value for each row of y"
         )
-    return np.unique(array, return_inverse=True)[1].reshape(-1).astype(np.intp)
+    is_known = np.array([not is_missing(value, words=False) for value in array.tolist()], bool)
+    numbers = np.arange(n_samples) + n_samples  # beyond those of the groups
+    numbers[is_known] = np.unique(array[is_known], return_inverse=True)[1].reshape(-1)
+    return numbers.astype(np.intp)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featx.errors import ManifestError
-from featx.images import ImageManifest
+from featx.images import ImageManifest, as_sources
+
+pd = pytest.importorskip("pandas")
 
 
 @pytest.fixture
@@ -205,3 +208,92 @@ def test_a_hundred_thousand_listed_paths_are_not_compared_in_pairs():
     """About 1 s; a comparison of all pairs would take hours."""
     manifest = ImageManifest.from_source([f"/data/{i}.jpg" for i in range(100_000)])
     assert len(manifest) == 100_000
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_folders_beside_each_other_are_the_classes_of_the_folder_above(tmp_path, monkeypatch):
+    touch(tmp_path, "p/cats/1.png", "p/dogs/1.png", "p/dogs/2.png", "p/x.png", "other/1.png")
+    above = ImageManifest.from_source(tmp_path / "p").subset([0, 1, 2])
+    monkeypatch.chdir(tmp_path / "p")
+    for source in (
+        ["cats", "dogs"],
+        ["cats/", str(tmp_path / "p" / "dogs")],
+        [Path("cats"), "dogs"],
+    ):
+        found = ImageManifest.from_source(source)
+        assert (found.paths, found.labels) == (above.paths, ("cats", "dogs", "dogs"))
+    assert ImageManifest.from_source(["x.png", "cats", "dogs"]).labels == (
+        "",
+        "cats",
+        "dogs",
+        "dogs",
+    )
+    for source in (["cats"], ["cats", "../other"], ["x.png", "cats"]):
+        assert ImageManifest.from_source(source).labels is None
+
+
+def test_parts_of_a_data_set_named_one_by_one_keep_their_own_classes(tmp_path):
+    touch(tmp_path, "train/cats/1.png", "test/cats/1.png", "flat/train/1.png", "flat/val/1.png")
+    found = ImageManifest.from_source([tmp_path / "train", tmp_path / "test"])
+    assert found.labels == ("cats", "cats")
+    flat = tmp_path / "flat"
+    assert ImageManifest.from_source([flat / "train", flat / "val"]).labels is None
+
+
+def test_a_folder_named_like_a_missing_value_is_a_class(tmp_path):
+    touch(tmp_path, "NA/1.png", "None/1.png", "nan/1.png", "1.0/1.png")
+    assert ImageManifest.from_folder(tmp_path).labels == ("1.0", "NA", "None", "nan")
+
+
+NFC, NFD = (unicodedata.normalize(form, "été") for form in ("NFC", "NFD"))
+
+
+@pytest.mark.parametrize(("there", "written"), [(NFC, NFD), (NFD, NFC)])
+def test_a_file_is_found_by_either_unicode_form_of_its_name(tmp_path, there, written):
+    folder = tmp_path / "Zoë"  # as composed text, whatever the form of what lies in it
+    touch(folder, f"{there}/{there} 1.png")
+    path = str(folder / there / f"{there} 1.png")
+    if os.path.lexists(folder / written):
+        pytest.skip("this file system takes both forms for one")
+    (folder / "l.csv").write_text(f"path,label\n{written}/{written} 1.png,x\n", encoding="utf-8")
+    other = str(folder / written / f"{written} 1.png")
+    for source in (folder / "l.csv", other, [other], str(folder / written), {"path": [other]}):
+        assert ImageManifest.from_source(source).paths == (path,)
+    assert ImageManifest.from_paths([other]).paths == (path,)
+    assert as_sources([other]) == [path]
+    touch(folder, f"{written}/{written} 1.png")  # both are there: each is itself
+    assert ImageManifest.from_source([path, other]).paths == (path, other)
+    assert ImageManifest.from_csv(folder / "l.csv").paths == (other,)
+
+
+@pytest.mark.skipif(os.sep != "/", reason="the separator of Windows is no other form there")
+def test_a_path_as_windows_writes_it_is_found(tmp_path):
+    touch(tmp_path, "cats/1.png", "a\\b.png", "a/b.png")
+    (tmp_path / "l.csv").write_text("path\ncats\\1.png\na\\b.png\n")
+    found = ImageManifest.from_csv(tmp_path / "l.csv")
+    assert [os.path.relpath(path, tmp_path) for path in found.paths] == ["cats/1.png", "a\\b.png"]
+
+
+@pytest.mark.parametrize("name", ["l.tsv", "l.txt", "l.CSV"])
+def test_a_text_file_of_paths_is_a_manifest(tmp_path, name):
+    (tmp_path / name).write_text("path\tlabel\n1.jpg\tx\n")
+    assert ImageManifest.from_source(tmp_path / name).labels == ("x",)
+    (tmp_path / "l.xlsx").write_bytes(b"PK\x03\x04")
+    with pytest.raises(ManifestError, match=r"l.xlsx'?: is an Excel workbook"):
+        ImageManifest.from_source(tmp_path / "l.xlsx")
+
+
+@pytest.mark.parametrize("labels", [["a", None], pd.Series(["a", pd.NA]), np.array(["a", ""])])
+def test_missing_labels_of_a_list_are_none(labels):
+    for manifest in (
+        ImageManifest.from_paths(["/a.png", "/b.png"], labels=labels),
+        ImageManifest.from_source(["/a.png", "/b.png"], labels=labels),
+    ):
+        assert manifest.labels == ("a", "")
+    with pytest.raises(ManifestError, match="values in 'labels' that are no text"):
+        ImageManifest(("/a.png",), labels=(None,))
