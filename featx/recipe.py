@@ -59,6 +59,21 @@ class Preprocessing:
     decode: Decode = "reduced"
     transform: str | None = None
 
+    @property
+    def summary(self) -> str:
+        """What the images become, in a few words.
+
+        Examples
+        --------
+        >>> Preprocessing().summary
+        'a crop of 224 px from 256 px, bilinear'
+        """
+        if self.transform is not None:
+            return "what a transform of your own makes"
+        crop = "whole images" if self.crop_px is None else f"a crop of {self.crop_px} px"
+        size = "their own size" if self.resize_px is None else f"{self.resize_px} px"
+        return f"{crop} from {size}, {self.interpolation}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON-serialisable dict."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}

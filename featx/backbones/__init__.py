@@ -7,11 +7,18 @@ line in `catalogue.SOURCES`. Knows nothing of image files, HDF5 or poolings.
 from __future__ import annotations
 
 from featx.backbones._choice import EngineChoice
+from featx.backbones._device import PrecisionChoice, resolve_precision, why_not_precision
 from featx.backbones._layers import LayerOutput
 from featx.backbones.backbone import Backbone, Read
 from featx.backbones.cards import BackboneCard, WeightsEntry
-from featx.backbones.catalogue import backbone_card, list_backbones
+from featx.backbones.catalogue import (
+    backbone_card,
+    count_timm,
+    list_backbones,
+    suggest_name,
+)
 from featx.backbones.load import Network, build_network, load_backbone
+from featx.backbones.published import choose_weights
 
 __all__ = [
     "Backbone",
@@ -19,10 +26,16 @@ __all__ = [
     "EngineChoice",
     "LayerOutput",
     "Network",
+    "PrecisionChoice",
     "Read",
     "WeightsEntry",
     "backbone_card",
     "build_network",
+    "choose_weights",
+    "count_timm",
     "list_backbones",
     "load_backbone",
+    "resolve_precision",
+    "suggest_name",
+    "why_not_precision",
 ]

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import dataclass
 
 import torch
 
 from featx.backbones._int8 import INT8, int8_name, is_int8
 from featx.errors import ParameterError, nearest
 
-__all__ = ["choose_device", "choose_precision", "must_round", "torch_dtype"]
+__all__ = [
+    "PrecisionChoice",
+    "choose_device",
+    "choose_precision",
+    "must_round",
+    "resolve_precision",
+    "settle_device",
+    "torch_dtype",
+    "why_not_precision",
+]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -49,6 +59,48 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
+@dataclass(frozen=True)
+class PrecisionChoice:
+    """What a network computes in, and why.
+
+    Parameters
+    ----------
+    name : {"float32", "bfloat16", "float16", "int8(REST, nncf VERSION)"}
+        The precision.
+    reason : str
+        For people, for example "as asked for".
+    """
+
+    name: str
+    reason: str
+
+
+def resolve_precision(
+    precision: str, *, device: str = "auto", engine: str = "auto"
+) -> PrecisionChoice:
+    """Say what a network would compute in, without loading it.
+
+    Parameters and errors are those of `load_backbone`.
+
+    Examples
+    --------
+    >>> resolve_precision("float32")
+    PrecisionChoice(name='float32', reason='as asked for')
+    """
+    where = settle_device(device, precision, engine)
+    name = choose_precision(precision, where)
+    if precision != "auto":
+        return PrecisionChoice(name, "as asked for")
+    verb = "computes" if name == "bfloat16" else "does not compute"
+    return PrecisionChoice(name, f"auto: device {str(where)!r} {verb} bfloat16 natively")
+
+
+def settle_device(device: str, precision: str, engine: str) -> torch.device:
+    """Return the device: "auto" is the CPU for an engine or a precision that runs there only."""
+    is_cpu = engine == "openvino" or (engine == "auto" and is_int8(precision))
+    return choose_device("cpu" if is_cpu and device == "auto" else device)
+
+
 def choose_precision(precision: str, device: torch.device) -> str:
     """Turn "auto" into bfloat16 where the device computes it natively, else float32.
 
@@ -72,6 +124,21 @@ def choose_precision(precision: str, device: torch.device) -> str:
             f"{nearest(str(precision), names)}"
         )
     return precision
+
+
+def why_not_precision(precision: str, device: str) -> str | None:
+    """Return why a device should not compute in a precision, or None.
+
+    bfloat16 is computed everywhere, by rounding where there is none. What else depends on
+    installed packages, `load_backbone` says.
+    """
+    if precision == "float16" and torch.device(device).type == "cpu":
+        check = getattr(torch.ops.mkldnn, "_is_mkldnn_fp16_supported", lambda: False)
+        if not check():
+            return f"device {device!r} does not compute float16 natively"
+    if is_int8(precision) and torch.device(device).type != "cpu":
+        return f"device {device!r} does not compute int8"
+    return None
 
 
 def must_round(dtype: torch.dtype, device: torch.device) -> bool:

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import nn
 
 from featx.backbones._choice import EngineChoice, Engines
@@ -18,13 +17,11 @@ from featx.backbones._engine import Engine
 from featx.backbones._int8 import Samples, is_int8
 from featx.backbones._layers import OUTPUT, PENULTIMATE, LayerOutput, require_layer
 from featx.backbones._passes import Passes, Pending, Read
+from featx.backbones._traces import TRIAL_PX, Traces
 from featx.errors import BackboneError, ParameterError
 from featx.recipe import Preprocessing
 
 __all__ = ["Backbone", "Read"]
-
-TRIAL_PX = 224
-
 
 Tag = TypeVar("Tag")
 
@@ -44,6 +41,8 @@ class Backbone:
         Where they come from, for people.
     preprocessing : Preprocessing
         What its images must be made into.
+    preprocessing_reason : str
+        Why, for people.
     device : torch.device
         Where it runs.
     precision : {"float32", "bfloat16", "float16", "int8(REST, nncf VERSION)"}
@@ -82,6 +81,7 @@ class Backbone:
         weights: str,
         weights_source: str,
         preprocessing: Preprocessing,
+        preprocessing_reason: str = "",
         device: torch.device,
         precision: str,
         head: str | None = None,
@@ -90,10 +90,10 @@ class Backbone:
     ) -> None:
         self.name, self.weights, self.weights_source = name, weights, weights_source
         self.preprocessing, self.transform = preprocessing, transform
+        self.preprocessing_reason = preprocessing_reason
         self.device, self.precision, self.head = str(device), precision, head
         self.engine = engine
         self.n_images = 0
-        self._layers: dict[str, LayerOutput] | None = None
         self._counting = threading.Lock()
         thing = f"backbone {name!r}"
         self._passes = Passes(thing, self.device)
@@ -108,6 +108,13 @@ class Backbone:
             weights=weights,
         )
         self._torch = self._engines.torch
+        self._traces = Traces(self._torch, transform, self.trial_px, thing)
+
+    def __repr__(self) -> str:
+        return (
+            f"Backbone({self.name!r}, weights={self.weights_source!r}, device={self.device!r}, "
+            f"precision={self.precision!r}, engine={self.engine!r})"
+        )
 
     @property
     def layers(self) -> dict[str, tuple[int, ...]]:
@@ -116,7 +123,7 @@ class Backbone:
         (1, C, H, W) is a map, (1, N, D) are tokens, (1, D) is a vector. Costs a pass of one image
         at the first call.
         """
-        found = sorted(self._traced().values(), key=lambda layer: layer.depth)
+        found = sorted(self._traces.at().values(), key=lambda layer: layer.depth)
         return {layer.name: layer.shape for layer in found}
 
     @property
@@ -135,15 +142,23 @@ class Backbone:
         names = ("class_token", "cls_token")  # torchvision's and timm's
         return any(getattr(self._torch.module, name, None) is not None for name in names)
 
-    def layer(self, name: str) -> LayerOutput:
+    def layer(self, name: str, *, px: int | None = None) -> LayerOutput:
         """Describe one layer.
+
+        Parameters
+        ----------
+        name : str
+            As in `layers`.
+        px : int, optional
+            Side of the images, where it is not `trial_px`; costs a pass of one at the first call.
 
         Raises
         ------
         BackboneError
-            If there is no such layer, with the nearest name.
+            If there is no such layer, with the nearest name; or the network does not take images
+            of that size, with the nearest ones that it takes.
         """
-        return require_layer(self._traced(), name, thing=f"backbone {self.name!r}")
+        return require_layer(self._traces.at(px), name, thing=f"backbone {self.name!r}")
 
     def features(
         self,
@@ -339,7 +354,7 @@ class Backbone:
                     "precision: got 'int8' for images that keep their own sizes, expected ones of "
                     "one size, which it is calibrated for: set crop_px, or use another precision"
                 )
-            view = self._transformed()
+            view = self._traces.transformed()
             shapes, dtype = [view.shape], view.dtype
         return self._engines.choose(
             lambda: {name: self.layer(name) for name in layers},
@@ -379,29 +394,6 @@ class Backbone:
             return joined
 
         return fetch
-
-    def _traced(self) -> dict[str, LayerOutput]:
-        if self._layers is None:
-            self._layers = self._torch.trace(self._blank())
-        return self._layers
-
-    def _blank(self) -> NDArray[Any]:
-        if self.transform is None:
-            return np.zeros((1, self.trial_px, self.trial_px, 3), np.uint8)
-        return self._transformed()[None]
-
-    def _transformed(self) -> NDArray[np.float32]:
-        """Return what the user's transform makes of a blank image."""
-        assert self.transform is not None
-        picture = Image.new("RGB", (2 * TRIAL_PX, 2 * TRIAL_PX))
-        try:
-            return np.asarray(self.transform(picture), np.float32)
-        except Exception as err:
-            raise BackboneError(
-                f"backbone {self.name!r}: its transform raised {type(err).__name__} on a blank "
-                f"RGB image ({' '.join(str(err).split())[:200]}); expected a callable that turns "
-                "a PIL image into a float tensor (3, H, W)"
-            ) from err
 
 
 def _copied(x: torch.Tensor) -> torch.Tensor:

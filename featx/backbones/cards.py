@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from torch import nn
@@ -27,8 +29,8 @@ class WeightsEntry:
     """
 
     name: str
-    url: str | None
-    preprocessing: Preprocessing
+    url: str | None = field(repr=False)
+    preprocessing: Preprocessing = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,10 @@ class BackboneCard:
     n_parameters: int | None = None
     license: str | None = None
 
+    def __repr__(self) -> str:
+        names = ", ".join(entry.name for entry in self.weights) or "none published"
+        return f"BackboneCard({self.name!r}, source={self.source!r}, weights: {names})"
+
     @property
     def default(self) -> WeightsEntry | None:
         """The weights that "default" means; None where none are published."""
@@ -81,11 +87,21 @@ class Source(Protocol):
     def card(self, name: str) -> BackboneCard:
         """Return what is known of one network without building it."""
 
-    def build(self, card: BackboneCard) -> nn.Module:
-        """Build the network with weights of any value, on the CPU."""
+    def build(self, card: BackboneCard, *, px: int | None, any_size: bool) -> nn.Module:
+        """Build the network with weights of any value, on the CPU.
+
+        For images of `px`, where it is built for one size; with `any_size` so that it takes other
+        sizes too, where it can, with the same weights.
+        """
 
     def fetch(self, card: BackboneCard, entry: WeightsEntry, module: nn.Module) -> str:
         """Load published weights into the built network; return where they came from."""
+
+    def published(self, card: BackboneCard) -> Mapping[str, WeightsEntry]:
+        """Return, by the names of their files, published weights that fit the network."""
+
+    def guess(self, card: BackboneCard, path: Path) -> tuple[Preprocessing, str]:
+        """Return what goes with a file that is not published, and what that is like."""
 
     def ignored(self, card: BackboneCard) -> tuple[str, ...]:
         """Return prefixes of state-dict keys that files may hold and the network does not use."""

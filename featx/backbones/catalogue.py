@@ -7,6 +7,7 @@ A further source is a class with the methods of `featx.backbones.cards.Source` a
 from __future__ import annotations
 
 import fnmatch
+import importlib.util
 
 from featx.backbones.cards import BackboneCard, Source
 from featx.backbones.embedded_source import EmbeddedSource
@@ -15,12 +16,15 @@ from featx.backbones.timm_source import TimmSource
 from featx.backbones.torchvision_source import TorchvisionSource
 from featx.errors import BackboneError, nearest
 
-__all__ = ["SOURCES", "backbone_card", "list_backbones", "source_of"]
+__all__ = ["SOURCES", "backbone_card", "count_timm", "list_backbones", "source_of", "suggest_name"]
 
+WILD = frozenset("*?[")
+INSTALL_TIMM = "(timm, which has 1,800 more, is not installed: pip install 'featx[timm]')"
+TIMM = TimmSource()
 SOURCES: dict[str, Source] = {
     "featx": EmbeddedSource(),
     "torchvision": TorchvisionSource(),
-    "timm": TimmSource(),
+    "timm": TIMM,
 }
 
 
@@ -30,8 +34,9 @@ def list_backbones(pattern: str | None = None) -> list[str]:
     Parameters
     ----------
     pattern : str, optional
-        Shell-style, for example ``"resnet*"``. timm's 1,800 names are listed only where it begins
-        with ``"timm/"``.
+        Shell-style, for example ``"resnet*"``, or part of a name; upper and lower case are alike.
+        timm's 1,800 names are searched where it begins with ``"timm/"``, or where no other fits
+        and timm is installed.
 
     Returns
     -------
@@ -47,12 +52,42 @@ def list_backbones(pattern: str | None = None) -> list[str]:
     --------
     >>> list_backbones("resnet1*")
     ['resnet101', 'resnet152', 'resnet18']
+    >>> list_backbones("50_2")
+    ['wide_resnet50_2']
     """
-    if pattern is not None and pattern.startswith(TIMM_PREFIX):
-        names = SOURCES["timm"].names()
+    names = _offhand_names()
+    if pattern is None:
+        return names
+    if pattern.lower().startswith(TIMM_PREFIX):
+        return _list_timm(pattern)
+    found = fnmatch.filter(names, _as_glob(pattern))
+    return found or (_list_timm(pattern) if _has_timm() else [])
+
+
+def count_timm(pattern: str) -> int:
+    """Count those of timm's networks that a pattern fits; 0 where it is not installed."""
+    return len(_list_timm(pattern)) if _has_timm() else 0
+
+
+def _list_timm(pattern: str) -> list[str]:
+    """List those of timm's networks that a pattern fits, anywhere in the name."""
+    rest = pattern.lower().removeprefix(TIMM_PREFIX)
+    if pattern.lower().startswith(TIMM_PREFIX):
+        glob = rest if WILD & set(rest) else f"{rest}*"
     else:
-        names = _offhand_names()
-    return [n for n in names if pattern is None or fnmatch.fnmatchcase(n, pattern)]
+        glob = _as_glob(f"*{rest}" if WILD & set(rest) else rest)
+    return fnmatch.filter(TIMM.names(), TIMM_PREFIX + glob)
+
+
+def _as_glob(pattern: str) -> str:
+    return pattern.lower() if WILD & set(pattern) else f"*{pattern.lower()}*"
+
+
+def _has_timm() -> bool:
+    try:
+        return importlib.util.find_spec("timm") is not None
+    except ValueError:  # masked
+        return False
 
 
 def source_of(name: str) -> Source:
@@ -64,14 +99,41 @@ def source_of(name: str) -> Source:
         If none has it, with the nearest name.
     """
     if name.startswith(TIMM_PREFIX):
-        return SOURCES["timm"]
+        bare = name.removeprefix(TIMM_PREFIX)
+        if not TIMM.has(name) and bare in _offhand_names():
+            raise BackboneError(
+                f"backbone: got {name!r}, which timm does not have, expected "
+                f"{bare!r}, which comes without timm"
+            )
+        return TIMM
     for key, source in SOURCES.items():
         if key != "timm" and name in source.names():
             return source
     raise BackboneError(
         f"backbone: got {name!r}, expected a name from `featx backbones` "
-        f"(list_backbones in Python) or 'timm/NAME'.{nearest(name, _offhand_names())}"
+        f"(list_backbones in Python) or 'timm/NAME'.{suggest_name(name)}"
     )
+
+
+def suggest_name(name: str) -> str:
+    """Return what was probably meant by a name that is none, with a leading space.
+
+    Examples
+    --------
+    >>> suggest_name("ResNet18")
+    " Did you mean 'resnet18'?"
+    """
+    bare = name.lower().removeprefix(TIMM_PREFIX)
+    offhand = _offhand_names()
+    if bare in offhand:
+        return f" Did you mean {bare!r}?"
+    if not _has_timm():
+        return nearest(bare, offhand) or f" {INSTALL_TIMM}"
+    full, architecture = TIMM_PREFIX + bare, bare.partition(".")[0]
+    same = _list_timm(full) or _list_timm(f"{TIMM_PREFIX}{architecture}.*")
+    if same:
+        return nearest(full, same) or f" Did you mean {same[0]!r}?"
+    return nearest(bare, offhand) or nearest(full, TIMM.names())
 
 
 def backbone_card(name: str) -> BackboneCard:

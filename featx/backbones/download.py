@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import http.client
 import re
@@ -14,8 +15,9 @@ import torch
 from featx._files import replacing
 from featx._progress import Progress
 from featx.errors import WeightsError
+from featx.fingerprint import file_digest
 
-__all__ = ["cached_path", "fetch_file"]
+__all__ = ["cached_path", "content_problem", "digest_of", "fetch_file", "named_hash"]
 
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 2**20
@@ -26,6 +28,65 @@ _HASH_IN_NAME = re.compile(r"-([a-f0-9]{6,})\.[a-z]+$")
 def cached_path(url: str) -> Path:
     """Return where torch hub keeps the file of a URL (``TORCH_HOME`` moves it)."""
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+
+
+def named_hash(name: str) -> str | None:
+    """Return what a published file's SHA-256 begins with, where its name says so.
+
+    Examples
+    --------
+    >>> named_hash("resnet18-f37072fd.pth")
+    'f37072fd'
+    """
+    found = _HASH_IN_NAME.search(name)
+    return found[1] if found else None
+
+
+def digest_of(path: Path) -> str:
+    """Return a file's SHA-256, which is computed once as long as it does not change.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be read.
+    """
+    try:
+        status = path.stat()
+        return _digest_of(str(path), status.st_size, status.st_mtime_ns)
+    except OSError as err:
+        raise WeightsError(
+            f"{path}: cannot be read as weights ({err.strerror or err}), expected a file; see to "
+            "its permissions"
+        ) from err
+
+
+@functools.lru_cache(maxsize=8)
+def _digest_of(path: str, _size: int, _mtime_ns: int) -> str:
+    return file_digest(path)
+
+
+def content_problem(path: Path, published: str) -> str | None:
+    """Say what is wrong with a file that has a published file's name.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    published : str
+        The name; one without a hash says nothing that can be checked.
+
+    Returns
+    -------
+    str or None
+        None where the content is what the name says.
+    """
+    named = named_hash(published)
+    if named is None or digest_of(path).startswith(named):
+        return None
+    return (
+        f"{path}: has the name of the published {published} but another content (SHA-256 "
+        f"{digest_of(path)[:16]}, expected {named}); images are made as for the published file"
+    )
 
 
 def fetch_file(url: str, *, thing: str) -> Path:
@@ -84,6 +145,6 @@ def _download(url: str, path: Path) -> None:
 def _require_whole(name: str, got: int, expected: int, digest: str) -> None:
     if expected and got != expected:
         raise OSError(f"got {got} of {expected} bytes")
-    named = _HASH_IN_NAME.search(name)
-    if named and not digest.startswith(named.group(1)):
-        raise OSError(f"SHA-256 is {digest[:16]}, its name says {named[1]}")
+    named = named_hash(name)
+    if named and not digest.startswith(named):
+        raise OSError(f"SHA-256 is {digest[:16]}, its name says {named}")

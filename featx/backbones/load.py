@@ -5,24 +5,23 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
 from featx.backbones._choice import require_engine
-from featx.backbones._device import choose_device, choose_precision
+from featx.backbones._device import choose_precision, settle_device
 from featx.backbones._int8 import is_int8
 from featx.backbones._layers import find_head
 from featx.backbones._streams import import_openvino
 from featx.backbones._transform import describe_transform
+from featx.backbones._weights_file import find_file, read_state_dict
 from featx.backbones.backbone import Backbone
-from featx.backbones.cards import BackboneCard, Source
-from featx.backbones.catalogue import source_of
-from featx.backbones.weights import SUFFIXES, load_into, read_state_dict, state_digest
-from featx.errors import ParameterError, WeightsError, nearest
+from featx.backbones.published import ChosenWeights, choose_weights
+from featx.backbones.weights import load_into, state_digest
+from featx.errors import ParameterError, WeightsError
 from featx.recipe import Preprocessing
 
 __all__ = ["Network", "build_network", "load_backbone"]
@@ -46,13 +45,16 @@ class Network:
         Where the weights come from, for people.
     preprocessing : Preprocessing
         What its images must be made into.
+    preprocessing_reason : str
+        Why, for people.
     """
 
     name: str
-    module: nn.Module
+    module: nn.Module = field(repr=False)
     head: str | None
     weights_source: str
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing = field(repr=False)
+    preprocessing_reason: str = ""
 
 
 @torch.inference_mode(False)  # whoever calls: some kernels refuse weights that are made in it
@@ -61,6 +63,8 @@ def load_backbone(
     *,
     weights: str | os.PathLike[str] | None = "default",
     transform: Callable[[Any], Any] | None = None,
+    preprocessing: Preprocessing | None = None,
+    any_size: bool = False,
     device: str = "auto",
     precision: str = "auto",
     engine: str = "auto",
@@ -73,11 +77,18 @@ def load_backbone(
         A name from `list_backbones`, or a network of your own, which is copied.
     weights : str, path or None, default "default"
         "default": the best published ones, for a network of your own those it has. A name such as
-        "IMAGENET1K_V1". A local ``.pth`` or ``.safetensors`` file, of which only tensors are
-        read. None: random ones, always the same, for tests.
+        "IMAGENET1K_V1". A local ``.pth`` or ``.safetensors`` file, or a folder with one, of which
+        only tensors are read; a published file is recognised by its content or name. None: random
+        ones, always the same, for tests.
     transform : callable, optional
         PIL image to float tensor (3, H, W). Default: what the weights were evaluated with; for a
         network of your own the usual 256 px, 224 px crop and ImageNet normalisation.
+    preprocessing : Preprocessing, optional
+        What images are made into; default what the weights were evaluated with, or, for a file
+        that is not recognised, what the network's first published weights were.
+    any_size : bool, default False
+        Build a network that takes images of one size so that it takes others too, where it can:
+        timm's transformers then interpolate their position embeddings in each pass.
     device : str, default "auto"
         "cpu", "cuda", "cuda:1", ...; auto takes a GPU where there is one.
     precision : {"auto", "float32", "bfloat16", "float16", "int8"}, default "auto"
@@ -99,8 +110,8 @@ def load_backbone(
     BackboneError
         If there is no such network, with the nearest name.
     WeightsError
-        If the weights cannot be had or do not fit; offline, with the file to fetch and where to
-        put it.
+        If the weights cannot be had, do not fit or hold NaN; offline, with the file to fetch and
+        where to put it.
     ParameterError
         If there is no such device, precision or engine, or they do not go together.
     MissingDependencyError
@@ -115,21 +126,22 @@ def load_backbone(
     """
     if engine == "auto" and is_int8(precision):
         engine = "openvino"
-    where = choose_device("cpu" if engine == "openvino" and device == "auto" else device)
+    where = settle_device(device, precision, engine)
     kind = choose_precision(precision, where)
     require_engine(engine, where, kind)
     if engine == "openvino":
         import_openvino()
-    network = build_network(backbone, weights=weights)
-    preprocessing = network.preprocessing
+    network = build_network(backbone, weights=weights, any_size=any_size)
     if transform is not None:
         preprocessing = Preprocessing(transform=describe_transform(transform))
+    reason = "as asked for" if preprocessing else network.preprocessing_reason
     return Backbone(
         network.module,
         name=network.name,
         weights=state_digest(network.module),
         weights_source=network.weights_source,
-        preprocessing=preprocessing,
+        preprocessing=preprocessing or network.preprocessing,
+        preprocessing_reason=reason,
         device=where,
         precision=kind,
         head=network.head,
@@ -139,7 +151,10 @@ def load_backbone(
 
 
 def build_network(
-    backbone: str | nn.Module, *, weights: str | os.PathLike[str] | None = "default"
+    backbone: str | nn.Module,
+    *,
+    weights: str | os.PathLike[str] | None = "default",
+    any_size: bool = False,
 ) -> Network:
     """Build a network with its weights, for training; `load_backbone` is for features.
 
@@ -156,58 +171,37 @@ def build_network(
     'fc'
     """
     if isinstance(backbone, str):
-        module, head, source, preprocessing = _named(backbone, weights)
-        return Network(backbone, module, head, source, preprocessing)
-    module, source = _own(backbone, weights)
-    name = f"{type(backbone).__module__}:{type(backbone).__qualname__}"
-    return Network(name, module, None, source, Preprocessing())
+        chosen = choose_weights(backbone, weights)
+        module, head, source = _named(chosen, any_size=any_size)
+        preprocessing, reason = chosen.preprocessing, chosen.reason
+        name = backbone
+    else:
+        module, source = _own(backbone, weights)
+        head, preprocessing, reason = None, Preprocessing(), "for a network of your own"
+        name = f"{type(backbone).__module__}:{type(backbone).__qualname__}"
+    return Network(name, module, head, source, preprocessing, reason)
 
 
-def _named(
-    name: str, weights: str | os.PathLike[str] | None
-) -> tuple[nn.Module, str | None, str, Preprocessing]:
-    source = source_of(name)
-    card = source.card(name)
+def _named(chosen: ChosenWeights, *, any_size: bool) -> tuple[nn.Module, str | None, str]:
+    card, source = chosen.card, chosen.source
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        module = source.build(card)
+        module = source.build(card, px=chosen.preprocessing.crop_px, any_size=any_size)
     # featx's own networks have no classifier; timm's cards name theirs.
     head = find_head(module) if card.source == "torchvision" else card.head
-    if weights is None:
-        return module, head, f"random (seed {SEED})", card.local
-    published = {entry.name: entry for entry in card.weights}
-    if weights == "default":
-        if card.default is None:
-            raise WeightsError(
-                f"backbone {name!r}: no weights are published for it; expected a file: pass one "
-                "with --weights FILE (weights=FILE in Python)"
-            )
-        entry = card.default
-        return module, head, source.fetch(card, entry, module), entry.preprocessing
-    if weights in published:
-        entry = published[str(weights)]
-        return module, head, source.fetch(card, entry, module), entry.preprocessing
-    path = Path(weights)
-    if not path.exists() and path.suffix not in SUFFIXES and path.parent == Path():
-        raise WeightsError(
-            f"backbone {name!r}: got weights {str(weights)!r}, expected a file that ends in one "
-            f"of {', '.join(SUFFIXES)}, 'default' or one of {', '.join(published) or 'none'}."
-            f"{nearest(str(weights), ['default', *published])}"
-        )
-    return module, head, _read_file(module, head, card, source, path), card.local
-
-
-def _read_file(
-    module: nn.Module, head: str | None, card: BackboneCard, source: Source, path: Path
-) -> str:
+    if chosen.entry is not None:
+        return module, head, source.fetch(card, chosen.entry, module)
+    if chosen.path is None:
+        return module, head, f"random (seed {SEED})"
     has_head = load_into(
         module,
-        read_state_dict(path),
-        thing=f"weights {str(path)!r} for backbone {card.name!r}",
+        read_state_dict(chosen.path),
+        thing=f"weights {str(chosen.path)!r} for backbone {card.name!r}",
         ignored=source.ignored(card),
         head=head,
     )
-    return f"{os.path.abspath(path)}{'' if has_head else ' (without its classifier)'}"  # noqa: PTH100
+    where = os.path.abspath(chosen.path)  # noqa: PTH100
+    return module, head, where if has_head else f"{where} (without its classifier)"
 
 
 def _own(module: nn.Module, weights: str | os.PathLike[str] | None) -> tuple[nn.Module, str]:
@@ -223,6 +217,6 @@ def _own(module: nn.Module, weights: str | os.PathLike[str] | None) -> tuple[nn.
             "weights: got None with a network of your own, expected 'default' (those it has) or a "
             "file; build it with the random weights you want"
         )
-    path = Path(weights)
+    path = find_file(os.fspath(weights))
     load_into(mine, read_state_dict(path), thing=f"weights {str(path)!r}")
     return mine, os.path.abspath(path)  # noqa: PTH100

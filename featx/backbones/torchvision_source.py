@@ -6,11 +6,16 @@ import as torch.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featx.backbones.cards import BackboneCard, WeightsEntry
-from featx.backbones.download import fetch_file
+from featx.backbones.download import content_problem, fetch_file
 from featx.backbones.weights import load_into, read_state_dict
 from featx.recipe import Preprocessing
 
@@ -23,6 +28,9 @@ __all__ = ["TorchvisionSource"]
 # pretrained ones do, and their auxiliary classifiers serve training only.
 _PORTED = ("googlenet", "inception_v3")
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+_VIT = "vit_"  # built for one size of image
+_POSITIONS = "encoder.pos_embedding"  # (1, 1 + patches, D) of these
+log = logging.getLogger(__name__)
 
 
 class TorchvisionSource:
@@ -48,13 +56,15 @@ class TorchvisionSource:
             license=enum.DEFAULT.meta.get("license"),
         )
 
-    def build(self, card: BackboneCard) -> nn.Module:
-        """Build the network as torchvision's pretrained ones are built."""
+    def build(self, card: BackboneCard, *, px: int | None, any_size: bool) -> nn.Module:
+        """Build the network as torchvision's pretrained ones are built, for images of `px`."""
         from torchvision.models import get_model
 
         options: dict[str, Any] = {}
         if card.name in _PORTED:
             options = {"init_weights": False, "aux_logits": False, "transform_input": True}
+        if card.name.startswith(_VIT):
+            options = {"image_size": px}
         module: nn.Module = get_model(card.name, weights=None, **options)
         return module
 
@@ -62,12 +72,38 @@ class TorchvisionSource:
         """Load published weights from torch hub's cache, downloading them where absent."""
         assert entry.url is not None
         path = fetch_file(entry.url, thing=f"backbone {card.name!r}, weights {entry.name!r}")
+        problem = content_problem(path, entry.url.rpartition("/")[2])
+        if problem is not None:
+            log.warning("%s", problem)
         load_into(module, read_state_dict(path), thing=str(path), ignored=self.ignored(card))
         return f"{card.source} {entry.name} ({entry.url})"
+
+    def published(self, card: BackboneCard) -> Mapping[str, WeightsEntry]:
+        """Return the network's weights by the names of their files."""
+        return {entry.url.rpartition("/")[2]: entry for entry in card.weights if entry.url}
+
+    def guess(self, card: BackboneCard, path: Path) -> tuple[Preprocessing, str]:
+        """Return what the first weights ask for; of a vision transformer, those of its size."""
+        entries = sorted(card.weights, key=lambda entry: entry.preprocessing != card.local)
+        if not card.name.startswith(_VIT):
+            return card.local, f"as for {entries[0].name}"
+        px = _vit_px(card.name, read_state_dict(path)) or card.local.crop_px
+        for entry in entries:
+            if entry.preprocessing.crop_px == px:
+                return entry.preprocessing, f"as for {entry.name}"
+        local = dataclasses.replace(card.local, resize_px=px, crop_px=px)
+        return local, f"as for {entries[0].name}, at the {px} px of its position embeddings"
 
     def ignored(self, card: BackboneCard) -> tuple[str, ...]:
         """Return the auxiliary classifiers of the two networks that have them."""
         return _AUXILIARY if card.name in _PORTED else ()
+
+
+def _vit_px(name: str, state: Mapping[str, Any]) -> int | None:
+    """Return the size of image that a vision transformer's position embeddings are for."""
+    n = next((len(x[0]) for k, x in state.items() if k.endswith(_POSITIONS) and x.ndim == 3), 0)
+    side = math.isqrt(max(n - 1, 0))
+    return side * int(name.rpartition("_")[2]) if side and side * side == n - 1 else None
 
 
 @functools.cache

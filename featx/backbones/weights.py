@@ -1,68 +1,20 @@
-"""Read weights files, fit them to a network, and identify a network by its weights.
-
-No pickle in a weights file is ever executed: ``.pth`` goes through torch's restricted unpickler.
-"""
+"""Read weights files, fit them to a network, and identify a network by its weights."""
 
 from __future__ import annotations
 
 import hashlib
-import pickle
-import zipfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from featx._files import open_regular
-from featx.errors import WeightsError, nearest
+from featx.backbones._weights_file import read_state_dict
+from featx.errors import WeightsError
 
-__all__ = ["SUFFIXES", "load_into", "read_state_dict", "state_digest"]
+__all__ = ["load_into", "read_state_dict", "state_digest"]
 
-SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
-# Names under which training scripts keep the state dict, and prefixes that wrappers put before
-# every key.
-WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "net")
-PREFIXES = ("module.", "_orig_mod.", "model.")
 SHOWN = 4
-MAX_HEADER_BYTES = 16 * 2**20  # of safetensors; a thousand tensors take 100 kB
-# What torch's restricted unpickler says of a pickle that names code, as opposed to one that is
-# none at all.
-_SIGNS_OF_CODE = ("GLOBAL", "unrecognized function", "Unsupported class")
-
-
-def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a weights file.
-
-    Parameters
-    ----------
-    path : str or Path
-        ``.pth`` or ``.pt`` as `torch.save` writes them, or ``.safetensors``. A state dict under
-        "state_dict" or "model", and keys that all begin with "module.", are unwrapped.
-
-    Returns
-    -------
-    dict of str to Tensor
-        On the CPU.
-
-    Raises
-    ------
-    WeightsError
-        If the file is missing, is damaged, holds something else than tensors, or would have to
-        run code to be read.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(_missing(path))
-    loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    state = _unwrap(loaded)
-    if not state:
-        raise WeightsError(
-            f"{path}: holds {_describe(loaded)}, expected a state dict (names and tensors); "
-            "save one with torch.save(network.state_dict(), FILE)"
-        )
-    return state
 
 
 def load_into(
@@ -80,7 +32,8 @@ def load_into(
     module : Module
         Changed in place.
     state : mapping of str to Tensor
-        As `read_state_dict` gives it.
+        As `read_state_dict` gives it. What a wrapper has put before every name, such as "module."
+        or "backbone.", is dropped, and so is what stands beside the network under other prefixes.
     thing : str
         Where the tensors come from, for the message.
     ignored : iterable of str
@@ -97,9 +50,11 @@ def load_into(
     Raises
     ------
     WeightsError
-        With the tensors that are missing, unexpected, of another shape, or not finite.
+        With the tensors that are missing, unexpected, of another shape, or not finite; or if the
+        names fit under two prefixes.
     """
     own = module.state_dict()
+    state = _without_prefix(state, own, head=head, thing=thing)
     state = {k: v for k, v in state.items() if not k.startswith(tuple(ignored) or ("\0",))}
     optional = {k for k in own if k.endswith(".num_batches_tracked")}
     missing = [k for k in own if k not in state and k not in optional]
@@ -156,85 +111,37 @@ def state_digest(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _read_safetensors(path: Path) -> Any:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        _require_short_header(path)
-        return load_file(path)
-    except (SafetensorError, OSError) as err:
-        raise WeightsError(_damaged(path, err, "a safetensors file")) from err
-
-
-def _read_torch(path: Path) -> Any:
-    try:
-        _require_plain_zip(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as err:
-        if not any(sign in str(err) for sign in _SIGNS_OF_CODE):
-            raise WeightsError(_damaged(path, err, "a file of torch.save")) from err
+def _without_prefix(
+    state: Mapping[str, torch.Tensor],
+    own: Mapping[str, torch.Tensor],
+    *,
+    head: str | None,
+    thing: str,
+) -> Mapping[str, torch.Tensor]:
+    """Drop what wrappers put before every name, where the network's own names show it."""
+    if any(name in own for name in state):
+        return state
+    counts = Counter(
+        name[: at + 1]
+        for name in state
+        for at, letter in enumerate(name)
+        if letter == "." and name[at + 1 :] in own
+    )
+    needed = {
+        k for k in own
+        if not k.endswith(".num_batches_tracked") and not (head and k.startswith(f"{head}."))
+    }  # fmt: skip
+    fits = [p for p, n in counts.items() if n >= len(needed) and needed <= _below(p, state).keys()]
+    if len(fits) > 1:
         raise WeightsError(
-            f"{path}: reading it would run code that the file brings along, which featx does not "
-            "do; expected tensors only: save network.state_dict() instead of the network"
-        ) from err
-    # On damaged bytes its unpickler raises nearly everything, IndexError and TypeError included.
-    except Exception as err:
-        raise WeightsError(_damaged(path, err, "a file of torch.save")) from err
+            f"{thing}: holds {len(fits)} networks that fit, under {', '.join(map(repr, fits))}, "
+            "expected one; save the one you mean by itself"
+        )
+    return _below(fits[0], state) if fits else state
 
 
-def _require_short_header(path: Path) -> None:
-    with open_regular(path) as file:
-        if int.from_bytes(file.read(8), "little") > MAX_HEADER_BYTES:
-            raise OSError(f"its header has more than {MAX_HEADER_BYTES} bytes")
-
-
-def _require_plain_zip(path: Path) -> None:
-    """Refuse a zip file that unpacks to more than it has, as none of torch.save's does."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            n_bytes = sum(member.file_size for member in archive.infolist())
-        if n_bytes > path.stat().st_size:
-            raise OSError(f"{n_bytes} bytes are packed into it, which torch.save never does")
-
-
-def _unwrap(loaded: Any) -> dict[str, torch.Tensor]:
-    """Find the state dict in what training scripts save around it."""
-    if not isinstance(loaded, Mapping):
-        return {}
-    for key in WRAPPERS:
-        if isinstance(loaded.get(key), Mapping):
-            return _unwrap(loaded[key])
-    state = {k: v for k, v in loaded.items() if isinstance(v, torch.Tensor)}
-    if len(state) < len(loaded) or not all(isinstance(k, str) for k in state):
-        return {}
-    for prefix in PREFIXES:
-        if state and all(k.startswith(prefix) for k in state):
-            return _unwrap({k.removeprefix(prefix): v for k, v in state.items()})
-    return state
-
-
-def _describe(loaded: Any) -> str:
-    if isinstance(loaded, Mapping):
-        return f"a dict with keys {', '.join(map(repr, list(loaded)[:SHOWN]))}"
-    return f"a {type(loaded).__name__}"
-
-
-def _missing(path: Path) -> str:
-    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    place = "" if path.parent.is_dir() else f" (the folder {str(path.parent)!r} does not exist)"
-    return (
-        f"weights {str(path)!r}: no such file{place}, expected the path of a file that ends in "
-        f"{', '.join(SUFFIXES)}.{nearest(path.name, siblings)}"
-    )
-
-
-def _damaged(path: Path, err: Exception, expected: str) -> str:
-    reason = " ".join(str(err).split()).partition(". ")[0][:160]
-    return (
-        f"{path}: cannot be read as weights, got {type(err).__name__} ({reason}), expected "
-        f"{expected}; it is damaged or something else: fetch it again"
-    )
+def _below(prefix: str, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 def _mismatch(

@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     summary = fill_store(
         as_source(args.source),
         args.store,
-        prepare=lambda: prepare_job(
+        prepare=lambda known: prepare_job(
             args.backbone,
             weights=args.weights,
             layers=args.layer,
@@ -115,6 +115,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             precision=args.precision,
             engine="auto" if is_ray else args.engine,
             max_pixels=args.max_pixels,
+            known=known,
         ),
         batch_size=args.batch_size,
         workers=args.workers,
@@ -145,6 +146,8 @@ def show(result: dict[str, Any]) -> str:
             f"({r['images_per_second']:.0f} images/s on {r['device']} in {r['precision']})"
         ),
         f"engine {r['engine']}: {r['engine_reason']}",
+        f"precision {r['precision']}: {r['precision_reason']}",
+        f"images made into {r['preprocessing']}: {r['preprocessing_reason']}",
     ]
     lines += [f"table {fingerprint} in {r['store']}" for fingerprint in r["fingerprints"]]
     if r["ignored"]:

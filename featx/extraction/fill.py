@@ -8,6 +8,7 @@ stays whatever happens next, and a second run starts from there.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -17,20 +18,16 @@ from typing import TYPE_CHECKING, Any
 from featx._remote import is_url
 from featx.errors import ParameterError, StoreWriteError
 from featx.extraction._failures import Failures, most_failures
+from featx.extraction._precision import known_recipes
 from featx.extraction._ray import RayOptions, fill_shards
 from featx.extraction._run import Run
-from featx.extraction._shards import (
-    Shard,
-    Shards,
-    device_of,
-    shard_of,
-    shards_folder,
-)
+from featx.extraction._shards import Shard, Shards, device_of, shard_of, shards_folder
 from featx.extraction.items import Items, items_of_manifest
 from featx.extraction.job import DEFAULT_BACKBONE, Job, prepare_job
 from featx.extraction.plan import Plan, make_plan
 from featx.extraction.summary import ExtractionSummary
 from featx.images import ImageManifest
+from featx.recipe import Recipe
 from featx.store import FeatureStore, StoreWriter, TableWriter, open_store, working_copy
 
 if TYPE_CHECKING:
@@ -83,7 +80,8 @@ def extract(
         A name from `list_backbones`, or a network of your own.
     weights : str, path or None, default "default"
         The catalogue's best weights, the name of others, a local ``.pth`` or ``.safetensors``
-        file, or None for seeded random ones.
+        file or a folder with one, or None for seeded random ones. A published file gets its own
+        preprocessing, whatever it is called.
     layers : str or list of str, optional
         Modules by dotted name; default the input of the final classifier ("penultimate"), for a
         network of your own what it returns ("output"). Several layers and poolings come from one
@@ -102,7 +100,8 @@ def extract(
     device : str, default "auto"
         "cpu", "cuda", "cuda:1", …; auto takes a GPU where there is one.
     precision : {"auto", "float32", "bfloat16", "float16", "int8"}, default "auto"
-        Auto is bfloat16 where the device computes it natively, else float32.
+        Auto is that of the table that the store has, if it differs in nothing else and this
+        machine can; else bfloat16 where the device computes it natively, else float32.
     engine : {"auto", "torch", "compile", "openvino", "ray"}, default "auto"
         What runs the network. "compile" is `torch.compile`: 1.5 to 1.7 times as fast on a GPU,
         after 15 to 20 s for each size of batch, for networks that are slower than reading.
@@ -184,7 +183,7 @@ def extract(
     summary = fill_store(
         source,
         store,
-        prepare=lambda: prepare_job(
+        prepare=lambda known: prepare_job(
             backbone,
             weights=weights,
             layers=layers,
@@ -198,6 +197,7 @@ def extract(
             engine=engine,
             transform=transform,
             max_pixels=max_pixels,
+            known=known,
         ),
         batch_size=batch_size,
         workers=workers,
@@ -220,7 +220,7 @@ def fill_store(
     source: Any,
     store: str | os.PathLike[str],
     *,
-    prepare: Callable[[], Job],
+    prepare: Callable[[Sequence[Recipe]], Job],
     batch_size: int | None = None,
     workers: int | None = None,
     on_error: str = "record",
@@ -238,7 +238,8 @@ def fill_store(
     source : Any
         As for `extract`, or `Items`.
     prepare : callable
-        Loads the network; called once the source is known to hold images.
+        Loads the network, given the recipes that the store has tables of, the largest first;
+        called once the source is known to hold images.
     lock_timeout_s : float, default 0.0
         How long to wait for another writer, in seconds; -1 waits as long as it takes.
     shard : Shard, optional
@@ -271,7 +272,7 @@ def fill_store(
             "shard: got one together with engine 'ray', which shares the work out itself; "
             "expected one of the two"
         )
-    job = prepare()
+    job = prepare(known_recipes(store))
     how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
     begun = time.monotonic()
     if ray is not None:
@@ -312,7 +313,7 @@ def _fill_on_ray(
     job: Job,
     items: Items,
     store: str | os.PathLike[str],
-    prepare: Callable[[], Job],
+    prepare: Callable[[Sequence[Recipe]], Job],
     options: RayOptions,
     max_failures: int | None,
     lock_timeout_s: float,
@@ -329,7 +330,7 @@ def _fill_on_ray(
     fill_shards(
         folder,
         left,
-        prepare=prepare,
+        prepare=functools.partial(prepare, job.recipes),
         fingerprints=[recipe.fingerprint for recipe in job.recipes],
         options=options,
         n_images=len(items.names),

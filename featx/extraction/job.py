@@ -7,16 +7,18 @@ import functools
 import operator
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from featx.errors import BackboneError, FingerprintMismatchError, ParameterError
+from featx.extraction._precision import follow_tables
+from featx.extraction._request import Request
 from featx.extraction.specs import FeatureSpec, plan_features
 from featx.recipe import Decode, Preprocessing, Recipe, describe_differences
 
@@ -34,7 +36,6 @@ BATCH_SIZE = 32
 GPU_BATCH_SIZE = 256
 # On 16 cores an H200 got 8 to 13 % more images a second from 14 readers than from 16.
 CORES_TO_FEED_A_GPU = 8
-MAX_PX = 4096
 EVERY_SAMPLE = 3  # of 432: 36 to measure with, 108 to calibrate
 TRIAL_PX = 256
 
@@ -56,12 +57,15 @@ class Job:
         which depends on how many images there are, comes from `choose_engine`.
     max_pixels : int, optional
         Largest image that is decoded; default `featx.images.DEFAULT_MAX_PIXELS`.
+    precision_reason : str
+        Why the network computes in the precision that it does.
     """
 
     backbone: Backbone
     specs: tuple[FeatureSpec, ...]
-    recipes: tuple[Recipe, ...]
-    made_with: dict[str, Any]
+    recipes: tuple[Recipe, ...] = field(repr=False)
+    made_with: dict[str, Any] = field(repr=False)
+    precision_reason: str = "as asked for"
     max_pixels: int | None = None
 
     def preprocessor(self) -> Any:
@@ -242,20 +246,50 @@ def prepare_job(
     engine: str = "auto",
     transform: Callable[[Any], Any] | None = None,
     max_pixels: int | None = None,
+    preprocessing: Preprocessing | None = None,
+    known: Sequence[Recipe] = (),
 ) -> Job:
     """Load a network and work out the recipes of what is read from it.
 
-    Parameters are those of `featx.extract`; None in a list of layers or poolings is the default.
+    The others are those of `featx.extract`; None in a list of layers or poolings is the default.
+
+    Parameters
+    ----------
+    preprocessing : Preprocessing, optional
+        Of a recipe; stands in for the sizes, `decode` and what the weights ask for.
+    known : sequence of Recipe, default ()
+        Of tables that exist, the largest first. With precision "auto", those that differ in
+        nothing but their precision are gone on with, where this machine can.
     """
     if decode not in get_args(Decode):
         raise ParameterError(f"decode: got {decode!r}, expected 'reduced' or 'full'")
     if max_pixels is not None and not max_pixels >= 1:
         raise ParameterError(f"max_pixels: got {max_pixels!r}, expected at least 1, or None")
-    net = _load(backbone, weights, device, precision, engine, transform)
-    specs = plan_features(net, _as_list(layers), _as_list(poolings))
-    preprocessing = _preprocessing(net.preprocessing, augment, resize_px, crop_px, decode)
-    n_views = _n_views(preprocessing, augment)
-    n_kept = n_views if augment.endswith(":keep") else 1
+    from featx.backbones import resolve_precision
+
+    request = Request(
+        backbone=backbone, weights=weights, augment=augment, resize_px=resize_px, crop_px=crop_px,
+        decode=decode, device=device, engine=engine, transform=transform,
+        preprocessing=preprocessing,
+    )  # fmt: skip
+    prepare = functools.partial(_job, request, _as_list(layers), _as_list(poolings))
+    chosen = resolve_precision(precision, device=device, engine=engine)
+    job = dataclasses.replace(
+        prepare(chosen.name), precision_reason=chosen.reason, max_pixels=max_pixels
+    )
+    return follow_tables(job, known, prepare) if precision == "auto" else job
+
+
+def _job(
+    request: Request,
+    layers: Sequence[str | None],
+    poolings: Sequence[str | None],
+    precision: str,
+) -> Job:
+    net, preprocessing, sizes = request.load(precision)
+    specs = plan_features(net, layers, poolings, sizes=sizes)
+    augment = request.augment
+    n_kept = _n_views(preprocessing, augment) if augment.endswith(":keep") else 1
     recipes = tuple(
         Recipe(
             backbone=net.name,
@@ -269,7 +303,7 @@ def prepare_job(
         )
         for spec in specs
     )
-    return Job(net, specs, recipes, _made_with(net, weights), max_pixels)
+    return Job(net, specs, recipes, _made_with(net, request.weights))
 
 
 def job_for_recipe(
@@ -313,9 +347,7 @@ def job_for_recipe(
         layers=recipe.layer,
         poolings=recipe.pooling,
         augment=recipe.augment,
-        resize_px=recipe.preprocessing.resize_px,
-        crop_px=recipe.preprocessing.crop_px,
-        decode=recipe.preprocessing.decode,
+        preprocessing=recipe.preprocessing,
         device=device,
         precision=recipe.precision,
         engine=engine,
@@ -331,30 +363,6 @@ def job_for_recipe(
     return job
 
 
-def _preprocessing(
-    given: Preprocessing, augment: str, resize_px: int | None, crop_px: int | None, decode: str
-) -> Preprocessing:
-    """Apply what was asked for to what the weights ask for."""
-    sizes = {"resize_px": resize_px, "crop_px": crop_px}
-    asked: dict[str, Any] = {name: v for name, v in sizes.items() if v is not None}
-    for name, value in asked.items():
-        if not isinstance(value, int) or not 1 <= value <= MAX_PX:
-            raise ParameterError(
-                f"{name}: got {value!r}, expected pixels from 1 to {MAX_PX}, or None for what the "
-                "weights ask for"
-            )
-    if given.transform is None:
-        return dataclasses.replace(given, decode=cast(Decode, decode), **asked)
-    if augment != "none" or asked:
-        name, value = next(iter(({"augment": augment} if augment != "none" else asked).items()))
-        raise ParameterError(
-            f"{name}: got {value!r} together with a transform of your own, which makes the "
-            f"network's input; expected {'none' if name == 'augment' else None!r}: do it in the "
-            "transform, or leave the transform out"
-        )
-    return given
-
-
 def _as_list(names: str | Sequence[str | None] | None) -> list[str | None]:
     return [names] if names is None or isinstance(names, str) else list(names)
 
@@ -362,7 +370,7 @@ def _as_list(names: str | Sequence[str | None] | None) -> list[str | None]:
 def _n_views(preprocessing: Preprocessing, augment: str) -> int:
     from featx.images import ImagePreprocessor
 
-    return ImagePreprocessor(preprocessing, augment).n_views  # which refuses what it cannot do
+    return ImagePreprocessor(preprocessing, augment).n_views
 
 
 def _made_with(net: Backbone, weights: str | os.PathLike[str] | None) -> dict[str, Any]:
@@ -372,46 +380,7 @@ def _made_with(net: Backbone, weights: str | os.PathLike[str] | None) -> dict[st
     return {
         "device": net.device,
         "weights_source": net.weights_source,
-        "weights": os.path.abspath(path) if path and path.is_file() else weights,  # noqa: PTH100
+        "weights": os.path.abspath(path) if path and path.exists() else weights,  # noqa: PTH100
         "torch": torch.__version__,
         "torchvision": version("torchvision"),  # an import would take a second
     }
-
-
-def _load(
-    backbone: str | nn.Module,
-    weights: str | os.PathLike[str] | None,
-    device: str,
-    precision: str,
-    engine: str,
-    transform: Callable[[Any], Any] | None,
-) -> Backbone:
-    """Load a network, or take the one loaded last where nothing changed.
-
-    A grid search clones its estimators by the hundred; each clone asks for the same network.
-    """
-    if isinstance(backbone, str) and transform is None:
-        path = None if weights is None else os.fspath(weights)
-        stamp = os.stat(path).st_mtime_ns if path and os.path.isfile(path) else 0  # noqa: PTH113, PTH116
-        return _load_by_name(backbone, path, stamp, device, precision, engine)
-    from featx.backbones import load_backbone
-
-    return load_backbone(
-        backbone,
-        weights=weights,
-        transform=transform,
-        device=device,
-        precision=precision,
-        engine=engine,
-    )
-
-
-@functools.lru_cache(maxsize=2)
-def _load_by_name(
-    backbone: str, weights: str | None, stamp: int, device: str, precision: str, engine: str
-) -> Backbone:
-    from featx.backbones import load_backbone
-
-    return load_backbone(
-        backbone, weights=weights, device=device, precision=precision, engine=engine
-    )

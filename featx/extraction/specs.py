@@ -38,6 +38,8 @@ def plan_features(
     backbone: Backbone,
     layers: Sequence[str | None] = (None,),
     poolings: Sequence[str | None] = (None,),
+    *,
+    sizes: Sequence[int] = (),
 ) -> tuple[FeatureSpec, ...]:
     """Pair every layer with every pooling, layers outermost.
 
@@ -50,11 +52,14 @@ def plan_features(
     poolings : sequence of str or None
         See `featx.pooling.get_pooling`. None, by what each layer gives: "avg" for a map, "none"
         for a vector, for tokens "cls" where the network has a class token, else "avg".
+    sizes : sequence of int, default ()
+        Sides of the views in pixels; default `Backbone.trial_px`. Each costs a pass of a blank
+        image at the first call.
 
     Raises
     ------
     BackboneError
-        If there is no such layer.
+        If there is no such layer, or the network does not take images of these sizes.
     ParameterError
         If there is no such pooling, it does not take what the layer gives, or nothing or something
         twice is asked for.
@@ -70,10 +75,12 @@ def plan_features(
 
     specs: list[FeatureSpec] = []
     for name in layers:
-        layer = backbone.layer(name or backbone.default_layer)
+        name = name or backbone.default_layer
+        layers_of = [backbone.layer(name, px=px) for px in sizes or (None,)]
         for pooling in poolings:
-            chosen = get_pooling(pooling or _default_pooling(backbone, layer))
-            specs.append(_spec(backbone, layer, chosen))
+            chosen = get_pooling(pooling or _default_pooling(backbone, layers_of[0]))
+            of_sizes = [_spec(backbone, layer, chosen) for layer in layers_of]
+            specs.append(_require_one_width(of_sizes, sizes))
     if not specs:
         raise ParameterError("layers, poolings: got none, expected at least one of each")
     for i, spec in enumerate(specs):
@@ -101,6 +108,18 @@ def _spec(backbone: Backbone, layer: LayerOutput, pooling: Pooling) -> FeatureSp
         return FeatureSpec(layer.name, pooling, pooling.n_features(layer.shape))
     except ParameterError as err:
         raise ParameterError(f"layer {layer.name!r} of {backbone.name!r}: {err}") from err
+
+
+def _require_one_width(specs: Sequence[FeatureSpec], sizes: Sequence[int]) -> FeatureSpec:
+    widths = [spec.n_features for spec in specs]
+    if len(set(widths)) > 1:
+        raise ParameterError(
+            f"layer {specs[0].layer!r}: got pooling {specs[0].pooling.name!r} for views of "
+            f"{', '.join(map(str, sizes))} px, of which it makes {', '.join(map(str, widths))} "
+            "numbers, expected as many of each; use another pooling, such as 'avg', or views of "
+            "one size"
+        )
+    return specs[0]
 
 
 def _default_pooling(backbone: Backbone, layer: LayerOutput) -> str:

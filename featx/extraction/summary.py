@@ -42,6 +42,11 @@ class ExtractionSummary:
         image had to go through the network.
     engine_reason : str
         Why this engine.
+    precision_reason : str
+        Why this precision: of "auto", whether the machine or a table that existed decided.
+    preprocessing, preprocessing_reason : str
+        What images were made into, and why: how a weights file was recognised, or what was taken
+        where it was not.
     waiting : int
         Images that other shards of this extraction have not done yet; the store is put together
         when none is left. 0 without shards.
@@ -64,6 +69,9 @@ class ExtractionSummary:
     precision: str
     engine: str
     engine_reason: str
+    precision_reason: str = ""
+    preprocessing: str = ""
+    preprocessing_reason: str = ""
     waiting: int = 0
     interrupted: bool = False
     ignored: Mapping[str, int] = field(default_factory=dict)

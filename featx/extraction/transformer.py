@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from featx.errors import ImageDecodeError, ParameterError, nearest
+from featx.extraction._precision import known_recipes
 from featx.extraction.embed import embed_images
 from featx.extraction.fill import fill_store
 from featx.extraction.items import Items, items_of_images
@@ -166,7 +167,8 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     @property
     def recipe(self) -> Recipe:
         """What the vectors are made with; loads the network."""
-        return self._job(with_cached=False).recipes[0]
+        known = () if self.cache is None else known_recipes(self.cache)
+        return self._job(with_cached=False, known=known).recipes[0]
 
     @property
     def _n_features_out(self) -> int:
@@ -182,7 +184,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         tags.input_tags.string = True
         return tags
 
-    def _job(self, *, with_cached: bool) -> Job:
+    def _job(self, *, with_cached: bool, known: Sequence[Recipe] = ()) -> Job:
         layers, poolings = [self.layer], [self.pooling]
         if with_cached:
             layers += [x for x in self.cached_layers or () if x != self.layer]
@@ -201,6 +203,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             engine=self.engine,
             transform=self.image_transform,
             max_pixels=self.max_pixels,
+            known=known,
         )
 
     def _computed(self, items: Items) -> NDArray[np.float32]:
@@ -223,7 +226,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         summary = fill_store(
             items,
             self.cache,
-            prepare=lambda: self._job(with_cached=True),
+            prepare=lambda known: self._job(with_cached=True, known=known),
             batch_size=self.batch_size,
             workers=self.workers,
             progress=self.progress,

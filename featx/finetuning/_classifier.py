@@ -307,6 +307,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "best_epoch": str(self.best_epoch_),
             "resize_px": str(self._fitted.preprocessing.resize_px),
             "crop_px": str(self._fitted.preprocessing.crop_px),
+            "preprocessing": json.dumps(self._fitted.preprocessing.to_dict()),
         }
         write_weights(
             path, network.module, head=network.head, weights=self.weights, metadata=notes

@@ -1,0 +1,92 @@
+"""Go on with the precision of a table that exists, where none is asked for.
+
+"auto" depends on the processor. Without this, the same command on another machine would make a
+second table of everything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featx.errors import FeatxError, MissingDependencyError, ParameterError
+from featx.extraction._shards import shards_folder
+from featx.recipe import Recipe
+from featx.store import TableInfo, store_info
+
+if TYPE_CHECKING:
+    from featx.extraction.job import Job
+
+__all__ = ["follow_tables", "known_recipes"]
+
+
+def known_recipes(store: str | os.PathLike[str]) -> list[Recipe]:
+    """Return the recipes that a store and its shards have tables of, the largest first.
+
+    What cannot be read is left out: whoever writes there says what is wrong with it.
+    """
+    folder = shards_folder(store)
+    shards = sorted(folder.glob("*.h5")) if folder.is_dir() else []
+    tables: list[TableInfo] = []
+    for path in (Path(store), *shards):
+        with contextlib.suppress(FeatxError, OSError):
+            tables += store_info(path).tables if path.is_file() else ()
+    tables.sort(key=lambda table: -table.n_samples)
+    return [table.recipe for table in tables if table.recipe is not None]
+
+
+def follow_tables(job: Job, known: Sequence[Recipe], prepare: Callable[[str], Job]) -> Job:
+    """Return the job, or one in the precision of tables that differ in nothing else.
+
+    Parameters
+    ----------
+    job : Job
+        In the precision that this machine takes by itself, which wins where tables have it too.
+    known : sequence of Recipe
+        Of the tables, the largest first.
+    prepare : callable
+        Makes the job in another precision.
+
+    Returns
+    -------
+    Job
+        Its `precision_reason` says what was done and why.
+    """
+    own = job.backbone.precision
+    counts = Counter(
+        recipe.precision
+        for recipe in known
+        for mine in job.recipes
+        if dataclasses.replace(mine, precision=recipe.precision) == recipe
+    )
+    for precision, n in counts.most_common():
+        if precision == own or n <= counts[own]:
+            break
+        problem = _problem(precision, job)
+        if problem is None:
+            try:
+                other = prepare(precision)
+            except (ParameterError, MissingDependencyError) as err:
+                problem = str(err)
+            else:
+                reason = f"auto: as the table that exists (this machine would take {own})"
+                return dataclasses.replace(
+                    other, precision_reason=reason, max_pixels=job.max_pixels
+                )
+        reason = (
+            f"{job.precision_reason}; a table in {precision} exists, which cannot be gone on with "
+            f"here: {problem}"
+        )
+        job = dataclasses.replace(job, precision_reason=reason)
+    return job
+
+
+def _problem(precision: str, job: Job) -> str | None:
+    from featx.backbones import why_not_precision
+
+    return why_not_precision(precision, job.backbone.device)
