@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+MAX_LISTED = 100
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
@@ -12,25 +14,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "pattern",
         nargs="?",
         metavar="PATTERN",
-        help="for example 'resnet*'; a word finds names that contain it; 'timm/...' lists timm's",
+        help="for example 'resnet*'; a word finds names that contain it; timm's are listed where "
+        "no other fits, or for 'timm/...'",
     )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """List networks with what is known of them."""
-    from featx.backbones import backbone_card, list_backbones
-    from featx.errors import BackboneError, nearest
+    from featx.backbones import backbone_card, count_timm, list_backbones, suggest_name
+    from featx.errors import BackboneError
 
-    pattern = args.pattern
-    if pattern and not set(pattern) & set("*?["):
-        pattern = f"{pattern}*" if pattern.startswith("timm/") else f"*{pattern}*"
-    names = list_backbones(pattern)
+    names = list_backbones(args.pattern)
     if not names:
         raise BackboneError(
             f"backbones: nothing fits {args.pattern!r}, expected part of a name or a pattern such "
-            f"as 'resnet*'.{nearest(args.pattern.strip('*'), list_backbones())}"
+            f"as 'resnet*'.{suggest_name(args.pattern.strip('*'))}"
         )
-    return {"backbones": [_described(backbone_card(name)) for name in names]}
+    cards = [_described(backbone_card(name)) for name in names]
+    more = 0 if args.pattern is None or cards[0]["source"] == "timm" else count_timm(args.pattern)
+    return {"backbones": cards, "n_more_in_timm": more, "pattern": args.pattern}
 
 
 def _described(card: Any) -> dict[str, Any]:
@@ -46,11 +48,22 @@ def _described(card: Any) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> str:
     """Print a line a network."""
-    lines = [f"{'name':34}{'source':13}{'params':>9}  {'px':>4}  weights"]
-    for b in result["backbones"]:
+    shown = result["backbones"][:MAX_LISTED]
+    width = max(34, *(len(b["name"]) + 1 for b in shown))
+    lines = [f"{'name':{width}}{'source':13}{'params':>9}  {'px':>4}  weights"]
+    for b in shown:
         millions = f"{b['n_parameters'] / 1e6:.1f} M" if b["n_parameters"] else "-"
         weights = ", ".join(b["weights"]) or "none published"
+        size = b["crop_px"] or "-"
+        lines.append(f"{b['name']:{width}}{b['source']:13}{millions:>9}  {size:>4}  {weights}")
+    if len(result["backbones"]) > len(shown):
         lines.append(
-            f"{b['name']:34}{b['source']:13}{millions:>9}  {b['crop_px'] or '-':>4}  {weights}"
+            f"... and {len(result['backbones']) - len(shown)} more: give more of the name, or "
+            "--json, which lists all"
+        )
+    if result["n_more_in_timm"]:
+        lines.append(
+            f"timm has {result['n_more_in_timm']} more: featx backbones "
+            f"'timm/*{result['pattern'].strip('*')}*'"
         )
     return "\n".join(lines)
