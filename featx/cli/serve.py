@@ -29,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "environment's FEATX_TOKEN, which other users of the machine cannot see)",
     )
     parser.add_argument(
+        "--trusted-proxies", metavar="A,B", default=d.trusted_proxies,
+        type=lambda text: tuple(part.strip() for part in text.split(",")),
+        help="addresses of proxies whose X-Forwarded-For says who a client is",
+    )  # fmt: skip
+    parser.add_argument(
         "--writable", action="store_true", help="let clients add and remove images; needs a token"
     )
     parser.add_argument("--show-names", action="store_true", help="show the images' file names")

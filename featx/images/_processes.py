@@ -22,7 +22,7 @@ from typing import IO
 
 from featx.errors import FeatxError, ParameterError
 from featx.images._shared import SharedMemory
-from featx.images._worker import Sent, receive, send
+from featx.images._worker import FirstMessage, Sent, receive, send
 from featx.images.inputs import ImageSource
 from featx.images.reader import Preprocessor, ReadImage, unread
 
@@ -52,7 +52,7 @@ class ReaderProcess:
         Images that it may be asked for together; one where a death would not say at which.
     """
 
-    def __init__(self, blob: bytes, timeout_s: float) -> None:
+    def __init__(self, blob: bytes, timeout_s: float, memory_bytes: int | None) -> None:
         # One thread each: the readers together are already as many as the cores.
         one_thread = dict.fromkeys(
             ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
@@ -72,7 +72,7 @@ class ReaderProcess:
         finally:
             if descriptor is not None:
                 os.close(descriptor)
-        self._first: tuple[bytes, float, int | None] | None = (blob, timeout_s, descriptor)
+        self._first: FirstMessage | None = (blob, timeout_s, memory_bytes, descriptor)
 
     @property
     def pid(self) -> int:
@@ -157,10 +157,26 @@ class ReaderPool:
         Number of processes; each takes about 40 MB and the image that it decodes.
     timeout_s : float
         Longest that one image may take, in seconds, before its reader is ended.
+    memory_bytes : int, optional
+        Most that a reader may allocate, where the system holds it to that (Linux). An image that
+        takes more is a bad one.
+    tries : int, default 2
+        Readers that may die of an image before it is given up. More than one, because the first
+        death may have been an innocent bystander's: memory ran out for all, or somebody stopped
+        the process by hand.
     """
 
-    def __init__(self, preprocessor: Preprocessor, n_workers: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        preprocessor: Preprocessor,
+        n_workers: int,
+        timeout_s: float,
+        *,
+        memory_bytes: int | None = None,
+        tries: int = MAX_DEATHS_PER_IMAGE,
+    ) -> None:
         self._blob, self._timeout_s = _pickled(preprocessor), timeout_s
+        self._memory_bytes, self._tries = memory_bytes, tries
         self._threads = ThreadPoolExecutor(n_workers, thread_name_prefix="featx-reader")
         self._idle: queue.SimpleQueue[ReaderProcess] = queue.SimpleQueue()
         self._alive: set[ReaderProcess] = set()
@@ -213,9 +229,7 @@ class ReaderPool:
                     continue
                 position = start + err.position
                 deaths[position] += 1
-                # Twice, because the first may have been an innocent bystander's: memory ran out
-                # for all, or somebody stopped the process by hand.
-                if deaths[position] == MAX_DEATHS_PER_IMAGE:
+                if deaths[position] == self._tries:
                     given_up[position] = self._reason(err)
             except BaseException:
                 self._drop(reader)
@@ -232,7 +246,7 @@ class ReaderPool:
         with self._lock:
             if self._is_closed:
                 raise ReaderDiedError(0, was_started=False)
-            reader = ReaderProcess(self._blob, self._timeout_s)
+            reader = ReaderProcess(self._blob, self._timeout_s, self._memory_bytes)
             self._alive.add(reader)
         return reader
 

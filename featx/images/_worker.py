@@ -22,7 +22,10 @@ from featx.images._shared import Placed, SharedMemory
 from featx.images.inputs import ImageSource
 from featx.images.reader import Preprocessor, ReadImage, read_image
 
-__all__ = ["Sent", "receive", "send", "work"]
+__all__ = ["FirstMessage", "Sent", "receive", "send", "work"]
+
+FirstMessage = tuple[bytes, float, int | None, int | None]
+"""A preprocessor pickled, seconds for an image, bytes of memory, and the shared memory's file."""
 
 Sent = tuple[ReadImage, tuple[Placed, ...]]
 """A result, and where its views lie if it has none."""
@@ -74,7 +77,9 @@ def work() -> None:
 
 
 def _serve(inbound: IO[bytes], outbound: IO[bytes]) -> None:
-    blob, timeout_s, descriptor = receive(inbound)
+    blob, timeout_s, memory_bytes, descriptor = receive(inbound)
+    if memory_bytes is not None:
+        _limit_memory(memory_bytes)
     shared = None if descriptor is None else SharedMemory(descriptor)
     try:
         preprocessor = pickle.loads(blob)  # noqa: S301 - our parent's own object
@@ -89,6 +94,18 @@ def _serve(inbound: IO[bytes], outbound: IO[bytes]) -> None:
         except FeatxError as err:
             answer = err
         send(outbound, answer)
+
+
+def _limit_memory(n_bytes: int) -> None:
+    """Have allocations beyond a limit fail, which ends an image rather than the machine's work."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    # What a process writes itself; the code of libraries and shared memory do not count.
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = n_bytes if hard == resource.RLIM_INFINITY else min(n_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
 def _read_all(

@@ -69,8 +69,8 @@ def read_image(source: ImageSource, preprocessor: Preprocessor) -> ReadImage:
 
     Parameters
     ----------
-    source : str, RemoteFile, PIL.Image.Image, ndarray or tensor
-        As `as_sources` gives it, or a listing.
+    source : str, bytes, RemoteFile, PIL.Image.Image, ndarray or tensor
+        As `as_sources` gives it, or a listing, or the content of a file.
     preprocessor : ImagePreprocessor or TransformPreprocessor
         Makes the views.
 
@@ -94,16 +94,19 @@ def read_image(source: ImageSource, preprocessor: Preprocessor) -> ReadImage:
     try:
         if isinstance(source, RemoteFile) or is_url(source):
             data, file = read_remote_file(source)
-            digest, size_bytes, mtime_ns = bytes_digest(data), len(data), file.mtime_ns
-            image = _decode(data, preprocessor)
+            mtime_ns = file.mtime_ns
         elif isinstance(source, str):
             data, status = read_regular_file(source)
-            digest, size_bytes, mtime_ns = bytes_digest(data), len(data), status.st_mtime_ns
-            image = _decode(data, preprocessor)
+            mtime_ns = status.st_mtime_ns
+        elif isinstance(source, bytes):
+            data = source
         else:
             pixels = as_uint8_rgb(source)
             digest, size_bytes = array_digest(pixels), pixels.nbytes
             image = Image.fromarray(np.asarray(pixels))
+            return ReadImage(digest, size_bytes, 0, preprocessor(image))
+        digest, size_bytes = bytes_digest(data), len(data)
+        image = decode_image(data, min_px=preprocessor.min_px, max_pixels=preprocessor.max_pixels)
         return ReadImage(digest, size_bytes, mtime_ns, preprocessor(image))
     except ImageDecodeError as err:
         reason = one_line(err)
@@ -114,10 +117,6 @@ def read_image(source: ImageSource, preprocessor: Preprocessor) -> ReadImage:
     except Exception as err:  # noqa: BLE001 - one image must never stop the other hundred thousand
         reason = f"{type(err).__name__}: {one_line(err)}"
     return ReadImage(digest, size_bytes, mtime_ns, error=reason)
-
-
-def _decode(data: bytes, preprocessor: Preprocessor) -> Image.Image:
-    return decode_image(data, min_px=preprocessor.min_px, max_pixels=preprocessor.max_pixels)
 
 
 def unread(source: ImageSource, reason: str) -> ReadImage:

@@ -34,6 +34,7 @@ from featx.retrieval._columns import Columns
 from featx.retrieval._database import in_type
 from featx.retrieval._file_rows import FileRows
 from featx.retrieval._kinds import CODES, KINDS, Kind
+from featx.retrieval._lock import index_may_be_saved
 from featx.retrieval._recall import Recall
 from featx.retrieval._search import METRICS, Vectors, row_norms
 
@@ -88,9 +89,9 @@ def write_index(path: str | os.PathLike[str], content: IndexContent) -> None:
     Raises
     ------
     StoreWriteError
-        If the file cannot be written, or is of another kind.
+        If the file cannot be written, is of another kind, or is held by a writable server.
     """
-    with write_output(path, "index") as beside:
+    with index_may_be_saved(path), write_output(path, "index") as beside:
         try:
             with h5py.File(beside, "w", libver=LIBVER) as h5:
                 _write(h5, content)

@@ -119,16 +119,18 @@ def _add_queries(api: APIRouter, service: Service, buckets: TokenBuckets) -> Non
     async def query(request: Request, k: Count = 12, label: Label = None) -> Answer:
         """Find what looks like the image in the body."""
         suffix_of(request.headers.get("content-type"))
-        return await service.query(await read_body(request, limit), k=k, label=label)
+        data = await read_body(request, limit)
+        return await service.query(data, k=k, label=label, client=_client(request))
 
     @api.post("/api/query/batch", responses=problems(408, 413, 415), openapi_extra=BATCH_BODY)
     async def query_batch(request: Request, k: Count = 12, label: Label = None) -> BatchAnswer:
         """Find what looks like each of up to 32 images; 422 only where none can be read."""
         require_json(request.headers.get("content-type"))
-        images = images_of(await read_body(request, 4 * -(-limit // 3) + 4096), limit)
-        client = request.client.host if request.client else ""
+        body = await read_body(request, 4 * -(-limit // 3) + 4096)
+        images = await asyncio.to_thread(images_of, body, limit)
+        client = _client(request)
         buckets.take(client, len(images) - 1)
-        asked = (service.query(image, k=k, label=label) for image in images)
+        asked = (service.query(image, k=k, label=label, client=client) for image in images)
         found = await asyncio.gather(*asked, return_exceptions=True)
         results: list[Answer | Problem] = []
         for one in found:
@@ -153,9 +155,9 @@ def _add_queries(api: APIRouter, service: Service, buckets: TokenBuckets) -> Non
         responses={**problems(404), **JPEG},
         response_class=Response,
     )
-    async def thumbnail(row: Row) -> Response:
+    async def thumbnail(request: Request, row: Row) -> Response:
         """Return a small JPEG of an image of the index."""
-        data = await service.thumbnail(row)
+        data = await service.thumbnail(row, _client(request))
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
 
 
@@ -199,7 +201,7 @@ def _add_changes(api: APIRouter, service: Service) -> None:
         """Add the image in the body, with a label where the index has labels."""
         suffix = suffix_of(request.headers.get("content-type"))
         data = await read_body(request, service.options.max_upload_bytes)
-        row = await service.add(data, suffix=suffix, label=label)
+        row = await service.add(data, suffix=suffix, label=label, client=_client(request))
         return Added(row, service.database.n_samples)
 
     @api.delete(
@@ -211,6 +213,10 @@ def _add_changes(api: APIRouter, service: Service) -> None:
     async def remove(row: Row) -> None:
         """Remove an image from the index."""
         await service.remove(row)
+
+
+def _client(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 async def _told(request: Request, err: Exception) -> Response:

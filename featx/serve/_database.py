@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import copy
 import ntpath
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import nearest
+from featx._files import show_path
+from featx._remote import is_url
+from featx.errors import StoreWriteError, nearest
 from featx.retrieval import RetrievalIndex
 from featx.serve._refusal import RefusalError
 
-__all__ = ["Database", "Example", "LabelCount", "Match"]
+__all__ = ["Database", "Example", "LabelCount", "Match", "file_state"]
 
 Floats = NDArray[np.float32]
+FileState: TypeAlias = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,15 @@ class LabelCount:
     n_samples: int
 
 
+def file_state(path: str) -> FileState | None:
+    """Return what tells a file from any other, and from itself once it is written to."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - any path that was given
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 class _State:
     """One index with the numbers of its rows; never changed."""
 
@@ -61,10 +75,14 @@ class _State:
         self.index, self.numbers = index, numbers
         labels = index.labels_
         self.names: list[str] = []
+        self._stored: dict[str, str] = {}
         self.codes: NDArray[np.intp] | None = None
         if labels is not None:
-            names, self.codes = np.unique(labels.astype(str), return_inverse=True)
-            self.names = names.tolist()
+            found, codes = np.unique(labels.astype(str), return_inverse=True)
+            shown = [show_path(name) for name in found.tolist()]
+            names, again = np.unique(shown, return_inverse=True)
+            self.names, self.codes = names.tolist(), again[codes]
+            self._stored = dict(zip(shown, found.tolist(), strict=True))
 
     def position(self, row: int) -> int:
         """Return where in the index a row is."""
@@ -76,6 +94,10 @@ class _State:
     def label(self, position: Any) -> str | None:
         """Return a row's label, where rows have some."""
         return None if self.codes is None else self.names[int(self.codes[position])]
+
+    def stored(self, label: str) -> str:
+        """Return a label as the index has it, of the spelling that answers show."""
+        return self._stored.get(label, label)
 
     def of_label(self, label: str) -> NDArray[np.bool_]:
         """Say which positions are a label's."""
@@ -98,6 +120,8 @@ class Database:
         Taken over.
     path : str
         Its file, which `add` and `remove` rewrite.
+    state : tuple of int, optional
+        `file_state` of that file, from before the index was read.
     show_names : bool, default False
         Give the images' file names.
     copy_distance : float, default 0
@@ -116,10 +140,12 @@ class Database:
         index: RetrievalIndex,
         path: str,
         *,
+        state: FileState | None = None,
         show_names: bool = False,
         copy_distance: float = 0.0,
     ) -> None:
         self.path, self._show_names, self._copy_distance = path, show_names, copy_distance
+        self._file_state = state
         n = index.n_samples_fit_
         self._state = _State(index, np.arange(n, dtype=np.int64))
         self._next = n
@@ -158,9 +184,13 @@ class Database:
         ]
 
     def _name(self, state: _State, position: Any) -> str | None:
+        if not self._show_names:
+            return None
+        name = str(state.index.ids_[position].item())
+        if is_url(name):
+            name = urlsplit(name).path  # what follows may sign it
         # a store may have been made on Windows: both kinds of separator end a folder
-        name = ntpath.basename(str(state.index.ids_[position].item()))
-        return name if self._show_names else None
+        return show_path(ntpath.basename(name))
 
     def image_of(self, row: int) -> Any:
         """Return a row's id in the index: the path of its image, where it was made from a store.
@@ -238,12 +268,22 @@ class Database:
             raise RefusalError(409, f"this image is in the index already, as row {row}")
         index = copy.copy(state.index)  # `add` replaces its arrays and changes none
         unknown = {name: [""] for name in index.metadata_}
-        labels = None if label is None else [label]
+        labels = None if label is None else [state.stored(label)]
         index.add(vector[None], ids=[path], labels=labels, metadata=unknown)
-        index.save(self.path)
+        self._save(index)
         row, self._next = self._next, self._next + 1
         self._state = _State(index, np.append(state.numbers, row))
         return row
+
+    def _save(self, index: RetrievalIndex) -> None:
+        """Write the file, unless it is no longer the one that was read or written here."""
+        if file_state(self.path) != self._file_state:
+            raise StoreWriteError(
+                f"index {self.path!r}: another program has changed the file since it was read, "
+                "and what that wrote would be lost; start the server again to serve it as it is"
+            )
+        index.save(self.path)
+        self._file_state = file_state(self.path)
 
     def remove(self, row: int) -> Any:
         """Remove a row, write the index's file, and return the row's id. One caller at a time.
@@ -260,7 +300,7 @@ class Database:
         name = state.index.ids_[at].item()
         index = copy.copy(state.index)
         index.remove([name])
-        index.save(self.path)
+        self._save(index)
         self._state = _State(index, np.delete(state.numbers, at))
         return name
 

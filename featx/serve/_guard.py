@@ -1,23 +1,29 @@
 """What every request passes before any route: host, token, rate, load; and what every answer gets.
 
+Who has the token has a rate of its own, which strangers cannot use up.
+
 Plain ASGI, so that a body is never read for a request that is refused.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import logging
 import time
+import traceback
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from featx.serve._limits import TokenBuckets
+from featx.errors import hide_secrets
+from featx.serve._limits import TokenBuckets, network_of
 from featx.serve._metrics import Metrics
 from featx.serve._options import ServeOptions, is_loopback
 from featx.serve._refusal import RefusalError
 
-__all__ = ["Guard"]
+__all__ = ["Guard", "refuse"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -26,9 +32,10 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 MAX_IN_FLIGHT = 128
-THUMBNAIL_COST = 0.1
+MAX_OF_ONE_CLIENT = 64
+SMALL_COST = 0.1  # of a thumbnail, or a file of the page
 # The page itself, which has to come before the token that it reads from its own address.
-OPEN_PATHS = ("/", "/health", "/openapi.json")
+OPEN_PATHS = ("/", "/openapi.json")
 OPEN_FOLDER = "/static/"
 
 HEADERS = {
@@ -65,15 +72,16 @@ class Guard:
     ) -> None:
         self._app, self._options = app, options
         self._buckets, self._metrics = buckets, metrics
+        self._strangers = TokenBuckets(options.rate)
         self._token = None if options.token is None else f"Bearer {options.token}".encode()
-        self._n_in_flight = 0
+        self._in_flight: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or a lifespan event."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start, status = time.monotonic(), 0
+        start, status, client = time.monotonic(), 0, _client(scope)
 
         async def send_guarded(message: MutableMapping[str, Any]) -> None:
             nonlocal status
@@ -82,32 +90,44 @@ class Guard:
                 message["headers"] = [*message.get("headers", ()), *ENCODED]
             await send(message)
 
-        self._n_in_flight += 1
+        self._in_flight[client] += 1
         try:
-            self._check(scope)
+            self._check(scope, client)
             await self._app(scope, receive, send_guarded)
         except RefusalError as err:
-            await _refuse(send_guarded, err)
-        except Exception:
-            logger.exception("fault while answering %s %s", scope["method"], _route(scope))
+            await refuse(send_guarded, err)
+        except asyncio.CancelledError:  # it did not end in the time that stopping leaves it
             if status == 0:
-                await _refuse(send_guarded, RefusalError(500, "a fault in featx; its log has it"))
+                await refuse(send_guarded, RefusalError(503, "the server is being stopped"))
+        except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer
+            fault = hide_secrets(traceback.format_exc())
+            logger.error("fault while answering %s %s\n%s", scope["method"], _route(scope), fault)  # noqa: TRY400
+            if status == 0:
+                await refuse(send_guarded, RefusalError(500, "a fault in featx; its log has it"))
         finally:
-            self._n_in_flight -= 1
+            self._in_flight[client] -= 1
+            if not self._in_flight[client]:
+                del self._in_flight[client]
             self._metrics.count(_route(scope), status, time.monotonic() - start)
 
-    def _check(self, scope: Scope) -> None:
+    def _check(self, scope: Scope, client: str) -> None:
         headers = dict(scope["headers"])
+        if b"transfer-encoding" in headers and b"content-length" in headers:
+            # two lengths, of which a proxy may have gone by the other: RFC 9112, section 6.3
+            raise RefusalError(
+                400, "got content-length and transfer-encoding, expected one of them", CLOSE
+            )
         self._check_host(headers.get(b"host", b"").decode("latin-1"))
         path = scope["path"]
-        if path in OPEN_PATHS or path.startswith(OPEN_FOLDER):
+        if path == "/health":
             return
-        client = (scope.get("client") or ("",))[0]
-        # Before the token, so that guesses count too.
-        self._buckets.take(client, THUMBNAIL_COST if path.startswith("/thumbnails/") else 1.0)
-        self._check_token(headers.get(b"authorization", b""))
-        if self._n_in_flight > MAX_IN_FLIGHT:
+        if self._in_flight[client] > MAX_OF_ONE_CLIENT or self._in_flight.total() > MAX_IN_FLIGHT:
             raise RefusalError(503, "too many requests at the same time; try again", RETRY)
+        if path in OPEN_PATHS or path.startswith(OPEN_FOLDER):
+            self._strangers.take(client, SMALL_COST)
+            return
+        self._check_token(headers.get(b"authorization", b""), client)
+        self._buckets.take(client, SMALL_COST if path.startswith("/thumbnails/") else 1.0)
 
     def _check_host(self, host: str) -> None:
         """Refuse names that are not ours.
@@ -123,8 +143,9 @@ class Guard:
                 421, f"host {host[:100]!r}: is not this server, expected localhost or 127.0.0.1"
             )
 
-    def _check_token(self, given: bytes) -> None:
+    def _check_token(self, given: bytes, client: str) -> None:
         if self._token is not None and not hmac.compare_digest(given, self._token):
+            self._strangers.take(client, 1.0)
             raise RefusalError(
                 401,
                 "a token is needed: send the header Authorization: Bearer TOKEN",
@@ -133,6 +154,11 @@ class Guard:
 
 
 RETRY = {"Retry-After": "1"}
+CLOSE = {"Connection": "close"}
+
+
+def _client(scope: Scope) -> str:
+    return network_of((scope.get("client") or ("",))[0])
 
 
 def _route(scope: Scope) -> str:
@@ -141,7 +167,8 @@ def _route(scope: Scope) -> str:
     return path if isinstance(path, str) else "other"
 
 
-async def _refuse(send: Send, err: RefusalError) -> None:
+async def refuse(send: Send, err: RefusalError) -> None:
+    """Answer with a refusal, in JSON."""
     body = json.dumps({"error": err.message}).encode()
     headers = {
         "Content-Type": "application/json",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._files import show_path
 from featx.errors import FingerprintMismatchError
 from featx.estimators import SavedModel, load_model
 from featx.recipe import Recipe, require_same_recipe
@@ -64,7 +65,7 @@ class Labeller:
             )
         self._is_multi_label = hasattr(self._model, "attribute_names_")
         names = self._model.attribute_names_ if self._is_multi_label else self._model.classes_
-        self.names = [str(name) for name in names.tolist()]
+        self.names = [show_path(str(name)) for name in names.tolist()]
 
     def __call__(self, vectors: NDArray[np.float32]) -> list[Prediction]:
         """Label vectors of shape (n, n_features)."""

@@ -8,17 +8,19 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from featx.serve._refusal import RefusalError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-__all__ = ["TokenBuckets", "read_body"]
+__all__ = ["Shares", "TokenBuckets", "network_of", "read_body"]
 
 SAVED_S = 10.0
 MAX_CLIENTS = 10_000
 BODY_TIMEOUT_S = 60.0
+PAUSE_S = 10.0
 FACTOR_READ = 4
 
 
@@ -53,7 +55,7 @@ class TokenBuckets:
         if not self._rate:
             return 0.0
         cost = min(cost, self._size)  # a batch larger than the bucket waits until it is full
-        who, now = _network(client), self._clock()
+        who, now = network_of(client), self._clock()
         level, then = self._buckets.pop(who, (self._size, now))
         level = min(self._size, level + (now - then) * self._rate)
         is_enough = level >= cost
@@ -79,7 +81,30 @@ class TokenBuckets:
             )
 
 
-def _network(client: str) -> str:
+class Shares:
+    """What one client may have of something that all share, at a time.
+
+    Parameters
+    ----------
+    n : int
+        Pieces of it for one client; the next ones wait for these.
+    """
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        # gone when nobody holds or awaits it
+        self._of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    def of(self, client: str) -> asyncio.Semaphore:
+        """Return what to hold meanwhile."""
+        who = network_of(client)
+        share = self._of.get(who)
+        if share is None:
+            share = self._of[who] = asyncio.Semaphore(self._n)
+        return share
+
+
+def network_of(client: str) -> str:
     """Return an IPv4 address as it is; of IPv6 what one household has, 64 bits."""
     try:
         address = ipaddress.ip_address(client)
@@ -96,7 +121,7 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     Raises
     ------
     RefusalError
-        If it is too large, empty, or does not come within a minute.
+        If it is too large, empty, or does not come within a minute, some of it every 10 s.
     """
     too_large = RefusalError(413, f"the body is too large, expected at most {max_bytes} bytes")
     declared = request.headers.get("content-length", "0")
@@ -109,15 +134,19 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         raise too_large
     body, n_bytes = bytearray(), 0
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
+        async with asyncio.timeout(BODY_TIMEOUT_S), asyncio.timeout(PAUSE_S) as pause:
             async for chunk in request.stream():
+                pause.reschedule(asyncio.get_running_loop().time() + PAUSE_S)
                 n_bytes += len(chunk)
                 if n_bytes > most:
                     raise too_large
                 if n_bytes <= max_bytes:
                     body += chunk
     except TimeoutError as err:
-        raise RefusalError(408, f"the body did not come within {BODY_TIMEOUT_S:g} s") from err
+        raise RefusalError(
+            408,
+            f"the body did not come within {BODY_TIMEOUT_S:g} s, or none of it in {PAUSE_S:g} s",
+        ) from err
     if n_bytes > max_bytes:
         raise too_large
     if not body:

@@ -1,25 +1,21 @@
-"""Uploaded bytes to vectors, in two steps: reading, on any thread, and the network, on one."""
+"""The network of an index, for the views of uploaded images."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import ImageDecodeError
-from featx.images import decode_image
+from featx.images import ImagePreprocessor
+from featx.serve._decoding import Views
 
 if TYPE_CHECKING:
     from featx.extraction import Job
 
-__all__ = ["ImageNetwork", "Views"]
-
-Views: TypeAlias = tuple[NDArray[Any], ...]
-ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-MAX_REASON_CHARS = 200
+__all__ = ["ImageNetwork"]
 
 
 class ImageNetwork:
@@ -31,11 +27,18 @@ class ImageNetwork:
         Of `featx.extraction.job_for_recipe`.
     max_pixels : int
         Largest width x height of an image.
+
+    Attributes
+    ----------
+    preprocessor : Preprocessor
+        What makes views of an image, exactly as extraction does.
     """
 
     def __init__(self, job: Job, *, max_pixels: int) -> None:
-        self._job, self._max_pixels = job, max_pixels
-        self._preprocessor = job.preprocessor()
+        self._job = job
+        self.preprocessor = job.preprocessor()
+        if isinstance(self.preprocessor, ImagePreprocessor):
+            self.preprocessor = replace(self.preprocessor, max_pixels=max_pixels)
         job.choose_engine(1)  # int8 is calibrated before it can be asked
         self._reads = [(spec.layer, spec.pooling) for spec in job.specs[:1]]
         self._keeps_views = job.recipes[0].augment.endswith(":keep")
@@ -45,26 +48,6 @@ class ImageNetwork:
     def n_images(self) -> int:
         """Images that have gone through the network."""
         return self._job.backbone.n_images
-
-    def read(self, data: bytes) -> Views:
-        """Decode and preprocess, exactly as extraction does.
-
-        Raises
-        ------
-        ImageDecodeError
-            With one line that says why, whatever the bytes are.
-        """
-        try:
-            image = decode_image(
-                data, min_px=self._preprocessor.min_px, max_pixels=self._max_pixels
-            )
-            views: Views = self._preprocessor(image)
-        except MemoryError as err:
-            raise ImageDecodeError("not enough memory to read the image") from err
-        except Exception as err:
-            reason = ADDRESS.sub("", " ".join(str(err).split()))[:MAX_REASON_CHARS]
-            raise ImageDecodeError(reason or type(err).__name__) from err
-        return views
 
     def features(self, images: Sequence[Views]) -> NDArray[np.float32]:
         """Run the network once for images of one size, (n_images, n_features)."""

@@ -9,6 +9,9 @@ from featx.errors import ParameterError
 
 __all__ = ["ServeOptions", "is_loopback"]
 
+MIN_TOKEN = 8
+MIN_DIFFERENT = 4
+
 
 @dataclass(frozen=True)
 class ServeOptions:
@@ -21,7 +24,13 @@ class ServeOptions:
     port : int, default 8000
         0 lets the system choose.
     token : str, optional
-        What clients must send as ``Authorization: Bearer TOKEN``.
+        What clients must send as ``Authorization: Bearer TOKEN``. At least 8 characters, of which
+        4 differ; only one that was made at random cannot be guessed: ``python -c 'import secrets;
+        print(secrets.token_urlsafe())'`` makes one of 43 characters, 256 bits. Every attempt is
+        compared, so that nobody can lock the owner of the right one out.
+    trusted_proxies : tuple of str, default ()
+        Addresses of proxies whose header ``X-Forwarded-For`` says who a client is. Without, all
+        clients of a proxy share one client's limits, and the header is ignored.
     writable : bool, default False
         Let clients add and remove images; needs a token.
     show_names : bool, default False
@@ -58,6 +67,7 @@ class ServeOptions:
     host: str = "127.0.0.1"
     port: int = 8000
     token: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
     writable: bool = False
     show_names: bool = False
     batch_size: int = 16
@@ -80,12 +90,18 @@ class ServeOptions:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ParameterError(f"{name}: got {value}, expected {low} to {high:g}")
-        if self.token is not None and not _fits_a_header(self.token):
+        if self.token is not None and not _is_fit(self.token):
             raise ParameterError(
-                f"token: got {len(self.token)} characters, expected one or more, all printable "
-                "ASCII without spaces; make one with: python -c 'import secrets; "
-                "print(secrets.token_urlsafe())'"
+                f"token: got {len(self.token)} characters, expected at least {MIN_TOKEN}, "
+                f"{MIN_DIFFERENT} of them different, all printable ASCII without spaces; make one "
+                "with: python -c 'import secrets; print(secrets.token_urlsafe())'"
             )
+        for proxy in self.trusted_proxies:
+            if not _is_address(proxy):
+                raise ParameterError(
+                    f"trusted_proxies: got {proxy!r}, expected addresses or networks of proxies, "
+                    "such as 10.0.0.1 or 10.0.0.0/24; a name or '*' would trust anybody"
+                )
         if self.token is None and not is_loopback(self.host):
             raise ParameterError(
                 f"host: got {self.host!r} without a token, expected a loopback address such as "
@@ -96,6 +112,15 @@ class ServeOptions:
                 "writable: got no token, expected one, since any page in a browser here could "
                 "change the index otherwise; set a token (--token, or FEATX_TOKEN)"
             )
+
+    def is_trusted_proxy(self, host: str) -> bool:
+        """Tell whether an address is that of a proxy that says who its clients are."""
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        proxies = (ipaddress.ip_network(proxy, strict=False) for proxy in self.trusted_proxies)
+        return any(address in proxy for proxy in proxies)
 
     @property
     def max_upload_bytes(self) -> int:
@@ -121,5 +146,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _fits_a_header(token: str) -> bool:
-    return bool(token) and all("!" <= c <= "~" for c in token)
+def _is_fit(token: str) -> bool:
+    """Tell whether a token fits a header and is not a plain slip, such as one letter."""
+    is_long = len(token) >= MIN_TOKEN and len(set(token)) >= MIN_DIFFERENT
+    return is_long and all("!" <= c <= "~" for c in token)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return False

@@ -2,46 +2,51 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
+import logging
 import os
 import socket
 from collections.abc import Callable
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from featx.errors import ParameterError
+from featx.serve._connections import connection_class, sweep
 from featx.serve._options import ServeOptions
 
 __all__ = ["serve_until_stopped"]
 
+logger = logging.getLogger(__name__)
+
 BACKLOG = 256
-FINISH_S = 30
-
-
-class _JsonProtocol(H11Protocol):
-    """Answers what is not even HTTP with JSON, as everything else."""
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse, and close the connection."""
-        body = json.dumps({"error": msg}).encode()
-        head = (
-            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
-        self.transport.close()
+FINISH_S = 10
+ACCEPT_LOG_S = 60.0
 
 
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_started = on_started
+        self._accept_error_at = float("-inf")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(self._on_fault)
         await super().startup(sockets=sockets)
         self._on_started()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:  # a second
+            sweep(self.server_state.connections)
+        return await super().on_tick(counter)
+
+    def _on_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log that no connection can be taken once a minute, not with each that waits."""
+        if "accept" not in context.get("message", "") or "exception" not in context:
+            loop.default_exception_handler(context)
+        elif loop.time() - self._accept_error_at > ACCEPT_LOG_S:
+            self._accept_error_at = loop.time()
+            logger.warning("no connection can be taken now: %s", context["exception"])
 
 
 def serve_until_stopped(app: Any, options: ServeOptions, on_ready: Callable[[str], None]) -> None:
@@ -51,13 +56,17 @@ def serve_until_stopped(app: Any, options: ServeOptions, on_ready: Callable[[str
     address = f"http://{host}:{listening.getsockname()[1]}/"
     config = uvicorn.Config(
         app,
-        http=_JsonProtocol,
+        http=connection_class(options),
         ws="none",
         lifespan="on",
+        backlog=BACKLOG,
         log_config=None,
+        log_level="error",  # each client could fill the log with warnings of what it sends
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # else a client could name itself as it likes
+        # else a client could name itself as it likes
+        proxy_headers=bool(options.trusted_proxies),
+        forwarded_allow_ips=list(options.trusted_proxies),
         timeout_graceful_shutdown=FINISH_S,
     )
     server = _Server(config, lambda: on_ready(address))

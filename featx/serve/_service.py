@@ -1,9 +1,9 @@
-"""Everything behind the routes: read on two threads, run the network and search on one."""
+"""Everything behind the routes: decode in processes, run the network and search on one thread."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
+import contextlib
 import hashlib
 import logging
 import os
@@ -18,13 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._files import replacing
-from featx.errors import BackboneError, ImageDecodeError, StoreWriteError
-from featx.images import thumbnail_jpeg
+from featx._remote import is_url
+from featx.errors import (
+    BackboneError,
+    FileFormatError,
+    ImageDecodeError,
+    StoreWriteError,
+    hide_secrets,
+)
 from featx.retrieval import RetrievalIndex
+from featx.retrieval._lock import hold_index
 from featx.serve._batcher import Batcher
-from featx.serve._database import Database, Match
+from featx.serve._database import Database, Match, file_state
+from featx.serve._decoding import Decoder, Thumbnails, Views
 from featx.serve._labeller import Labeller, Prediction
-from featx.serve._network import ImageNetwork, Views
+from featx.serve._network import ImageNetwork
 from featx.serve._options import ServeOptions
 from featx.serve._refusal import RefusalError
 
@@ -32,10 +40,6 @@ __all__ = ["Answer", "Service", "load_service"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-
-N_READERS = 2
-THUMBNAIL_PX = 288  # twice what the page shows, for displays of two pixels a point
-MAX_THUMBNAILS = 1000  # kept, about 15 kB each
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ class Service:
         Of the same recipe.
     options : ServeOptions
         Limits and switches.
+    held : ExitStack
+        Closed at the end: the lock of an index that may be changed.
     """
 
     def __init__(
@@ -80,33 +86,39 @@ class Service:
         network: ImageNetwork,
         labeller: Labeller | None,
         options: ServeOptions,
+        held: contextlib.ExitStack,
     ) -> None:
+        self._held = held
         self.database, self.network, self.labeller = database, network, labeller
         self.options = options
         self.batcher: Batcher[_Ask, _Found | RefusalError] = Batcher(
             self._answers, size=options.batch_size, wait_s=options.wait_ms / 1000
         )
-        self._readers = ThreadPoolExecutor(N_READERS, "featx-reader")
-        self._painters = ThreadPoolExecutor(N_READERS, "featx-thumbnail")
+        self._uploads = Decoder(network.preprocessor)
+        self._thumbnails = Thumbnails(options.max_pixels)
         self._writer = ThreadPoolExecutor(1, "featx-writer")
         # Beside the index, so that featx query and spatial re-ranking find them, too.
         self._added_dir = Path(os.path.abspath(f"{database.path}.images"))  # noqa: PTH100
 
     def close(self) -> None:
         """Finish what is running; nothing may be asked afterwards."""
-        for pool in (self._readers, self._painters, self._writer):
-            pool.shutdown(wait=True)
+        self._uploads.close()
+        self._thumbnails.close()
+        self._writer.shutdown(wait=True)
         self.batcher.close()
+        self._held.close()
 
-    async def query(self, data: bytes, *, k: int, label: str | None = None) -> Answer:
-        """Find what looks like an image.
+    async def query(
+        self, data: bytes, *, k: int, label: str | None = None, client: str = ""
+    ) -> Answer:
+        """Find what looks like an image, for a client that shares the decoders with others.
 
         Raises
         ------
         RefusalError
             If the bytes are no image, or there is no such label.
         """
-        return (await self._embedded(data, k, label))[1]
+        return (await self._embedded(data, k, label, client))[1]
 
     async def neighbours(self, row: int, *, k: int, label: str | None = None) -> Answer:
         """Find what looks like an image of the index, itself left out.
@@ -118,7 +130,7 @@ class Service:
         """
         return (await self._asked(_Ask(k, label, row=row)))[1]
 
-    async def thumbnail(self, row: int) -> bytes:
+    async def thumbnail(self, row: int, client: str = "") -> bytes:
         """Return a small JPEG of a row's image.
 
         Raises
@@ -126,9 +138,20 @@ class Service:
         RefusalError
             If there is no such row, or its image cannot be read.
         """
-        return await _on(self._painters, partial(self._painted, row))
+        source = self.database.image_of(row)
+        if not isinstance(source, str):
+            raise RefusalError(404, f"row {row}: the index knows no image of it")
+        try:
+            return await self._thumbnails.of(source, client)
+        except ImageDecodeError as err:
+            if is_url(source):  # what a server said of it may repeat any part of the address
+                logger.warning("row %d: %r: %s", row, hide_secrets(source), err)
+                raise RefusalError(
+                    404, f"row {row}: its image cannot be fetched; the log says why"
+                ) from err
+            raise RefusalError(404, f"row {row}: its image cannot be shown: {err}") from err
 
-    async def add(self, data: bytes, *, suffix: str, label: str | None) -> int:
+    async def add(self, data: bytes, *, suffix: str, label: str | None, client: str = "") -> int:
         """Keep an image beside the index, add it, and return its row.
 
         Raises
@@ -140,7 +163,7 @@ class Service:
         if (label is None) == self.database.has_labels:
             got, expected = ("none", "one") if label is None else (repr(label), "none")
             raise RefusalError(422, f"label: got {got}, expected {expected}, as the index has")
-        vector, _ = await self._embedded(data, 1, None)
+        vector, _ = await self._embedded(data, 1, None, client)
         return await self._written(partial(self._kept, data, suffix, vector, label))
 
     async def remove(self, row: int) -> None:
@@ -155,22 +178,28 @@ class Service:
 
     async def _written(self, work: Callable[[], T]) -> T:
         try:
-            return await _on(self._writer, work)
+            return await asyncio.get_running_loop().run_in_executor(self._writer, work)
         except StoreWriteError as err:
             logger.error("%s", err)  # noqa: TRY400 - a full disk is no fault to trace
             raise RefusalError(
                 507, "the index cannot be written, so nothing was changed; the log says why"
             ) from err
 
-    async def _embedded(self, data: bytes, k: int, label: str | None) -> _Found:
+    async def _embedded(self, data: bytes, k: int, label: str | None, client: str) -> _Found:
         try:
-            views = await _on(self._readers, partial(self.network.read, data))
+            views = await self._uploads.read(data, client)
         except ImageDecodeError as err:
             raise RefusalError(422, f"image: {err}") from err
         return await self._asked(_Ask(k, label, views=views))
 
     async def _asked(self, ask: _Ask) -> _Found:
-        found = await asyncio.wrap_future(self.batcher.submit(ask))
+        try:
+            found = await asyncio.wrap_future(self.batcher.submit(ask))
+        except FileFormatError as err:
+            logger.error("%s", err)  # noqa: TRY400 - another program's doing
+            raise RefusalError(
+                503, "the index's file was changed while it is served; start the server again"
+            ) from err
         if isinstance(found, RefusalError):
             raise found
         return found
@@ -202,15 +231,6 @@ class Service:
         except RefusalError as err:
             return err
 
-    def _painted(self, row: int) -> bytes:
-        source = self.database.image_of(row)
-        if not isinstance(source, str):
-            raise RefusalError(404, f"row {row}: the index knows no image of it")
-        try:
-            return _thumbnail_of(source)
-        except ImageDecodeError as err:
-            raise RefusalError(404, f"row {row}: its image cannot be shown: {err}") from err
-
     def _kept(
         self, data: bytes, suffix: str, vector: NDArray[np.float32], label: str | None
     ) -> int:
@@ -236,15 +256,6 @@ class Service:
             name.unlink(missing_ok=True)
 
 
-async def _on(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(pool, work)
-
-
-@functools.lru_cache(maxsize=MAX_THUMBNAILS)
-def _thumbnail_of(path: str) -> bytes:
-    return thumbnail_jpeg(path, THUMBNAIL_PX).data
-
-
 def load_service(
     path: str,
     model: str | None,
@@ -256,18 +267,26 @@ def load_service(
     """Do what `featx.serve.open_service` says."""
     from featx.extraction import job_for_recipe
 
-    index = RetrievalIndex.load(path, mmap=not options.writable)
-    recipe = index.recipe_
-    if recipe is None:
-        raise BackboneError(
-            f"index {path!r}: its features were made outside featx, so that no network is known "
-            "for new images; expected one made from a store of featx extract"
+    with contextlib.ExitStack() as held:
+        if options.writable and Path(path).is_file():  # else reading it says what is wrong
+            path = str(held.enter_context(hold_index(path)))
+        state = file_state(path)
+        index = RetrievalIndex.load(path, mmap=not options.writable)
+        recipe = index.recipe_
+        if recipe is None:
+            raise BackboneError(
+                f"index {path!r}: its features were made outside featx, so that no network is "
+                "known for new images; expected one made from a store of featx extract"
+            )
+        labeller = None if model is None else Labeller(model, recipe)
+        weights = weights or index.made_with_.get("weights", "default")
+        job = job_for_recipe(recipe, weights=weights, device=device)
+        network = ImageNetwork(job, max_pixels=options.max_pixels)
+        database = Database(
+            index,
+            path,
+            state=state,
+            show_names=options.show_names,
+            copy_distance=options.copy_distance,
         )
-    labeller = None if model is None else Labeller(model, recipe)
-    weights = weights or index.made_with_.get("weights", "default")
-    job = job_for_recipe(recipe, weights=weights, device=device)
-    network = ImageNetwork(job, max_pixels=options.max_pixels)
-    database = Database(
-        index, path, show_names=options.show_names, copy_distance=options.copy_distance
-    )
-    return Service(database, network, labeller, options)
+        return Service(database, network, labeller, options, held.pop_all())

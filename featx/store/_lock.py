@@ -42,6 +42,8 @@ class WriterLock:
         The store; it need not exist.
     timeout_s : float
         How long to wait for another writer; -1 waits as long as it takes.
+    kind : str, default "store"
+        What the file is, for messages.
 
     Raises
     ------
@@ -49,8 +51,8 @@ class WriterLock:
         If another writer holds it, or the folder cannot be written.
     """
 
-    def __init__(self, store: Path, timeout_s: float) -> None:
-        self._store, self._timeout_s = store, timeout_s
+    def __init__(self, store: Path, timeout_s: float, kind: str = "store") -> None:
+        self._store, self._timeout_s, self._kind = store, timeout_s, kind
         self._path = store.with_name(f".{store.name}.lock")
         holder = self._holder()  # before trying: some versions of filelock empty the file
         self._lock = FileLock(self._path, thread_local=False)
@@ -58,18 +60,18 @@ class WriterLock:
             self._lock.acquire(timeout=timeout_s, poll_interval=POLL_S)
         except Timeout:
             raise StoreWriteError(
-                f"store {str(store)!r}: another writer has it open{holder}; "
+                f"{kind} {str(store)!r}: another writer has it open{holder}; "
                 "wait until that is done, or stop it, and run again"
             ) from None
         except OSError as err:
             if err.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP):
                 raise StoreWriteError(
-                    f"store {str(store)!r}: its file system has no locks ({err.strerror}), "
-                    "without which two writers would spoil each other's work; put the store on a "
+                    f"{kind} {str(store)!r}: its file system has no locks ({err.strerror}), "
+                    "without which two writers would spoil each other's work; put it on a "
                     "local disk, or on one with locks (NFS 4, Lustre with flock)"
                 ) from err
             raise StoreWriteError(
-                f"store {str(store)!r}: cannot make the lock file {str(self._path)!r} "
+                f"{kind} {str(store)!r}: cannot make the lock file {str(self._path)!r} "
                 f"({err.strerror or err}); the folder must exist and be writable"
             ) from err
         self._sign()
@@ -109,9 +111,9 @@ class WriterLock:
             return ""
         except OSError as err:
             raise StoreWriteError(
-                f"store {str(self._store)!r}: its lock file {str(self._path)!r} cannot be used "
-                f"({err.strerror or err}); expected a file that featx made: remove what stands "
-                "there, unless a writer is at work"
+                f"{self._kind} {str(self._store)!r}: its lock file {str(self._path)!r} cannot be "
+                f"used ({err.strerror or err}); expected a file that featx made: remove what "
+                "stands there, unless a writer is at work"
             ) from err
 
     def _sign(self) -> None:

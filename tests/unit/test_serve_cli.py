@@ -28,7 +28,7 @@ from featx.demo import sample_data_dir
 from featx.serve import ServeOptions, create_app, open_service
 
 FEATX = [sys.executable, "-c", "from featx.cli.main import main; raise SystemExit(main())"]
-TOKEN = "s3cret"
+TOKEN = "s3cret-and-long"
 # Not that whatever fits is accepted: it may still be no image, or no label of the index.
 CHECKS = (
     not_a_server_error,

@@ -1,0 +1,122 @@
+"""Images decoded in processes of their own, which a limit can end.
+
+An image of a megabyte can keep a decoder busy for hours, and no thread can be stopped at it. So
+each decoder is a reader process of `featx.images`, with a limit of time and memory, and no client
+gets all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from featx.errors import ImageDecodeError
+from featx.images import thumbnail_jpeg
+from featx.images._processes import ReaderPool
+from featx.images.reader import Preprocessor
+from featx.serve._limits import Shares
+
+__all__ = ["Decoder", "Thumbnails", "Views"]
+
+Views: TypeAlias = tuple[NDArray[Any], ...]
+
+N_READERS = 4
+DECODE_S = 10.0
+# What Python, Pillow and numpy take, and of each pixel what its conversions do.
+READER_BYTES = 2**29
+PIXEL_BYTES = 16
+THUMBNAIL_PX = 288  # twice what the page shows, for displays of two pixels a point
+MAX_THUMBNAILS = 1000  # kept, about 15 kB each
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+MAX_REASON_CHARS = 200
+
+
+class Decoder:
+    """Reader processes for many clients, started when they are needed.
+
+    Parameters
+    ----------
+    preprocessor : Preprocessor
+        What becomes of a decoded image, in the reader.
+    """
+
+    def __init__(self, preprocessor: Preprocessor) -> None:
+        self._pool = ReaderPool(
+            preprocessor,
+            N_READERS,
+            DECODE_S,
+            memory_bytes=READER_BYTES + PIXEL_BYTES * preprocessor.max_pixels,
+            tries=1,  # an image that kills one reader would hold another as long
+        )
+        self._shares = Shares(N_READERS - 1)
+
+    async def read(self, source: str | bytes, client: str) -> Views:
+        """Decode a file, or the bytes of one.
+
+        Raises
+        ------
+        ImageDecodeError
+            With one line that says why, whatever the bytes are.
+        """
+        async with self._shares.of(client):
+            [found] = await asyncio.wrap_future(self._pool.submit([source]))
+        if found.views is None:
+            raise ImageDecodeError(ADDRESS.sub("", found.error or "")[:MAX_REASON_CHARS])
+        return found.views
+
+    def close(self) -> None:
+        """End the readers, whatever they are doing."""
+        self._pool.close()
+
+
+@dataclass(frozen=True)
+class _ThumbnailMaker:
+    """What makes a JPEG of a decoded image; to a reader its bytes are one more array."""
+
+    max_pixels: int
+    min_px: int = THUMBNAIL_PX
+
+    def __call__(self, image: Image.Image) -> Views:
+        data = thumbnail_jpeg(image, THUMBNAIL_PX).data
+        return (np.frombuffer(data, np.uint8),)
+
+
+class Thumbnails:
+    """Small JPEGs of images, the last ones kept.
+
+    Parameters
+    ----------
+    max_pixels : int
+        Largest width x height of an image.
+    """
+
+    def __init__(self, max_pixels: int) -> None:
+        self._decoder = Decoder(_ThumbnailMaker(max_pixels))
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+
+    async def of(self, source: str, client: str) -> bytes:
+        """Return the JPEG of a file or URL.
+
+        Raises
+        ------
+        ImageDecodeError
+            If it cannot be had.
+        """
+        if source not in self._kept:
+            [data] = await self._decoder.read(source, client)
+            self._kept[source] = data.tobytes()
+        self._kept.move_to_end(source)
+        while len(self._kept) > MAX_THUMBNAILS:
+            self._kept.popitem(last=False)
+        return self._kept[source]
+
+    def close(self) -> None:
+        """End the readers."""
+        self._decoder.close()
