@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from featx._repr import OneLine
 from featx.errors import FileFormatError, FingerprintMismatchError
 from featx.fingerprint import json_digest
 
@@ -28,8 +29,8 @@ RECIPE_FORMAT = 1
 Decode = Literal["reduced", "full"]
 
 
-@dataclass(frozen=True)
-class Preprocessing:
+@dataclass(frozen=True, repr=False)
+class Preprocessing(OneLine):
     """How a decoded RGB image becomes the network's input.
 
     Parameters
@@ -87,8 +88,8 @@ class Preprocessing:
         return cls(**values)
 
 
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, repr=False)
+class Recipe(OneLine):
     """Everything that changes a feature vector, except the image.
 
     Parameters
@@ -161,6 +162,10 @@ class Recipe:
         except (KeyError, TypeError, AttributeError) as err:
             reason = " ".join(str(err).split())
             raise FileFormatError(f"recipe: {reason}; the file that holds it is damaged") from err
+
+    def _shown(self) -> dict[str, Any]:
+        names = ("backbone", "layer", "pooling", "augment", "precision", "n_features")
+        return {**{name: getattr(self, name) for name in names}, "fingerprint": self.fingerprint}
 
     @property
     def fingerprint(self) -> str:

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from featx._repr import OneLine
 from featx._values import float_array
 from featx.errors import ParameterError
 from featx.estimators._attribute_fit import fit_attributes
@@ -26,7 +27,7 @@ __all__ = ["AttributeClassifier"]
 Array = NDArray[np.float64]
 
 
-class AttributeClassifier(BaseEstimator):  # type: ignore[misc]
+class AttributeClassifier(OneLine, BaseEstimator):  # type: ignore[misc]
     """Detect attributes in features of a frozen network, by one linear model for each.
 
     Parameters

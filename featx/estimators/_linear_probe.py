@@ -11,6 +11,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from featx._repr import OneLine
 from featx._values import require_known
 from featx.errors import ParameterError
 from featx.estimators._calibration import probabilities
@@ -33,7 +34,7 @@ METHODS = ("logistic", "svm")
 SCORINGS = ("accuracy", "balanced_accuracy", "neg_log_loss")
 
 
-class LinearProbeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class LinearProbeClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Classify features of a frozen network by a linear model whose C is cross-validated.
 
     Parameters

@@ -12,6 +12,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 
+from featx._repr import OneLine
 from featx._values import require_known
 from featx.errors import ParameterError
 from featx.estimators._linear_probe import LinearProbeClassifier
@@ -21,7 +22,7 @@ __all__ = ["MultiViewClassifier"]
 Array = NDArray[np.float64]
 
 
-class MultiViewClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class MultiViewClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Fit a classifier on all views of the training images and average it over those of a new one.
 
     A row holds an image's views side by side, as `featx.extract` with an `augment` that ends in

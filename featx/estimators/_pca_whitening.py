@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from featx._repr import OneLine
 from featx.errors import ParameterError
 from featx.estimators._linalg import l2_normalize
 
@@ -19,7 +20,7 @@ Array = NDArray[np.float64]
 BLOCK_ROWS = 4096
 
 
-class PCAWhitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class PCAWhitening(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Scale to unit length, rotate onto principal components, even out their variances, rescale.
 
     Fit it on other images than those that are searched: whitening learned on the database itself

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from featx._files import open_regular
+from featx._repr import OneLine
 from featx.errors import FileFormatError, ParameterError, nearest
 from featx.estimators._codec import decode, encode
 from featx.estimators._container import pack, unpack, write_beside
@@ -29,8 +30,8 @@ VERSION = 1
 IMAGES = "training_images"
 
 
-@dataclass(frozen=True)
-class SavedModel:
+@dataclass(frozen=True, repr=False)
+class SavedModel(OneLine):
     """A model as a file holds it.
 
     Parameters

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from featx._repr import OneLine
 from featx.estimators._linalg import l2_normalize
 from featx.estimators._validation import require_positive
 
 __all__ = ["PowerNormalizer"]
 
 
-class PowerNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class PowerNormalizer(OneLine, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Raise each element's magnitude to a power, keep its sign, and scale rows to length 1.
 
     Parameters

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from featx._repr import OneLine
 from featx.errors import ParameterError
 from featx.evaluation._validation import require_count
 
@@ -30,8 +31,8 @@ ROUNDING = 1e-6  # of a float32 dot product: a threshold of 1 must still find eq
 MAX_PAIRS = 5_000_000  # 105 MB; so many are no list of copies, but a threshold that is too low
 
 
-@dataclass(frozen=True, eq=False)
-class Leaks:
+@dataclass(frozen=True, eq=False, repr=False)
+class Leaks(OneLine):
     """Pairs of a train row and a test row that show the same; exact ones first, then by cosine.
 
     Parameters

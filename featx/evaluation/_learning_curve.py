@@ -17,6 +17,7 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing, check_random_state
 
 from featx._progress import Progress
+from featx._repr import OneLine
 from featx.errors import ParameterError
 from featx.evaluation._scores import mean_per_class_accuracy
 from featx.evaluation._splits import Draw, draw_order
@@ -40,8 +41,8 @@ METRICS: dict[str, Callable[[Any, Any], float]] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class FewLabelCurve:
+@dataclass(frozen=True, eq=False, repr=False)
+class FewLabelCurve(OneLine):
     """Scores by number of labels a class, for each of some estimators.
 
     Parameters

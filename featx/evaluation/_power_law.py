@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from sklearn.utils import check_random_state
 
+from featx._repr import OneLine
 from featx.errors import ParameterError, nearest
 from featx.evaluation._learning_curve import FewLabelCurve
 
@@ -31,8 +32,8 @@ FAR = 4
 N_RESAMPLES = 500
 
 
-@dataclass(frozen=True)
-class Extrapolation:
+@dataclass(frozen=True, repr=False)
+class Extrapolation(OneLine):
     """The score to expect at a number of labels a class.
 
     Parameters
@@ -54,8 +55,8 @@ class Extrapolation:
     problem: str = ""
 
 
-@dataclass(frozen=True)
-class LabelsNeeded:
+@dataclass(frozen=True, repr=False)
+class LabelsNeeded(OneLine):
     """The labels a class that a score is expected to take.
 
     Parameters

@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._progress import Progress
+from featx._repr import OneLine
 from featx.extraction._finite import drop_infinite
 from featx.extraction.job import Job
 
 __all__ = ["Embedded", "embed_images"]
 
 
-@dataclass(frozen=True)
-class Embedded:
+@dataclass(frozen=True, repr=False)
+class Embedded(OneLine):
     """Vectors of those images that could be read.
 
     Parameters

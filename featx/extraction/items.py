@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from featx._remote import RemoteFile, is_url, look_at_all
+from featx._repr import OneLine
 from featx.images import ImageManifest, absolute_path, as_sources, source_digest, warn_of_splits
 
 __all__ = ["MEMORY", "Items", "items_of_images", "items_of_manifest"]
@@ -16,8 +17,8 @@ MEMORY = "memory:"
 """Begins the names of images that are in no file; their digest follows."""
 
 
-@dataclass(frozen=True)
-class Items:
+@dataclass(frozen=True, repr=False)
+class Items(OneLine):
     """Images in the order of the results, each once.
 
     Parameters

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from featx._repr import OneLine
 from featx.errors import BackboneError, FingerprintMismatchError, ParameterError
 from featx.extraction._precision import follow_tables
 from featx.extraction._request import Request
@@ -40,8 +41,8 @@ EVERY_SAMPLE = 3  # of 432: 36 to measure with, 108 to calibrate
 TRIAL_PX = 256
 
 
-@dataclass(frozen=True)
-class Job:
+@dataclass(frozen=True, repr=False)
+class Job(OneLine):
     """A loaded network with what is to be read from it.
 
     Parameters

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from featx._remote import RemoteFile, is_url
+from featx._repr import OneLine
 from featx.extraction.items import MEMORY, Items
 from featx.fingerprint import file_digest
 from featx.store import TableWriter
@@ -30,8 +31,8 @@ class Stat:
     mtime_ns: int
 
 
-@dataclass
-class Plan:
+@dataclass(repr=False)
+class Plan(OneLine):
     """Positions of images, by what is to be done with them.
 
     Parameters

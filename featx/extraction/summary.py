@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from featx._repr import OneLine
+
 __all__ = ["ExtractionSummary"]
 
 
-@dataclass(frozen=True)
-class ExtractionSummary:
+@dataclass(frozen=True, repr=False)
+class ExtractionSummary(OneLine):
     """What an extraction did.
 
     Parameters

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
+from featx._repr import OneLine
 from featx.errors import ImageDecodeError, ParameterError, nearest
 from featx.extraction._precision import known_recipes
 from featx.extraction.embed import embed_images
@@ -27,7 +28,7 @@ __all__ = ["FeatureExtractor"]
 ON_ERROR = ("raise", "nan")
 
 
-class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class FeatureExtractor(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Turn images into feature vectors of a pretrained network.
 
     There is nothing to fit: the network is loaded at the first `transform`, and shared by all

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from featx._repr import OneLine
 from featx._values import require_known
 from featx.errors import ParameterError
 from featx.finetuning._parameters import check_choice, check_number, held_out, sources_of
@@ -29,7 +30,7 @@ DEFAULT_CACHE_BYTES = 2**30
 LARGEST_SEED = 2**31 - 1
 
 
-class FineTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Classify images by a network whose later layers are trained on them.
 
     For the case where a linear probe on frozen features does not suffice. It costs 10 to 100

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from featx._progress import Progress
+from featx._repr import OneLine
 from featx.backbones import Network, build_network
 from featx.errors import ParameterError
 from featx.estimators import LinearProbeClassifier
@@ -34,8 +35,8 @@ TUNING_RATE = 1e-4
 SCRATCH_RATE = 1e-3
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, repr=False)
+class Settings(OneLine):
     """The parameters of `FineTuneClassifier`, checked; `random_state` is a seed."""
 
     backbone: Any

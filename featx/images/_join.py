@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._repr import OneLine
 from featx._values import as_text
 from featx.errors import ManifestError, nearest
 from featx.images._folders import warn_of_splits
@@ -62,8 +63,8 @@ class Coverage:
         return {**vars(self), "unlabelled": list(self.unlabelled), "unused": list(self.unused)}
 
 
-@dataclass(frozen=True)
-class JoinedLabels:
+@dataclass(frozen=True, repr=False)
+class JoinedLabels(OneLine):
     """The rows of a label table that fit given paths.
 
     Parameters
@@ -110,8 +111,8 @@ class JoinedLabels:
         )
 
 
-@dataclass(frozen=True)
-class ClassLabels:
+@dataclass(frozen=True, repr=False)
+class ClassLabels(OneLine):
     """The images that have a label.
 
     Parameters
@@ -129,8 +130,8 @@ class ClassLabels:
     coverage: Coverage
 
 
-@dataclass(frozen=True)
-class AttributeLabels:
+@dataclass(frozen=True, repr=False)
+class AttributeLabels(OneLine):
     """The attributes of images.
 
     Parameters

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._files import above_stderr
+from featx._repr import OneLine
 
 __all__ = ["Placed", "SharedMemory"]
 
@@ -27,8 +28,8 @@ N_BYTES = 32 * 2**20
 ALIGNMENT = 64
 
 
-@dataclass(frozen=True)
-class Placed:
+@dataclass(frozen=True, repr=False)
+class Placed(OneLine):
     """Where an array lies."""
 
     start: int

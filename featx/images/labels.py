@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from featx._repr import OneLine
 from featx._values import as_texts, frame_columns, is_frame, is_missing, plain_values
 from featx.errors import ManifestError
 from featx.images._paths import absolute_path
@@ -18,8 +19,8 @@ __all__ = ["LabelSource", "LabelTable", "is_table", "read_labels"]
 LabelSource: TypeAlias = Any
 
 
-@dataclass(frozen=True)
-class LabelTable:
+@dataclass(frozen=True, repr=False)
+class LabelTable(OneLine):
     """What is known of some images, one row each.
 
     Parameters

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._remote import RemoteFile, is_url
+from featx._repr import OneLine
 from featx.errors import ParameterError
 from featx.images._processes import MAX_AT_ONCE, ReaderPool
 from featx.images.inputs import ImageSource, as_uint8_rgb
@@ -36,8 +37,8 @@ TIMEOUT_S = 120.0
 Empty = Callable[[tuple[int, ...], Any], NDArray[Any]]
 
 
-@dataclass(frozen=True)
-class ImageBatch:
+@dataclass(frozen=True, repr=False)
+class ImageBatch(OneLine):
     """Images that were read together.
 
     Parameters

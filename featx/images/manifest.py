@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from featx._remote import RemoteFile, is_url, plain_path
+from featx._repr import OneLine
 from featx._values import as_texts
 from featx.errors import ManifestError
 from featx.images._folders import folder_label, labels_of_neighbours
@@ -31,8 +32,8 @@ from featx.images.labels import LabelTable, is_table, read_labels
 __all__ = ["ImageManifest"]
 
 
-@dataclass(frozen=True)
-class ImageManifest:
+@dataclass(frozen=True, repr=False)
+class ImageManifest(OneLine):
     """Paths of images with their labels, in the order in which all results will be.
 
     Parameters

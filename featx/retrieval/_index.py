@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from featx._repr import OneLine
 from featx.errors import ParameterError
 from featx.recipe import Recipe
 from featx.retrieval._approximate import ApproximateFinder
@@ -40,7 +41,7 @@ from featx.store import FeatureStore
 __all__ = ["RetrievalIndex"]
 
 
-class RetrievalIndex(GrowingRows, BaseEstimator):  # type: ignore[misc]
+class RetrievalIndex(OneLine, GrowingRows, BaseEstimator):  # type: ignore[misc]
     """A mapping from feature vectors to what lies nearest to them.
 
     Parameters

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._repr import OneLine
 from featx._values import is_frame
 from featx.errors import ImageDecodeError, ParameterError
 from featx.recipe import Recipe
@@ -19,8 +20,8 @@ from featx.store import FeatureStore, fitting_table
 __all__ = ["Queries", "as_queries", "check_vectors", "own_table", "recipe_backbone"]
 
 
-@dataclass(frozen=True)
-class Queries:
+@dataclass(frozen=True, repr=False)
+class Queries(OneLine):
     """Queries as vectors.
 
     Parameters

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from featx._repr import OneLine
 from featx.errors import ParameterError
 from featx.recipe import Recipe
 from featx.retrieval._columns import checked_ids, column
@@ -27,7 +28,7 @@ BLOCK_BYTES = 64 * 2**20
 READ_ROWS = 64
 
 
-class SpatialSearch(BaseEstimator):  # type: ignore[misc]
+class SpatialSearch(OneLine, BaseEstimator):  # type: ignore[misc]
     """Nearest images by their patches: where a query's patches are found, not only whether.
 
     Parameters

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from featx._repr import OneLine
 from featx.errors import FingerprintMismatchError, ImageDecodeError, ParameterError
 from featx.retrieval._geometry import Agreement, LocalFeatures, agreement
 from featx.retrieval._local import LocalReader, learn_reader
@@ -24,7 +25,7 @@ from featx.retrieval._rerank import (
 __all__ = ["SpatialVerification"]
 
 
-class SpatialVerification(BaseEstimator):  # type: ignore[misc]
+class SpatialVerification(OneLine, BaseEstimator):  # type: ignore[misc]
     """Compare the query's image with the first candidates' images, position by position.
 
     Finds a certain thing (a cover, a building, a product) in other pictures of it, where one

@@ -23,6 +23,7 @@ from typing import Any
 from featx._files import replacing
 from featx._progress import Progress
 from featx._remote import RemoteFile, filesystem, is_url, look, reason_of
+from featx._repr import OneLine
 from featx.errors import FeatxError, FileFormatError, StoreWriteError
 from featx.store._container import StoreNotFoundError, open_for_reading
 from featx.store._lock import WriterLock
@@ -35,8 +36,8 @@ DAMAGED = "damaged"  # in the place of a commit id
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Synced:
+@dataclass(frozen=True, repr=False)
+class Synced(OneLine):
     """What was at the URL, and in the copy, when the two were last the same.
 
     Parameters

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from featx._repr import OneLine
 from featx.errors import FileFormatError, ParameterError, nearest
 from featx.recipe import Recipe, tell_apart
 from featx.store._container import readable
@@ -24,8 +25,8 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class TableInfo:
+@dataclass(frozen=True, repr=False)
+class TableInfo(OneLine):
     """One table of a store.
 
     Parameters

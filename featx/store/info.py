@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from featx._repr import OneLine
 from featx.store._container import Opened
 from featx.store._failures import Failure, read_failures
 from featx.store._settled import SettledFile
@@ -14,8 +15,8 @@ from featx.store._text import read_attribute
 __all__ = ["StoreInfo", "store_info"]
 
 
-@dataclass(frozen=True)
-class StoreInfo:
+@dataclass(frozen=True, repr=False)
+class StoreInfo(OneLine):
     """Tables and failures of a store.
 
     Parameters

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._remote import is_url
+from featx._repr import shorten
 from featx.errors import ParameterError
 from featx.store._container import Opened
 from featx.store._failures import Failure, read_failures
@@ -362,7 +363,7 @@ class FeatureStore:
         return _reopen, (path, self.table.key, self._state.snapshot.fingerprint)
 
     def __repr__(self) -> str:
-        return f"FeatureStore({self.path!r}, table={self.table.key!r}, shape={self.shape})"
+        return f"FeatureStore({shorten(self.path)}, table={self.table.key!r}, shape={self.shape})"
 
     def _index(self, read: Callable[[Vectors], NDArray[Any]]) -> NDArray[Any]:
         return self._state.read(lambda seen, opened: read(self._in(seen, opened)))

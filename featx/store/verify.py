@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from featx._repr import OneLine
 from featx.errors import FileFormatError
 from featx.store._container import Opened, StoreNotFoundError, readable
 from featx.store._crc import feature_crcs
@@ -28,8 +29,8 @@ T = TypeVar("T")
 BLOCK_ROWS = 8192
 
 
-@dataclass(frozen=True)
-class VerifyResult:
+@dataclass(frozen=True, repr=False)
+class VerifyResult(OneLine):
     """What a check of a store found.
 
     Parameters

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featx._repr import OneLine
 from featx.errors import ParameterError
 from featx.extraction import prepare_job
 from featx.images import ImageManifest
@@ -67,8 +68,8 @@ class Sweep:
     best: int
 
 
-@dataclass(frozen=True)
-class Benchmark:
+@dataclass(frozen=True, repr=False)
+class Benchmark(OneLine):
     """Speed of an extraction and of its stages; every rate is the median of the repeats.
 
     Parameters

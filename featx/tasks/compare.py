@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
+from featx._repr import OneLine
 from featx._values import require_known
 from featx.errors import ParameterError
 from featx.evaluation import bootstrap_interval
@@ -65,8 +66,8 @@ class ComparisonRow:
 _USUAL = ("penultimate", "none")
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(OneLine):
     """What was compared, most accurate first.
 
     Parameters

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._repr import OneLine
 from featx.errors import ManifestError
 from featx.extraction import extract
 from featx.images import ImagePreprocessor, absolute_path
@@ -57,8 +58,8 @@ class Network:
     workers: int | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Features:
+@dataclass(frozen=True, eq=False, repr=False)
+class Features(OneLine):
     """Vectors of those images of a list that could be read, in the list's order.
 
     Parameters

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import featx
+from featx._repr import OneLine
 
 __all__ = ["Figure", "Predictions", "Rankings", "TaskResult"]
 
@@ -35,8 +36,8 @@ class Figure:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
-@dataclass(frozen=True, eq=False)
-class Predictions:
+@dataclass(frozen=True, eq=False, repr=False)
+class Predictions(OneLine):
     """What was said of the test images of one split.
 
     Parameters
@@ -84,8 +85,8 @@ class Rankings:
     average_precision: NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class TaskResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class TaskResult(OneLine):
     """One task on one data set with one network and one preset.
 
     Parameters

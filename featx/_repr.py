@@ -1,0 +1,85 @@
+"""Representations of one line, whatever an object holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["MAX_CHARS", "OneLine", "shorten"]
+
+MAX_CHARS = 200
+VALUE_CHARS = 60
+FEW = 4
+
+
+class OneLine:
+    """Represent an object by its fields on one line of less than 200 characters.
+
+    A dataclass shows all its fields (declare it with ``repr=False``), an estimator the parameters
+    that differ from their defaults. What is long is given as what it is, and last fields that have
+    no room are left out.
+
+    Examples
+    --------
+    >>> @dataclasses.dataclass(repr=False)
+    ... class Images(OneLine):
+    ...     paths: tuple
+    ...     side_px: int = 224
+    >>> Images(("a.jpg",) * 1000)
+    Images(paths=<1000 items>, side_px=224)
+    """
+
+    def __repr__(self, N_CHAR_MAX: int = MAX_CHARS) -> str:  # noqa: N803 - scikit-learn's name
+        name = type(self).__name__
+        parts: list[str] = []
+        room = MAX_CHARS - len(name) - len("(, ...)") - 1
+        for field, value in self._shown().items():
+            part = f"{field}={shorten(value)}"
+            room -= len(part) + len(", ")
+            if room < 0:
+                parts.append("...")
+                break
+            parts.append(part)
+        return f"{name}({', '.join(parts)})"
+
+    def _shown(self) -> dict[str, Any]:
+        """Return what is shown, by name."""
+        thing: Any = self
+        if dataclasses.is_dataclass(thing):
+            return {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing) if f.repr}
+        defaults = inspect.signature(type(thing).__init__).parameters
+        return {
+            name: value
+            for name, value in thing.get_params(deep=False).items()
+            if shorten(value) != shorten(defaults[name].default)
+        }
+
+
+def shorten(value: Any) -> str:
+    """Represent a value in at most 60 characters.
+
+    Examples
+    --------
+    >>> shorten([1, 2]), shorten(list(range(100))), shorten({"a": 1})
+    ('[1, 2]', '<100 items>', "{'a': 1}")
+    >>> shorten("/photographs/" * 20)
+    "'/photographs//...s//photographs//photographs//photographs/'"
+    """
+    if isinstance(value, str):
+        return _cut(repr(value))
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"<{' x '.join(map(str, value.shape))} {value.dtype}>"
+    if isinstance(value, list | tuple | set | frozenset | Mapping):
+        text = repr(value) if len(value) <= FEW else ""
+        return text if text and len(text) <= VALUE_CHARS else f"<{len(value)} items>"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= VALUE_CHARS else f"<{type(value).__name__}>"
+
+
+def _cut(text: str) -> str:
+    """Leave out the middle of a long text: names of files differ at their ends."""
+    if len(text) <= VALUE_CHARS:
+        return text
+    return f"{text[: VALUE_CHARS // 4]}...{text[3 - VALUE_CHARS + VALUE_CHARS // 4 :]}"
