@@ -7,6 +7,7 @@ their methods.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import unicodedata
 import warnings
@@ -181,15 +182,21 @@ def float_array(values: Any) -> NDArray[np.float64]:
 
     Raises
     ------
-    TypeError, ValueError
-        If something else is no number.
+    ValueError
+        If something else is no number, with its row.
     """
-    try:
+    with contextlib.suppress(TypeError, ValueError):
         return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        array = np.asarray(values, dtype=object)
-        known = [np.nan if is_missing(v, words=False) else v for v in array.ravel().tolist()]
-        return np.array(known, dtype=np.float64).reshape(array.shape)
+    array = np.asarray(values, dtype=object)
+    numbers = np.full(array.shape, np.nan)
+    for place, value in np.ndenumerate(array):
+        if not is_missing(value, words=False):
+            try:
+                numbers[place] = float(value)
+            except (TypeError, ValueError) as err:
+                where = f"row {place[0]}" if place else "the value"
+                raise ValueError(f"{where} has {value!r}, which is no number") from err
+    return numbers
 
 
 def label_array(y: Any) -> NDArray[Any]:

@@ -162,7 +162,7 @@ def test_other_mistakes_are_named() -> None:
         AttributeClassifier(attribute_names=["a", "b"]).fit(X, Y)
     with pytest.raises(ParameterError, match=r"\['a'\] more than once"):
         AttributeClassifier(attribute_names=["a", "a"]).fit(X, Y[:, :2])
-    with pytest.raises(ParameterError, match=r"could not convert string"):
+    with pytest.raises(ParameterError, match=r"row 0 has 'yes', which is no number"):
         AttributeClassifier().fit(X, np.full((20, 1), "yes"))
     with pytest.raises(ParameterError, match=r"got 'even'"):
         AttributeClassifier(class_weight="even").fit(X, Y)

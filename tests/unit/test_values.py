@@ -11,6 +11,7 @@ import pytest
 from featx._values import (
     as_text,
     as_texts,
+    float_array,
     frame_columns,
     is_frame,
     is_missing,
@@ -117,6 +118,15 @@ def test_frames_have_columns_and_a_named_index_is_one() -> None:
 def test_a_label_that_is_needed_is_asked_for_by_its_row(y) -> None:
     with pytest.raises(ParameterError, match=r"y: sample 1 has no label .*1 of 3.*leave"):
         require_known(y)
+
+
+def test_numbers_are_read_from_every_kind_of_column() -> None:
+    for values in ([1, None, 0], [1.0, np.nan, 0], ["1", "", "0.0"], pd.array([1, None, 0])):
+        np.testing.assert_array_equal(float_array(values), [1, np.nan, 0])
+    frame = pd.DataFrame({"a": pd.array([1, None], "Int64"), "b": [True, False]})
+    np.testing.assert_array_equal(float_array(frame), [[1, 1], [np.nan, 0]])
+    with pytest.raises(ValueError, match="row 1 has 'maybe', which is no number"):
+        float_array([["0", "1"], ["0", "maybe"]])
 
 
 def test_labels_that_are_known_come_back_as_an_array() -> None:
