@@ -20,6 +20,7 @@ from torch import nn
 from featx.backbones._compile import CompiledEngine
 from featx.backbones._device import torch_dtype
 from featx.backbones._engine import Engine, Normalise
+from featx.backbones._forks import has_lost_threads, require_threads
 from featx.backbones._int8 import Loss, Samples, is_int8
 from featx.backbones._layers import LayerOutput
 from featx.backbones._openvino import OpenVINOEngine
@@ -127,8 +128,11 @@ class Engines:
         ------
         ParameterError
             If the network was not loaded for it.
+        BackboneError
+            If its threads are in a process that this one was forked from.
         """
         name = name or self._asked
+        require_threads(name)
         found = {"compile": self.compiled, "openvino": self.openvino}.get(name, self.torch)
         if found is None:
             raise ParameterError(
@@ -155,6 +159,7 @@ class Engines:
         shapes, dtype
             Of the views of an image.
         """
+        require_threads(self._asked)
         if self._asked in ("torch", "compile"):
             return EngineChoice(self._asked, "as asked for")
         if self._asked == "openvino":
@@ -256,6 +261,8 @@ def _why_never(device: torch.device, precision: str) -> str | None:
         return f"runs on {device}"
     if precision not in OPENVINO_PRECISIONS and not is_int8(precision):
         return f"computes in {precision}"
+    if has_lost_threads("openvino"):
+        return "openvino has run in the process that this one was forked from"
     if importlib.util.find_spec("openvino") is None:
         return "openvino is not installed (pip install 'featx[openvino]')"
     return None

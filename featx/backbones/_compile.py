@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from featx.backbones._engine import Use, outputs_of, padded, trial_views
+from featx.backbones._forks import note_use
 from featx.backbones._int8 import cosines
 from featx.backbones._layers import LayerOutput, Reads
 from featx.backbones._torch import TorchEngine
@@ -88,6 +89,7 @@ class CompiledEngine:
     ) -> Compiled:
         from torch.fx.experimental.proxy_tensor import make_fx
 
+        note_use("compile")
         views = trial_views(tuple(shape), dtype)
         x = self._torch.input(views)
         whole = Reads(self._torch.module.eval(), layers, self._head)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from featx._optional import require
+from featx.backbones._forks import note_use
 from featx.backbones._int8 import rest_of
 from featx.backbones._telemetry import without_telemetry
 from featx.errors import BackboneError
@@ -112,6 +113,7 @@ def compile_graph(graph: Any, precision: str, n_streams: int) -> Compiled:
         "ENABLE_CPU_PINNING": False,
     }
     hints |= {"NUM_STREAMS": n_streams} if n_streams > 1 else {"PERFORMANCE_HINT": "LATENCY"}
+    note_use("openvino")
     compiled = openvino.Core().compile_model(graph, "CPU", hints)
     got = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     if got != HINTS[rest]:

@@ -14,6 +14,7 @@ from torch import nn
 
 from featx.backbones._choice import EngineChoice, Engines
 from featx.backbones._engine import Engine
+from featx.backbones._forks import note_use
 from featx.backbones._int8 import Samples, is_int8
 from featx.backbones._layers import OUTPUT, PENULTIMATE, LayerOutput, require_layer
 from featx.backbones._passes import Passes, Pending, Read
@@ -93,6 +94,7 @@ class Backbone:
         self.preprocessing_reason = preprocessing_reason
         self.device, self.precision, self.head = str(device), precision, head
         self.engine = engine
+        note_use("torch")
         self.n_images = 0
         self._counting = threading.Lock()
         thing = f"backbone {name!r}"

@@ -3,6 +3,10 @@
 Pipes rather than a pool from the standard library or loky: their locks are named semaphores under
 /dev/shm, which stay there when the process group is killed, and a reader that dies breaks the
 whole pool without saying which image killed it.
+
+One thread counts how long each reader has been at its image, and ends it at the limit. Only time
+in which this process and the reader were running counts: after Ctrl-Z, a suspended laptop or a
+stopped container the clock has moved on, and the image has not been at fault.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +36,7 @@ __all__ = ["MAX_AT_ONCE", "ReaderPool"]
 MAX_DEATHS_PER_IMAGE = 2
 MAX_FAILED_STARTS = 3
 MAX_AT_ONCE = 16
+TICK_S = 0.25
 CAN_SHARE = os.name == "posix"  # elsewhere a process inherits no descriptors
 START = "import sys; sys.path[:] = sys.argv[1:]; from featx.images._worker import work; work()"
 
@@ -38,9 +44,12 @@ START = "import sys; sys.path[:] = sys.argv[1:]; from featx.images._worker impor
 class ReaderDiedError(Exception):
     """A reader process ended in the middle of its work, at the image of this position."""
 
-    def __init__(self, status: int, *, was_started: bool, position: int = 0) -> None:
+    def __init__(
+        self, status: int, *, was_started: bool, position: int = 0, was_late: bool = False
+    ) -> None:
         super().__init__(status)
         self.status, self.was_started, self.position = status, was_started, position
+        self.was_late = was_late or status == -getattr(signal, "SIGPROF", 0)
 
 
 class ReaderProcess:
@@ -73,6 +82,9 @@ class ReaderProcess:
             if descriptor is not None:
                 os.close(descriptor)
         self._first: FirstMessage | None = (blob, timeout_s, memory_bytes, descriptor)
+        self._timeout_s = timeout_s
+        self._is_busy, self._is_late = False, False
+        self._at, self._spent_s = 0, 0.0
 
     @property
     def pid(self) -> int:
@@ -93,6 +105,7 @@ class ReaderProcess:
                 self._start(inbound, outbound)
             if self._shared is not None:
                 self._shared.position = 0
+            self._spent_s, self._is_busy = 0.0, True
             send(outbound, sources)
             answer = receive(inbound)
         except (EOFError, BrokenPipeError, ConnectionError) as err:
@@ -100,11 +113,30 @@ class ReaderProcess:
             raise ReaderDiedError(
                 self._process.returncode,
                 was_started=self._first is None,
-                position=0 if self._shared is None else self._shared.position,
+                position=self._position,
+                was_late=self._is_late,
             ) from err
+        finally:
+            self._is_busy = False
         if isinstance(answer, FeatxError):
             raise answer
         return [self._taken(sent) for sent in answer]
+
+    def spend(self, seconds: float) -> None:
+        """Count time for the image that is being read, and end the process at the limit."""
+        if not self._is_busy or _is_stopped(self._process.pid):
+            return
+        if self._position != self._at:
+            self._at, self._spent_s = self._position, 0.0
+        self._spent_s += seconds
+        if self._spent_s > self._timeout_s:
+            self._is_late = True
+            self._process.kill()  # whoever waits for its answer waits for its end
+
+    @property
+    def _position(self) -> int:
+        """The image that is being read, of those asked for together."""
+        return 0 if self._shared is None else self._shared.position
 
     def kill(self) -> None:
         """End the process now; it holds nothing that would need saving."""
@@ -156,7 +188,8 @@ class ReaderPool:
     n_workers : int
         Number of processes; each takes about 40 MB and the image that it decodes.
     timeout_s : float
-        Longest that one image may take, in seconds, before its reader is ended.
+        Longest that one image may take, in seconds, before its reader is ended. Pauses of this
+        process or the reader do not count.
     memory_bytes : int, optional
         Most that a reader may allocate, where the system holds it to that (Linux). An image that
         takes more is a bad one.
@@ -182,6 +215,7 @@ class ReaderPool:
         self._alive: set[ReaderProcess] = set()
         self._lock = threading.Lock()
         self._is_closed = False
+        self._is_watched, self._stop_watching = False, threading.Event()
 
     def submit(self, sources: Sequence[ImageSource]) -> Future[list[ReadImage]]:
         """Have a few images read, in order."""
@@ -198,6 +232,7 @@ class ReaderPool:
             self._is_closed = True
             for reader in self._alive:
                 reader.kill()
+        self._stop_watching.set()
         self._threads.shutdown(wait=True, cancel_futures=True)
         for reader in self._alive:
             reader.close()
@@ -247,8 +282,21 @@ class ReaderPool:
             if self._is_closed:
                 raise ReaderDiedError(0, was_started=False)
             reader = ReaderProcess(self._blob, self._timeout_s, self._memory_bytes)
+            if not self._is_watched:
+                self._is_watched = True
+                threading.Thread(target=self._watch, name="featx-watch", daemon=True).start()
             self._alive.add(reader)
         return reader
+
+    def _watch(self) -> None:
+        """Give each reader its share of the time that passes while this process runs."""
+        before = time.monotonic()
+        while not self._stop_watching.wait(TICK_S):
+            now = time.monotonic()
+            with self._lock:  # under which a reader that is dropped leaves before it is closed
+                for reader in self._alive:
+                    reader.spend(min(now - before, 2 * TICK_S))
+            before = now
 
     def _drop(self, reader: ReaderProcess) -> None:
         with self._lock:
@@ -256,10 +304,21 @@ class ReaderPool:
         reader.close()
 
     def _reason(self, err: ReaderDiedError) -> str:
-        if err.status == -getattr(signal, "SIGALRM", 0):
+        if err.was_late:
             return f"decoding took longer than {self._timeout_s:g} s"
         how = f"signal {-err.status}" if err.status < 0 else f"exit status {err.status}"
         return f"the reader process died while decoding ({how})"
+
+
+def _is_stopped(pid: int) -> bool:
+    """Tell whether a child is stopped by a signal, where the system says so."""
+    if not hasattr(os, "waitid"):
+        return False
+    try:
+        flags = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, pid, flags) is not None
+    except OSError:  # it has ended
+        return False
 
 
 def _check_starts(n_failed: int, err: ReaderDiedError) -> None:

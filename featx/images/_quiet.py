@@ -29,6 +29,15 @@ class _Shared:
         self._turn_off: Callable[[], None] = lambda: None
         self._n_holders = 0
         self._lock = threading.Lock()
+        if hasattr(os, "register_at_fork"):  # a thread that holds it does not go on in a child
+            os.register_at_fork(after_in_child=self._let_go)
+
+    def _let_go(self) -> None:
+        self._lock = threading.Lock()
+        if self._n_holders:
+            self._n_holders = 0
+            self._turn_off()
+            self._turn_off = lambda: None
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
@@ -40,9 +49,10 @@ class _Shared:
             yield
         finally:
             with self._lock:
-                self._n_holders -= 1
+                self._n_holders = max(self._n_holders - 1, 0)  # 0 already where it has forked
                 if self._n_holders == 0:
                     self._turn_off()
+                    self._turn_off = lambda: None
 
 
 def _ignore_warnings() -> Callable[[], None]:

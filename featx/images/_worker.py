@@ -2,8 +2,8 @@
 
 It has no terminal and shares nothing with its parent but two pipes and memory without a name, so
 it leaves nothing behind when either is killed. The parent's end of stdin closes with the parent,
-which ends the reader; a decoder that hangs is ended by the kernel's alarm, even where it holds the
-interpreter lock.
+which ends the reader. A decoder that hangs is ended by the parent (`featx.images._processes`), and
+once it has computed for so long by the kernel, so that it does not outlive a killed parent.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Sent = tuple[ReadImage, tuple[Placed, ...]]
 """A result, and where its views lie if it has none."""
 
 LENGTH = struct.Struct("<Q")
-HAS_ALARM = hasattr(signal, "setitimer")  # not on Windows: there a hung decoder hangs the run
+HAS_ALARM = hasattr(signal, "setitimer")  # not on Windows
 
 
 def send(stream: IO[bytes], message: Any) -> None:
@@ -64,7 +64,7 @@ def work() -> None:
     """Serve one parent until it closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     if HAS_ALARM:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
     warnings.simplefilter("ignore")
     inbound, outbound = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_RDWR)
@@ -131,5 +131,6 @@ def _read_all(
 
 
 def _alarm_in(seconds: float) -> None:
+    """Have the kernel end this process after so much time on a processor, pauses left out."""
     if HAS_ALARM:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_PROF, seconds)

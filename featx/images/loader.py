@@ -101,8 +101,8 @@ def iter_batches(
     prefetch : int, default 2
         Batches that may be read ahead of the one that is used. Memory grows with it.
     timeout_s : float, default 120
-        Longest that a reader process may take for one image, in seconds. Not on Windows, and not
-        with `workers` 0.
+        Longest that a reader process may take for one image, in seconds, while it and this process
+        run: a pause of either does not count. Not with `workers` 0.
     empty : callable, default numpy.empty
         Given a shape and a dtype, returns the array that a view of a batch is put into.
 

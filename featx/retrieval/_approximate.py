@@ -8,6 +8,7 @@ faiss ever sees a file that somebody sent, and the file outlives its version.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -42,15 +43,23 @@ Booleans = NDArray[np.bool_]
 def _faiss() -> Any:
     """Import faiss, with threads that sleep while they wait: spinning halves a shared core."""
     loaded = sys.modules.get("faiss")
-    if loaded is not None:
-        return loaded
-    before = os.environ.get("OMP_WAIT_POLICY")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, while the library loads
-    try:
-        return require("faiss", extra="ann", purpose="approximate search")
-    finally:
-        if before is None:
-            del os.environ["OMP_WAIT_POLICY"]
+    if loaded is None:
+        before = os.environ.get("OMP_WAIT_POLICY")
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, while the library loads
+        try:
+            loaded = require("faiss", extra="ann", purpose="approximate search")
+        finally:
+            if before is None:
+                del os.environ["OMP_WAIT_POLICY"]
+    _survive_forks()
+    return loaded
+
+
+@functools.cache
+def _survive_forks() -> None:
+    """Have a forked process search with one thread: the others are not there to be waited for."""
+    if hasattr(os, "register_at_fork"):  # Windows forks nothing
+        os.register_at_fork(after_in_child=lambda: sys.modules["faiss"].omp_set_num_threads(1))
 
 
 @dataclass(frozen=True)
