@@ -6,21 +6,26 @@ here too.
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from featx._http import MAX_FILE_BYTES, TooLargeError, http_options
 from featx._optional import require
 from featx.errors import MissingDependencyError, ParameterError, hide_secrets, nearest
 from featx.fingerprint import bytes_digest
 
 __all__ = [
     "RemoteFile",
+    "download",
     "fetch",
+    "fetch_head",
     "filesystem",
     "is_url",
     "list_files",
@@ -33,6 +38,7 @@ __all__ = [
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 LOCAL = ("file", "local")
+HTTP = ("http", "https")
 # Without these botocore tries an address that nobody answers for minutes.
 OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {
@@ -105,9 +111,10 @@ def filesystem(url: str) -> Any:
             f"expected one that fsspec knows, such as s3, gs, abfs, http or memory."
             f"{nearest(protocol, known)}"
         )
-    configured = fsspec.config.conf.get(protocol, {})
-    options = {k: v for k, v in OPTIONS.get(protocol, {}).items() if k not in configured}
     try:
+        ours = http_options() if protocol in HTTP else OPTIONS.get(protocol, {})
+        configured = [fsspec.config.conf.get(name, {}) for name in _aliases(protocol)]
+        options = functools.reduce(_merge, configured, ours)
         return fsspec.filesystem(protocol, **options)
     except ImportError as err:
         raise MissingDependencyError(
@@ -133,7 +140,7 @@ def list_files(url: str) -> list[RemoteFile]:
     fs.invalidate_cache()  # what is there now, not what an earlier call found
     path = fs._strip_protocol(url)
     found = fs.glob(path, detail=True) if "*" in url else fs.find(path, detail=True)
-    if not found and split_url(url)[0] in ("http", "https"):
+    if not found and split_url(url)[0] in HTTP:
         fs.info(path)  # a server that nobody can reach lists nothing, and says why only here
     files = [
         _described(_url_of(url, name), info)
@@ -186,21 +193,69 @@ def look_at_all(urls: Iterable[str]) -> dict[str, RemoteFile]:
 
 
 def fetch(file: RemoteFile) -> bytes:
-    """Return a file's bytes, with one request.
+    """Return a file's bytes, with one request: at most 2 GiB, and one more than it should have.
+
+    Raises
+    ------
+    Exception
+        Whatever fsspec raises; see `reason_of`. `TooLargeError` if more comes.
+    """
+    if file.size_bytes > MAX_FILE_BYTES:
+        raise TooLargeError(MAX_FILE_BYTES)
+    if file.size_bytes == 0:  # some refuse to give a part of nothing
+        return b""
+    fs = filesystem(file.url)
+    path = fs._strip_protocol(file.url)
+    if split_url(file.url)[0] in HTTP:  # a server need not give parts; see `featx._http`
+        return bytes(fs.cat_file(path))
+    limit = MAX_FILE_BYTES if file.size_bytes < 0 else file.size_bytes
+    data = bytes(fs.cat_file(path, start=0, end=limit + 1))
+    if len(data) > MAX_FILE_BYTES:
+        raise TooLargeError(MAX_FILE_BYTES)
+    return data
+
+
+def fetch_head(url: str, n_bytes: int) -> bytes:
+    """Return the first bytes of a file, fewer where it has fewer.
 
     Raises
     ------
     Exception
         Whatever fsspec raises; see `reason_of`.
     """
+    fs = filesystem(url)
+    return bytes(fs.cat_file(fs._strip_protocol(url), start=0, end=n_bytes))[:n_bytes]
+
+
+def download(file: RemoteFile, place: Path, callback: Any) -> None:
+    """Write a file to disk, and stop where more comes than it should have.
+
+    Parameters
+    ----------
+    file : RemoteFile
+        Where no size was told, it may have 2 GiB.
+    place : Path
+        What is there is overwritten.
+    callback : callable
+        Called with the bytes that are there.
+
+    Raises
+    ------
+    Exception
+        Whatever fsspec raises; see `reason_of`. `TooLargeError` if more comes.
+    """
+    from fsspec.callbacks import Callback
+
+    limit = MAX_FILE_BYTES if file.size_bytes < 0 else file.size_bytes
+
+    def moved(size: int | None, value: int, **_: Any) -> None:
+        if value > limit:
+            raise TooLargeError(limit)
+        callback(value)
+
     fs = filesystem(file.url)
     path = fs._strip_protocol(file.url)
-    if split_url(file.url)[0] in ("s3", "s3a") and file.size_bytes > 0:
-        # s3fs asks for the size of what it is to get whole, which the listing has told.
-        data: bytes = fs.cat_file(path, start=0)
-    else:
-        data = fs.cat_file(path)
-    return data
+    fs.get_file(path, str(place), callback=Callback(hooks={"limit": moved}))
 
 
 def reason_of(err: BaseException) -> str:
@@ -215,6 +270,19 @@ def reason_of(err: BaseException) -> str:
     if type(err).__name__ == "NoCredentialsError":
         return "no credentials were found"
     return text or type(err).__name__
+
+
+def _aliases(protocol: str) -> tuple[str, ...]:
+    return HTTP if protocol in HTTP else (protocol,)
+
+
+def _merge(ours: dict[str, Any], configured: dict[str, Any]) -> dict[str, Any]:
+    """Return both; what the user has configured wins, which fsspec would take for a default."""
+    both = {
+        name: _merge(ours[name], value) if isinstance(value, dict) and name in ours else value
+        for name, value in configured.items()
+    }
+    return {**ours, **both}
 
 
 def _protocol(name: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any, cast
 from PIL import Image
 
 from featx._files import open_regular
+from featx._http import MAX_FILE_BYTES
 from featx._remote import RemoteFile, fetch, is_url, look, reason_of
 from featx.errors import FeatxError, ImageDecodeError, hide_secrets
 from featx.images._deep import add_low_bytes, deep_rawmode, significant_bits
@@ -33,7 +34,6 @@ __all__ = [
 ]
 
 DEFAULT_MAX_PIXELS = 178_956_970
-MAX_FILE_BYTES = 2 * 2**30
 MAX_REASON_CHARS = 200
 # Formats whose decoders hold 16 bytes a pixel for a while, where others hold 8.
 HEAVY = ("AVIF", "HEIF")

@@ -33,6 +33,7 @@ from featx.store._text import write_attribute
 __all__ = [
     "FORMAT",
     "FORMAT_VERSION",
+    "HEAD_BYTES",
     "LIBVER",
     "Opened",
     "StoreNotFoundError",
@@ -55,7 +56,7 @@ LIBVER = ("v110", "v110")
 _SUPERBLOCK = struct.Struct("<8sBBBBQQQQI")
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # The commit id is written when the file is made, so it stands near its start.
-_HEAD_BYTES = 65536
+HEAD_BYTES = 65536
 
 
 class StoreNotFoundError(FileFormatError, FileNotFoundError):
@@ -202,7 +203,7 @@ def id_offset(path: Path, file: FileIO, commit_id: bytes) -> int:
     if found < 0 or len(commit_id) != ID_BYTES:
         raise StoreWriteError(
             f"store {str(path)!r}: its commit id {commit_id!r} is not within the first "
-            f"{_HEAD_BYTES} bytes, where featx writes it; another tool rewrote the file: export "
+            f"{HEAD_BYTES} bytes, where featx writes it; another tool rewrote the file: export "
             "what you need (featx export) and extract into a new file"
         )
     return found
@@ -210,7 +211,7 @@ def id_offset(path: Path, file: FileIO, commit_id: bytes) -> int:
 
 def read_head(file: FileIO) -> bytes:
     """Return the first bytes of the file, among them the id of the last commit."""
-    head = bytearray(_HEAD_BYTES)
+    head = bytearray(HEAD_BYTES)
     n = _disk.read_at(file, 0, memoryview(head))
     return bytes(head[:n])
 

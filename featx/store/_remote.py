@@ -8,30 +8,39 @@ folder: a run that was killed goes on there, and the next reading downloads only
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
 import os
 import posixpath
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from featx._files import replacing
+from featx._files import open_regular, replacing
 from featx._progress import Progress
-from featx._remote import RemoteFile, filesystem, is_url, look, reason_of
+from featx._remote import (
+    RemoteFile,
+    download,
+    fetch_head,
+    filesystem,
+    is_url,
+    look,
+    reason_of,
+)
 from featx._repr import OneLine
 from featx.errors import FeatxError, FileFormatError, StoreWriteError
-from featx.store._container import StoreNotFoundError, open_for_reading
+from featx.store._container import HEAD_BYTES, StoreNotFoundError, open_for_reading
 from featx.store._lock import WriterLock
+from featx.store.writer import StoreWriter
 
 __all__ = ["readable_copy", "working_copy"]
 
-# For another reader that is fetching the first copy.
-FIRST_WAIT_S = 60.0
+# For another process of this machine that is fetching the copy.
+TURN_S = 60.0
 DAMAGED = "damaged"  # in the place of a commit id
 log = logging.getLogger(__name__)
 
@@ -64,9 +73,11 @@ class Copy:
         self._note = self.path.with_name(f"{self.path.name}.json")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.is_symlink():  # it would be written where the link leads
+                raise OSError(errno.ELOOP, f"{self.path.name!r} there is a link")  # noqa: TRY301
         except OSError as err:
             raise StoreWriteError(
-                f"{self.thing}: its copy's folder {str(self.path.parent)!r} cannot be made "
+                f"{self.thing}: its copy's folder {str(self.path.parent)!r} cannot be used "
                 f"({err.strerror or err}); set XDG_CACHE_HOME to one that can be written"
             ) from err
 
@@ -74,7 +85,8 @@ class Copy:
     def synced(self) -> Synced:
         """As it was written down."""
         try:
-            kept = json.loads(self._note.read_text())
+            with open_regular(self._note, follow=False) as file:
+                kept = json.loads(file.read())
             remote = kept["remote"]
             return Synced(remote and RemoteFile(**remote), kept["commit_id"])
         except FileNotFoundError:
@@ -96,10 +108,28 @@ class Copy:
         """Of the copy as it is; "" where there is none, "damaged" where it cannot be opened."""
         return _commit_id(self.path) if self.path.exists() else ""
 
-    @property
-    def lent(self) -> Path:
-        """What is locked while the copy is written, replaced or put at the URL."""
-        return self.path.with_name(f"{self.path.name}.lent")
+    @contextlib.contextmanager
+    def lend(self, turn_s: float, timeout_s: float) -> Iterator[WriterLock]:
+        """Keep others from writing and replacing the copy.
+
+        Readers bring it up to date too, which takes as long as a download. So everybody waits for
+        a turn first, and only a writer keeps the copy after its turn: one who finds it lent is
+        never kept out by a reader.
+
+        Yields
+        ------
+        WriterLock
+            The turn, which may be released before the copy is.
+        """
+        turn = WriterLock(self.path.with_name(f"{self.path.name}.turn"), turn_s)
+        try:
+            lock = WriterLock(self.path.with_name(f"{self.path.name}.lent"), timeout_s)
+            try:
+                yield turn
+            finally:
+                lock.release()
+        finally:
+            turn.release()
 
     def bring_up_to_date(self) -> bool:
         """Make the copy what is there, unless it is ahead; return whether anything is there."""
@@ -128,12 +158,10 @@ class Copy:
 
     def download(self, remote: RemoteFile) -> None:
         """Replace the copy; an interrupted download leaves the old one."""
-        fs = filesystem(self.url)
         try:
             with replacing(self.path) as beside:
                 with Progress(max(remote.size_bytes, 0), "download", unit="B") as bar:
-                    path = fs._strip_protocol(self.url)
-                    fs.get_file(path, str(beside), callback=_callback(bar))
+                    download(remote, beside, lambda n_bytes: bar.advance(n_bytes - bar.done))
                 self._require_size(beside.stat().st_size, remote)
         except FeatxError:
             raise
@@ -143,24 +171,41 @@ class Copy:
 
     def upload(self) -> None:
         """Put the copy at the URL, unless somebody else has changed what is there."""
-        fs = filesystem(self.url)
+        StoreWriter(self.path).close()  # finishes a commit of which a part is in the journal only
+        fs, n_bytes = filesystem(self.url), self.path.stat().st_size
         self.require_unchanged(self.there())
         try:
-            with Progress(self.path.stat().st_size, "upload", unit="B") as bar:
+            with Progress(n_bytes, "upload", unit="B") as bar:
                 fs.put_file(str(self.path), fs._strip_protocol(self.url), callback=_callback(bar))
-            fs.invalidate_cache()
-            remote = look(self.url)
+            there, is_ours = self.there(), self._holds(self.commit_id)
+            # The note is to be of what was just looked into, so nobody may have come between.
+            is_ours &= self.there() == there
         except Exception as err:
+            why = err if isinstance(err, FeatxError) else reason_of(err)
             raise StoreWriteError(
-                f"{self.thing}: cannot be written ({reason_of(err)}), expected a place that you "
-                f"may write; everything is committed in {str(self.path)!r}: run again to put it "
-                "there"
+                f"{self.thing}: cannot be written ({why}), expected a place that you may write; "
+                f"everything is committed in {str(self.path)!r}: run again to put it there"
             ) from err
-        self.write_down(remote)
+        if there is None or not is_ours or there.size_bytes not in (-1, n_bytes):
+            found = 0 if there is None else there.size_bytes
+            raise StoreWriteError(
+                f"{self.thing}: {n_bytes} bytes were put there, and {found} are there now: the "
+                "upload was cut short, or somebody else has put another store there; everything "
+                f"is committed in {str(self.path)!r}: run again, which puts it there or says that "
+                "there is somebody else's"
+            )
+        self.write_down(there)
 
     def require_unchanged(self, there: RemoteFile | None) -> None:
-        """Refuse to mix two histories."""
-        if there == self.synced.remote or (there is not None and self._is_put(there)):
+        """Refuse to mix two histories.
+
+        What is there may be what was last noted, or what this copy was at a commit since: a run
+        was killed, or cut off, before it noted that.
+        """
+        synced = self.synced
+        if there == synced.remote and (there is None or there.mtime_ns):
+            return
+        if there is not None and (self._holds(self.commit_id) or self._holds(synced.commit_id)):
             return
         raise StoreWriteError(
             f"{self.thing}: somebody else has changed it since the copy {str(self.path)!r} was "
@@ -168,16 +213,15 @@ class Copy:
             "it, remove it, and run again"
         )
 
-    def _is_put(self, there: RemoteFile) -> bool:
-        """Tell whether what is there is this copy's: a run was killed before it noted that."""
-        fs = filesystem(self.url)
-        with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".") as folder:
-            found = Path(folder) / self.path.name
-            try:
-                fs.get_file(fs._strip_protocol(self.url), str(found))
-            except Exception as err:
-                raise self._unreachable("downloaded", err) from err
-            return _commit_id(found) == self.commit_id
+    def _holds(self, commit_id: str) -> bool:
+        """Tell whether what is at the URL stands at that commit, by its first bytes."""
+        try:
+            head = fetch_head(self.url, HEAD_BYTES)
+        except FeatxError:
+            raise
+        except Exception as err:
+            raise self._unreachable("downloaded", err) from err
+        return commit_id not in ("", DAMAGED) and bytes.fromhex(commit_id) in head
 
     def _set_aside_if_damaged(self) -> None:
         """Make room for what is at the URL, unless that is what is damaged."""
@@ -234,18 +278,16 @@ def readable_copy(store: str | os.PathLike[str]) -> str | os.PathLike[str]:
         )
         return copy.path
     try:
-        lock = WriterLock(copy.lent, 0 if copy.path.exists() else FIRST_WAIT_S)
+        with copy.lend(0 if copy.path.exists() else TURN_S, 0):
+            is_there = copy.bring_up_to_date()
     except StoreWriteError:  # of a writer, which has brought it up to date
         if copy.path.exists():
             return copy.path
         raise
-    try:
-        if not copy.bring_up_to_date():
-            raise StoreNotFoundError(
-                f"{copy.thing}: not found, expected a store made by featx; check the name"
-            )
-    finally:
-        lock.release()
+    if not is_there:
+        raise StoreNotFoundError(
+            f"{copy.thing}: not found, expected a store made by featx; check the name"
+        )
     return copy.path
 
 
@@ -269,16 +311,14 @@ def working_copy(store: str, *, timeout_s: float = 0.0) -> Iterator[Path]:
     """
     copy = Copy(store)
     # From here on, since the copy may be replaced before a writer opens it, and after it closed.
-    lock = WriterLock(copy.lent, timeout_s)
-    try:
+    with copy.lend(TURN_S, timeout_s) as turn:
         copy.bring_up_to_date()
+        turn.release()
         try:
             yield copy.path
         finally:
             if copy.is_ahead:
                 copy.upload()
-    finally:
-        lock.release()
 
 
 def _commit_id(path: Path) -> str:
