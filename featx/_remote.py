@@ -6,9 +6,11 @@ here too.
 
 from __future__ import annotations
 
+import errno
 import functools
 import posixpath
 import re
+import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -246,6 +248,9 @@ def download(file: RemoteFile, place: Path, callback: Any) -> None:
     """
     from fsspec.callbacks import Callback
 
+    free = shutil.disk_usage(place.parent).free
+    if file.size_bytes > free:
+        raise OSError(errno.ENOSPC, f"it has {file.size_bytes} bytes, and {free} are free")
     limit = MAX_FILE_BYTES if file.size_bytes < 0 else file.size_bytes
 
     def moved(size: int | None, value: int, **_: Any) -> None:

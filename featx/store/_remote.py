@@ -135,9 +135,9 @@ class Copy:
         """Make the copy what is there, unless it is ahead; return whether anything is there."""
         there = self.there()
         self._set_aside_if_damaged()
-        if self.is_ahead:  # of a run that was killed before it put it there
-            self.require_unchanged(there)
-        elif there is None:
+        if self.is_ahead:
+            return there is not None
+        if there is None:
             self.path.unlink(missing_ok=True)
             self.write_down(None)
         elif there != self.synced.remote or not there.mtime_ns or not self.path.exists():
@@ -178,7 +178,7 @@ class Copy:
             with Progress(n_bytes, "upload", unit="B") as bar:
                 fs.put_file(str(self.path), fs._strip_protocol(self.url), callback=_callback(bar))
             there, is_ours = self.there(), self._holds(self.commit_id)
-            # The note is to be of what was just looked into, so nobody may have come between.
+            # The note is to be of what was just looked into: nobody may have come in between.
             is_ours &= self.there() == there
         except Exception as err:
             why = err if isinstance(err, FeatxError) else reason_of(err)
@@ -312,7 +312,10 @@ def working_copy(store: str, *, timeout_s: float = 0.0) -> Iterator[Path]:
     copy = Copy(store)
     # From here on, since the copy may be replaced before a writer opens it, and after it closed.
     with copy.lend(TURN_S, timeout_s) as turn:
-        copy.bring_up_to_date()
+        if copy.is_ahead:  # of a run that was killed, or kept from putting it there
+            copy.upload()
+        else:
+            copy.bring_up_to_date()
         turn.release()
         try:
             yield copy.path
