@@ -13,7 +13,16 @@ from typing import Any
 from featx._files import show_path
 from featx.errors import StoreWriteError
 
-__all__ = ["prepare_streams", "print_error", "print_result"]
+__all__ = ["prepare_streams", "print_error", "print_result", "show_name"]
+
+# What a terminal obeys instead of showing it; the line feed and the tab are ours.
+_CONTROLS = {n: f"\\x{n:02x}" for n in (*range(32), 127)}
+_ESCAPES = {n: text for n, text in _CONTROLS.items() if chr(n) not in "\n\t"}
+
+
+def show_name(name: str) -> str:
+    """Return a path or label as it stands within a line: a line feed in it begins no new one."""
+    return name.translate(_CONTROLS)
 
 
 def prepare_streams() -> None:
@@ -41,8 +50,9 @@ def print_result(result: dict[str, Any] | str) -> None:
     StoreWriteError
         If standard output is closed or takes no more. A reader that has gone is no error.
     """
-    is_text = isinstance(result, str)
-    text = show_path(str(result)) if is_text else json.dumps(_finite(result), allow_nan=False)
+    text = json.dumps(_finite(result), allow_nan=False)
+    if isinstance(result, str):
+        text = show_path(result).translate(_ESCAPES)
     if not text:
         return
     try:
@@ -63,7 +73,7 @@ def print_result(result: dict[str, Any] | str) -> None:
 def print_error(line: str) -> None:
     """Print a line on standard error, where that is possible."""
     with contextlib.suppress(OSError):
-        sys.stderr.write(show_path(line) + "\n")
+        sys.stderr.write(show_name(show_path(line)) + "\n")
         sys.stderr.flush()
 
 

@@ -39,7 +39,8 @@ def write_table(path: str, columns: dict[str, list[Any]]) -> None:
         table = arrow.table(shown)
         # how an older file of ours is known from one of other origin
         notes = {**(table.schema.metadata or {}), b"featx_table": b"1"}
-        parquet.write_table(table.replace_schema_metadata(notes), beside)
+        with beside.open("wb") as file:  # since Arrow takes no name that is not UTF-8
+            parquet.write_table(table.replace_schema_metadata(notes), file)
 
 
 def _shown(value: Any) -> Any:

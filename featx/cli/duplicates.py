@@ -8,6 +8,7 @@ from typing import Any
 
 from featx.cli._options import add_table, defaults_of
 from featx.cli._outputs import PAGE, add_output
+from featx.cli._streams import show_name
 
 MAX_PRINTED = 20
 
@@ -119,7 +120,7 @@ def show(result: dict[str, Any]) -> str:
     lines = [counts]
     for group in result["groups"][:MAX_PRINTED]:
         heading = "same bytes:" if group["exact"] else "alike:"
-        lines += [heading, *(f"  {path}" for path in group["paths"])]
+        lines += [heading, *(f"  {show_name(path)}" for path in group["paths"])]
     left = len(result["groups"]) - MAX_PRINTED
     if left > 0:
         lines.append(f"... and {left} more; --json or --html has all")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from featx.cli._streams import show_name
+
 MAX_LISTED = 20
 
 
@@ -53,7 +55,7 @@ def show(result: dict[str, Any]) -> str:
         lines.append("no table yet")
     failures = result["failures"]
     lines.append(f"{len(failures)} images could not be read")
-    lines += [f"  {f['path']}: {f['reason']}" for f in failures[:MAX_LISTED]]
+    lines += [f"  {show_name(f['path'])}: {f['reason']}" for f in failures[:MAX_LISTED]]
     if len(failures) > MAX_LISTED:
         lines.append(f"  ... and {len(failures) - MAX_LISTED} more (--json lists all)")
     return "\n".join(lines)

@@ -21,6 +21,7 @@ from featx.cli._options import (
     defaults_of,
 )
 from featx.cli._outputs import add_output
+from featx.cli._streams import show_name
 from featx.cli._tables import TABLES, write_table
 from featx.errors import ParameterError
 
@@ -142,8 +143,9 @@ def show(result: dict[str, Any]) -> str:
     """Print a line an image."""
     lines = []
     for p in result["predictions"]:
+        path = show_name(p["path"])
         if isinstance(p["label"], list):
-            lines.append(f"{p['path']}\t{', '.join(p['label']) or '(none)'}")
+            lines.append(f"{path}\t{show_name(', '.join(p['label'])) or '(none)'}")
         else:
-            lines.append(f"{p['path']}\t{p['label']}\t{p['confidence']:.3f}")
+            lines.append(f"{path}\t{show_name(p['label'])}\t{p['confidence']:.3f}")
     return "\n".join(lines)

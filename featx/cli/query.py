@@ -12,6 +12,7 @@ import numpy as np
 from featx.cli._failures import describe_failures, list_failures
 from featx.cli._options import add_max_pixels, add_network, add_run, as_source, defaults_of
 from featx.cli._outputs import PAGE, add_output
+from featx.cli._streams import show_name
 from featx.errors import ParameterError
 
 
@@ -148,9 +149,11 @@ def show(result: dict[str, Any]) -> str:
     """Print a block an image."""
     lines = []
     for r in result["results"]:
-        lines.append(r["query"])
+        lines.append(show_name(r["query"]))
         lines += [
-            f"  {m['distance']:.4f}  {m['path']}  {m.get('label', '')}".rstrip() + _agreeing(m)
+            f"  {m['distance']:.4f}  {show_name(str(m['path']))}  "
+            f"{show_name(str(m.get('label', '')))}".rstrip()
+            + _agreeing(m)
             for m in r["matches"]
         ]
     if "html" in result:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from featx.errors import ParameterError, nearest
-from featx.images import ImagePreprocessor
+from featx.images import DEFAULT_MAX_PIXELS, ImagePreprocessor
 from featx.recipe import Preprocessing
 
 __all__ = ["AUGMENTS", "TrainingViews", "check_augment"]
@@ -74,6 +74,11 @@ class TrainingViews:
     def min_px(self) -> int | None:
         """Shorter side that decoding must keep: as for extraction, so that pixels are the same."""
         return ImagePreprocessor(self.preprocessing).min_px
+
+    @property
+    def max_pixels(self) -> int:
+        """Largest image that is decoded."""
+        return DEFAULT_MAX_PIXELS
 
     def __call__(self, image: Image.Image) -> tuple[NDArray[np.uint8], ...]:
         """Return the views of an RGB image, (crop_px, crop_px, 3) uint8 each."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
@@ -208,7 +209,7 @@ def _batched(
 ) -> Iterator[ImageBatch]:
     try:
         for start in itertools.count(step=batch_size):
-            read = list(itertools.islice(results, batch_size))
+            read = list(itertools.islice(results, min(batch_size, sys.maxsize)))
             if not read:
                 return
             yield from _parts(start, read, empty)

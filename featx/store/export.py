@@ -138,7 +138,8 @@ def _write_parquet(store: FeatureStore, path: Path) -> None:
         [*((name, arrow.string()) for name in columns), ("features", vector)],
         metadata={"featx_fingerprint": store.fingerprint or ""},
     )
-    with parquet.ParquetWriter(path, schema) as writer:
+    # a file, since Arrow takes no name that is not UTF-8
+    with path.open("wb") as file, parquet.ParquetWriter(file, schema) as writer:
         for start, block in store.iter_blocks(_n_rows(store)):
             vectors = arrow.FixedSizeListArray.from_arrays(
                 arrow.array(block.reshape(-1)), store.n_features
