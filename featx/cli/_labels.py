@@ -20,7 +20,7 @@ def labelled_images(source: Any, table: str | None) -> tuple[list[str], ClassLab
     """
     from featx.images import ImageManifest, class_labels
 
-    manifest = ImageManifest.from_source(source)
+    manifest = ImageManifest.from_source(source).require_all()
     found = class_labels(manifest, table)
     return [manifest.paths[i] for i in found.rows.tolist()], found
 

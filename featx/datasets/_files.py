@@ -146,7 +146,9 @@ class SetFolder:
         ManifestError
             If there are none, or two have one name.
         """
-        paths = sorted(ImageManifest.from_folder(base).paths, key=lambda p: (Path(p).stem, p))
+        paths = sorted(
+            ImageManifest.from_folder(base).require_all().paths, key=lambda p: (Path(p).stem, p)
+        )
         found: dict[str, str] = {}
         for path in paths:
             other = found.setdefault(Path(path).stem, path)

@@ -42,7 +42,7 @@ def read_caltech256(folder: SetFolder, *, clutter: bool = False) -> ImageDataset
 
 
 def _read_tree(folder: SetFolder, root: Path, task: str) -> ImageDataset:
-    manifest = ImageManifest.from_folder(root)
+    manifest = ImageManifest.from_folder(root).require_all()
     if manifest.labels is None:
         raise folder.error(f"{len(manifest)} images and no folders", "folders named after classes")
     labels, split = list(manifest.labels), [""] * len(manifest)
@@ -60,7 +60,7 @@ def _read_tree(folder: SetFolder, root: Path, task: str) -> ImageDataset:
 
 def _read_classes(folder: SetFolder, root: Path, without: tuple[str, ...]) -> ImageDataset:
     """Take images that lie in a folder of the first level; deeper ones are strays of the set."""
-    manifest = ImageManifest.from_folder(root)
+    manifest = ImageManifest.from_folder(root).require_all()
     labels = as_label_array(manifest.labels or [""] * len(manifest))
     is_class = [bool(label) and "/" not in label and label not in without for label in labels]
     if not any(is_class):

@@ -66,8 +66,8 @@ def read_paired_folders(folder: SetFolder) -> RetrievalDataset:
     """
     query_folder = folder.folder(*QUERY_FOLDERS)
     reference_folder = folder.folder(*REFERENCE_FOLDERS)
-    queries = ImageManifest.from_folder(query_folder).paths
-    database = ImageManifest.from_folder(reference_folder).paths
+    queries = ImageManifest.from_folder(query_folder).require_all().paths
+    database = ImageManifest.from_folder(reference_folder).require_all().paths
     wanted, names = _names(query_folder, queries), _names(reference_folder, database)
     alone = sorted(set(wanted) - set(names))
     if alone:

@@ -111,9 +111,16 @@ def items_of_images(images: Any) -> tuple[Items, list[int]]:
         if isinstance(source, str):
             name = source = absolute_path(os.path.expanduser(source))  # noqa: PTH111
         else:
-            name = MEMORY + source_digest(source)
+            name = MEMORY + _digest_or_place(source, len(places))
         if name not in position:
             position[name] = len(sources)
             sources.append(source)
         places.append(position[name])
     return Items(tuple(position), _looked_at(sources, {})), places
+
+
+def _digest_or_place(source: Any, place: int) -> str:
+    try:
+        return source_digest(source)
+    except Exception:  # noqa: BLE001 - of a cut file that Pillow has open: reading it says why
+        return f"image {place}, whose pixels cannot be had"

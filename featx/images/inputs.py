@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,7 +23,7 @@ from featx.images._paths import existing_form
 from featx.images._quiet import no_warnings
 from featx.images._rgb import orientation_of, to_rgb, turn
 
-__all__ = ["ImageSource", "as_sources", "as_uint8_rgb", "source_digest"]
+__all__ = ["ImageSource", "Unreadable", "as_sources", "as_uint8_rgb", "source_digest"]
 
 # A path as text, a PIL image, a uint8 array (h, w, 3) or a torch tensor (3, h, w).
 ImageSource: TypeAlias = Any
@@ -31,6 +32,19 @@ EXPECTED = (
     "expected a path, a PIL image, a uint8 array (h, w, 3) or (n, h, w, 3), a torch tensor "
     "(3, h, w) or (n, 3, h, w) that is uint8 or float in [0, 1], or a sequence of these"
 )
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """What is left of an image in memory whose pixels cannot be had, as of a file that is cut.
+
+    Parameters
+    ----------
+    reason : str
+        Why not, on one line.
+    """
+
+    reason: str
 
 
 def as_sources(images: Any, *, name: str = "images") -> list[ImageSource]:

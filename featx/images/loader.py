@@ -24,7 +24,8 @@ from featx._remote import RemoteFile, is_url
 from featx._repr import OneLine
 from featx.errors import ParameterError
 from featx.images._processes import MAX_AT_ONCE, ReaderPool
-from featx.images.inputs import ImageSource, as_uint8_rgb
+from featx.images.decode import one_line
+from featx.images.inputs import ImageSource, Unreadable, as_uint8_rgb
 from featx.images.reader import Preprocessor, ReadImage, read_image
 
 __all__ = ["ImageBatch", "default_workers", "iter_batches"]
@@ -200,8 +201,14 @@ def _read_ahead(
             yield from waiting.popleft().result()
 
 
-def _sendable(source: ImageSource) -> str | RemoteFile | NDArray[np.uint8]:
-    return source if isinstance(source, str | RemoteFile) else as_uint8_rgb(source)
+def _sendable(source: ImageSource) -> str | RemoteFile | NDArray[np.uint8] | Unreadable:
+    """Return what a reader process takes: of an image that Pillow has open, its pixels."""
+    if isinstance(source, str | RemoteFile):
+        return source
+    try:
+        return as_uint8_rgb(source)
+    except Exception as err:  # noqa: BLE001 - Pillow's plugins raise nearly everything
+        return Unreadable(f"{type(err).__name__}: {one_line(err)}")
 
 
 def _batched(

@@ -103,6 +103,21 @@ class ImageManifest(OneLine):
         """Return the number of images."""
         return len(self.paths)
 
+    def require_all(self) -> ImageManifest:
+        """Return itself, for those who have no list of failures to put a folder on.
+
+        Raises
+        ------
+        ManifestError
+            If a folder could not be listed.
+        """
+        for path, why in self.unreadable.items():
+            raise ManifestError(
+                f"folder {path!r}: cannot be read ({why}), expected one that can be; change its "
+                "permissions, or extract the images first, which lists it as a failure"
+            )
+        return self
+
     def subset(self, rows: ArrayLike) -> ImageManifest:
         """Return the images at the given positions, or where a boolean mask is true, in order.
 

@@ -14,7 +14,7 @@ from featx._remote import RemoteFile, is_url
 from featx.errors import ImageDecodeError, ParameterError
 from featx.fingerprint import array_digest, bytes_digest
 from featx.images.decode import decode_image, one_line, read_regular_file, read_remote_file
-from featx.images.inputs import ImageSource, as_uint8_rgb
+from featx.images.inputs import ImageSource, Unreadable, as_uint8_rgb
 
 __all__ = ["Preprocessor", "ReadImage", "read_image", "unread"]
 
@@ -91,6 +91,8 @@ def read_image(source: ImageSource, preprocessor: Preprocessor) -> ReadImage:
     'No such file'
     """
     digest, size_bytes, mtime_ns = "", 0, 0
+    if isinstance(source, Unreadable):
+        return ReadImage(digest, size_bytes, mtime_ns, error=source.reason)
     try:
         if isinstance(source, RemoteFile) or is_url(source):
             data, file = read_remote_file(source)

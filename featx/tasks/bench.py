@@ -198,7 +198,7 @@ def benchmark(
     for name, value in (("n_images", n_images), ("repeats", repeats), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise ParameterError(f"{name}: got {value!r}, expected at least 1")
-    manifest = ImageManifest.from_source(source)
+    manifest = ImageManifest.from_source(source).require_all()
     n = len(manifest)
     chosen = manifest.subset(np.unique(np.linspace(0, n - 1, min(n_images, n)).astype(int)))
     job = prepare_job(backbone, weights=weights, device=device, precision=precision, engine=engine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import socket
@@ -384,3 +385,28 @@ def test_larger_images_are_read_where_more_pixels_are_allowed(folder, tmp_path, 
         featx.FeatureExtractor(**options, max_pixels=99).transform([folder / "large.jpg"])
     with pytest.raises(ParameterError, match="max_pixels: got 0"):
         extract(folder, tmp_path / "f.h5", max_pixels=0)
+
+
+def test_who_has_no_list_of_failures_refuses_a_folder_without_permission(folder, deny, capsys):
+    (folder / "locked").mkdir()
+    deny.add(str(folder / "locked"))
+    assert ImageManifest.from_source(folder).unreadable == {
+        str(folder / "locked"): "Permission denied"
+    }
+    assert main(["finetune", str(folder), "--out", str(folder / "w.safetensors")]) == 1
+    assert "locked': cannot be read (Permission denied)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_cut_file_that_pillow_has_open_is_a_bad_image_like_any_other(folder, tmp_path, workers):
+    file = io.BytesIO()
+    picture(9, (64, 64)).save(file, "JPEG")
+    whole, cut = file.getvalue(), file.getvalue()[: len(file.getvalue()) // 2]
+    options = {"backbone": Mean(), "workers": workers, "progress": False, "on_error": "nan"}
+    for cache in (None, tmp_path / "cache.h5"):
+        images = [Image.open(io.BytesIO(data)) for data in (cut, whole)]
+        vectors = featx.FeatureExtractor(**options, cache=cache).transform(images)
+        assert np.isnan(vectors).all(axis=1).tolist() == [True, False]
+    images = [Image.open(io.BytesIO(cut))]
+    with pytest.raises(ImageDecodeError, match="image file is truncated"):
+        featx.FeatureExtractor(**{**options, "on_error": "raise"}).transform(images)
