@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +13,7 @@ from featx._repr import OneLine
 from featx._values import as_text
 from featx.errors import ManifestError, nearest
 from featx.images._folders import warn_of_splits
-from featx.images._paths import common_form
+from featx.images._matching import check_matches, find_matches, nearest_path
 from featx.images._tables import LABEL
 from featx.images.labels import LabelSource, LabelTable, read_labels
 
@@ -30,9 +28,8 @@ __all__ = [
 ]
 
 VALUES = {"1": 1.0, "0": 0.0, "true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "": np.nan}
+LIKE_LABEL = ("labels", "class", "classes", "classname", "class_name", "category", "target", "y")
 MAX_EXAMPLES = 3
-# Comparing two paths costs about 50 us.
-MAX_COMPARED = 2000
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,7 @@ class JoinedLabels(OneLine):
             tuple(unlabelled[:MAX_EXAMPLES]),
             len(self.unused),
             self.unused[:MAX_EXAMPLES],
-            _nearest_path(self.unused[0], self.paths) if self.unused else None,
+            nearest_path(self.unused[0], self.paths) if self.unused else None,
             self.table.thing,
         )
 
@@ -188,9 +185,11 @@ def class_labels(images: Any, table: LabelSource | None = None) -> ClassLabels:
     found = _match(images, table)
     if found.table.labels is None:
         columns = ["path", *found.table.columns]
+        like = next((name for name in columns if name.lower() in LIKE_LABEL), None)
+        hint = nearest(LABEL, columns) if like is None else f" Is it {like!r}?"
         raise ManifestError(
-            f"{found.table.thing}: got the columns {columns}, expected one named 'label'."
-            f"{nearest(LABEL, columns)}"
+            f"{found.table.thing}: got the columns {columns}, expected one named 'label'; name "
+            f"the column of classes 'label'.{hint}"
         )
     labels = np.array(found.table.labels, dtype=np.str_)[found.table_rows]
     has_label = labels != ""
@@ -277,8 +276,8 @@ def join_labels(paths: Sequence[str], table: LabelSource) -> JoinedLabels:
         counts and an example of both sides.
     """
     names, read = tuple(map(str, paths)), read_labels(table)
-    matches = _find_matches(names, read)
-    _check_matches(matches, names, read)
+    matches = find_matches(names, read)
+    check_matches(matches, names, read)
     keys = [match[0] if match else -1 - j for j, match in enumerate(matches)]
     row_of = {image: j for j, image in enumerate(dict.fromkeys(keys)) if image >= 0}
     rows = sorted(row_of)
@@ -350,80 +349,3 @@ def _meaning_of_minus_one(
         "so that -1 may mean no or not known; write 0 for no and nothing for not known, or name "
         "columns of one kind (--attributes)"
     )
-
-
-def _find_matches(paths: Sequence[str], table: LabelTable) -> list[list[int]]:
-    """For each row of a table the positions of the paths that it fits."""
-    found: list[list[int]] = []
-    for keys, find in ((table.paths, _by_whole), (table.written, _by_end)):
-        found = find(paths, keys)
-        left = [j for j, match in enumerate(found) if not match]
-        taken = {i for match in found for i in match}
-        free = [i for i in range(len(paths)) if i not in taken]
-        if left and free:
-            again = find(
-                [common_form(paths[i]) for i in free], [common_form(keys[j]) for j in left]
-            )
-            for j, match in zip(left, again, strict=True):
-                found[j] = [free[i] for i in match]
-        if any(found):
-            break
-    return found
-
-
-def _by_whole(paths: Sequence[str], wanted: Sequence[str]) -> list[list[int]]:
-    """For each wanted path the positions of those equal to it."""
-    positions: dict[str, list[int]] = {}
-    for i, path in enumerate(paths):
-        positions.setdefault(path, []).append(i)
-    return [positions.get(path, []) for path in wanted]
-
-
-def _by_end(paths: Sequence[str], wanted: Sequence[str]) -> list[list[int]]:
-    """For each wanted path the positions of those that end in it."""
-    ends = [tuple(_parts(os.path.normpath(path))) for path in wanted]
-    by_end: dict[tuple[str, ...], list[int]] = {end: [] for end in ends}
-    lengths = sorted({len(end) for end in ends})
-    for i, path in enumerate(paths):
-        parts = _parts(path)
-        for n in lengths:
-            if n <= len(parts) and (end := tuple(parts[-n:])) in by_end:
-                by_end[end].append(i)
-    return [by_end[end] for end in ends]
-
-
-def _parts(path: str) -> list[str]:
-    parts = path.replace(os.sep, "/").split("/")
-    while len(parts) > 1 and parts[0] in (".", ".."):
-        parts.pop(0)
-    return parts
-
-
-def _check_matches(
-    matches: Sequence[Sequence[int]], paths: Sequence[str], table: LabelTable
-) -> None:
-    if not any(matches):
-        example = repr(paths[0]) if paths else "none"
-        raise ManifestError(
-            f"{table.thing}: none of its {len(matches)} paths fits one of the {len(paths)} "
-            f"images: got {table.written[0]!r}, expected paths like {example}; write them "
-            "absolute, or relative with enough folders to end an image's path"
-        )
-    several = [j for j, match in enumerate(matches) if len(match) > 1]
-    if several:
-        j = several[0]
-        found = ", ".join(repr(paths[i]) for i in matches[j][:2])
-        raise ManifestError(
-            f"{table.thing}: {len(several)} of its {len(matches)} paths fit several images: "
-            f"{table.written[j]!r} fits {found}; write more of the folders"
-        )
-
-
-def _nearest_path(written: str, paths: Sequence[str]) -> str | None:
-    """Return the path that was probably meant: by its letters' case alone, else by its text."""
-    wanted = written.lower().replace("\\", "/").lstrip("./")
-    for path in paths:
-        if path.lower().replace(os.sep, "/").endswith(f"/{wanted}"):
-            return path
-    near = difflib.get_close_matches(written, [*paths[:MAX_COMPARED]], n=1)
-    return near[0] if near else None

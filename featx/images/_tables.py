@@ -74,12 +74,12 @@ def read_table(path: str, thing: str) -> TextTable:
     if not text.strip():
         raise ManifestError(f"{thing}: is empty, expected a header such as 'path,label' and rows")
     declared = SEPARATOR.match(text)
-    first_line = 1 if declared is None else 2
-    if declared is not None:
-        text = text[declared.end() :]
-    delimiter = declared[1] if declared is not None else _delimiter(text)
+    delimiter = None if declared is None else declared[1]
+    body = text[0 if declared is None else declared.end() :].lstrip("\r\n")
+    first_line = text[: len(text) - len(body)].count("\n") + 1
+    delimiter = delimiter or _delimiter(body)
     reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
+        io.StringIO(body, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
     )
     rows: list[list[str]] = []
     lines: list[int] = []

@@ -90,6 +90,7 @@ WAYS = {
         "utf-16"
     ),
     "German Excel": b"path;label\r\na.png;cat\r\nb.png;\r\nc.png;1,0\r\n",
+    "blank lines first": b"\r\n\npath,label\na.png,cat\nb.png,\nc.png,1\n",
     "Excel's first line": b"sep=;\r\npath;label\r\na.png;cat\r\nb.png;\r\nc.png;1\r\n",
     "rows twice": b"path,label\na.png,cat\na.png,\nb.png,\nc.png,1\n./c.png,1.0\n",
     "Windows": b"path,label\n.\\a.png,cat\n.\\b.png,\n.\\c.png,1\n",
@@ -156,6 +157,7 @@ def test_a_frame_is_read_as_the_csv_that_pandas_writes_of_it(tmp_path, monkeypat
         (b"path,label\na.png,cat\n./a.png,dog\n", "line 2.* and line 3.*'cat' and 'dog'"),
         (b"path,label,old\na.png,cat,1\na.png,,0\n", "line 2.* and line 3.*old '1' and '0'"),
         (b" \n", "is empty"),
+        (b"sep=;\n\npath;label\n\na;b;c\n", "line 5: got 3 fields"),
     ],
 )  # fmt: skip
 def test_what_is_no_label_file_is_refused_with_its_row_and_what_to_do(tmp_path, content, message):
@@ -259,6 +261,12 @@ def test_a_minus_one_that_may_mean_either_is_refused(tmp_path):
     csv = write(tmp_path, "path,old\n/a.jpg,1\n/b.jpg,maybe\n")
     with pytest.raises(ManifestError, match=r"line 3: column 'old' has 'maybe', expected 0, 1"):
         attribute_labels(images, csv)
+
+
+def test_a_table_of_paths_alone_has_no_classes(tmp_path):
+    csv = write(tmp_path, "path,class\n/a.jpg,x\n")
+    with pytest.raises(ManifestError, match=r"expected one named 'label'.*Is it 'class'"):
+        class_labels(ImageManifest.from_paths(["/a.jpg"]), csv)
 
 
 def test_a_class_may_be_an_attribute_if_it_is_asked_for(tmp_path):

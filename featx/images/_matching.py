@@ -1,0 +1,100 @@
+"""Match the paths of a label table to those of images: whole, by their ends, in any form."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+
+from featx.errors import ManifestError
+from featx.images._paths import common_form
+from featx.images.labels import LabelTable
+
+__all__ = ["check_matches", "find_matches", "nearest_path"]
+
+# Comparing two paths costs about 50 us.
+MAX_COMPARED = 2000
+
+
+def find_matches(paths: Sequence[str], table: LabelTable) -> list[list[int]]:
+    """For each row of a table the positions of the paths that it fits."""
+    found: list[list[int]] = []
+    for keys, find in ((table.paths, _by_whole), (table.written, _by_end)):
+        found = find(paths, keys)
+        left = [j for j, match in enumerate(found) if not match]
+        taken = {i for match in found for i in match}
+        free = [i for i in range(len(paths)) if i not in taken]
+        if left and free:
+            again = find(
+                [common_form(paths[i]) for i in free], [common_form(keys[j]) for j in left]
+            )
+            for j, match in zip(left, again, strict=True):
+                found[j] = [free[i] for i in match]
+        if any(found):
+            break
+    return found
+
+
+def _by_whole(paths: Sequence[str], wanted: Sequence[str]) -> list[list[int]]:
+    """For each wanted path the positions of those equal to it."""
+    positions: dict[str, list[int]] = {}
+    for i, path in enumerate(paths):
+        positions.setdefault(path, []).append(i)
+    return [positions.get(path, []) for path in wanted]
+
+
+def _by_end(paths: Sequence[str], wanted: Sequence[str]) -> list[list[int]]:
+    """For each wanted path the positions of those that end in it."""
+    ends = [tuple(_parts(os.path.normpath(path))) for path in wanted]
+    by_end: dict[tuple[str, ...], list[int]] = {end: [] for end in ends}
+    lengths = sorted({len(end) for end in ends})
+    for i, path in enumerate(paths):
+        parts = _parts(path)
+        for n in lengths:
+            if n <= len(parts) and (end := tuple(parts[-n:])) in by_end:
+                by_end[end].append(i)
+    return [by_end[end] for end in ends]
+
+
+def _parts(path: str) -> list[str]:
+    parts = path.replace(os.sep, "/").split("/")
+    while len(parts) > 1 and parts[0] in (".", ".."):
+        parts.pop(0)
+    return parts
+
+
+def check_matches(
+    matches: Sequence[Sequence[int]], paths: Sequence[str], table: LabelTable
+) -> None:
+    """Refuse a table that fits nothing, or whose paths are too short to say what they mean.
+
+    Raises
+    ------
+    ManifestError
+        With counts and an example of both sides.
+    """
+    if not any(matches):
+        example = repr(paths[0]) if paths else "none"
+        raise ManifestError(
+            f"{table.thing}: none of its {len(matches)} paths fits one of the {len(paths)} "
+            f"images: got {table.written[0]!r}, expected paths like {example}; write them "
+            "absolute, or relative with enough folders to end an image's path"
+        )
+    several = [j for j, match in enumerate(matches) if len(match) > 1]
+    if several:
+        j = several[0]
+        found = ", ".join(repr(paths[i]) for i in matches[j][:2])
+        raise ManifestError(
+            f"{table.thing}: {len(several)} of its {len(matches)} paths fit several images: "
+            f"{table.written[j]!r} fits {found}; write more of the folders"
+        )
+
+
+def nearest_path(written: str, paths: Sequence[str]) -> str | None:
+    """Return the path that was probably meant: by its letters' case alone, else by its text."""
+    wanted = written.lower().replace("\\", "/").lstrip("./")
+    for path in paths:
+        if path.lower().replace(os.sep, "/").endswith(f"/{wanted}"):
+            return path
+    near = difflib.get_close_matches(written, [*paths[:MAX_COMPARED]], n=1)
+    return near[0] if near else None
