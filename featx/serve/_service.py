@@ -63,6 +63,13 @@ class _Ask:
 _Found = tuple[NDArray[np.float32], Answer]
 
 
+def _finite(vector: NDArray[np.float32]) -> NDArray[np.float32] | RefusalError:
+    """Refuse an image of which the network gives no numbers, and only that one of its batch."""
+    if np.isfinite(vector).all():
+        return vector
+    return RefusalError(422, "image: the network's features of it are not finite")
+
+
 class Service:
     """An index, its network and a model, for many clients at a time.
 
@@ -208,7 +215,8 @@ class Service:
         images = [ask.views for ask in asks if ask.views is not None]
         embedded = iter(self.network.features(images) if images else ())
         vectors: list[NDArray[np.float32] | RefusalError] = [
-            self._vector(ask.row) if ask.row is not None else next(embedded) for ask in asks
+            self._vector(ask.row) if ask.row is not None else _finite(next(embedded))
+            for ask in asks
         ]
         good = [v for v in vectors if not isinstance(v, RefusalError)]
         labelled = iter(self.labeller(np.stack(good)) if self.labeller and good else ())

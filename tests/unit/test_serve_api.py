@@ -97,6 +97,26 @@ def test_query_answers_as_the_library_does(world, client) -> None:
     assert {m["name"] for m in found["matches"]} == {None}
 
 
+def test_an_image_of_infinite_features_spoils_no_other_of_its_batch(world, monkeypatch) -> None:
+    images = [path.read_bytes() for path in world.paths[:2]]
+    with world.client(wait_ms=500) as client:
+        network = client.app.state.service.network
+        real = network.features
+
+        def features(views):
+            vectors = real(views)
+            vectors[0, 3] = np.inf
+            return vectors
+
+        monkeypatch.setattr(network, "features", features)
+        with ThreadPoolExecutor(2) as threads:
+            answers = list(threads.map(lambda data: ask(client, data), images))
+    codes = sorted(answer.status_code for answer in answers)
+    assert codes == [200, 422]
+    (refused,) = [answer for answer in answers if answer.status_code == 422]
+    assert "not finite" in refused.json()["error"]
+
+
 def test_the_model_labels_the_query(world, client) -> None:
     found = ask(client, world.paths[0].read_bytes()).json()["prediction"]
     assert found["labels"] == ["apple"]
