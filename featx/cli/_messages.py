@@ -20,13 +20,15 @@ PARAMETERS = {
     "--folds": "n_folds",
     "--backbone": "backbones",
 }
+# What the library calls what files give.
+CONTENTS = {"y": "labels", "y_true": "labels", "X": "features"}
 # Text in quotes stays as it is; a name is what begins the message, or has an underscore.
 _NAMES = re.compile(r"'[^']*'|^[A-Za-z_]\w*(?=: )|\b[a-z]+(?:_[a-z]+)+\b=?")
 
 
 def name_options(parser: argparse.ArgumentParser) -> dict[str, str]:
     """Return the command's options by the names of the library's parameters."""
-    flags = {}
+    flags = dict(CONTENTS)
     for action in parser._actions:
         if action.option_strings:
             flag = max(action.option_strings, key=len)

@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("backbone", str, "see featx backbones"),
         ("weights", str, "a .pth or .safetensors file, or the name of published weights"),
         ("epochs", int, "most epochs"),
+        ("learning-rate", float, "its peak; None is 1e-4"),
         ("validation-fraction", float, "share of each class that chooses the epoch; 0 is none"),
         ("device", str, "auto, cpu, cuda, cuda:1"),
     ):
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         weights=args.weights,
         train_from=args.train_from,
         epochs=args.epochs,
+        learning_rate=args.learning_rate,
         validation_fraction=args.validation_fraction,
         batch_size=args.batch_size,
         device=args.device,

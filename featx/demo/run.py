@@ -15,6 +15,7 @@ from PIL import Image
 from sklearn.manifold import TSNE
 
 import featx
+from featx._outputs import check_output
 from featx.demo.tasks import Attributes, FewLabels, Retrieval, attributes, few_labels, retrieval
 from featx.extraction import DEFAULT_BACKBONE, extract
 from featx.images import ImageManifest, decode_image, sample_data_dir
@@ -42,7 +43,7 @@ def run_demo(
     Parameters
     ----------
     out : path
-        Folder for ``features.h5``, ``report.html`` and ``report.json``; made if absent.
+        Folder for ``features.h5`` and ``report.html``; made if absent.
     backbone, weights, device, progress
         As for `featx.extract`.
 
@@ -63,6 +64,7 @@ def run_demo(
     start = time.monotonic()
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
+    check_output(folder / "report.html", "page")
     root = sample_data_dir()
     manifest = ImageManifest.from_source(
         [

@@ -415,6 +415,37 @@ def test_rows_of_other_sources_and_images_without_label_are_counted(
     assert found["n_unlabelled"] == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("query ROOT/index ROOT/test -k 0", "-k: got 0"),
+        ("query ROOT/index ROOT/test --batch-size 0", "--batch-size: got 0"),
+        ("extract ROOT/test --store ROOT/new.h5 --resize 0", "--resize: got 0"),
+        ("extract ROOT/test --store ROOT/new.h5 --crop -3", "--crop: got -3"),
+        ("extract ROOT/test --store ROOT/new.h5 --pooling men", "--pooling: got 'men'"),
+        ("index ROOT/train.h5 --out ROOT/j --target-recall nan", "--target-recall: got nan"),
+        ("duplicates ROOT/train.h5 --threshold 7", "--threshold: got 7"),
+        ("compare ROOT/test --store ROOT/c.h5 --folds 1", "--folds: got 1"),
+        ("finetune ROOT/one --out ROOT/t.safetensors", "labels: got one class (red)"),
+        (
+            "train ROOT/train.h5 --labels ROOT/one.csv --out ROOT/n",
+            "labels: got one class (red)",
+        ),
+        ("bench ROOT/test --images 0", "--images: got 0"),
+    ],
+    ids=lambda v: v.split()[0] + v.split()[-2] if " ROOT" in v else "",
+)
+def test_messages_name_the_option_and_not_the_parameter(world, capsys, words, says) -> None:
+    if not (world / "one").exists():
+        shutil.copytree(world / "test" / "red", world / "one" / "red")
+        (world / "one.csv").write_text(
+            "path,label\n" + "".join(f"train/red/{i}.png,red\n" for i in (0, 3))
+        )
+    error = refused(capsys, *(w.replace("ROOT", str(world)) for w in words.split()))
+    assert error.startswith(f"featx {words.split()[0]}: {says}")
+    assert not re.search(r"\b[a-z]+_[a-z_]+\b", re.sub(r"'[^']*'|/\S+", "", error)), error
+
+
 def test_wrong_usage_exits_with_2(capsys) -> None:
     for words, says in ((["extract"], "SOURCE"), (["extrct", "x"], "Did you mean 'extract'")):
         with pytest.raises(SystemExit, match="2"):
