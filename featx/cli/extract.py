@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import shlex
 from typing import Any
 
@@ -102,7 +103,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     summary = fill_store(
         as_source(args.source),
         args.store,
-        prepare=lambda known: prepare_job(
+        prepare=functools.partial(
+            prepare_job,
             args.backbone,
             weights=args.weights,
             layers=args.layer,
@@ -115,7 +117,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             precision=args.precision,
             engine="auto" if is_ray else args.engine,
             max_pixels=args.max_pixels,
-            known=known,
         ),
         batch_size=args.batch_size,
         workers=args.workers,

@@ -16,10 +16,10 @@ from featx._progress import Progress
 from featx.extraction._copies import Copies
 from featx.extraction._failures import Failures
 from featx.extraction._finite import drop_infinite
+from featx.extraction._remembered import AnyJob
 from featx.extraction._rows import adopt_rows, put_rows, refresh_rows
 from featx.extraction._shards import Shards
 from featx.extraction.items import Items
-from featx.extraction.job import Job
 from featx.extraction.plan import Plan, make_plan
 from featx.extraction.summary import ExtractionSummary
 from featx.store import (
@@ -67,7 +67,7 @@ class Run:
         What ran the network; None until something is read.
     """
 
-    job: Job
+    job: AnyJob
     items: Items
     writer: StoreWriter
     failures: Failures
@@ -226,6 +226,7 @@ class Run:
 
     def _note(self, engine: EngineChoice) -> None:
         made_with = {
+            **self.job.made_with,
             "engine": engine.name,
             "engine_version": engine.version,
             "engine_reason": engine.reason,
@@ -296,7 +297,6 @@ class Run:
 
     def summary(self, start: float) -> ExtractionSummary:
         """Return the figures of a run that began at `start` on the monotonic clock."""
-        net = self.job.backbone
         return ExtractionSummary(
             images=len(self.items.names),
             extracted=self.extracted,
@@ -307,11 +307,11 @@ class Run:
             images_per_second=self.extracted / self.read_s if self.read_s else 0.0,
             fingerprints=tuple(recipe.fingerprint for recipe in self.job.recipes),
             elsewhere=self.tables[0].n_samples - self._n_in_source(),
-            device=net.device,
-            precision=net.precision,
+            device=self.job.device,
+            precision=self.job.recipes[0].precision,
             precision_reason=self.job.precision_reason,
             preprocessing=self.job.recipes[0].preprocessing.summary,
-            preprocessing_reason=net.preprocessing_reason,
+            preprocessing_reason=self.job.preprocessing_reason,
             engine="none" if self.engine is None else self.engine.name,
             engine_reason=NOTHING_READ if self.engine is None else self.engine.reason,
             interrupted=self.interrupted,

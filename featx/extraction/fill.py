@@ -18,16 +18,24 @@ from typing import TYPE_CHECKING, Any
 from featx._remote import is_url
 from featx.errors import ParameterError, StoreWriteError
 from featx.extraction._failures import Failures, most_failures
+from featx.extraction._merge import NotYetError, fill_table
 from featx.extraction._precision import known_recipes
 from featx.extraction._ray import RayOptions, fill_shards
+from featx.extraction._remembered import (
+    AnyJob,
+    OtherRecipesError,
+    forget_request,
+    note_request,
+    remembered_job,
+    request_of,
+)
 from featx.extraction._run import Run
 from featx.extraction._shards import Shard, Shards, device_of, shard_of, shards_folder
 from featx.extraction.items import Items, items_of_manifest
 from featx.extraction.job import DEFAULT_BACKBONE, Job, prepare_job
-from featx.extraction.plan import Plan, make_plan
+from featx.extraction.plan import make_plan
 from featx.extraction.summary import ExtractionSummary
 from featx.images import ImageManifest
-from featx.recipe import Recipe
 from featx.store import FeatureStore, StoreWriter, TableWriter, open_store, working_copy
 
 if TYPE_CHECKING:
@@ -183,7 +191,8 @@ def extract(
     summary = fill_store(
         source,
         store,
-        prepare=lambda known: prepare_job(
+        prepare=functools.partial(
+            prepare_job,
             backbone,
             weights=weights,
             layers=layers,
@@ -197,7 +206,6 @@ def extract(
             engine=engine,
             transform=transform,
             max_pixels=max_pixels,
-            known=known,
         ),
         batch_size=batch_size,
         workers=workers,
@@ -220,7 +228,7 @@ def fill_store(
     source: Any,
     store: str | os.PathLike[str],
     *,
-    prepare: Callable[[Sequence[Recipe]], Job],
+    prepare: Callable[..., Job],
     batch_size: int | None = None,
     workers: int | None = None,
     on_error: str = "record",
@@ -238,8 +246,9 @@ def fill_store(
     source : Any
         As for `extract`, or `Items`.
     prepare : callable
-        Loads the network, given the recipes that the store has tables of, the largest first;
-        called once the source is known to hold images.
+        Loads the network, given as `known` the recipes that the store has tables of, the largest
+        first; called once the source is known to hold images. Of a `functools.partial` of
+        `prepare_job` only where an image has to be read, if the store remembers the request.
     lock_timeout_s : float, default 0.0
         How long to wait for another writer, in seconds; -1 waits as long as it takes.
     shard : Shard, optional
@@ -272,32 +281,27 @@ def fill_store(
             "shard: got one together with engine 'ray', which shares the work out itself; "
             "expected one of the two"
         )
-    job = prepare(known_recipes(store))
-    how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
+    request = request_of(prepare)
+
+    def load() -> Job:
+        return note_request(prepare(known=known_recipes(store)), request)
+
+    job = (None if shard or ray else remembered_job(store, request, load)) or load()
     begun = time.monotonic()
+    how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
     if ray is not None:
         _fill_on_ray(job, items, store, prepare, ray, most, lock_timeout_s, how)
     own = None if shard is None else _fill_shard(job, items, store, shard, most, how)
     if own is not None and own.interrupted:
         return own.summary(start)
+    lock_s = lock_timeout_s if own is None else -1
     try:
-        with StoreWriter(store, timeout_s=lock_timeout_s if own is None else -1) as writer:
-            run = Run(job, items, writer, Failures(most))
-            try:
-                with _shards(job, items, store, is_shard=own is not None) as shards:
-                    plan = make_plan(items, run.tables, elsewhere=shards)
-                    if own is not None:
-                        _require_all(run, plan, shards)
-                    run.take_over(plan)
-                    left = run.collect(plan.read, shards, progress)
-                run.read(left, **how)
-                if not run.interrupted:
-                    shards.remove({*run.tables[0].paths, *(f.path for f in writer.failures)})
-                    if prune:
-                        run.prune()
-            except KeyboardInterrupt:  # before or after the reading, which stops by itself
-                run.interrupted = True
-    except _NotYetError as err:
+        try:
+            run = fill_table(job, items, store, Failures(most), how, prune, lock_s, own)
+        except OtherRecipesError as err:
+            forget_request(store, job.recipes, timeout_s=lock_s)
+            run = fill_table(err.job, items, store, Failures(most), how, prune, lock_s, own)
+    except NotYetError as err:
         assert own is not None
         others = len(items.names) - len(own.items.names)  # where a shard at work hides how many
         return dataclasses.replace(own.summary(start), waiting=min(err.n_missing, others))
@@ -310,10 +314,10 @@ def fill_store(
 
 
 def _fill_on_ray(
-    job: Job,
+    job: AnyJob,
     items: Items,
     store: str | os.PathLike[str],
-    prepare: Callable[[Sequence[Recipe]], Job],
+    prepare: Callable[..., Job],
     options: RayOptions,
     max_failures: int | None,
     lock_timeout_s: float,
@@ -330,7 +334,7 @@ def _fill_on_ray(
     fill_shards(
         folder,
         left,
-        prepare=functools.partial(prepare, job.recipes),
+        prepare=functools.partial(prepare, known=job.recipes),
         fingerprints=[recipe.fingerprint for recipe in job.recipes],
         options=options,
         n_images=len(items.names),
@@ -339,35 +343,8 @@ def _fill_on_ray(
     )
 
 
-class _NotYetError(Exception):
-    """Other processes have not done their parts; the store stays as it is."""
-
-    def __init__(self, n_missing: int) -> None:
-        super().__init__(n_missing)
-        self.n_missing = n_missing
-
-
-def _shards(job: Job, items: Items, store: str | os.PathLike[str], *, is_shard: bool) -> Shards:
-    """Open what other processes have read."""
-    try:
-        return Shards(shards_folder(store), job.recipes)
-    except StoreWriteError:  # somebody is at work on one of them
-        if is_shard:
-            raise _NotYetError(len(items.names)) from None
-        raise
-
-
-def _require_all(run: Run, plan: Plan, shards: Shards) -> None:
-    """Leave it to another shard to put together what is not complete yet."""
-    names = run.items.names
-    tried = {failure.path for failure in run.writer.failures}
-    n_missing = sum(names[i] not in shards and names[i] not in tried for i in plan.read)
-    if n_missing:
-        raise _NotYetError(n_missing)
-
-
 def _fill_shard(
-    job: Job,
+    job: AnyJob,
     items: Items,
     store: str | os.PathLike[str],
     shard: Shard,
@@ -394,5 +371,5 @@ def _fill_shard(
     return run
 
 
-def _tables(writer: StoreWriter, job: Job) -> list[TableWriter]:
+def _tables(writer: StoreWriter, job: AnyJob) -> list[TableWriter]:
     return [writer.table(recipe, has_labels=False) for recipe in job.recipes]

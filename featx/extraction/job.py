@@ -111,6 +111,16 @@ class Job(OneLine):
         return n - n // CORES_TO_FEED_A_GPU if self._has_gpu else n
 
     @property
+    def device(self) -> str:
+        """Where the network is."""
+        return self.backbone.device
+
+    @property
+    def preprocessing_reason(self) -> str:
+        """Why images are made into what they are."""
+        return self.backbone.preprocessing_reason
+
+    @property
     def _has_gpu(self) -> bool:
         return self.backbone.device.startswith("cuda")
 

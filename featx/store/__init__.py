@@ -12,7 +12,7 @@ from featx.store._tables import TableInfo
 from featx.store.arrays import write_features
 from featx.store.export import export_store
 from featx.store.fitting import fitting_table, open_fitting, open_pair
-from featx.store.info import StoreInfo, store_info
+from featx.store.info import StoreInfo, store_info, table_notes
 from featx.store.prune import is_gone, known_images, prune_store, remove_images
 from featx.store.reader import FeatureStore, open_store
 from featx.store.table_writer import KnownRow, TableWriter
@@ -38,6 +38,7 @@ __all__ = [
     "prune_store",
     "remove_images",
     "store_info",
+    "table_notes",
     "verify_store",
     "working_copy",
     "write_features",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from featx._repr import OneLine
 from featx.store._container import Opened
@@ -12,7 +14,7 @@ from featx.store._settled import SettledFile
 from featx.store._tables import TableInfo, read_tables
 from featx.store._text import read_attribute
 
-__all__ = ["StoreInfo", "store_info"]
+__all__ = ["StoreInfo", "store_info", "table_notes"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,3 +60,20 @@ def store_info(path: str | os.PathLike[str]) -> StoreInfo:
 def _read(opened: Opened) -> StoreInfo:
     creator = read_attribute(opened.h5, "creator")
     return StoreInfo(read_tables(opened.h5), read_failures(opened.h5, opened.file), creator)
+
+
+def table_notes(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+    """Return what each table of a store is made with, by key; see `FeatureStore.made_with`.
+
+    Raises
+    ------
+    FileFormatError
+        As `open_store`.
+    """
+
+    def read(opened: Opened) -> dict[str, dict[str, Any]]:
+        tables = opened.h5["tables"].items()
+        return {key: dict(json.loads(read_attribute(g, "made_with"))) for key, g in tables}
+
+    with SettledFile(path) as file:
+        return file.read(read)

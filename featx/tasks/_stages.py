@@ -133,7 +133,7 @@ class Stages:
             summary = fill_store(
                 items_of_manifest(self.images),
                 Path(folder) / "f.h5",
-                prepare=lambda _: self.job,
+                prepare=lambda known: self.job,
                 batch_size=self.batch_size if batch_size is None else batch_size,
                 workers=self.workers if workers is None else workers,
                 progress=False,

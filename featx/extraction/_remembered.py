@@ -1,0 +1,169 @@
+"""What an extraction asked for last time, so that one that finds nothing new loads no network.
+
+A table's notes say which request made it. Where the same is asked again, on the same machine, with
+the same packages and the same weights file, its recipes are known at once. The network is loaded
+when an image has to go through it, and its recipes are compared then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import os
+import platform
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import featx
+from featx.errors import FeatxError
+from featx.extraction.job import Job, prepare_job
+from featx.fingerprint import json_digest
+from featx.recipe import Recipe
+from featx.store import StoreWriter, store_info, table_notes
+
+if TYPE_CHECKING:
+    from featx.backbones import EngineChoice
+
+__all__ = [
+    "AnyJob",
+    "OtherRecipesError",
+    "RememberedJob",
+    "forget_request",
+    "note_request",
+    "remembered_job",
+    "request_of",
+]
+
+NOTE = "request"
+PACKAGES = ("torch", "torchvision", "timm", "openvino", "nncf")
+# What changes no recipe.
+IGNORED = ("known", "max_pixels")
+
+
+class OtherRecipesError(Exception):
+    """The network gives other recipes than it did when the request was remembered."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.job = job
+
+
+class RememberedJob:
+    """A `Job` of known recipes, as far as an extraction needs one before it reads an image.
+
+    Parameters
+    ----------
+    recipes : tuple of Recipe
+        One for each table.
+    notes : dict
+        What the table is made with that remembers the request.
+    load : callable
+        Loads the network.
+    """
+
+    def __init__(
+        self, recipes: tuple[Recipe, ...], notes: dict[str, Any], load: Callable[[], Job]
+    ) -> None:
+        self.recipes, self._load = recipes, load
+        self.device = str(notes["device"])
+        self.precision_reason = str(notes[NOTE]["precision_reason"])
+        self.preprocessing_reason = str(notes[NOTE]["preprocessing_reason"])
+
+    @functools.cached_property
+    def _loaded(self) -> Job:
+        job = self._load()
+        if job.recipes != self.recipes:
+            raise OtherRecipesError(job)
+        return job
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """What is to be noted of the network: nothing before it is loaded."""
+        return self._loaded.made_with if "_loaded" in vars(self) else {}
+
+    def choose_engine(self, n_images: int) -> EngineChoice:
+        """Load the network and choose what runs it."""
+        return self._loaded.choose_engine(n_images)
+
+    def embed(self, *arguments: Any, **options: Any) -> Iterator[Any]:
+        """Read images and run the network."""
+        return self._loaded.embed(*arguments, **options)
+
+
+AnyJob = Job | RememberedJob
+
+
+def request_of(prepare: Callable[..., Job]) -> str | None:
+    """Return a digest of what is asked for; None where it cannot be told apart from another.
+
+    Parameters
+    ----------
+    prepare : callable
+        `functools.partial` of `prepare_job`; of others nothing is known.
+    """
+    if not isinstance(prepare, functools.partial) or prepare.func is not prepare_job:
+        return None
+    bound = inspect.signature(prepare_job).bind(*prepare.args, **prepare.keywords)
+    bound.apply_defaults()
+    asked = {name: value for name, value in bound.arguments.items() if name not in IGNORED}
+    if not isinstance(asked["backbone"], str) or asked["transform"] is not None:
+        return None
+    weights = asked["weights"]
+    if weights is not None and os.path.exists(weights):  # noqa: PTH110
+        if os.path.isdir(weights):  # noqa: PTH112 - its time says little of what lies in it
+            return None
+        status = os.stat(weights)  # noqa: PTH116
+        asked["weights"] = [os.path.abspath(weights), status.st_size, status.st_mtime_ns]  # noqa: PTH100
+    packages = {"featx": featx.__version__, **{name: _version(name) for name in PACKAGES}}
+    machine = [platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES")]
+    try:
+        return json_digest([asked, packages, machine])
+    except TypeError:  # a value that is refused later
+        return None
+
+
+def note_request(job: Job, request: str | None) -> Job:
+    """Return the job with a note of what asked for it."""
+    if request is not None:
+        fingerprints = [recipe.fingerprint for recipe in job.recipes]
+        job.made_with[NOTE] = {
+            "digest": request,
+            "fingerprints": fingerprints,
+            "precision_reason": job.precision_reason,
+            "preprocessing_reason": job.preprocessing_reason,
+        }
+    return job
+
+
+def forget_request(
+    store: str | os.PathLike[str], recipes: tuple[Recipe, ...], *, timeout_s: float
+) -> None:
+    """Remove the note from tables that the request no longer gives."""
+    with StoreWriter(store, timeout_s=timeout_s) as writer:
+        for recipe in recipes:
+            writer.table(recipe, has_labels=False, made_with={NOTE: None})
+
+
+def remembered_job(
+    store: str | os.PathLike[str], request: str | None, load: Callable[[], Job]
+) -> RememberedJob | None:
+    """Return the job that a request made before in a store; None where it is not known there."""
+    if request is None or not os.path.isfile(store):  # noqa: PTH113
+        return None
+    with contextlib.suppress(FeatxError, OSError):  # whoever writes there says what is wrong
+        tables = {info.key: info.recipe for info in store_info(store).tables}
+        for notes in table_notes(store).values():
+            note = notes.get(NOTE) or {}
+            recipes = tuple(tables.get(name) for name in note.get("fingerprints", ()))
+            if note.get("digest") == request and recipes and None not in recipes:
+                return RememberedJob(recipes, notes, load)  # type: ignore[arg-type]
+    return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
