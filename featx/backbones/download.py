@@ -6,6 +6,7 @@ import functools
 import hashlib
 import http.client
 import re
+import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -21,6 +22,8 @@ __all__ = ["cached_path", "content_problem", "digest_of", "fetch_file", "named_h
 
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 2**20
+# Of a server that does not say how large the file is: it may send for ever.
+MAX_UNTOLD_BYTES = 8 * 2**30
 # torch's rule: the digits after the last dash begin the file's SHA-256.
 _HASH_IN_NAME = re.compile(r"-([a-f0-9]{6,})\.[a-z]+$")
 
@@ -128,14 +131,18 @@ def fetch_file(url: str, *, thing: str) -> Path:
 def _download(url: str, path: Path) -> None:
     digest = hashlib.sha256()
     with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, replacing(path) as beside:
-        expected = int(response.headers.get("Content-Length") or 0)
-        got = 0
+        expected, got = max(0, int(response.headers.get("Content-Length") or 0)), 0
+        free = shutil.disk_usage(path.parent).free
+        if expected > free:
+            raise OSError(f"it has {expected} bytes, and {free} are free on the disk")
         with (
             beside.open("wb") as file,
             Progress(expected, f"download {path.name}", unit="B") as progress,
         ):
             while chunk := response.read(CHUNK_BYTES):
                 got += len(chunk)
+                if got > (expected or MAX_UNTOLD_BYTES):
+                    raise OSError(f"more than {got - 1} bytes came")
                 digest.update(chunk)
                 file.write(chunk)
                 progress.advance(len(chunk))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import threading
@@ -265,6 +266,42 @@ def test_download_is_cached_checked_and_atomic(
     with pytest.raises(WeightsError, match=r"cannot be fetched \(File not found\)"):
         fetch_file(f"{url}/absent.pth", thing="test")
     assert [p.name for p in path.parent.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("length", "found"),
+    [(None, "more than 3145728 bytes"), (2**50, "are free"), (5 * 2**20, "got 4194304 of")],
+    ids=["endless", "larger than the disk", "cut short"],
+)
+def test_a_download_stops_where_the_file_is_too_large_or_cut_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int | None, found: str
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr("featx.backbones.download.MAX_UNTOLD_BYTES", 3 * 2**20)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *args):
+            return
+
+        def do_GET(self):
+            self.send_response(200)
+            if length is not None:
+                self.send_header("Content-Length", str(length))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(4 if length else 1000):
+                    self.wfile.write(bytes(2**20))
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{running.server_port}/net.pth"
+        with pytest.raises(WeightsError, match=rf"cannot be fetched \(.*{found}"):
+            fetch_file(url, thing="test")
+        running.shutdown()
+        thread.join()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_published_weights_load_from_torch_hubs_cache(
