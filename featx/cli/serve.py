@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
-import sys
 from typing import Any
 
 from featx._optional import require
 from featx.cli._options import add_network
+from featx.cli._streams import print_error, print_result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,10 +68,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     def ready(address: str) -> None:
         n = service.database.n_samples
         hint = "#token=TOKEN" if options.token else ""
-        sys.stderr.write(f"featx serve: {n} images at {address}{hint}; Ctrl-C stops\n")
+        print_error(f"featx serve: {n} images at {address}{hint}; Ctrl-C stops")
         if args.json:
-            sys.stdout.write(json.dumps({"address": address, "n_samples": n}) + "\n")
-            sys.stdout.flush()
+            print_result({"address": address, "n_samples": n})
 
     try:
         run_server(service, ready)

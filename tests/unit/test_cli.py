@@ -453,6 +453,58 @@ def test_wrong_usage_exits_with_2(capsys) -> None:
         assert says in capsys.readouterr().err
 
 
+def test_warnings_have_the_time_and_quiet_hides_progress(capsys, monkeypatch) -> None:
+    import warnings
+
+    from featx import _progress
+
+    monkeypatch.setattr(_progress, "LINE_EVERY_S", 0.0)
+
+    def works(_) -> dict:
+        with _progress.Progress(4, "work", enabled=True) as progress:
+            progress.advance(2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("look\nhere", stacklevel=1)
+        return {}
+
+    monkeypatch.setattr("featx.cli.info.run", works)
+    stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
+    warned = rf"{stamp} featx info: warning: look here\n"
+    assert run("info", "x") == 0
+    assert re.fullmatch(rf"{stamp} work: 2/4 img, .*\n{warned}", capsys.readouterr().err)
+    assert run("info", "x", "--quiet") == 0
+    assert re.fullmatch(warned, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("when", ["run", "add_arguments"])
+def test_an_interruption_is_one_line_whenever_it_comes(capsys, monkeypatch, when) -> None:
+    def stopped(_) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"featx.cli.info.{when}", stopped)
+    assert run("info", "x") == 130
+    assert capsys.readouterr().err == "featx info: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (PermissionError(13, "Permission denied", "/a/b"), "'/a/b': Permission denied, expected"),
+        (OSError(28, "No space left on device"), "No space left on device, expected"),
+        (MemoryError("4 GiB"), "not enough memory (4 GiB); free some"),
+    ],
+)
+def test_what_the_machine_refuses_is_no_fault_in_featx(capsys, monkeypatch, error, says) -> None:
+    def fails(_) -> None:
+        raise error
+
+    monkeypatch.setattr("featx.cli.info.run", fails)
+    told = refused(capsys, "info", "x")
+    assert says in told
+    assert "fault" not in told
+
+
 def test_unexpected_errors_show_no_traceback_unless_asked(capsys, monkeypatch) -> None:
     def broken(*_):
         raise ZeroDivisionError("boom")
