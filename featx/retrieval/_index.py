@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from featx._repr import OneLine
-from featx.errors import ParameterError
+from featx.errors import FileFormatError, ParameterError
 from featx.recipe import Recipe
 from featx.retrieval._approximate import ApproximateFinder
 from featx.retrieval._database import (
@@ -338,6 +338,12 @@ class RetrievalIndex(OneLine, GrowingRows, BaseEstimator):  # type: ignore[misc]
 
     def _matches(self, found: Ranking, names: tuple[str, ...]) -> Matches:
         rows = found.rows
+        if np.isnan(found.distances).any():
+            row = int(rows[np.isnan(found.distances)][0])
+            raise FileFormatError(
+                f"the index has numbers that are not finite in row {row} or in one like it: its "
+                "file is damaged or forged; make it anew with featx index"
+            )
         labels = None if self.labels_ is None else self.labels_[rows]
         return Matches(self.ids_[rows], found.distances, rows, labels, names, found.inliers)
 

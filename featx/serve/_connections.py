@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -23,6 +24,8 @@ __all__ = ["Connection", "connection_class", "max_connections", "sweep"]
 
 HEAD_S = 10.0
 SEND_S = 20.0
+PARSE_S = 0.5  # of a processor, for one request: 20 MB take 0.05 s, unless in chunks of a byte
+READ_BYTES = 2**14  # parsed before another connection has its turn
 MAX_CONNECTIONS = 512
 MAX_OF_ONE_ADDRESS = 64
 # Descriptors that are not for connections: files, pipes to the readers, and a few to spare.
@@ -38,13 +41,16 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a new connection, if need be for an idle one."""
         super().connection_made(transport)
+        cast(Any, transport).max_size = READ_BYTES
+        self.parsed_s = 0.0
         self.idle_since: float = self.loop.time()
         self.unread_since: float | None = None
         others = [c for c in self._all() if c._address == self._address]
         if len(others) > MAX_OF_ONE_ADDRESS and not self.options.is_trusted_proxy(self._host):
             self.app = _refuse_connection
-        if len(self.connections) > self.max_connections:
-            idle = [c for c in self._all() if c.is_idle]
+        alive = [c for c in self._all() if not c.transport.is_closing()]
+        if len(alive) > self.max_connections:
+            idle = [c for c in alive if c.is_idle]
             min(idle, key=lambda c: c.idle_since, default=self).transport.abort()
 
     @property
@@ -64,9 +70,17 @@ class Connection(H11Protocol):
     def _all(self) -> Iterable[Connection]:
         return cast(Iterable[Connection], self.connections)
 
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come, and give up a request that is dear to parse."""
+        start = time.thread_time()
+        super().data_received(data)
+        self.parsed_s += time.thread_time() - start
+        if self.parsed_s > PARSE_S:
+            self.transport.abort()
+
     def on_response_complete(self) -> None:
         """Begin to wait for the next request."""
-        self.idle_since = self.loop.time()
+        self.idle_since, self.parsed_s = self.loop.time(), 0.0
         super().on_response_complete()
 
     def pause_writing(self) -> None:

@@ -26,6 +26,7 @@ from featx.serve._refusal import RefusalError
 
 __all__ = ["Database", "Example", "LabelCount", "Match", "file_state"]
 
+MAX_TO_SUGGEST = 1000  # else a client could keep the search busy with labels that there are not
 Floats = NDArray[np.float32]
 FileState: TypeAlias = tuple[int, int, int, int]
 
@@ -105,7 +106,7 @@ class _State:
             raise RefusalError(
                 422,
                 f"label: got {label!r}, expected a label of the index."
-                f"{nearest(label, self.names)}",
+                f"{nearest(label, self.names[:MAX_TO_SUGGEST])}",
             )
         is_label: NDArray[np.bool_] = np.equal(np.asarray(self.codes), self.names.index(label))
         return is_label

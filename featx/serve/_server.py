@@ -15,7 +15,7 @@ from featx.errors import ParameterError
 from featx.serve._connections import connection_class, sweep
 from featx.serve._options import ServeOptions
 
-__all__ = ["serve_until_stopped"]
+__all__ = ["listen", "make_server", "serve_until_stopped"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,12 @@ class _Server(uvicorn.Server):
             sweep(self.server_state.connections)
         return await super().on_tick(counter)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets=sockets)
+        for connection in list(self.server_state.connections):  # with answers that nobody reads
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
     def _on_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log that no connection can be taken once a minute, not with each that waits."""
         if "accept" not in context.get("message", "") or "exception" not in context:
@@ -51,9 +57,22 @@ class _Server(uvicorn.Server):
 
 def serve_until_stopped(app: Any, options: ServeOptions, on_ready: Callable[[str], None]) -> None:
     """Do what `featx.serve.run_server` says."""
-    listening = _listen(options.host, options.port)
+    listening = listen(options.host, options.port)
     host = f"[{options.host.strip('[]')}]" if ":" in options.host else options.host
     address = f"http://{host}:{listening.getsockname()[1]}/"
+    server = make_server(app, options, lambda: on_ready(address))
+    try:
+        server.run(sockets=[listening])
+    except KeyboardInterrupt:
+        # uvicorn has finished what was running, and hands the signal on; this is how it ends
+        if not server.should_exit:
+            raise
+    finally:
+        listening.close()
+
+
+def make_server(app: Any, options: ServeOptions, on_started: Callable[[], None]) -> uvicorn.Server:
+    """Return uvicorn with this server's limits; its `should_exit` stops it."""
     config = uvicorn.Config(
         app,
         http=connection_class(options),
@@ -69,18 +88,17 @@ def serve_until_stopped(app: Any, options: ServeOptions, on_ready: Callable[[str
         forwarded_allow_ips=list(options.trusted_proxies),
         timeout_graceful_shutdown=FINISH_S,
     )
-    server = _Server(config, lambda: on_ready(address))
-    try:
-        server.run(sockets=[listening])
-    except KeyboardInterrupt:
-        # uvicorn has finished what was running, and hands the signal on; this is how it ends
-        if not server.should_exit:
-            raise
-    finally:
-        listening.close()
+    return _Server(config, on_started)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that connections to an address come to.
+
+    Raises
+    ------
+    ParameterError
+        If the address is not this machine's, or taken.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP

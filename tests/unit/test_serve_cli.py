@@ -207,7 +207,7 @@ def try_out(operation, mode, client, statuses) -> None:
 
 def test_answers_are_not_held_back_by_the_system() -> None:
     """Without TCP_NODELAY each answer on an open connection came 40 ms late."""
-    from featx.serve._server import _listen
+    from featx.serve._server import listen
 
     async def accepted() -> int:
         found = asyncio.get_running_loop().create_future()
@@ -217,7 +217,7 @@ def test_answers_are_not_held_back_by_the_system() -> None:
             found.set_result(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             writer.close()
 
-        with _listen("127.0.0.1", 0) as listening:
+        with listen("127.0.0.1", 0) as listening:
             async with await asyncio.start_server(connected, sock=listening):
                 _, writer = await asyncio.open_connection(*listening.getsockname())
                 try:
