@@ -34,8 +34,8 @@ def open_service(
     Parameters
     ----------
     index : str
-        File of an index that was made from a store of featx extract. It is memory-mapped, or read
-        whole where `options.writable`.
+        File of an index that was made from a store of featx extract. Its vectors stay in the file,
+        or are read whole where `options.writable`; no other process may save over it then.
     model : str, optional
         File of a model of the same recipe; then every query image is labelled, too.
     options : ServeOptions, optional
@@ -56,6 +56,8 @@ def open_service(
         If the index was made from features of unknown origin.
     FingerprintMismatchError
         If the model is of another recipe.
+    StoreWriteError
+        If `options.writable` and another process holds the index.
 
     Examples
     --------

@@ -31,7 +31,7 @@ N_READERS = 4
 DECODE_S = 10.0
 # What Python, Pillow and numpy take, and of each pixel what its conversions do.
 READER_BYTES = 2**29
-PIXEL_BYTES = 16
+PIXEL_BYTES = 12
 THUMBNAIL_PX = 288  # twice what the page shows, for displays of two pixels a point
 MAX_THUMBNAILS = 1000  # kept, about 15 kB each
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")

@@ -43,8 +43,8 @@ class ServeOptions:
         Largest request body, in units of 10^6 bytes.
     max_pixels : int, default 100,000,000
         Largest width x height of an uploaded image, half of it for AVIF and animated WebP. A
-        decoded pixel takes 4 to 10 bytes (12 of a progressive JPEG), and two images are decoded at
-        a time.
+        decoded pixel takes 4 to 10 bytes (12 of a progressive JPEG), and four images are decoded
+        at a time.
     rate : float, default 20
         Requests a second that one client's address may make, each image of a batch counting one
         and a thumbnail a tenth; unused ones are saved up for 10 s. 0: no limit.
