@@ -199,13 +199,20 @@ def _read_torch(path: Path, head: bytes) -> Any:
         ) from err
     # On damaged bytes its unpickler raises nearly everything, IndexError and TypeError included.
     except Exception as err:
-        is_cut = head.startswith(b"PK") and not zipfile.is_zipfile(path)
+        is_cut = head.startswith(b"PK") and not _is_zip(path)
         raise WeightsError(_damaged(path, err, is_cut=is_cut)) from err
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # one of several disks
+        return False
 
 
 def _require_plain_zip(path: Path) -> None:
     """Refuse a zip file that unpacks to more than it has, as none of torch.save's does."""
-    if zipfile.is_zipfile(path):
+    if _is_zip(path):
         with zipfile.ZipFile(path) as archive:
             n_bytes = sum(member.file_size for member in archive.infolist())
         if n_bytes > path.stat().st_size:

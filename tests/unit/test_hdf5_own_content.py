@@ -109,3 +109,17 @@ def test_what_is_no_regular_file_is_refused_before_it_is_opened(tmp_path) -> Non
             RetrievalIndex.load(place)
         with pytest.raises(FeatxError):
             open_store(place)
+
+
+def test_what_is_damaged_is_an_error_of_featx_wherever_it_is(tmp_path) -> None:
+    """An error within HDF5's own walk over a file came out as a SystemError."""
+    write_features(tmp_path / "f.h5", np.eye(4), paths=list("abcd")).close()
+    data = (tmp_path / "f.h5").read_bytes()
+    found = 0
+    for at in range(0, len(data), 97):
+        (tmp_path / "g.h5").write_bytes(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
+        try:
+            open_store(tmp_path / "g.h5").close()
+        except FeatxError:
+            found += 1
+    assert found > 10
