@@ -142,7 +142,7 @@ def _download(url: str, path: Path) -> None:
             while chunk := response.read(CHUNK_BYTES):
                 got += len(chunk)
                 if got > (expected or MAX_UNTOLD_BYTES):
-                    raise OSError(f"more than {got - 1} bytes came")
+                    raise OSError(f"more than {expected or MAX_UNTOLD_BYTES} bytes came")
                 digest.update(chunk)
                 file.write(chunk)
                 progress.advance(len(chunk))

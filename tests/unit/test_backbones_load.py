@@ -293,14 +293,15 @@ def test_a_download_stops_where_the_file_is_too_large_or_cut_short(
                 for _ in range(4 if length else 1000):
                     self.wfile.write(bytes(2**20))
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    try:
         url = f"http://127.0.0.1:{running.server_port}/net.pth"
         with pytest.raises(WeightsError, match=rf"cannot be fetched \(.*{found}"):
             fetch_file(url, thing="test")
+    finally:
         running.shutdown()
-        thread.join()
+        running.server_close()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
