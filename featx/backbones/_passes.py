@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from featx.backbones._engine import Engine, padded
 from featx.backbones._layers import LayerOutput
-from featx.errors import BackboneError, FeatxError
+from featx.errors import BackboneError
 
 __all__ = ["Passes", "Pending", "Read"]
 
@@ -125,16 +125,7 @@ class Passes:
                     )
             return _fetched(whole)
 
-        try:
-            finish = engine.read(view, layers, pool)
-        except (torch.OutOfMemoryError, FeatxError):
-            raise
-        except Exception as err:
-            raise BackboneError(
-                f"{self._thing}: cannot process images of shape {view.shape[1:]} "
-                f"({type(err).__name__}: {' '.join(str(err).split())[:200]}); expected images of "
-                "the size that it is built for"
-            ) from err
+        finish = engine.read(view, layers, pool)
         if finish is None:
             return vectors()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from featx.backbones._device import must_round
 from featx.backbones._engine import Normalise, Use, padded, trial_views
 from featx.backbones._layers import LayerOutput, read_layers, trace_layers
 from featx.backbones._rounding import round_between_modules, rounded
+from featx.errors import BackboneError, FeatxError
 
 __all__ = ["TorchEngine"]
 
@@ -165,8 +166,22 @@ class TorchEngine:
             # all of a batch in passes of one size: the bits of a vector depend on it
             x = self.input(padded(part, size) if start else part)
             # the hooks of one pass would take the other's outputs too
-            with self._lock, self.arithmetic():
+            with self._lock, self.arithmetic(), self._explained(part):
                 read_layers(module.eval(), x, layers, use_part, head=self._head)
+
+    @contextlib.contextmanager
+    def _explained(self, part: NDArray[Any]) -> Iterator[None]:
+        """Say of whatever a network raises which images it was given."""
+        try:
+            yield
+        except (torch.OutOfMemoryError, FeatxError):
+            raise
+        except Exception as err:
+            raise BackboneError(
+                f"{self._thing}: cannot process images of shape {part.shape[1:]} "
+                f"({type(err).__name__}: {' '.join(str(err).split())[:200]}); expected images of "
+                "the size that it is built for"
+            ) from err
 
     def arithmetic(self) -> contextlib.AbstractContextManager[None]:
         """Have float32 convolutions computed in it on a GPU too, which torch leaves to TF32."""

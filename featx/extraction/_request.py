@@ -1,4 +1,4 @@
-"""What a job is asked for, and the network that it takes."""
+"""What a job is asked for, and which network that takes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from featx.errors import ParameterError
@@ -18,10 +20,33 @@ if TYPE_CHECKING:
 
     from featx.backbones import Backbone
 
-__all__ = ["Request"]
+__all__ = ["Named", "Request"]
 
 MAX_PX = 4096
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Named:
+    """What tells one loaded network by name from another, but for how it is run.
+
+    Parameters
+    ----------
+    backbone, weights
+        As for `load_backbone`.
+    stamp : int
+        Modification time of a weights file.
+    preprocessing : Preprocessing or None
+        Where it normalises otherwise than its weights ask for.
+    any_size : bool
+        Whether it is to take images of other sizes than its weights ask for.
+    """
+
+    backbone: str
+    weights: str | os.PathLike[str] | None
+    stamp: int
+    preprocessing: Preprocessing | None
+    any_size: bool
 
 
 @dataclass(frozen=True)
@@ -47,44 +72,38 @@ class Request:
     transform: Callable[[Any], Any] | None
     preprocessing: Preprocessing | None
 
-    def load(self, precision: str) -> tuple[Backbone, Preprocessing, tuple[int, ...]]:
-        """Load the network, or take one that is loaded already.
+    def choose(self) -> tuple[Named, Preprocessing, tuple[int, ...]]:
+        """Find out, for a network by name, what to load and what images are made into.
 
         Returns
         -------
-        backbone : Backbone
+        named : Named
         preprocessing : Preprocessing
-            What images are made into.
         sizes : tuple of int
-            Sides of the views in pixels, each once, the plain view's first; none where images
-            keep their sizes or a transform makes them.
+            As `sizes` gives them.
         """
-        if not isinstance(self.backbone, str) or self.transform is not None:
-            net = self._load_own(precision)
-            preprocessing = self._of(net.preprocessing)
-            return net, preprocessing, self._sizes(preprocessing)
+        assert isinstance(self.backbone, str)
         from featx.backbones import choose_weights
 
         chosen = choose_weights(self.backbone, self.weights)
         native = chosen.preprocessing
-        preprocessing = self._of(native)
-        sizes = self._sizes(preprocessing)
+        preprocessing = self.preprocessing_for(native)
+        sizes = self.sizes(preprocessing)
         asked = dataclasses.replace(
             preprocessing,
             resize_px=native.resize_px, crop_px=native.crop_px, decode=native.decode,
         )  # fmt: skip
-        weights = self.weights if chosen.path is None else os.fspath(chosen.path)
-        net = _load_by_name(
-            self.backbone,
-            None if weights is None else os.fspath(weights),
-            0 if chosen.path is None else chosen.path.stat().st_mtime_ns,
-            None if asked == native else asked,
-            bool(sizes) and sizes != (native.crop_px,),
-            (self.device, precision, self.engine),
+        named = Named(
+            backbone=self.backbone,
+            weights=self.weights if chosen.path is None else os.fspath(chosen.path),
+            stamp=0 if chosen.path is None else chosen.path.stat().st_mtime_ns,
+            preprocessing=None if asked == native else asked,
+            any_size=bool(sizes) and sizes != (native.crop_px,),
         )
-        return net, preprocessing, sizes
+        return named, preprocessing, sizes
 
-    def _load_own(self, precision: str) -> Backbone:
+    def load(self, precision: str) -> Backbone:
+        """Load the network anew, as one of your own is."""
         from featx.backbones import load_backbone
 
         return load_backbone(
@@ -96,7 +115,7 @@ class Request:
             engine=self.engine,
         )
 
-    def _of(self, given: Preprocessing) -> Preprocessing:
+    def preprocessing_for(self, given: Preprocessing) -> Preprocessing:
         """Apply what was asked for to what the weights ask for."""
         if self.preprocessing is not None:
             return self.preprocessing
@@ -123,7 +142,8 @@ class Request:
             )
         return given
 
-    def _sizes(self, preprocessing: Preprocessing) -> tuple[int, ...]:
+    def sizes(self, preprocessing: Preprocessing) -> tuple[int, ...]:
+        """Return the sides of the views in pixels, each once; none where they differ by image."""
         from featx.images import ImagePreprocessor
 
         # which refuses what it cannot do
@@ -131,6 +151,26 @@ class Request:
         if preprocessing.transform is not None:
             return ()
         return tuple(dict.fromkeys(s.crop_px for s in scales if s.crop_px is not None))
+
+    def n_views(self, preprocessing: Preprocessing) -> int:
+        """Return the number of views of an image."""
+        from featx.images import ImagePreprocessor
+
+        return ImagePreprocessor(preprocessing, self.augment).n_views
+
+    def made_with(self, net: Backbone) -> dict[str, Any]:
+        """Return what recipes leave out, for people and for loading the network again."""
+        import torch
+
+        path = None if self.weights is None else Path(self.weights)
+        is_file = path is not None and path.exists()
+        return {
+            "device": net.device,
+            "weights_source": net.weights_source,
+            "weights": os.path.abspath(path) if path and is_file else self.weights,  # noqa: PTH100
+            "torch": torch.__version__,
+            "torchvision": version("torchvision"),  # an import would take a second
+        }
 
 
 @functools.cache
@@ -142,30 +182,3 @@ def _warn_of_border(resize_px: int | None, crop_px: int | None, *, is_asked: boo
             resize_px,
             crop_px,
         )
-
-
-@functools.lru_cache(maxsize=2)
-def _load_by_name(
-    backbone: str,
-    weights: str | None,
-    stamp: int,
-    preprocessing: Preprocessing | None,
-    any_size: bool,
-    run: tuple[str, str, str],
-) -> Backbone:
-    """Load a network, or take the one loaded last where nothing changed.
-
-    A grid search clones its estimators by the hundred; each clone asks for the same network.
-    """
-    from featx.backbones import load_backbone
-
-    device, precision, engine = run
-    return load_backbone(
-        backbone,
-        weights=weights,
-        preprocessing=preprocessing,
-        any_size=any_size,
-        device=device,
-        precision=precision,
-        engine=engine,
-    )

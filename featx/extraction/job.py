@@ -8,8 +8,6 @@ import operator
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -19,7 +17,7 @@ from PIL import Image
 from featx._repr import OneLine
 from featx.errors import BackboneError, FingerprintMismatchError, ParameterError
 from featx.extraction._precision import follow_tables
-from featx.extraction._request import Request
+from featx.extraction._request import Named, Request
 from featx.extraction.specs import FeatureSpec, plan_features
 from featx.recipe import Decode, Preprocessing, Recipe, describe_differences
 
@@ -297,10 +295,10 @@ def _job(
     poolings: Sequence[str | None],
     precision: str,
 ) -> Job:
-    net, preprocessing, sizes = request.load(precision)
+    net, preprocessing, sizes = _load(request, precision)
     specs = plan_features(net, layers, poolings, sizes=sizes)
     augment = request.augment
-    n_kept = _n_views(preprocessing, augment) if augment.endswith(":keep") else 1
+    n_kept = request.n_views(preprocessing) if augment.endswith(":keep") else 1
     recipes = tuple(
         Recipe(
             backbone=net.name,
@@ -314,7 +312,7 @@ def _job(
         )
         for spec in specs
     )
-    return Job(net, specs, recipes, _made_with(net, request.weights))
+    return Job(net, specs, recipes, request.made_with(net))
 
 
 def job_for_recipe(
@@ -378,20 +376,32 @@ def _as_list(names: str | Sequence[str | None] | None) -> list[str | None]:
     return [names] if names is None or isinstance(names, str) else list(names)
 
 
-def _n_views(preprocessing: Preprocessing, augment: str) -> int:
-    from featx.images import ImagePreprocessor
+def _load(request: Request, precision: str) -> tuple[Backbone, Preprocessing, tuple[int, ...]]:
+    """Return the network, what images are made into, and the sizes of their views."""
+    if isinstance(request.backbone, str) and request.transform is None:
+        named, preprocessing, sizes = request.choose()
+        run = (request.device, precision, request.engine)
+        return _load_by_name(named, run), preprocessing, sizes
+    net = request.load(precision)
+    preprocessing = request.preprocessing_for(net.preprocessing)
+    return net, preprocessing, request.sizes(preprocessing)
 
-    return ImagePreprocessor(preprocessing, augment).n_views
 
+@functools.lru_cache(maxsize=2)
+def _load_by_name(named: Named, run: tuple[str, str, str]) -> Backbone:
+    """Load a network, or take the one loaded last where nothing changed.
 
-def _made_with(net: Backbone, weights: str | os.PathLike[str] | None) -> dict[str, Any]:
-    import torch
+    A grid search clones its estimators by the hundred; each clone asks for the same network.
+    """
+    from featx.backbones import load_backbone
 
-    path = None if weights is None else Path(weights)
-    return {
-        "device": net.device,
-        "weights_source": net.weights_source,
-        "weights": os.path.abspath(path) if path and path.exists() else weights,  # noqa: PTH100
-        "torch": torch.__version__,
-        "torchvision": version("torchvision"),  # an import would take a second
-    }
+    device, precision, engine = run
+    return load_backbone(
+        named.backbone,
+        weights=named.weights,
+        preprocessing=named.preprocessing,
+        any_size=named.any_size,
+        device=device,
+        precision=precision,
+        engine=engine,
+    )
