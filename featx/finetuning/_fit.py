@@ -166,7 +166,11 @@ def fit_network(settings: Settings, images: Labelled, mask: NDArray[np.bool_]) -
     start = time.monotonic()
     job = _job(settings)
     device = torch.device(job.backbone.device)
-    network = build_network(settings.backbone, weights=settings.weights)
+    network = build_network(
+        settings.backbone,
+        weights=settings.weights,
+        any_size=job.recipes[0].preprocessing.crop_px != job.backbone.trial_px,
+    )
     first = ALL if settings.train_from is None and settings.is_scratch else settings.train_from
     tunable = prepare(network, job, first, device=device)
     stage = Stage(tunable, job.recipes[0].preprocessing, device)
