@@ -19,13 +19,21 @@ from PIL import Image
 
 from featx.images._strips import strips
 
-__all__ = ["MODES_BEYOND_8_BIT", "add_low_bytes", "deep_rawmode", "significant_bits", "to_grey"]
+__all__ = [
+    "MODES_BEYOND_8_BIT",
+    "add_low_bytes",
+    "is_deep_colour",
+    "name_planes",
+    "significant_bits",
+    "to_grey",
+]
 
 MODES_BEYOND_8_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 WHITES = (255, 1023, 4095, 16383, 65535)
 # Floats that are no whole numbers and stay below this are not levels of 0 to 255.
 MAX_UNSCALED = 16
-TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_MAX_SAMPLE, WHITE_IS_ZERO = 258, 262, 281, 0
+TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_MAX_SAMPLE, TIFF_PLANES = 258, 262, 281, 284
+WHITE_IS_ZERO, APART = 0, 2
 OTHER_BYTE = {";16B": ";16L", ";16L": ";16B", ";16N": f";16{'BL'[sys.byteorder == 'big']}"}
 
 
@@ -84,28 +92,42 @@ def significant_bits(data: bytes) -> int | None:
     return None
 
 
-def deep_rawmode(image: Any) -> str | None:
-    """Return how Pillow is about to unpack 16-bit colours, of which it keeps the high bytes only.
+def name_planes(image: Any, *, is_big_endian: bool) -> None:
+    """Have the colours of a TIFF file that lie one after the other read as the 16 bits they are.
 
-    None for other images, those whose pixels have been loaded, and those of premultiplied alpha.
+    Pillow unpacks them as if they had 8, which gives other pixels without a word.
     """
-    tiles = getattr(image, "tile", None) or []
-    modes = {tile[3] if isinstance(tile[3], str) else tile[3][0] for tile in tiles if tile[3]}
-    mode = modes.pop() if len(modes) == 1 else None
-    if image.mode in ("RGB", "RGBA", "CMYK") and isinstance(mode, str) and mode[-4:] in OTHER_BYTE:
-        return None if mode.startswith("RGBa") else mode
-    return None
+    tags = image.tag_v2
+    if tags.get(TIFF_PLANES) != APART or set(tags.get(TIFF_BITS, ())) != {16}:
+        return
+    order = ";16B" if is_big_endian else ";16L"
+    is_grey = image.mode.startswith("I;16")
+    for i, tile in enumerate(image.tile):
+        plane = _mode_of(tile[3])
+        if len(plane) == 1:
+            image.tile[i] = _with_mode(tile, image.mode if is_grey else plane + order)
 
 
-def add_low_bytes(image: Any, rawmode: str, open_again: Callable[[], Any]) -> Any:
+def is_deep_colour(image: Any) -> bool:
+    """Say whether Pillow is about to unpack 16-bit colours, of which it keeps the high bytes only.
+
+    Not of those whose pixels have been loaded, nor of those whose alpha is premultiplied.
+    """
+    modes = [_mode_of(tile[3]) for tile in getattr(image, "tile", None) or []]
+    return (
+        image.mode in ("RGB", "RGBA", "CMYK")
+        and bool(modes)
+        and all(mode[-4:] in OTHER_BYTE and not mode.startswith("RGBa") for mode in modes)
+    )
+
+
+def add_low_bytes(image: Any, open_again: Callable[[], Any]) -> Any:
     """Scale 16-bit colours that lie in the low bits, where the high bytes are dark.
 
     Parameters
     ----------
     image : PIL.Image.Image
-        Loaded: the high bytes. Changed in place.
-    rawmode : str
-        Of `deep_rawmode`.
+        Loaded, one of which `is_deep_colour` was true: the high bytes. Changed in place.
     open_again : callable
         Opens the same file.
 
@@ -119,11 +141,10 @@ def add_low_bytes(image: Any, rawmode: str, open_again: Callable[[], Any]) -> An
     if max(top[:n_colours]) > WHITES[-2] >> 8:
         return image
     low = open_again()
-    # A grey sample and its alpha are 4 bytes, which RGBA takes as they are.
-    other = "RGBA" if rawmode.startswith("LA") else rawmode[:-4] + OTHER_BYTE[rawmode[-4:]]
-    low.tile = [(*tile[:3], _with_mode(tile[3], other)) for tile in low.tile]
+    is_grey = _mode_of(low.tile[0][3]).startswith("LA")
+    low.tile = [_with_mode(tile, _low(_mode_of(tile[3]))) for tile in low.tile]
     low.load()
-    bands = [1, 1, 1, 3] if rawmode.startswith("LA") else list(range(len(top)))
+    bands = [1, 1, 1, 3] if is_grey else list(range(len(top)))
     whites = [0] * len(top)
     for (_, strip), (_, part) in zip(strips(image), strips(low), strict=True):
         highest = _join(strip, part, bands).reshape(-1, len(top)).max(axis=0).tolist()
@@ -150,8 +171,19 @@ def _levels(white: float) -> NDArray[np.uint8]:
     return levels.astype(np.uint8)
 
 
-def _with_mode(args: Any, rawmode: str) -> Any:
-    return rawmode if isinstance(args, str) else (rawmode, *args[1:])
+def _low(rawmode: str) -> str:
+    # A grey sample and its alpha are 4 bytes, which RGBA takes as they are.
+    return "RGBA" if rawmode.startswith("LA") else rawmode[:-4] + OTHER_BYTE[rawmode[-4:]]
+
+
+def _mode_of(args: Any) -> str:
+    mode = args if isinstance(args, str) or not args else args[0]
+    return mode if isinstance(mode, str) else ""
+
+
+def _with_mode(tile: Any, rawmode: str) -> Any:
+    args = rawmode if isinstance(tile[3], str) else (rawmode, *tile[3][1:])
+    return tile._replace(args=args) if hasattr(tile, "_replace") else (*tile[:3], args)
 
 
 def _white(image: Image.Image, highest: int) -> int:

@@ -19,7 +19,7 @@ from featx._files import open_regular
 from featx._http import MAX_FILE_BYTES
 from featx._remote import RemoteFile, fetch, is_url, look, reason_of
 from featx.errors import FeatxError, ImageDecodeError, hide_secrets
-from featx.images._deep import add_low_bytes, deep_rawmode, significant_bits
+from featx.images._deep import add_low_bytes, is_deep_colour, name_planes, significant_bits
 from featx.images._heif import HEAD_BYTES, has_heif_reader, is_heif, open_heif
 from featx.images._quiet import no_stderr, no_truncated, no_warnings
 from featx.images._rgb import orientation_of, to_rgb, turn
@@ -154,7 +154,12 @@ def can_decode(head: bytes) -> bool:
 
 def _open(kind: str, data: bytes) -> Any:
     file = io.BytesIO(data)
-    return open_heif(file) if kind == "HEIF" else Image.OPEN[kind][0](file, "")
+    if kind == "HEIF":
+        return open_heif(file)
+    image = Image.OPEN[kind][0](file, "")
+    if kind == "TIFF":
+        name_planes(image, is_big_endian=data.startswith(b"MM"))
+    return image
 
 
 def _sniff(data: bytes) -> str:
@@ -218,13 +223,13 @@ def _rgb_of(image: Any, kind: str, data: bytes) -> tuple[Image.Image, int]:
     if kind == "WEBP":
         loaded = decode_webp(data, image.size, has_alpha=image.mode == "RGBA")
     if loaded is None:
-        rawmode = deep_rawmode(image)
+        is_deep = is_deep_colour(image)
         image.load()
-        loaded = image if rawmode is None else _whole(image, rawmode, kind, data)
+        loaded = _whole(image, kind, data) if is_deep else image
     return to_rgb(loaded), orientation_of(image)
 
 
-def _whole(image: Any, rawmode: str, kind: str, data: bytes) -> Any:
+def _whole(image: Any, kind: str, data: bytes) -> Any:
     """Return 16-bit colours, of which Pillow has kept the high bytes, with their low ones."""
     key = image.info.get("transparency")
     if isinstance(key, tuple):  # a colour of 16 bits, which none of 8 bits may happen to equal
@@ -232,7 +237,7 @@ def _whole(image: Any, rawmode: str, kind: str, data: bytes) -> Any:
         image.info["transparency"] = tuple(v // 257 for v in key) if is_exact else None
         if not is_exact:
             del image.info["transparency"]
-    return add_low_bytes(image, rawmode, lambda: _open(kind, data))
+    return add_low_bytes(image, lambda: _open(kind, data))
 
 
 def _detached(image: Image.Image, orientation: int) -> Image.Image:

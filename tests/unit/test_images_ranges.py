@@ -59,8 +59,12 @@ def tiff16(samples, order, *, photometric=2, extra=None, **tags):
     if extra is not None:
         entries[338] = (3, [extra])
     entries |= {int(tag[1:]): value for tag, value in tags.items()}
+    is_apart = entries.get(284) == (3, [2])
     beside, at = b"", 8 + 2 + 12 * len(entries) + 4
-    entries[273] = (4, [at + 200])
+    n_planes = bands if is_apart else 1
+    plane_bytes = samples.size * 2 // n_planes
+    entries[273] = (4, [at + 200 + i * plane_bytes for i in range(n_planes)])
+    entries[279] = (4, [plane_bytes] * n_planes)
     ifd = struct.pack(order + "H", len(entries))
     for tag in sorted(entries):
         kind, values = entries[tag]
@@ -72,6 +76,7 @@ def tiff16(samples, order, *, photometric=2, extra=None, **tags):
             field = packed.ljust(4, b"\0")
         ifd += struct.pack(order + "HHI", tag, kind, len(values)) + field
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+    samples = np.moveaxis(samples, -1, 0) if is_apart else samples
     data = samples.astype(order + "u2").tobytes()
     return head + ifd + b"\0" * 4 + beside.ljust(200, b"\0") + data
 
@@ -109,6 +114,17 @@ def test_colours_of_any_depth_come_out_in_their_own_range(bits, bands, how):
     difference = decoded(data) - colours[..., :3] * 255 / white
     # Of colours that use all 16 bits Pillow keeps the high byte, as before.
     assert np.abs(difference).max() <= (1 if bits == 16 else 0.5)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("bits", "bands"), [(16, 3), (12, 3), (16, 4), (16, 1), (12, 1)])
+def test_colours_of_16_bits_that_lie_apart_are_read_as_such(bits, bands, order):
+    """Pillow takes the planes of such a TIFF for planes of 8 bits."""
+    samples = RNG.integers(0, 1 << bits, (6, 7, bands))
+    samples[0, 0], samples[..., 3:] = (1 << bits) - 1, (1 << bits) - 1
+    options = {"photometric": 1} if bands == 1 else {"extra": 2} if bands == 4 else {}
+    found = decoded(tiff16(samples, order, t284=(3, [2]), **options))
+    assert np.abs(found - samples[..., :3] * 255 / ((1 << bits) - 1)).max() <= 1
 
 
 def test_grey_with_alpha_of_few_bits_is_scaled_and_laid_over_white():
