@@ -31,7 +31,9 @@ from featx.images._worker import FirstMessage, Sent, receive, send
 from featx.images.inputs import ImageSource
 from featx.images.reader import Preprocessor, ReadImage, unread
 
-__all__ = ["MAX_AT_ONCE", "ReaderPool"]
+__all__ = ["MAX_AT_ONCE", "TOO_LONG", "ReaderPool"]
+
+TOO_LONG = "decoding took longer than"
 
 MAX_DEATHS_PER_IMAGE = 2
 MAX_FAILED_STARTS = 3
@@ -305,7 +307,7 @@ class ReaderPool:
 
     def _reason(self, err: ReaderDiedError) -> str:
         if err.was_late:
-            return f"decoding took longer than {self._timeout_s:g} s"
+            return f"{TOO_LONG} {self._timeout_s:g} s"
         how = f"signal {-err.status}" if err.status < 0 else f"exit status {err.status}"
         return f"the reader process died while decoding ({how})"
 

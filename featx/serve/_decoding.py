@@ -19,7 +19,7 @@ from PIL import Image
 
 from featx.errors import ImageDecodeError
 from featx.images import thumbnail_jpeg
-from featx.images._processes import ReaderPool
+from featx.images._processes import TOO_LONG, ReaderPool
 from featx.images.reader import Preprocessor
 from featx.serve._limits import Shares
 
@@ -27,8 +27,8 @@ __all__ = ["Decoder", "Thumbnails", "Views"]
 
 Views: TypeAlias = tuple[NDArray[Any], ...]
 
-N_READERS = 4
-DECODE_S = 10.0
+N_READERS, QUICK_S = 4, 1.0
+N_SLOW_READERS, DECODE_S = 2, 10.0
 # What Python, Pillow and numpy take, and of each pixel what its conversions do.
 READER_BYTES = 2**29
 PIXEL_BYTES = 12
@@ -41,6 +41,9 @@ MAX_REASON_CHARS = 200
 class Decoder:
     """Reader processes for many clients, started when they are needed.
 
+    Nearly every image takes a tenth of a second. One that takes more than a second is begun anew
+    on readers of its own, so that those who come after it do not wait.
+
     Parameters
     ----------
     preprocessor : Preprocessor
@@ -48,14 +51,15 @@ class Decoder:
     """
 
     def __init__(self, preprocessor: Preprocessor) -> None:
-        self._pool = ReaderPool(
-            preprocessor,
-            N_READERS,
-            DECODE_S,
-            memory_bytes=READER_BYTES + PIXEL_BYTES * preprocessor.max_pixels,
-            tries=1,  # an image that kills one reader would hold another as long
-        )
-        self._shares = Shares(N_READERS - 1)
+        memory_bytes = READER_BYTES + PIXEL_BYTES * preprocessor.max_pixels
+        self._lanes = [
+            # an image that kills one reader would hold another as long
+            (
+                ReaderPool(preprocessor, n, seconds, memory_bytes=memory_bytes, tries=1),
+                Shares(n - 1),
+            )
+            for n, seconds in ((N_READERS, QUICK_S), (N_SLOW_READERS, DECODE_S))
+        ]
 
     async def read(self, source: str | bytes, client: str) -> Views:
         """Decode a file, or the bytes of one.
@@ -65,15 +69,21 @@ class Decoder:
         ImageDecodeError
             With one line that says why, whatever the bytes are.
         """
-        async with self._shares.of(client):
-            [found] = await asyncio.wrap_future(self._pool.submit([source]))
-        if found.views is None:
-            raise ImageDecodeError(ADDRESS.sub("", found.error or "")[:MAX_REASON_CHARS])
-        return found.views
+        reason = ""
+        for pool, shares in self._lanes:
+            async with shares.of(client):
+                [found] = await asyncio.wrap_future(pool.submit([source]))
+            if found.views is not None:
+                return found.views
+            reason = found.error or ""
+            if not reason.startswith(TOO_LONG):
+                break
+        raise ImageDecodeError(ADDRESS.sub("", reason)[:MAX_REASON_CHARS])
 
     def close(self) -> None:
         """End the readers, whatever they are doing."""
-        self._pool.close()
+        for pool, _ in self._lanes:
+            pool.close()
 
 
 @dataclass(frozen=True)

@@ -187,6 +187,7 @@ def test_json_as_any_library_writes_it_is_read() -> None:
 def test_images_that_hold_decoders_do_not_hold_other_clients(root, monkeypatch) -> None:
     """Neither do they keep the server from stopping."""
     monkeypatch.setattr(_decoding, "DECODE_S", 3.0)
+    monkeypatch.setattr(_decoding, "QUICK_S", 1.0)
     service = open_service(str(root / "index"), options=ServeOptions(rate=0))
     held: list[float] = []
 
