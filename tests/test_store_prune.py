@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -209,3 +210,16 @@ def test_a_prune_that_is_killed_at_any_step_leaves_rows_that_fit(
         step += 1
     assert step > 10
     assert sizes == ({N, N - len(gone)} if at_once == 2**26 else {60, 53, 46, 40})
+
+
+def test_an_image_is_kept_by_either_unicode_form_of_its_path(tmp_path):
+    """Would catch rows that are lost because a list was typed on another system."""
+    composed, apart = (unicodedata.normalize(form, "/p/été.jpg") for form in ("NFC", "NFD"))
+    with write_features(
+        tmp_path / "f.h5", np.eye(3), paths=[apart, "/p/a.jpg", "/p/b.jpg"]
+    ) as store:
+        assert store.prune(keep=[composed, "/p/a.jpg"]) == 1
+        assert store.paths.tolist() == [apart, "/p/a.jpg"]
+    with write_features(tmp_path / "g.h5", np.eye(2), paths=[apart, composed]) as store:
+        assert store.prune(keep=[composed]) == 1  # each is there as it is written
+        assert store.paths.tolist() == [composed]

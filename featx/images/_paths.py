@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 import posixpath
-import unicodedata
-from collections.abc import Iterator
-from typing import Literal
 
+from featx._forms import existing_form
 from featx._remote import is_url, plain_path, split_url
 
-__all__ = ["absolute_path", "common_form", "existing_form"]
-
-FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
+__all__ = ["absolute_path"]
 
 
 def absolute_path(path: str, folder: str = "") -> str:
@@ -28,47 +24,3 @@ def absolute_path(path: str, folder: str = "") -> str:
         protocol, root = split_url(folder)
         return f"{protocol}://{posixpath.normpath(posixpath.join(root, path)).lstrip('/')}"
     return os.path.abspath(existing_form(os.path.join(folder, path)))  # noqa: PTH100, PTH118
-
-
-def existing_form(path: str) -> str:
-    r"""Return a path as it is written, or else in another form, if only that one exists.
-
-    macOS may write "é" as two characters (Unicode's NFD) where others write one (NFC), Windows
-    writes "\" between folders, and people write spaces after commas. Most paths have none of
-    these and are returned without a look at the disk.
-    """
-    slashed = path.replace("\\", "/") if os.sep == "/" else path
-    if (path.isascii() and slashed == path.strip()) or os.path.lexists(path):
-        return path
-    for candidate in dict.fromkeys((path, slashed, path.strip(), slashed.strip())):
-        found = _composed(candidate)
-        if found is not None:
-            return found
-    return path
-
-
-def common_form(path: str) -> str:
-    r"""Return what all forms of a path have in common: NFC, "/" between folders, stripped."""
-    if path.isascii() and "\\" not in path:
-        return os.path.normcase(path.strip())
-    return os.path.normcase(unicodedata.normalize("NFC", path.strip()).replace("\\", "/"))
-
-
-def _composed(path: str) -> str | None:
-    """Return the path that exists and differs from `path` in the forms of its characters alone."""
-    if os.path.lexists(path):
-        return path
-    parent, name = os.path.split(path)
-    if not name and not path.isascii():  # it ends in a slash
-        return _composed(parent) if parent != path else None
-    if path.isascii():
-        return None
-    folder = parent if not parent or parent.isascii() else _composed(parent)
-    if folder is None:
-        return None
-    return next((found for found in _in_forms(folder, name) if os.path.lexists(found)), None)
-
-
-def _in_forms(folder: str, name: str) -> Iterator[str]:
-    for form in FORMS:
-        yield os.path.join(folder, unicodedata.normalize(form, name))  # noqa: PTH118

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from featx._forms import existing_form
 from featx._remote import RemoteFile, is_url, plain_path
 from featx._repr import OneLine
 from featx._values import as_texts
@@ -25,7 +26,7 @@ from featx.images._listing import (
     list_url,
     nearest_file,
 )
-from featx.images._paths import absolute_path, existing_form
+from featx.images._paths import absolute_path
 from featx.images._tables import TABLE_SUFFIXES
 from featx.images.labels import LabelTable, is_table, read_labels
 

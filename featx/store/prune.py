@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable
 
+from featx._forms import common_form
 from featx._remote import is_url
 from featx.errors import ParameterError
 from featx.store import _removal
@@ -85,7 +86,7 @@ def prune_store(
         if keep is None:
             return remove_images(writer, [name for name in known if is_gone(name)])
         given = [os.fspath(name) for name in keep]
-        kept = known.intersection([*given, *map(os.path.abspath, given)])
+        kept = _matching(known, [*given, *map(os.path.abspath, given)])
         if given and not kept:
             raise ParameterError(
                 f"keep: got {len(given)} paths, of which store {os.fspath(path)!r} has none (the "
@@ -93,3 +94,10 @@ def prune_store(
                 "all rows"
             )
         return remove_images(writer, known - kept)
+
+
+def _matching(known: set[str], wanted: Iterable[str]) -> set[str]:
+    """Return the known paths that are wanted, in another form where none is there as written."""
+    exact = known.intersection(wanted)
+    others = {common_form(name) for name in wanted} - {common_form(name) for name in exact}
+    return exact | {name for name in known - exact if common_form(name) in others}
