@@ -93,8 +93,9 @@ class Failures:
             return
         first = [f"{show_path(f.path)!r}: {f.reason}" for f in self._first]
         if self.most == 0:
+            what = "source" if self._first[0].reason.startswith(UNREADABLE) else "image"
             raise ImageDecodeError(
-                f"image {first[0]}; remove or replace it, or extract with on_error='record' and "
+                f"{what} {first[0]}; remove or replace it, or extract with on_error='record' and "
                 "no max_failures to list such images in the failures table"
             )
         raise ImageDecodeError(

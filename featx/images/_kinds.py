@@ -75,6 +75,8 @@ def _is_image_like(suffix: str) -> bool:
 def _why(suffix: str) -> str:
     if suffix in SUFFIXES:
         return " (hidden)"  # nothing else keeps such a file from being read
-    if suffix in HEIF_SUFFIXES and not has_heif_reader():
-        return " (pip install 'featx[heic]' to read them)"
-    return ""
+    if suffix not in HEIF_SUFFIXES:
+        return ""
+    if has_heif_reader():
+        return " (no HEIF inside)"
+    return " (pip install 'featx[heic]' to read them)"

@@ -410,3 +410,35 @@ def test_a_cut_file_that_pillow_has_open_is_a_bad_image_like_any_other(folder, t
     images = [Image.open(io.BytesIO(cut))]
     with pytest.raises(ImageDecodeError, match="image file is truncated"):
         featx.FeatureExtractor(**{**options, "on_error": "raise"}).transform(images)
+
+
+class TwoLayers:
+    """Builds two layers, of which the second overflows for white pictures."""
+
+    def __new__(cls):
+        import torch
+
+        class Square(torch.nn.Module):
+            def forward(self, x):
+                return torch.where(x.amin() > 1.5, x * float("inf"), x)
+
+        class Net(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first, self.second = torch.nn.AvgPool2d(4), Square()
+
+            def forward(self, x):
+                return self.second(self.first(x)).mean(dim=(2, 3))
+
+        return Net()
+
+
+def test_an_image_that_is_bad_in_one_layer_is_in_no_table(folder, tmp_path):
+    Image.new("RGB", (40, 30), "white").save(folder / "white.png")
+    options = {"backbone": TwoLayers(), "layers": ["first", "second"], "batch_size": 1}
+    for n_new in (3, 0):
+        store = extract(folder, tmp_path / "f.h5", **options)
+        assert (store.summary.extracted, store.summary.failed) == (n_new, 1)
+        assert "layer 'second'" in reasons(store)["white.png"]
+        for table in store.summary.fingerprints:
+            assert len(featx.open_store(tmp_path / "f.h5", table=table)) == 3
