@@ -115,6 +115,7 @@ class Run:
             refresh_rows(table, self.items, known, plan.unchanged)
             if plan.adopt:
                 adopt_rows(table, self.items, known, plan)
+        self._follow_in_other_tables(plan)
         good = [*plan.unchanged, *(i for i, _ in plan.adopt)]
         self.writer.remove_failures(self.items.names[i] for i in good)
         self.failures.add_folders(self.items.unreadable, self.writer)
@@ -122,6 +123,18 @@ class Run:
         if plan.adopt:  # rows may have moved up
             self.known = [table.known() for table in self.tables]
         self.failures.check()
+
+    def _follow_in_other_tables(self, plan: Plan) -> None:
+        """Let rows of other recipes follow their files, too, so that none keeps an old label."""
+        if not plan.adopt:
+            return
+        for table in self.writer.tables():
+            if table in self.tables:
+                continue
+            digests = table.rows_by_digest()
+            adopt = [(i, digest) for i, digest in plan.adopt if digest in digests]
+            part = Plan(adopt=adopt, stats=plan.stats)
+            adopt_rows(table, self.items, table.known(), part)
 
     def collect(self, positions: list[int], shards: Shards, progress: bool | None) -> list[int]:
         """Take over what other processes have read; return the positions that none has."""

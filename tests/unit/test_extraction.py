@@ -22,7 +22,7 @@ from featx.errors import (
     StoreWriteError,
 )
 from featx.extraction import job_for_recipe, prepare_job
-from featx.store import StoreWriter, store_info, verify_store
+from featx.store import StoreWriter, open_store, store_info, verify_store
 
 NET = {"backbone": "squeezenet1_1", "weights": None, "precision": "float32", "device": "cpu"}
 
@@ -165,6 +165,20 @@ def test_exact_copies_go_through_the_network_once_and_have_a_row_each(
     assert len({vector.tobytes() for vector in found.values()}) == 10
     assert verify_store(tmp_path / "f.h5").ok
     assert run(photos, tmp_path / "f.h5")[1] == (0, 16, 2)
+
+
+def test_rows_of_other_recipes_follow_renamed_files_too(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "f.h5", layers="features.3")
+    run(photos, tmp_path / "f.h5")
+    (photos / "a").rename(photos / "c")
+    run(photos, tmp_path / "f.h5")
+    fresh, _ = run(photos, tmp_path / "fresh.h5", layers="features.3")
+    with open_store(tmp_path / "f.h5", layer="features.3") as store:
+        assert sorted(store.paths.tolist()) == sorted(map(str, photos.rglob("*.png")))
+        assert store.labels.tolist() == [Path(path).parent.name for path in store.paths]
+        for path, vector in by_path(fresh).items():
+            np.testing.assert_array_equal(by_path(store)[path], vector)
+    assert verify_store(tmp_path / "f.h5").ok
 
 
 def test_images_renamed_onto_one_another_leave_no_rows_of_files_that_are_gone(
