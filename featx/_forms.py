@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from typing import Literal
 
+from featx._files import show_path
+
 __all__ = ["common_form", "existing_form"]
 
+_SHOWN_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")  # as `show_path` writes it
 FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
 
 
@@ -16,13 +20,15 @@ def existing_form(path: str) -> str:
     r"""Return a path as it is written, or else in another form, if only that one exists.
 
     macOS may write "é" as two characters (Unicode's NFD) where others write one (NFC), Windows
-    writes "\" between folders, and people write spaces after commas. Most paths have none of
-    these and are returned without a look at the disk.
+    writes "\" between folders, people write spaces after commas, and an export shows a byte that
+    is not UTF-8 as ``\xe9``. Most paths have none of these and are returned without a look at the
+    disk.
     """
     slashed = path.replace("\\", "/") if os.sep == "/" else path
     if (path.isascii() and slashed == path.strip()) or os.path.lexists(path):
         return path
-    for candidate in dict.fromkeys((path, slashed, path.strip(), slashed.strip())):
+    unshown = _SHOWN_BYTE.sub(lambda byte: chr(0xDC00 + int(byte[1], 16)), path.strip())
+    for candidate in dict.fromkeys((path, unshown, slashed, path.strip(), slashed.strip())):
         found = _composed(candidate)
         if found is not None:
             return found
@@ -30,10 +36,14 @@ def existing_form(path: str) -> str:
 
 
 def common_form(path: str) -> str:
-    r"""Return what all forms of a path have in common: NFC, "/" between folders, stripped."""
+    r"""Return what all forms of a path have in common: NFC, "/" between folders, stripped.
+
+    So it is of a name that is not UTF-8, and of what an export shows of it.
+    """
     if path.isascii() and "\\" not in path:
         return os.path.normcase(path.strip())
-    return os.path.normcase(unicodedata.normalize("NFC", path.strip()).replace("\\", "/"))
+    composed = unicodedata.normalize("NFC", show_path(path).strip())
+    return os.path.normcase(composed.replace("\\", "/"))
 
 
 def _composed(path: str) -> str | None:

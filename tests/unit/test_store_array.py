@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing, check_array, shuffle
 
 from featx.errors import MissingDependencyError
+from featx.images import ImageManifest, join_labels
 from featx.store import _indexing, export_store, open_store, write_features
 
 N, D = 40, 6
@@ -229,3 +232,16 @@ def test_names_that_are_no_utf8_end_no_export(tmp_path):
     pytest.importorskip("pandas")
     assert store.to_pandas()["path"].tolist() == shown
     assert store.to_pandas()["label"].tolist() == ["caf\\xe9", "b"]
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="names there are Unicode")
+def test_an_exported_table_is_read_back_with_names_that_are_no_utf8(tmp_path):
+    names = [str(tmp_path / name) for name in (os.fsdecode(b"caf\xe9.jpg"), "b.jpg", "\\xe9.jpg")]
+    for name in names:
+        Path(name).touch()
+    write_features(tmp_path / "f.h5", np.eye(3), paths=names, labels=list("xyz")).close()
+    export_store(tmp_path / "f.h5", tmp_path / "f.csv")
+    joined = join_labels(names, tmp_path / "f.csv")
+    assert joined.unused == ()
+    assert [joined.labels[i] for i in joined.table_rows] == list("xyz")
+    assert list(ImageManifest.from_source(tmp_path / "f.csv").paths) == names
