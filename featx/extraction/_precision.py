@@ -22,7 +22,9 @@ from featx.store import TableInfo, store_info
 if TYPE_CHECKING:
     from featx.extraction.job import Job
 
-__all__ = ["follow_tables", "known_recipes"]
+__all__ = ["AS_TABLE", "follow_tables", "known_recipes"]
+
+AS_TABLE = "auto: as the table that exists"
 
 
 def known_recipes(store: str | os.PathLike[str]) -> list[Recipe]:
@@ -74,7 +76,7 @@ def follow_tables(job: Job, known: Sequence[Recipe], prepare: Callable[[str], Jo
             except (ParameterError, MissingDependencyError) as err:
                 problem = str(err)
             else:
-                reason = f"auto: as the table that exists (this machine would take {own})"
+                reason = f"{AS_TABLE} (this machine would take {own})"
                 return dataclasses.replace(
                     other, precision_reason=reason, max_pixels=job.max_pixels
                 )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import featx
 from featx.errors import FeatxError
+from featx.extraction._precision import AS_TABLE
 from featx.extraction.job import Job, prepare_job
 from featx.fingerprint import json_digest
 from featx.recipe import Recipe
@@ -68,7 +69,9 @@ class RememberedJob:
     ) -> None:
         self.recipes, self._load = recipes, load
         self.device = str(notes["device"])
-        self.precision_reason = str(notes[NOTE]["precision_reason"])
+        reason = str(notes[NOTE]["precision_reason"])
+        # what the machine would take by itself is not known without the network
+        self.precision_reason = AS_TABLE if reason.startswith("auto") else reason
         self.preprocessing_reason = str(notes[NOTE]["preprocessing_reason"])
 
     @functools.cached_property

@@ -34,6 +34,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def on_a_machine(monkeypatch: pytest.MonkeyPatch, *, with_bfloat16: bool) -> None:
     monkeypatch.setattr(_device, "_has_bfloat16", lambda _: with_bfloat16)
+    monkeypatch.setattr("platform.node", lambda: f"bfloat16 {with_bfloat16}")
 
 
 def precisions(store: Path) -> list[str]:
@@ -60,6 +61,8 @@ def test_auto_goes_on_with_the_table_of_another_machine(
     own = "float32" if first else "bfloat16"
     expected = f"auto: as the table that exists (this machine would take {own})"
     assert two.summary.precision_reason == expected
+    again = featx.extract(photos, tmp_path / "f.h5", **NET).summary  # loads no network
+    assert again.precision_reason == "auto: as the table that exists"
     assert precisions(tmp_path / "f.h5") == [made]
 
 
