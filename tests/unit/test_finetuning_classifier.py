@@ -385,7 +385,10 @@ def test_the_commands_errors_are_one_line(folder, capsys) -> None:
     for given, says in (
         (words(folder, "--train-from", "blocks.99"), "Did you mean 'blocks.9'"),
         (words(folder, "--out", "t.pth"), "expected a name that ends in .safetensors"),
-        (["finetune", str(bare), "--out", str(bare / "t.safetensors")], "has no labels for 1 images"),
+        (
+            ["finetune", str(bare), "--out", str(bare / "t.safetensors")],
+            "has no labels for 1 images",
+        ),
     ):
         assert main(given) == 1
         printed = capsys.readouterr()
