@@ -435,6 +435,9 @@ def test_failures_are_those_of_the_commit_that_was_opened(store) -> None:
     with open_store(store) as reader:
         assert reader.labels.tolist() == ["of a", "of b"]
         with StoreWriter(store) as writer:
+            writer.add_failures([Failure("worse", "later")])
+        assert [failure.path for failure in reader.failures] == ["bad"]
+        with StoreWriter(store) as writer:
             writer.set_failures([Failure("bad", "new"), Failure("worse", "new")])
         with pytest.raises(FileFormatError, match="open it again"):
             _ = reader.failures

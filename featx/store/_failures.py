@@ -78,25 +78,32 @@ def read_failures(
 ) -> tuple[Failure, ...]:
     """Read the failures table of what HDF5 reads through `file`.
 
+    Parameters
+    ----------
+    h5, file
+        The open store.
+    crcs : ndarray of uint32, optional
+        The checksums of the first rows, which are then all that is read. Default: the stored ones.
+
     Raises
     ------
     FileFormatError
-        If a row does not fit its checksum: the stored one, or of `crcs`.
+        If a row does not fit its checksum.
     """
     group = h5["failures"]
-    n = group["path"].shape[0]
-    if any(dataset.shape[0] != n for dataset in group.values()):
+    expected = group["row_crc"][:] if crcs is None else crcs
+    n, n_stored = len(expected), len(group["path"])
+    if n > n_stored or any(len(dataset) != n_stored for dataset in group.values()):
         raise FileFormatError("failures: the columns differ in length; the file is damaged")
     rows = zip(
         (decode(raw) for raw in read_text(group["path"], file, 0, n)),
         (decode(raw) for raw in read_text(group["reason"], file, 0, n)),
-        digest_text(group["digest"][:]).tolist(),
-        group["size_bytes"][:].tolist(),
-        group["mtime_ns"][:].tolist(),
+        digest_text(group["digest"][:n]).tolist(),
+        group["size_bytes"][:n].tolist(),
+        group["mtime_ns"][:n].tolist(),
         strict=True,
     )
     failures = tuple(Failure(*row) for row in rows)
-    expected = group["row_crc"][:] if crcs is None else crcs
     for i, (failure, crc) in enumerate(zip(failures, expected.tolist(), strict=True)):
         if _crc(failure) != crc:
             raise FileFormatError(
