@@ -42,7 +42,7 @@ class Connection(H11Protocol):
         """Take a new connection, if need be for an idle one."""
         super().connection_made(transport)
         cast(Any, transport).max_size = READ_BYTES
-        self.parsed_s = 0.0
+        self.parsed_s, self.is_refused = 0.0, False
         self.idle_since: float = self.loop.time()
         self.unread_since: float | None = None
         others = [c for c in self._all() if c._address == self._address]
@@ -72,6 +72,8 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come, and give up a request that is dear to parse."""
+        if self.is_refused:
+            return
         start = time.thread_time()
         super().data_received(data)
         self.parsed_s += time.thread_time() - start
@@ -111,7 +113,12 @@ class Connection(H11Protocol):
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
-        self.transport.close()
+        if self.is_idle and self.transport.can_write_eof():
+            # closed with bytes unread, the system would throw the answer away: read on for a while
+            self.transport.write_eof()
+            self.is_refused, self.idle_since = True, self.loop.time()
+        else:
+            self.transport.close()
 
 
 def connection_class(options: ServeOptions) -> type[Connection]:

@@ -18,7 +18,7 @@ BROWSER = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
 DRIVER = shutil.which("chromedriver")
-TOKEN = "s3cret"
+TOKEN = "s3cret-and-long"
 WAIT_S = 60
 
 pytestmark = [

@@ -237,6 +237,19 @@ def test_what_is_no_http_is_refused_in_json_and_logs_nothing(caplog) -> None:
     assert caplog.text == ""
 
 
+@pytest.mark.parametrize("n_bytes", [20_000, 66_000, 400_000])
+def test_a_head_that_is_too_long_gets_its_answer(n_bytes) -> None:
+    """Closed with bytes unread, the system throws the answer away."""
+    with running() as (server, address):
+        with connected(address, request("/who", "Connection: close", "X: " + "x" * n_bytes)) as c:
+            found = rest(c)
+        assert found.startswith(b"HTTP/1.1 200" if n_bytes < 60_000 else b"HTTP/1.1 400")
+        end = time.monotonic() + 5
+        while server.server_state.connections and time.monotonic() < end:
+            time.sleep(0.02)
+        assert not server.server_state.connections
+
+
 def test_that_no_connection_can_be_taken_is_logged_once_a_minute(caplog) -> None:
     with running() as (server, _):
         loop = server.servers[0].get_loop()
