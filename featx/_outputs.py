@@ -26,6 +26,7 @@ __all__ = ["check_output", "kind_of", "write_output"]
 HEAD_BYTES = 65536
 MAX_HEADER_BYTES = 16 * 2**20
 ARRAYS = ("features", "paths", "labels")
+PARQUET = {b"featx_fingerprint": "parquet", b"featx_predictions": "predictions"}
 FORMATS = {"featx feature store": "store", "featx retrieval index": "index"}
 OTHERS = (  # what the beginning of a file says, for the message alone
     (b"\x89HDF", "an HDF5 file"),
@@ -60,7 +61,8 @@ def check_output(
         Where the output is to be.
     kind : str
         What is to be written, "store", "index", "model", "weights", "page", "numbers", "csv",
-        "npz", "npy" or "parquet"; an older file of this kind may be replaced.
+        "npz", "npy", "parquet" (a store's table) or "predictions" (in Parquet); an older file of
+        this kind may be replaced.
     inputs : iterable of path
         Files that are read for it, by whatever names.
     columns : sequence of str, optional
@@ -221,7 +223,8 @@ def _other_kind(file: Any, head: bytes) -> str:
     if head.startswith(b"\x93NUMPY"):
         return "npy" if re.search(rb"'shape': \(\d+, \d+\)", head[:1000]) else ""
     if head.startswith(b"PAR1"):
-        return "parquet" if b"featx_" in _end(file) else ""
+        notes = _end(file)
+        return next((kind for note, kind in PARQUET.items() if note in notes), "")
     if start.lstrip().startswith(b"<!doctype html"):
         return "page" if b'name="generator" content="featx ' in start else ""
     if start.startswith(b"{") and b'"report_format"' in start:

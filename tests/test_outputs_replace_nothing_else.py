@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 import featx
 from featx import LinearProbeClassifier, RetrievalIndex
 from featx._outputs import check_output, kind_of, write_output
+from featx.cli._tables import write_table
 from featx.cli.main import main
 from featx.errors import FeatxError, StoreWriteError
 from featx.estimators import save_model
@@ -48,6 +50,7 @@ MADE: dict[str, Callable[[Path], object]] = {
     "npz": lambda p: export(p, ".npz"),
     "npy": lambda p: export(p, ".npy"),
     "parquet": lambda p: export(p, ".parquet"),
+    "predictions": lambda p: predictions(p),
 }
 # and what others write
 FOREIGN: dict[str, Callable[[Path], object]] = {
@@ -58,6 +61,7 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
     "weights of others": foreign_weights,
     "HDF5 of others": lambda p: other_hdf5(p),
     "arrays of others": lambda p: p.write_bytes(zipped_arrays(p)),
+    "Parquet of others": lambda p: parquet_of_others(p),
     "list of numbers": lambda p: shutil.move(saved_numbers(p), p),
     "text": lambda p: p.write_text("notes"),
     "bytes": lambda p: p.write_bytes(b"\1\0" * 50),
@@ -71,6 +75,15 @@ def export(path: Path, suffix: str) -> None:
     store.unlink()
     store.with_name(f".{store.name}.lock").unlink(missing_ok=True)
     shutil.move(f"{path}{suffix}", path)
+
+
+def predictions(path: Path) -> None:
+    write_table(f"{path}.parquet", {"path": PATHS, "label": LABELS})
+    shutil.move(f"{path}.parquet", path)
+
+
+def parquet_of_others(path: Path) -> None:
+    pd.DataFrame({"path": PATHS, "featx_small": LABELS}).to_parquet(path)
 
 
 def other_hdf5(path: Path) -> None:

@@ -12,7 +12,7 @@ from featx._outputs import write_output
 
 __all__ = ["TABLES", "write_table"]
 
-TABLES = {".csv": "csv", ".parquet": "parquet"}
+TABLES = {".csv": "csv", ".parquet": "predictions"}
 
 
 def write_table(path: str, columns: dict[str, list[Any]]) -> None:
@@ -38,7 +38,7 @@ def write_table(path: str, columns: dict[str, list[Any]]) -> None:
         parquet = require("pyarrow.parquet", extra="parquet", purpose="writing .parquet")
         table = arrow.table(shown)
         # how an older file of ours is known from one of other origin
-        notes = {**(table.schema.metadata or {}), b"featx_table": b"1"}
+        notes = {**(table.schema.metadata or {}), b"featx_predictions": b"1"}
         with beside.open("wb") as file:  # since Arrow takes no name that is not UTF-8
             parquet.write_table(table.replace_schema_metadata(notes), file)
 
