@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from featx.errors import hide_secrets, nearest
 __all__ = ["main"]
 
 EXIT_FAILED = 1
+HELD_S = 5.0
 EXIT_INTERRUPTED = 130  # as a shell reports SIGINT
 
 # name -> one line of help; each lives in featx/cli/<name>.py
@@ -102,15 +104,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     named = next((w for w in words if not w.startswith("-")), "")
     flags: dict[str, str] = {}
+    held: list[str] = []  # warnings
     try:
         prepare_streams()
         args = build_parser(named if named in COMMANDS else "").parse_args(words)
         flags = args.flags
-        _set_up(args)
+        _set_up(args, held)
         check_outputs(args)
         module = importlib.import_module(f"featx.cli.{args.command}")
         with hide_progress(args.quiet):
             result: dict[str, Any] = module.run(args)
+        _print_held(held)
         if result:  # a command that runs until it is stopped has printed when it was ready
             print_result(result if args.json else module.show(result))
             for line in _notes(module, result, args):
@@ -135,8 +139,17 @@ def _notes(module: Any, result: dict[str, Any], args: argparse.Namespace) -> lis
     return [] if args.json or not hasattr(module, "notes") else module.notes(result)
 
 
-def _set_up(args: argparse.Namespace) -> None:
-    """Give logs, warnings and the signals of batch systems the shape of a command line."""
+def _print_held(held: list[str]) -> None:
+    while held:
+        print_error(held.pop(0))
+
+
+def _set_up(args: argparse.Namespace, held: list[str]) -> None:
+    """Give logs, warnings and the signals of batch systems the shape of a command line.
+
+    Warnings of the first seconds wait in `held`: a command that refuses says why on one line.
+    """
+    start = time.monotonic()
     # Torch's threads wait for one another after every step; where they spin meanwhile, they keep
     # the cores from the readers. Read when torch is imported, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -149,7 +162,9 @@ def _set_up(args: argparse.Namespace) -> None:
 
     def warn(message: Warning | str, *_: Any, **__: Any) -> None:
         text = hide_secrets(" ".join(str(message).split()))
-        print_error(f"{time_stamp()} featx {args.command}: warning: {text}")
+        held.append(f"{time_stamp()} featx {args.command}: warning: {text}")
+        if time.monotonic() - start > HELD_S:
+            _print_held(held)
 
     if not args.debug:
         warnings.showwarning = warn

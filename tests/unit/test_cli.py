@@ -477,6 +477,21 @@ def test_warnings_have_the_time_and_quiet_hides_progress(capsys, monkeypatch) ->
     assert re.fullmatch(warned, capsys.readouterr().err)
 
 
+def test_a_refusal_is_one_line_whatever_was_warned_of_before(capsys, monkeypatch) -> None:
+    import warnings
+
+    from featx.errors import ParameterError
+
+    def refuses(_) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("two classes", stacklevel=1)
+        raise ParameterError("k: got 0, expected 1")
+
+    monkeypatch.setattr("featx.cli.info.run", refuses)
+    assert refused(capsys, "info", "x") == "featx info: k: got 0, expected 1\n"
+
+
 @pytest.mark.parametrize("when", ["run", "add_arguments"])
 def test_an_interruption_is_one_line_whenever_it_comes(capsys, monkeypatch, when) -> None:
     def stopped(_) -> None:
