@@ -29,8 +29,9 @@ __all__ = [
 
 # In quotes a URL may hold anything but the quote; elsewhere it ends at a space, or at what usually
 # ends a word.
-_QUOTED_URL = re.compile(r"""(?<=(['"]))[A-Za-z][\w+.-]*://(?:(?!\1).)*(?=\1)""")
-_PLAIN_URL = re.compile(r"""[A-Za-z][\w+.-]*://\S*?(?=['"`)\]}>,;:.]*(?:\s|$))""")
+# Repetitions are bounded, since a damaged file may bring a text of any length here.
+_QUOTED_URL = re.compile(r"""(?<=(['"]))[A-Za-z][\w+.-]{0,40}://(?:(?!\1).)*(?=\1)""")
+_PLAIN_URL = re.compile(r"""[A-Za-z][\w+.-]{0,40}://\S*?(?=['"`)\]}>,;:.]{0,9}(?:\s|$))""")
 _PARTS = re.compile(
     r"([\w+.-]*://)"
     # a password may have any character in it, but what stands behind a host's colon is a number
