@@ -11,9 +11,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from featx.datasets import write_crops
-from featx.tasks import run_classification
+from pipelines.datasets import write_crops
 from pipelines.options import add_common, data_set, run, sweep
+from pipelines.protocols import run_classification
 
 
 def main() -> None:

@@ -22,8 +22,9 @@ from featx import LinearProbeClassifier
 from featx.errors import FeatxError
 from featx.evaluation import FewLabelCurve, extrapolate, few_label_curve
 from featx.finetuning import FineTuneClassifier
-from featx.tasks import curve_report, get_preset, prepare_features
+from featx.tasks import get_preset
 from pipelines.options import add_common, command_line, data_set, network, run, write
+from pipelines.protocols import curve_report, prepare_features
 
 
 def main() -> None:

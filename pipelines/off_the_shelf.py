@@ -2,7 +2,7 @@
 
     python -m pipelines.off_the_shelf --data ROOT --backbone resnet50
 
-ROOT holds one folder a set, named as `featx.datasets.list_datasets` names it (ROOT/mit67, ...).
+ROOT holds one folder per set, with the names of `pipelines.datasets.list_datasets` (ROOT/mit67).
 Sets that are absent are listed with what is missing. The paper's own column is its network,
 OverFeat at 221 px; other networks give other numbers.
 """
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featx.datasets import read_dataset, write_crops
 from featx.errors import ManifestError
 from featx.report import Report
-from featx.tasks import TaskResult, run_attributes, run_classification, run_retrieval
+from pipelines.datasets import read_dataset, write_crops
 from pipelines.options import add_common, command_line, network, run, write
+from pipelines.protocols import TaskResult, run_attributes, run_classification, run_retrieval
 
 
 @dataclass(frozen=True)

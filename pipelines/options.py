@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from featx.datasets import read_dataset
 from featx.errors import FeatxError, ParameterError
 from featx.report import Report
-from featx.tasks import Network, TaskResult, task_report
+from pipelines.datasets import read_dataset
+from pipelines.protocols import Network, TaskResult, task_report
 
 __all__ = ["add_common", "command_line", "data_set", "network", "run", "sweep", "write"]
 

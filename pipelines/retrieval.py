@@ -11,9 +11,9 @@ import argparse
 import sys
 
 from featx import ImageManifest
-from featx.datasets import write_crops
-from featx.tasks import run_retrieval
+from pipelines.datasets import write_crops
 from pipelines.options import add_common, data_set, run, sweep
+from pipelines.protocols import run_retrieval
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from featx.tasks import run_classification
 from pipelines.options import add_common, data_set, run, sweep
+from pipelines.protocols import run_classification
 
 
 def main() -> None:

@@ -20,10 +20,10 @@ import torch
 
 from featx import LinearProbeClassifier, RetrievalIndex
 from featx.backbones.weights import read_state_dict
-from featx.datasets._pickle import read_plain_pickle
 from featx.errors import FeatxError
 from featx.estimators import load_model, save_model
 from featx.store import open_store, write_features
+from pipelines.datasets._pickle import read_plain_pickle
 
 
 class Boom:

@@ -19,8 +19,8 @@ from featx.evaluation import bootstrap_interval
 from featx.extraction import embed_images, extract, prepare_job
 from featx.images import absolute_path
 from featx.store import open_store
+from featx.tasks.figure import Figure
 from featx.tasks.presets import Preset, get_preset
-from featx.tasks.results import Figure
 
 __all__ = ["Comparison", "ComparisonRow", "compare"]
 

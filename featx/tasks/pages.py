@@ -1,81 +1,16 @@
-"""One page for each run: what was run, the figures, and the pictures behind them."""
+"""The pages of a comparison and of a benchmark."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
+from importlib.metadata import version
 
 import featx
-from featx.evaluation import FewLabelCurve, precision_recall_points
-from featx.report import GalleryMatch, GalleryRow, Mistake, Report, ScatterPoint
+from featx.report import Report, ScatterPoint
 from featx.tasks.bench import Benchmark
 from featx.tasks.compare import Comparison
-from featx.tasks.results import Predictions, Rankings, TaskResult
 
-__all__ = ["benchmark_report", "comparison_report", "curve_report", "task_report"]
-
-N_WORST = 12
-N_SHOWN_QUERIES = 12
-N_SHOWN_MATCHES = 5
-N_SHOWN_ATTRIBUTES = 6
-N_MAPPED, MIN_MAPPED = 500, 10
-
-
-def task_report(results: Sequence[TaskResult], *, command: str = "") -> Report:
-    """Make the page of one or several results on one data set.
-
-    Parameters
-    ----------
-    results : sequence of TaskResult
-        Of one task; pictures are those of the one with the best headline.
-    command : str, default ""
-        What the user ran.
-
-    Returns
-    -------
-    Report
-    """
-    best = max(results, key=lambda r: r.headline.value)
-    name = next(iter(best.figures))
-    report = Report(f"{best.dataset}: {best.task.replace('_', ' ')}", subtitle=best.protocol)
-    report.add_scores(
-        {key: figure.value for key, figure in best.figures.items()},
-        intervals={
-            key: (f.low, f.high)
-            for key, f in best.figures.items()
-            if f.low is not None and f.high is not None
-        },
-        title=f"{best.backbone}, {best.preset}",
-    )
-    if len(results) > 1:
-        report.add_table(
-            [_row(r) for r in results],
-            ["network", "preset", *best.figures, "images/s", *_cost_of(best)],
-            title="All that was run",
-            caption="images/s is empty where features were there already",
-        )
-        report.add_bars(
-            _names(results),
-            [r.headline.value for r in results],
-            _spans(results),
-            title=name,
-        )
-    if isinstance(best.details, Rankings):
-        _add_rankings(report, best.details)
-    elif best.details.y_true.ndim == 2:
-        _add_attributes(report, best.details)
-    else:
-        _add_classes(report, best.details)
-    return report.add_key_values(
-        {
-            **_versions(command),
-            "recipes": ", ".join(sorted({f for r in results for f in r.fingerprints})),
-            **{f"images: {key}": value for key, value in best.counts.items()},
-        }
-    )
+__all__ = ["benchmark_report", "comparison_report", "list_versions"]
 
 
 def comparison_report(found: Comparison, *, command: str = "") -> Report:
@@ -112,7 +47,7 @@ def comparison_report(found: Comparison, *, command: str = "") -> Report:
         "faster and more accurate",
     )  # fmt: skip
     fingerprints = ", ".join(r.fingerprint for r in found.rows)
-    return report.add_key_values({**_versions(command), "recipes": fingerprints})
+    return report.add_key_values({**list_versions(command), "recipes": fingerprints})
 
 
 def benchmark_report(found: Benchmark, *, command: str = "") -> Report:
@@ -157,7 +92,7 @@ def benchmark_report(found: Benchmark, *, command: str = "") -> Report:
         report.add_text("\n\n".join(found.advice), title="What would help")
     return report.add_key_values(
         {
-            **_versions(command),
+            **list_versions(command),
             "engine": f"{found.engine}: {found.engine_reason}",
             "precision": found.precision,
             "workers": found.workers,
@@ -168,144 +103,14 @@ def benchmark_report(found: Benchmark, *, command: str = "") -> Report:
     )
 
 
-def curve_report(
-    curve: FewLabelCurve, *, title: str, notes: Sequence[str] = (), command: str = ""
-) -> Report:
-    """Make the page of a few-label curve: plot, table and what more labels would buy."""
-    report = Report(title, subtitle="score against labels a class, 95 % intervals over draws")
-    report.add_curve(
-        list(curve.n_per_class),
-        curve.mean,
-        curve.intervals,
-        x_label="labels a class",
-        y_label="score on the test images",
-        log_x=True,
-        title="What few labels buy",
-    )
-    report.add_table(
-        [
-            [n, *(float(curve.mean[name][i]) for name in curve.mean)]
-            for i, n in enumerate(curve.n_per_class)
-        ],
-        ["labels a class", *curve.mean],
-        title="Mean over draws",
-    )
-    if notes:
-        report.add_text("\n\n".join(notes), title="What more labels would buy")
-    return report.add_key_values(_versions(command))
+def list_versions(command: str = "") -> dict[str, str]:
+    """Return the command and the versions that a page names.
 
-
-def _names(results: Sequence[TaskResult]) -> list[str]:
-    """Name each by its preset, and by its network where there are several."""
-    is_one = len({r.backbone for r in results}) == 1
-    return [r.preset if is_one else f"{r.backbone} {r.preset}" for r in results]
-
-
-def _row(result: TaskResult) -> list[Any]:
-    return [
-        result.backbone,
-        result.preset,
-        *(figure.value for figure in result.figures.values()),
-        result.costs.get("images_per_second"),
-        result.costs[next(iter(_cost_of(result).values()))],
-    ]
-
-
-def _cost_of(result: TaskResult) -> dict[str, str]:
-    """Return the column that says what is slow, and where its value is."""
-    if "seconds_per_query" in result.costs:
-        return {"s a query": "seconds_per_query"}
-    return {"fit s": "fit_seconds"}
-
-
-def _spans(results: Sequence[TaskResult]) -> list[tuple[float, float]] | None:
-    spans = [(r.headline.low, r.headline.high) for r in results]
-    known = [(low, high) for low, high in spans if low is not None and high is not None]
-    return [(max(low, 0.0), high) for low, high in known] if len(known) == len(spans) else None
-
-
-def _add_classes(report: Report, found: Predictions) -> None:
-    report.add_confusion_matrix(found.y_true.tolist(), found.y_pred.tolist())
-    names = sorted(set(found.y_true.tolist()))
-    shares = [float(np.mean(found.y_pred[found.y_true == n] == n)) for n in names]
-    worst = sorted(range(len(names)), key=lambda i: shares[i])[:40]
-    title = "Accuracy by class" if len(names) <= 40 else "Accuracy of the 40 hardest classes"
-    report.add_bars([names[i] for i in worst], [shares[i] for i in worst], limit=1.0, title=title)
-    wrong = np.flatnonzero(found.y_true != found.y_pred)
-    sure = found.scores.max(axis=1)
-    surest = sorted(wrong.tolist(), key=lambda i: -sure[i])[:N_WORST]
-    if surest:
-        report.add_mistakes(
-            [
-                Mistake(found.paths[i], found.y_true[i], found.y_pred[i], float(sure[i]))
-                for i in surest
-            ],
-            title="The surest mistakes",
-        )
-    _add_map(report, found)
-
-
-def _add_map(report: Report, found: Predictions) -> None:
-    """Lay the test images out by their features; a few hundred, since it takes seconds."""
-    from sklearn.manifold import TSNE
-    from sklearn.preprocessing import normalize
-
-    if len(found.vectors) < MIN_MAPPED:
-        return
-    rows = np.unique(np.linspace(0, len(found.vectors) - 1, N_MAPPED).astype(int))
-    perplexity = min(15.0, (len(rows) - 1) / 3)
-    plane = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(
-        normalize(found.vectors[rows])
-    )
-    report.add_embedding_map(
-        plane,
-        found.y_true[rows].tolist(),
-        title="Test images, near each other where their features are (t-SNE)",
-    )
-
-
-def _add_attributes(report: Report, found: Predictions) -> None:
-    from featx.evaluation import multilabel_mean_average_precision
-
-    values = multilabel_mean_average_precision(found.y_true, found.scores, average=None)
-    order = [int(i) for i in np.argsort(-np.nan_to_num(values, nan=-1)) if not np.isnan(values[i])]
-    report.add_bars(
-        [found.classes[i] for i in order],
-        [float(values[i]) for i in order],
-        limit=1.0,
-        title="Average precision by attribute",
-    )
-    step = max(1, len(order) // N_SHOWN_ATTRIBUTES)
-    curves, ap = {}, {}
-    for i in order[::step][:N_SHOWN_ATTRIBUTES]:
-        recall, precision = precision_recall_points(found.y_true[:, i], found.scores[:, i])
-        curves[found.classes[i]] = (recall, precision)
-        ap[found.classes[i]] = float(values[i])
-    report.add_precision_recall(curves, ap=ap, title="Precision and recall, easy to hard")
-
-
-def _add_rankings(report: Report, found: Rankings) -> None:
-    """Show queries from worst to best, evenly."""
-    order = np.argsort(found.average_precision, kind="stable")
-    shown = order[np.unique(np.linspace(0, len(order) - 1, N_SHOWN_QUERIES).astype(int))]
-    rows = []
-    for query in shown.tolist():
-        matches = tuple(
-            GalleryMatch(
-                found.database[int(found.indices[query, k])],
-                float(found.distances[query, k]),
-                bool(found.is_right[query, k]),
-            )
-            for k in range(min(N_SHOWN_MATCHES, found.indices.shape[1]))
-        )
-        note = f"AP {found.average_precision[query]:.2f}"
-        rows.append(GalleryRow(found.queries[query], matches, note))
-    report.add_gallery(rows, title="Queries, from the worst answered to the best")
-
-
-def _versions(command: str) -> dict[str, str]:
-    from importlib.metadata import version
-
+    Parameters
+    ----------
+    command : str, default ""
+        What the user ran; left out where it is empty.
+    """
     names = ("torch", "torchvision", "scikit-learn", "numpy")
     pairs = {"command": command} if command else {}
     return {

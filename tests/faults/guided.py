@@ -50,7 +50,6 @@ with contextlib.redirect_stderr(io.StringIO()), instrumented():
     from _forked import tell
 
     import featx.backbones.weights  # noqa: F401 - which `_files` would import too late
-    from featx.datasets._pickle import read_plain_pickle
     from featx.errors import FeatxError
     from featx.estimators import load_model
     from featx.estimators._container import SEAL_BYTES
@@ -61,6 +60,7 @@ with contextlib.redirect_stderr(io.StringIO()), instrumented():
     from featx.store._heap import _read_heap
     from featx.store._journal import Journal
     from featx.store._patched import PatchedFile
+    from pipelines.datasets._pickle import read_plain_pickle
 
 HANG_S, MEMORY_MB = 10, 4096
 Seeds = Callable[[Path], list[bytes]]

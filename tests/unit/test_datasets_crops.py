@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from featx.datasets import ImageDataset, RetrievalDataset, write_crops
-from featx.datasets.crops import _corners
 from featx.errors import ImageDecodeError, ManifestError, ParameterError, StoreWriteError
 from featx.evaluation import Relevance
+from pipelines.datasets import ImageDataset, RetrievalDataset, write_crops
+from pipelines.datasets.crops import _corners
 
 
 def noise(path: Path, width: int = 20, height: int = 12, **options) -> np.ndarray:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featx.datasets import ImageDataset, RetrievalDataset, list_datasets, read_dataset
 from featx.errors import ManifestError, ParameterError
 from featx.evaluation import Relevance
+from pipelines.datasets import ImageDataset, RetrievalDataset, list_datasets, read_dataset
 
 PATHS = ("/d/0.jpg", "/d/1.jpg", "/d/2.jpg")
 
@@ -200,5 +200,5 @@ def test_every_set_says_what_an_empty_folder_lacks(card, tmp_path):
 
 
 def test_reading_a_set_imports_no_torch(tmp_path):
-    code = "import sys, featx.datasets; sys.exit('torch' in sys.modules)"
+    code = "import sys, pipelines.datasets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

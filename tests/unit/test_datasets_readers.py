@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from featx.datasets import ImageDataset, read_dataset
 from featx.errors import ManifestError
+from pipelines.datasets import ImageDataset, read_dataset
 
 VOC = (  # noqa: SIM905
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featx.datasets import ImageDataset, RetrievalDataset, read_dataset
 from featx.images import decode_image
+from pipelines.datasets import ImageDataset, RetrievalDataset, read_dataset
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from featx.datasets import read_dataset
-from featx.datasets._pickle import read_plain_pickle
 from featx.errors import ManifestError
 from featx.evaluation import mean_average_precision_score, recall_at_k
+from pipelines.datasets import read_dataset
+from pipelines.datasets._pickle import read_plain_pickle
 
 
 def write_images(folder: Path, *names: str) -> None:

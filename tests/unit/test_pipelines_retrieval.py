@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from featx.datasets import list_datasets
 from featx.demo import sample_data_dir
 from pipelines import options
+from pipelines.datasets import list_datasets
 
 FAST = ["--workers", "0", "--resize", "64", "--crop", "48"]
 

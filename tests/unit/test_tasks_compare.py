@@ -17,11 +17,11 @@ from sklearn.model_selection import StratifiedKFold
 from featx import LinearProbeClassifier, extract, open_store
 from featx.cli._labels import labelled_images
 from featx.cli.main import main
-from featx.datasets import read_dataset
 from featx.demo import sample_data_dir
 from featx.errors import BackboneError, ParameterError
 from featx.tasks import Comparison, ComparisonRow, Figure, compare
 from featx.tasks.compare import _marked
+from pipelines.datasets import read_dataset
 
 RUN = {"device": "cpu", "workers": 0, "progress": False}
 BAD = b"\xff\xd8\xff\xe0 no picture"

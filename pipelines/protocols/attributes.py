@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from featx.datasets import ImageDataset
 from featx.errors import ParameterError
 from featx.evaluation import (
     average_precision_voc,
@@ -17,9 +16,10 @@ from featx.evaluation import (
     find_leaks,
     multilabel_mean_roc_auc,
 )
-from featx.tasks.features import Network, prepare_features
-from featx.tasks.presets import Preset, get_preset
-from featx.tasks.results import Figure, Predictions, TaskResult
+from featx.tasks import Figure, Preset, get_preset
+from pipelines.datasets import ImageDataset
+from pipelines.protocols.features import Network, prepare_features
+from pipelines.protocols.results import Predictions, TaskResult
 
 __all__ = ["run_attributes"]
 

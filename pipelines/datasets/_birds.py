@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.datasets._files import SetFolder, as_label_array
-from featx.datasets._options import require_choice
-from featx.datasets.images import ImageDataset
+from pipelines.datasets._files import SetFolder, as_label_array
+from pipelines.datasets._options import require_choice
+from pipelines.datasets.images import ImageDataset
 
 __all__ = ["read_cub200"]
 

@@ -13,15 +13,14 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, balanced_accuracy_score
 
 from featx import LinearProbeClassifier, extract, open_store
-from featx.datasets import ImageDataset, read_dataset
 from featx.demo import sample_data_dir
 from featx.errors import ManifestError, ParameterError
-from featx.tasks import (
-    PRESETS,
+from featx.tasks import PRESETS, get_preset
+from pipelines.datasets import ImageDataset, read_dataset
+from pipelines.protocols import (
     Network,
     Predictions,
     TaskResult,
-    get_preset,
     prepare_features,
     run_classification,
 )

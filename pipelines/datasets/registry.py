@@ -9,26 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featx.datasets._apascal import read_apascal
-from featx.datasets._birds import read_cub200
-from featx.datasets._faces import read_celeba
-from featx.datasets._files import SetFolder
-from featx.datasets._flowers import read_flowers17, read_flowers102
-from featx.datasets._folders import (
+from featx.errors import ManifestError, ParameterError, nearest
+from pipelines.datasets._apascal import read_apascal
+from pipelines.datasets._birds import read_cub200
+from pipelines.datasets._faces import read_celeba
+from pipelines.datasets._files import SetFolder
+from pipelines.datasets._flowers import read_flowers17, read_flowers102
+from pipelines.datasets._folders import (
     read_caltech101,
     read_caltech256,
     read_image_folder,
     read_scene15,
 )
-from featx.datasets._groups import read_holidays, read_paired_folders, read_ukbench
-from featx.datasets._landmarks import read_oxford5k, read_paris6k
-from featx.datasets._pets import read_oxford_pets
-from featx.datasets._revisited import read_roxford5k, read_rparis6k
-from featx.datasets._scenes import read_mit67, read_sun397
-from featx.datasets._voc import read_voc2007, read_voc2012
-from featx.datasets.images import ImageDataset
-from featx.datasets.retrieval import RetrievalDataset
-from featx.errors import ManifestError, ParameterError, nearest
+from pipelines.datasets._groups import read_holidays, read_paired_folders, read_ukbench
+from pipelines.datasets._landmarks import read_oxford5k, read_paris6k
+from pipelines.datasets._pets import read_oxford_pets
+from pipelines.datasets._revisited import read_roxford5k, read_rparis6k
+from pipelines.datasets._scenes import read_mit67, read_sun397
+from pipelines.datasets._voc import read_voc2007, read_voc2012
+from pipelines.datasets.images import ImageDataset
+from pipelines.datasets.retrieval import RetrievalDataset
 
 __all__ = ["DatasetCard", "list_datasets", "read_dataset"]
 

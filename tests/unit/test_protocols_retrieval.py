@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 import featx
-from featx.datasets import RetrievalDataset
 from featx.demo import sample_data_dir
 from featx.errors import ImageDecodeError, ParameterError
 from featx.evaluation import Relevance
 from featx.images import ImageManifest
-from featx.tasks import RETRIEVAL_PRESETS, run_retrieval, task_report
+from pipelines.datasets import RetrievalDataset
+from pipelines.protocols import RETRIEVAL_PRESETS, run_retrieval, task_report
 
 FAST = {"workers": 0}
 

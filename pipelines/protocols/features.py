@@ -16,7 +16,7 @@ from featx.extraction import extract
 from featx.images import ImagePreprocessor, absolute_path
 from featx.recipe import Recipe
 from featx.store import FeatureStore, open_store
-from featx.tasks.presets import Preset
+from featx.tasks import Preset
 
 if TYPE_CHECKING:
     from torch import nn

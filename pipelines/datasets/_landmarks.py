@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.datasets._files import SetFolder
-from featx.datasets.retrieval import RetrievalDataset
 from featx.evaluation import Relevance
+from pipelines.datasets._files import SetFolder
+from pipelines.datasets.retrieval import RetrievalDataset
 
 __all__ = ["read_oxford5k", "read_paris6k"]
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._progress import Progress
-from featx.datasets.images import ImageDataset
-from featx.datasets.retrieval import RetrievalDataset
 from featx.errors import ImageDecodeError, ManifestError, ParameterError, StoreWriteError
 from featx.images import decode_image
+from pipelines.datasets.images import ImageDataset
+from pipelines.datasets.retrieval import RetrievalDataset
 
 __all__ = ["write_crops"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.datasets._files import SetFolder, as_label_array
-from featx.datasets.images import ImageDataset
+from pipelines.datasets._files import SetFolder, as_label_array
+from pipelines.datasets.images import ImageDataset
 
 __all__ = ["VOC_CLASSES", "read_voc2007", "read_voc2012"]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.datasets._files import SetFolder
-from featx.datasets.retrieval import RetrievalDataset
 from featx.evaluation import Relevance, relevance_from_labels
 from featx.images import ImageManifest
+from pipelines.datasets._files import SetFolder
+from pipelines.datasets.retrieval import RetrievalDataset
 
 __all__ = ["read_holidays", "read_paired_folders", "read_ukbench"]
 

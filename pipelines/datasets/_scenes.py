@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from featx.datasets._files import SetFolder, as_label_array
-from featx.datasets._options import require_partition
-from featx.datasets.images import ImageDataset
+from pipelines.datasets._files import SetFolder, as_label_array
+from pipelines.datasets._options import require_partition
+from pipelines.datasets.images import ImageDataset
 
 __all__ = ["read_mit67", "read_sun397"]
 

@@ -5,8 +5,8 @@ Parkhi et al., "Cats and dogs", CVPR 2012.
 
 from __future__ import annotations
 
-from featx.datasets._files import SetFolder, as_label_array
-from featx.datasets.images import ImageDataset
+from pipelines.datasets._files import SetFolder, as_label_array
+from pipelines.datasets.images import ImageDataset
 
 __all__ = ["read_oxford_pets"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.datasets._files import SetFolder, as_label_array
-from featx.datasets._options import require_choice
-from featx.datasets.images import ImageDataset
+from pipelines.datasets._files import SetFolder, as_label_array
+from pipelines.datasets._options import require_choice
+from pipelines.datasets.images import ImageDataset
 
 __all__ = ["read_apascal"]
 

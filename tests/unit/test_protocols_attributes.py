@@ -11,10 +11,10 @@ import pytest
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
 from featx import AttributeClassifier, extract
-from featx.datasets import ImageDataset
 from featx.demo import sample_data_dir
 from featx.errors import ParameterError
-from featx.tasks import Network, TaskResult, run_attributes, task_report
+from pipelines.datasets import ImageDataset
+from pipelines.protocols import Network, TaskResult, run_attributes, task_report
 
 SMALL = {"resize_px": 64, "crop_px": 48, "device": "cpu", "precision": "float32", "workers": 0}
 NET = Network(**SMALL)

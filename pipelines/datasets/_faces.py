@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.datasets._files import SetFolder, as_label_array
-from featx.datasets.images import ImageDataset
+from pipelines.datasets._files import SetFolder, as_label_array
+from pipelines.datasets.images import ImageDataset
 
 __all__ = ["read_celeba"]
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featx._values import is_missing, label_array
-from featx.datasets._checks import as_boxes, require_paths
 from featx.errors import ManifestError, ParameterError, nearest
 from featx.images import ImageManifest
+from pipelines.datasets._checks import as_boxes, require_paths
 
 __all__ = ["SPLITS", "TASKS", "ImageDataset"]
 
@@ -178,7 +178,7 @@ class ImageDataset:
             raise ManifestError(
                 f"dataset {self.name!r}: {n_twice} of its {len(self)} rows are further objects of "
                 "an image that it has already, expected each image once; cut them out with "
-                "featx.datasets.write_crops, and take that set's manifest"
+                "pipelines.datasets.write_crops, and take that set's manifest"
             )
         columns = {}
         if self.attributes is not None:

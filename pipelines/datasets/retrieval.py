@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.datasets._checks import as_boxes, require_paths
 from featx.errors import ManifestError
 from featx.evaluation import Relevance
+from pipelines.datasets._checks import as_boxes, require_paths
 
 __all__ = ["RetrievalDataset"]
 

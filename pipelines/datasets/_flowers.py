@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.datasets._files import SetFolder
-from featx.datasets._options import require_partition
-from featx.datasets.images import ImageDataset
+from pipelines.datasets._files import SetFolder
+from pipelines.datasets._options import require_partition
+from pipelines.datasets.images import ImageDataset
 
 __all__ = ["read_flowers17", "read_flowers102"]
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from featx.datasets import ImageDataset
 from featx.errors import ParameterError
 from featx.evaluation import evaluate_classes, few_label_splits, find_leaks
-from featx.tasks.features import Features, Network, prepare_features
-from featx.tasks.presets import Preset, get_preset
-from featx.tasks.results import Figure, Predictions, TaskResult
+from featx.tasks import Figure, Preset, get_preset
+from pipelines.datasets import ImageDataset
+from pipelines.protocols.features import Features, Network, prepare_features
+from pipelines.protocols.results import Predictions, TaskResult
 
 __all__ = ["run_classification"]
 

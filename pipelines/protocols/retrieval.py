@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import make_pipeline
 
-from featx.datasets import RetrievalDataset
 from featx.errors import ImageDecodeError, ParameterError, nearest
 from featx.estimators import PCAWhitening, PowerNormalizer
 from featx.evaluation import (
@@ -22,9 +21,10 @@ from featx.evaluation import (
     recall_at_k,
 )
 from featx.retrieval import RetrievalIndex, SpatialSearch, SpatialVerification
-from featx.tasks.features import Features, Network, prepare_features
-from featx.tasks.presets import Preset
-from featx.tasks.results import Figure, Rankings, TaskResult
+from featx.tasks import Figure, Preset
+from pipelines.datasets import RetrievalDataset
+from pipelines.protocols.features import Features, Network, prepare_features
+from pipelines.protocols.results import Rankings, TaskResult
 
 __all__ = ["RETRIEVAL_PRESETS", "RetrievalPreset", "run_retrieval"]
 
@@ -113,7 +113,7 @@ def run_retrieval(
     ----------
     dataset : RetrievalDataset
         Queries with boxes are searched whole: cut them out first, with
-        `featx.datasets.write_crops`.
+        `pipelines.datasets.write_crops`.
     store : path
         HDF5 file that keeps the features of database and queries.
     network : Network, optional

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from featx.datasets._files import SetFolder, as_label_array
-from featx.datasets._options import require_flag
-from featx.datasets.images import ImageDataset
 from featx.images import ImageManifest
+from pipelines.datasets._files import SetFolder, as_label_array
+from pipelines.datasets._options import require_flag
+from pipelines.datasets.images import ImageDataset
 
 __all__ = ["read_caltech101", "read_caltech256", "read_image_folder", "read_scene15"]
 

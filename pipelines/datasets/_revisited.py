@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from featx.datasets._files import SetFolder
-from featx.datasets._pickle import read_plain_pickle
-from featx.datasets.retrieval import RetrievalDataset
 from featx.evaluation import Relevance
+from pipelines.datasets._files import SetFolder
+from pipelines.datasets._pickle import read_plain_pickle
+from pipelines.datasets.retrieval import RetrievalDataset
 
 __all__ = ["read_roxford5k", "read_rparis6k"]
 
