@@ -93,7 +93,8 @@ def test_before_training_it_predicts_what_the_probe_on_extracted_features_predic
     seed = int(np.random.RandomState(4).randint(2**31 - 1))
     probe = LinearProbeClassifier(random_state=seed).fit(features[rows], y[rows])
     np.testing.assert_allclose(clf.predict_proba(X), probe.predict_proba(features), atol=1e-4)
-    np.testing.assert_allclose(clf.probe_.coef_, probe.coef_, rtol=1e-3, atol=1e-4)
+    # The last digits of the features move flat directions of the objective, by thread count too.
+    np.testing.assert_allclose(clf.probe_.coef_, probe.coef_, rtol=1e-2, atol=1e-3)
     held = clf.validation_rows_
     first = clf.history_[0]
     assert first.val_accuracy == pytest.approx(probe.score(features[held], y[held]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -296,7 +297,8 @@ def test_the_command_compares_networks_and_writes_a_page(world, capsys) -> None:
     page = (world / "page.html").read_text()
     assert found["report"] == str(world / "page.html")
     assert "squeezenet1_1" in page
-    sections = json.loads((world / "page.json").read_text())["sections"]
+    (numbers,) = re.findall(r'<template id="numbers">(.*?)</template>', page)
+    sections = json.loads(numbers)["sections"]
     marks = {p["name"]: p["is_on_frontier"] for p in sections[0]["points"]}
     assert marks == {row["name"]: row["is_on_frontier"] for row in found["rows"]}
 
@@ -347,7 +349,7 @@ def test_labels_of_a_csv_take_the_place_of_folders(world, capsys) -> None:
         (["--backbone", "resnet18=ROOT/w.pth"], ["missing", "unexpected"]),
         (["--backbone", "squeezenet1_1=ROOT/w.pht"], ["w.pht", "Did you mean"]),
         (["--preset", "paper"], ["preset: got 'paper'", "'plain' or 'best'"]),
-        (["--folds", "1"], ["n_folds: got 1"]),
+        (["--folds", "1"], ["--folds: got 1"]),
         (["--labels", "ROOT/none.csv"], ["none.csv"]),
         (["--labels", "ROOT/nolabel.csv"], ["label"]),
     ],
