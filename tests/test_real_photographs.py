@@ -65,9 +65,10 @@ def test_the_embedded_network_serves_classification_and_retrieval(
     shared_assets: Path, tmp_path: Path
 ) -> None:
     """The floors lie well below what docs/featx_small.md measured, and far above chance."""
-    flowers = featx.extract(shared_assets / "datasets" / "flowers12", tmp_path / "f.h5")
-    parts, species = np.array([label.split("/") for label in flowers.labels]).T
-    X, train = flowers[:], parts == "train"
+    folder = shared_assets / "datasets" / "flowers12"
+    flowers = featx.extract([folder / "train", folder / "test"], tmp_path / "f.h5")
+    X, species = flowers[:], flowers.labels
+    train = np.array([Path(path).parent.parent.name == "train" for path in flowers.paths])
     probe = LinearProbeClassifier().fit(X[train], species[train])
     assert probe.score(X[~train], species[~train]) > 0.9  # chance 0.083
     rows = np.flatnonzero(~train)

@@ -19,8 +19,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-import featx
 from featx._progress import TIME_FORMAT, hide_progress, time_stamp
+from featx._version import __version__
 from featx.cli._messages import describe_error, name_options
 from featx.cli._outputs import check_outputs
 from featx.cli._streams import prepare_streams, print_error, print_result
@@ -70,7 +70,7 @@ class Parser(argparse.ArgumentParser):
 def build_parser(only: str | None = None) -> Parser:
     """Make the parser; with `only`, options of that one command (the others just by name)."""
     parser = Parser(prog="featx", description="CNN features off the shelf.")
-    parser.add_argument("--version", action="version", version=f"featx {featx.__version__}")
+    parser.add_argument("--version", action="version", version=f"featx {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, line in COMMANDS.items():
         command = commands.add_parser(

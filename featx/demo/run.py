@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.manifold import TSNE
 
-import featx
 from featx._outputs import check_output
+from featx._version import __version__
 from featx.demo.tasks import Attributes, FewLabels, Retrieval, attributes, few_labels, retrieval
 from featx.extraction import DEFAULT_BACKBONE, extract
 from featx.images import ImageManifest, decode_image, sample_data_dir
@@ -221,7 +221,7 @@ def _report(found: _Results, store: FeatureStore) -> Report:
     )
     return report.add_key_values(
         {
-            "featx": featx.__version__,
+            "featx": __version__,
             "python": sys.version.split()[0],
             "backbone": store.recipe.backbone,
             "weights": store.made_with.get("weights_source", ""),

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-import featx
+from featx._version import __version__
 from featx.errors import FeatxError
 from featx.extraction._precision import AS_TABLE
 from featx.extraction.job import Job, prepare_job
@@ -119,7 +119,7 @@ def request_of(prepare: Callable[..., Job]) -> str | None:
             return None
         status = os.stat(weights)  # noqa: PTH116
         asked["weights"] = [os.path.abspath(weights), status.st_size, status.st_mtime_ns]  # noqa: PTH100
-    packages = {"featx": featx.__version__, **{name: _version(name) for name in PACKAGES}}
+    packages = {"featx": __version__, **{name: _version(name) for name in PACKAGES}}
     machine = [platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES")]
     try:
         return json_digest([asked, packages, machine])

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import featx
 from featx._outputs import write_output
+from featx._version import __version__
 from featx.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def write_weights(
         if head is None or not name.startswith(f"{head}.")
     }
     # the creator is how an older file of ours is known from weights of other origin
-    data = save(tensors, metadata={"creator": f"featx {featx.__version__}", **metadata})
+    data = save(tensors, metadata={"creator": f"featx {__version__}", **metadata})
     inputs = [weights] if isinstance(weights, (str, os.PathLike)) else []
     with write_output(path, "weights", inputs=inputs) as beside:
         beside.write_bytes(data)

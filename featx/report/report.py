@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import featx
 from featx._files import show_path
 from featx._outputs import write_output
+from featx._version import __version__
 from featx.errors import ParameterError
 from featx.report._charts import bars_section, curve_section, precision_recall_section
 from featx.report._matrix import confusion_section
@@ -328,7 +328,7 @@ class Report:
         """Return the numbers, as JSON holds them."""
         return {
             "report_format": REPORT_FORMAT,
-            "featx_version": featx.__version__,
+            "featx_version": __version__,
             "title": self.title,
             "subtitle": self.subtitle,
             "created": self.created.isoformat(),
@@ -354,7 +354,7 @@ class Report:
             title=self.title,
             subtitle=self.subtitle,
             created=self.created,
-            version=featx.__version__,
+            version=__version__,
             images=self._images(),
         )
 

@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from zlib_ng.zlib_ng import crc32
 
-import featx
 from featx._files import open_regular
 from featx._hdf5 import require_own_content
 from featx._outputs import write_output
+from featx._version import __version__
 from featx.errors import FeatxError, FileFormatError
 from featx.recipe import Recipe
 from featx.retrieval._approximate import ApproximateFinder, finder_from_arrays
@@ -119,7 +119,7 @@ def _write(h5: Any, content: IndexContent) -> None:
         crcs.append([start, len(block), crc32(stored.data)])
     h5["norms"] = norms
     header = {
-        "creator": f"featx {featx.__version__}",
+        "creator": f"featx {__version__}",
         "metric": content.metric,
         "recipe": None if content.recipe is None else content.recipe.to_dict(),
         "made_with": content.made_with,

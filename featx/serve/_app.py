@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
-import featx
+from featx._version import __version__
 from featx.serve._bodies import BATCH_BODY, IMAGE_BODY, images_of, require_json, suffix_of
 from featx.serve._database import Example, LabelCount
 from featx.serve._guard import Guard
@@ -90,7 +90,7 @@ def build_app(service: Service) -> FastAPI:
     app = FastAPI(
         title="featx serve",
         summary="What looks like this?",
-        version=featx.__version__,
+        version=__version__,
         lifespan=lifespan,
         docs_url=None,  # FastAPI's pages load scripts from another host
         redoc_url=None,

@@ -13,7 +13,7 @@ from typing import Any, Self
 import h5py
 import numpy as np
 
-import featx
+from featx._version import __version__
 from featx.errors import FeatxError, StoreWriteError
 from featx.recipe import Recipe
 from featx.store import _disk
@@ -245,7 +245,7 @@ class StoreWriter:
         is_empty = self.path.is_file() and not self.path.stat().st_size
         if is_empty or not os.path.lexists(self.path):
             try:
-                create_container(self.path, f"featx {featx.__version__}")
+                create_container(self.path, f"featx {__version__}")
             except OSError as err:
                 raise StoreWriteError(
                     f"store {str(self.path)!r}: cannot be made ({err.strerror or err}); the "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import version
 
-import featx
+from featx._version import __version__
 from featx.report import Report, ScatterPoint
 from featx.tasks.bench import Benchmark
 from featx.tasks.compare import Comparison
@@ -115,7 +115,7 @@ def list_versions(command: str = "") -> dict[str, str]:
     pairs = {"command": command} if command else {}
     return {
         **pairs,
-        "featx": featx.__version__,
+        "featx": __version__,
         "python": sys.version.split()[0],
         **{name: version(name) for name in names},
     }
