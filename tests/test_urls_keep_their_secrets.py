@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import importlib
 import threading
 import time
 from collections.abc import Iterator
@@ -57,6 +58,8 @@ def test_every_error_of_featx_shows_urls_without_their_secrets() -> None:
         for below in kind.__subclasses__():
             yield from classes(below)
 
+    for room in ("estimators", "retrieval", "store"):  # which have classes of their own
+        importlib.import_module(f"featx.{room}")
     found = list(classes(FeatxError))
     assert {ImageDecodeError, StoreWriteError, StoreNotFoundError} <= {*found}
     for kind in found:

@@ -202,9 +202,6 @@ def load_model(path: str | Path, *, trust_pickle: bool = False) -> SavedModel:
 class UnreadableModelError(FileFormatError, OSError):
     """The file cannot be read at all; also an `OSError`."""
 
-    def __str__(self) -> str:
-        return str(self.args[0])
-
 
 class ModelNotFoundError(UnreadableModelError, FileNotFoundError):
     """There is no file; also a `FileNotFoundError`."""
