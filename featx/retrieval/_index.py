@@ -462,7 +462,7 @@ class RetrievalIndex(OneLine, GrowingRows, BaseEstimator):  # type: ignore[misc]
         mmap : bool, default False
             Leave the vectors in the file and read those that a query compares: opens at once
             whatever its size and shares the system's cache between processes, but an exact query
-            takes 2 to 3 times as long (many together 1.3 times), checksums are skipped, and
+            takes about twice as long (many together 1.3 times), checksums are skipped, and
             nothing can be added or removed. What an approximate kind holds besides is read. Where
             another program writes into the file, a query raises `FileFormatError`; `save` puts
             another file in its place, which an index that is open does not see.

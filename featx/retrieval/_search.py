@@ -8,7 +8,7 @@ are nearly equal, and a copy of an image should be at distance 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
@@ -24,9 +24,10 @@ __all__ = ["METRICS", "Finder", "Vectors", "row_norms", "scaled", "search", "sea
 METRICS = ("cosine", "euclidean", "dot")
 Floats = NDArray[np.float32]
 Rows = NDArray[np.intp]
+# Pieces, each with the number of its first row in the block; with the next one it may be gone.
+Block = Iterable[tuple[int, Floats]]
 
 BLOCK_BYTES = 32 * 2**20
-FILE_BYTES = 4 * 2**20  # read and compared while they are in the processor's cache
 BLOCK_ROWS = 16384
 KEYS_BYTES = 8 * 2**20
 FIRST_ROWS = 1024
@@ -67,6 +68,19 @@ class Finder(Protocol):
 
         None: a product of copied rows is better here.
         """
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """A block of a file's rows, read anew whenever it is gone through."""
+
+    data: FileRows
+    start: int
+    stop: int
+
+    def __iter__(self) -> Iterator[tuple[int, Floats]]:
+        for first, piece in self.data.pieces(self.start, self.stop):
+            yield first - self.start, _as_float32(piece)
 
 
 @dataclass(frozen=True)
@@ -114,12 +128,12 @@ class Vectors:
 
     def blocks_among(
         self, among: Rows | None, n_queries: int
-    ) -> Iterator[tuple[Rows, Floats, Floats]]:
+    ) -> Iterator[tuple[Rows, Block, Floats]]:
         """Yield row numbers, vectors and their lengths of each block of some rows, or of all."""
         n = self.shape[0] if among is None else len(among)
         every = np.arange(n) if among is None else among
         step = self._rows_a_block
-        if among is None and isinstance(self.data, np.ndarray) and self.data.dtype == np.float32:
+        if among is None and self._is_read_in_place:
             # Nothing is copied, so that only the products count. They should stay in the cache
             # until they are looked at; few queries get long blocks, since the threads of each
             # product wait for each other at its end.
@@ -127,16 +141,24 @@ class Vectors:
         # the first block is short: until k of a query are known, all of its rows may be among them
         starts = [0, *range(min(FIRST_ROWS, step), n, step)]
         for start, stop in pairwise([*starts, n]):
-            part = slice(start, stop)
+            numbers = every[start:stop]
             # all rows lie side by side, and need no copy
-            numbers = every[part]
-            read = part if among is None else numbers
-            yield numbers, self.rows(read), self.norms[read]
+            block = self._block(start, stop) if among is None else ((0, self.rows(numbers)),)
+            yield numbers, block, self.norms[start:stop] if among is None else self.norms[numbers]
+
+    def _block(self, start: int, stop: int) -> Block:
+        if isinstance(self.data, FileRows):
+            return _Pieces(self.data, start, stop)
+        return ((0, self.rows(slice(start, stop))),)
+
+    @property
+    def _is_read_in_place(self) -> bool:
+        is_matrix = isinstance(self.data, np.ndarray) and self.data.dtype == np.float32
+        return is_matrix or isinstance(self.data, FileRows)
 
     @property
     def _rows_a_block(self) -> int:
-        most = FILE_BYTES if isinstance(self.data, FileRows) else BLOCK_BYTES
-        return max(1, min(most // (4 * max(self.shape[1], 1)), BLOCK_ROWS))
+        return max(1, min(BLOCK_BYTES // (4 * max(self.shape[1], 1)), BLOCK_ROWS))
 
 
 _OF_HALF = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
@@ -234,7 +256,9 @@ def search_within(
             limits = radius - (metric == "cosine") + slack
         for start in range(0, len(asked), QUERIES_AT_A_TIME):
             part = slice(start, start + QUERIES_AT_A_TIME)
-            query, at = np.nonzero(_keys(block, norms, asked[part], metric) <= limits[part])
+            keys = np.empty((len(asked[part]), len(numbers)), np.float32)
+            _fill_keys(keys, block, norms, asked[part], metric)
+            query, at = np.nonzero(keys <= limits[part])
             for i in np.unique(query).tolist():
                 found[start + i].append(numbers[at[query == i]])
     return [
@@ -322,9 +346,10 @@ def _nearest_of_few(
     rows = np.full((m, k), -1, np.intp)
     room = np.empty(0, np.float32)  # the same for all blocks: new memory costs a tenth of the time
     for numbers, block, norms in vectors.blocks_among(among, m):
-        if room.size < m * len(block):
-            room = np.empty(m * len(block), np.float32)
-        keys = _keys(block, norms, queries, metric, room[: m * len(block)])
+        if room.size < m * len(numbers):
+            room = np.empty(m * len(numbers), np.float32)
+        keys = room[: m * len(numbers)].reshape(m, len(numbers))
+        _fill_keys(keys, block, norms, queries, metric)
         if exclude is not None:
             at = np.searchsorted(numbers, exclude)
             mine = np.flatnonzero(numbers[np.minimum(at, len(numbers) - 1)] == exclude)
@@ -362,19 +387,17 @@ def _better(keys: Floats, numbers: Rows, worst: Floats, k: int) -> tuple[Floats,
     return new, rows
 
 
-def _keys(
-    block: Floats, norms: Floats, queries: Floats, metric: str, room: Floats | None = None
-) -> Floats:
-    """Return (n_queries, n_block) numbers in the order of the distances, in `room` if given."""
-    out = None if room is None else room.reshape(len(queries), len(block))
+def _fill_keys(keys: Floats, block: Block, norms: Floats, queries: Floats, metric: str) -> None:
+    """Fill (n_queries, n_block) `keys` with numbers in the order of the distances."""
     factor = np.float32(-2 if metric == "euclidean" else -1)
-    products: Floats = np.matmul(factor * queries, block.T, out=out)
+    asked = factor * queries
+    for start, piece in block:
+        np.matmul(asked, piece.T, out=keys[:, start : start + len(piece)])
     if metric == "euclidean":
-        products += norms**2
+        keys += norms**2
     if metric == "cosine":
         # a row of zeros is at right angles to everything
-        products *= np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
-    return products
+        keys *= np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
 
 
 def _refined(

@@ -22,7 +22,7 @@ import numpy as np
 
 from featx._hdf5 import require_own_content
 from featx._remote import plain_path
-from featx.errors import FeatxError, FileFormatError, StoreWriteError, hide_secrets, nearest
+from featx.errors import FeatxError, FileFormatError, StoreWriteError, nearest
 from featx.store import _disk
 from featx.store._journal import ID_BYTES, apply_journal, journal_path, read_journal
 from featx.store._lock import require_named
@@ -61,9 +61,6 @@ HEAD_BYTES = 65536
 
 class StoreNotFoundError(FileFormatError, FileNotFoundError):
     """There is no file; also a `FileNotFoundError`."""
-
-    def __str__(self) -> str:
-        return hide_secrets(str(self.args[0]))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pytest
 from featx import RetrievalIndex
 from featx.errors import FeatxError, FileFormatError, ParameterError, StoreWriteError
 from featx.recipe import Preprocessing, Recipe
-from featx.retrieval import _file
+from featx.retrieval import _file, _file_rows
 from featx.retrieval._file_rows import FileRows
 from featx.store import write_features
 
@@ -47,6 +47,21 @@ def test_a_loaded_index_answers_as_the_saved_one(tmp_path, metric, mmap) -> None
             again.remove("/p/ü1.jpg")
     else:
         assert again.remove("/p/ü1.jpg").n_samples_fit_ == 19
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_vectors_read_in_pieces_are_compared_as_those_in_memory(
+    tmp_path, monkeypatch, dtype
+) -> None:
+    monkeypatch.setattr(_file_rows, "PIECE_BYTES", 1000)
+    X = np.random.default_rng(0).normal(size=(3000, 6)).astype(np.float32)
+    RetrievalIndex(dtype=dtype).fit(X).save(tmp_path / "i")
+    read, left = (RetrievalIndex.load(tmp_path / "i", mmap=mmap) for mmap in (False, True))
+    q = X[:600] + 0.1  # more than are compared at a time
+    np.testing.assert_array_equal(left.query(q, k=9).indices, read.query(q, k=9).indices)
+    for a, b in zip(left.query_radius(q, 0.01), read.query_radius(q, 0.01), strict=True):
+        np.testing.assert_array_equal(a.indices, b.indices)
+        np.testing.assert_allclose(a.distances, b.distances, atol=1e-6)
 
 
 def test_recipe_ids_and_paths_of_any_bytes_survive(tmp_path) -> None:
