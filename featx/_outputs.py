@@ -14,14 +14,14 @@ import os
 import re
 import stat
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from featx._files import replacing
 from featx.errors import StoreWriteError
 
-__all__ = ["check_output", "kind_of", "write_output"]
+__all__ = ["check_output", "files_of", "kind_of", "write_output"]
 
 HEAD_BYTES = 65536
 MAX_HEADER_BYTES = 16 * 2**20
@@ -51,7 +51,6 @@ def check_output(
     kind: str,
     *,
     inputs: Iterable[str | os.PathLike[str]] = (),
-    columns: Sequence[str] | None = None,
 ) -> Path:
     """Return the file to write, links followed, before the work that makes its content.
 
@@ -60,14 +59,11 @@ def check_output(
     path : path
         Where the output is to be.
     kind : str
-        What is to be written, "store", "index", "model", "weights", "page", "numbers", "csv",
-        "npz", "npy", "parquet" (a store's table) or "predictions" (in Parquet); an older file of
-        this kind may be replaced.
+        What is to be written, "store", "index", "model", "weights", "page", "numbers", "npz",
+        "npy", "csv" or "parquet" (a store's table), or "predictions" (as CSV or in Parquet); an
+        older file of this kind may be replaced.
     inputs : iterable of path
         Files that are read for it, by whatever names.
-    columns : sequence of str, optional
-        Header of a CSV to be written; one with another header is another kind. Until it is known,
-        one that begins with ``path`` passes.
 
     Raises
     ------
@@ -100,7 +96,7 @@ def check_output(
                 "one: an output never replaces an input; choose another name"
             )
     _check_folder(target, path, thing)
-    _check_kind(target, kind, columns, thing)
+    _check_kind(target, kind, thing)
     return target
 
 
@@ -110,14 +106,13 @@ def write_output(
     kind: str,
     *,
     inputs: Iterable[str | os.PathLike[str]] = (),
-    columns: Sequence[str] | None = None,
 ) -> Iterator[Path]:
     """Lend a name to write to; at the end the file is there at once, or all is as it was.
 
     Parameters and errors are those of `check_output`, and a disk that does not take the file is a
     `StoreWriteError`, too.
     """
-    target = check_output(path, kind, inputs=inputs, columns=columns)
+    target = check_output(path, kind, inputs=inputs)
     try:
         with replacing(target) as beside:
             yield beside
@@ -126,6 +121,12 @@ def write_output(
             f"{kind} {os.fspath(path)!r}: cannot be written ({err.strerror or err}); the folder "
             "must exist, be writable and have space"
         ) from err
+
+
+def files_of(weights: str | os.PathLike[str]) -> list[Path]:
+    """Return the files that weights may be read from: the path, and of a folder what is in it."""
+    place = Path(weights).expanduser()
+    return [place, *(place.iterdir() if place.is_dir() else ())]
 
 
 def kind_of(path: Path) -> tuple[str, str]:
@@ -142,12 +143,12 @@ def kind_of(path: Path) -> tuple[str, str]:
             return "empty", "an empty file"
         kind = _hdf5_kind(path, head) or _zip_kind(file, head) or _other_kind(file, head)
     if kind:
-        return kind, f"a featx {kind}"
+        return kind, f"a file of featx ({kind})"
     words = next((what for start, what in OTHERS if head.startswith(start)), "")
     if not words and head[8:9] == b"{":
         words = "weights that featx did not make"
     if not words:
-        words = "another kind of file" if b"\0" in head else "a text file"
+        words = "another kind of file" if b"\0" in head else "a text file that featx did not make"
     return "", words
 
 
@@ -167,12 +168,9 @@ def _check_folder(target: Path, path: str | os.PathLike[str], thing: str) -> Non
         )
 
 
-def _check_kind(target: Path, kind: str, columns: Sequence[str] | None, thing: str) -> None:
+def _check_kind(target: Path, kind: str, thing: str) -> None:
     try:
         found, words = kind_of(target)
-        if kind == "csv" and found == "":
-            found = "csv" if _has_header(target, columns) else ""
-            words = f"{words} with other columns" if words == "a text file" else words
     except OSError as err:
         found, words = "", f"a file that you may not read ({err.strerror})"
     if found not in (kind, "empty") and not (kind == "store" and words == "an HDF5 file"):
@@ -229,7 +227,7 @@ def _other_kind(file: Any, head: bytes) -> str:
         return "page" if b'name="generator" content="featx ' in start else ""
     if start.startswith(b"{") and b'"report_format"' in start:
         return "numbers"
-    return "weights" if _is_tuned(file, head) else ""
+    return "weights" if _is_tuned(file, head) else _csv_kind(file)
 
 
 def _end(file: Any) -> bytes:
@@ -255,10 +253,26 @@ def _is_tuned(file: Any, head: bytes) -> bool:
         return False
 
 
-def _has_header(path: Path, columns: Sequence[str] | None) -> bool:
+def _csv_kind(file: Any) -> str:
+    """Tell tables by the columns that featx gives them, all in their order.
+
+    A table of features ends in ``feature_0``, ``feature_1``, ...; predictions are ``path``,
+    ``label`` and ``confidence``, or ``path``, the attributes and a score of each.
+    """
+    file.seek(0)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            found = next(csv.reader(file), [])
+        line = file.readline(MAX_HEADER_BYTES).decode("utf-8-sig")
+        first, *names = next(csv.reader([line]), [""])
     except (ValueError, csv.Error):
-        return False
-    return found[:1] == ["path"] if columns is None else found == list(columns)
+        return ""
+    if first != "path" or not names:
+        return ""
+    last = names[-1].removeprefix("feature_")
+    n_features = int(last) + 1 if last.isdecimal() else 0
+    if 0 < n_features <= len(names):
+        wanted = [f"feature_{i}" for i in range(n_features)]
+        return "csv" if names[-n_features:] == wanted else ""
+    attributes = names[: len(names) // 2]
+    scores = [f"score.{name}" for name in attributes]
+    is_predicted = names in (["label", "confidence"], [*attributes, *scores])
+    return "predictions" if is_predicted else ""

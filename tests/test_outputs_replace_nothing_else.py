@@ -51,6 +51,7 @@ MADE: dict[str, Callable[[Path], object]] = {
     "npy": lambda p: export(p, ".npy"),
     "parquet": lambda p: export(p, ".parquet"),
     "predictions": lambda p: predictions(p),
+    "csv": lambda p: export(p, ".csv"),
 }
 # and what others write
 FOREIGN: dict[str, Callable[[Path], object]] = {
@@ -64,6 +65,10 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
     "Parquet of others": lambda p: parquet_of_others(p),
     "list of numbers": lambda p: shutil.move(saved_numbers(p), p),
     "text": lambda p: p.write_text("notes"),
+    "table edited in pandas": lambda p: p.write_text("path,label,confidence,note\na,b,1,\n"),
+    "table with an index": lambda p: p.write_text(",path,label,feature_0\n0,a,b,1\n"),
+    "features and more": lambda p: p.write_text("path,label,feature_0,cluster\na,b,1,2\n"),
+    "features from the middle": lambda p: p.write_text("path,label,feature_7\na,b,1\n"),
     "bytes": lambda p: p.write_bytes(b"\1\0" * 50),
 }
 
@@ -113,21 +118,36 @@ def files(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("found", [*MADE, *FOREIGN])
-@pytest.mark.parametrize("wanted", [*MADE, "csv"])
+@pytest.mark.parametrize("wanted", MADE)
 def test_only_an_older_file_of_the_kind_may_be_replaced(files, wanted, found) -> None:
     place = files / found
     # a store that cannot be opened is for the writer of stores to refuse, as is a foreign one
     if found == wanted or (wanted, found) == ("store", "HDF5 of others"):
         assert check_output(place, wanted) == place.resolve()
         return
-    if (wanted, found) == ("csv", "labels"):
-        assert check_output(place, "csv") == place.resolve()  # its header is not known yet
-        with pytest.raises(StoreWriteError, match="a text file with other columns"):
-            check_output(place, "csv", columns=["path", "label", "confidence"])
-        check_output(place, "csv", columns=["path", "label"])
-        return
     with pytest.raises(StoreWriteError, match=r"^\w+ '.*': is .*expected a new name or an older"):
         check_output(place, wanted)
+
+
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        ("path,label,confidence", "predictions"),
+        ("\ufeffpath,label,confidence\r", "predictions"),
+        ("path,red,score.red", "predictions"),
+        ('path,"red, dark",big,"score.red, dark",score.big', "predictions"),
+        ("path,label,feature_0", "csv"),
+        ("path,label,feature_note,year,feature_0,feature_1", "csv"),
+        ("path,label", ""),
+        ("path,red,score.big", ""),
+        ("path,label,feature_99999999999", ""),
+        ("path", ""),
+        ("path;label;confidence", ""),
+    ],
+)
+def test_a_csv_of_featx_is_known_by_its_columns(tmp_path, header, kind) -> None:
+    (tmp_path / "t").write_bytes(f"{header}\n1\n".encode())
+    assert kind_of(tmp_path / "t")[0] == kind
 
 
 @pytest.mark.parametrize("name", ["store-v1.h5", "index-v1", "index-v2", "model-v1.featx"])
@@ -234,6 +254,7 @@ def world(tmp_path_factory) -> Path:
     (root / "l.csv").write_text("path,label\n" + "".join(lines))
     (root / "p.html").write_text("<!DOCTYPE html><title>mine</title>")
     (root / "p.json").write_text("{}")
+    write_features(root / "wide.h5", np.eye(3), paths=["x", "y", "z"]).close()
     return root
 
 
@@ -292,6 +313,10 @@ def test_older_files_of_the_kind_are_replaced(world, tmp_path, capsys) -> None:
         "index s.h5 --out {}/i",
         "export s.h5 {}/o.npz",
         "export s.h5 {}/o.parquet",
+        "export s.h5 {}/o.csv",
+        "export wide.h5 {}/o.csv",
+        "predict m s.h5 --out {}/f.csv",
+        "predict m s.h5 --out {}/f.parquet",
         "query i photos/a/0.png --html {}/q.html",
         "duplicates s.h5 --html {}/q.html",
         "duplicates s.h5 --html {}/q.json",
@@ -300,7 +325,50 @@ def test_older_files_of_the_kind_are_replaced(world, tmp_path, capsys) -> None:
         for _ in range(2):
             assert main([w.format(tmp_path) for w in made]) == 0, capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "i", "m", "o.npz", "o.parquet", "q.html", "q.json"]  # fmt: skip
+        "f.csv", "f.parquet", "i", "m", "o.csv", "o.npz", "o.parquet", "q.html", "q.json",
+    ]  # fmt: skip
+
+
+def test_a_file_may_be_called_like_a_word_of_its_command(world, tmp_path, monkeypatch) -> None:
+    shutil.copy(world / "s.h5", tmp_path / "s.h5")
+    monkeypatch.chdir(tmp_path)
+    for words in (
+        "index s.h5 --out index",
+        "index s.h5 --kind exact --out exact",
+        "train s.h5 --method logistic --out logistic",
+        f"extract {world}/photos --backbone featx_small --workers 0 --store featx_small",
+    ):
+        for _ in range(2):
+            assert main(words.split()) == 0, words
+
+
+def test_weights_in_a_folder_that_is_named_are_an_input(world, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(world)
+    (world / "tuned").mkdir()
+    tuned_weights(world / "tuned" / "model.safetensors")
+    words = "finetune photos --weights tuned --out tuned/model.safetensors"
+    assert main(words.split()) == 1
+    assert "an output never replaces an input" in capsys.readouterr().err
+
+
+def test_nothing_is_made_of_a_store_without_images(world, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(world)
+    (tmp_path / "bad.png").touch()
+    assert main(f"extract {tmp_path} --store none.h5 --workers 0".split()) == 1
+    capsys.readouterr()
+    for words in (
+        "train none.h5 --out m",
+        "index none.h5 --out i",
+        "predict m none.h5 --out f.csv",
+        "evaluate m none.h5",
+        "query i none.h5",
+        "duplicates none.h5",
+        "duplicates s.h5 none.h5",
+    ):
+        assert main(words.split()) == 1
+        assert "'none.h5': has no images, expected at least one" in capsys.readouterr().err
+    assert kind_of(world / "m")[0] == "model"
+    assert not (world / "f.csv").exists()
 
 
 def test_two_outputs_have_two_names(world, tmp_path, capsys) -> None:

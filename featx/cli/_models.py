@@ -8,7 +8,14 @@ from typing import Any
 from featx._values import as_text
 from featx.errors import FileFormatError, ParameterError
 
-__all__ = ["is_store", "label_text", "load_classifier", "only_stores", "open_fitting_table"]
+__all__ = [
+    "is_store",
+    "label_text",
+    "load_classifier",
+    "only_stores",
+    "open_fitting_table",
+    "require_images",
+]
 
 
 def load_classifier(path: str) -> tuple[Any, list[str]]:
@@ -69,6 +76,21 @@ def only_stores(name: str, words: list[str]) -> bool:
     return bool(stores)
 
 
+def require_images(store: Any) -> None:
+    """Refuse a store without images, of which nothing can be made.
+
+    Raises
+    ------
+    ParameterError
+        If it has none.
+    """
+    if not len(store):
+        raise ParameterError(
+            f"store {store.path!r}: has no images, expected at least one; featx info "
+            f"{store.path} lists those that could not be read"
+        )
+
+
 def open_fitting_table(path: str, saved: Any, model_path: str, table: str | None) -> Any:
     """Open a store's table of the model's recipe, or the one that is asked for if it fits.
 
@@ -77,12 +99,13 @@ def open_fitting_table(path: str, saved: Any, model_path: str, table: str | None
     FingerprintMismatchError
         If the recipe is another, with what differs.
     ParameterError
-        If the vectors have another width.
+        If the store has no images, or vectors of another width.
     """
     from featx.store import open_fitting
 
     store = open_fitting(path, saved.recipe, maker=f"model {model_path}", table=table)
     try:
+        require_images(store)
         _require_width(store, saved.model, model_path)
     except BaseException:
         store.close()

@@ -12,6 +12,8 @@ from featx.errors import ParameterError, StoreWriteError, nearest
 __all__ = ["PAGE", "Output", "add_output", "check_outputs"]
 
 PAGE = {".html": "page", ".htm": "page", ".json": "numbers"}
+# Arguments that name what is read. The others are words, and a file may be called like a word.
+INPUTS = ("source", "image", "store", "other", "index", "model", "labels", "weights")
 
 
 class Output(str):
@@ -57,7 +59,7 @@ def _output(flag: str, kinds: str | dict[str, str]) -> Callable[[str], Output]:
 def check_outputs(args: argparse.Namespace) -> None:
     """Refuse outputs that would replace an input, each other, or a file of another kind.
 
-    Every other word of the command that names a file is taken for an input.
+    What the command reads is what `INPUTS` name, and the files of ``--backbone NAME=FILE``.
 
     Raises
     ------
@@ -72,8 +74,7 @@ def check_outputs(args: argparse.Namespace) -> None:
     from featx._outputs import check_output
     from featx._remote import is_url, plain_path
 
-    inputs = [word for name, value in vars(args).items() if name not in outputs
-              for word in _words(value)]  # fmt: skip
+    inputs = list(_inputs(args))
     places: dict[str, Output] = {}
     for output in outputs.values():
         if is_url(str(output)):
@@ -90,15 +91,18 @@ def check_outputs(args: argparse.Namespace) -> None:
         places[place] = output
 
 
-def _words(value: Any) -> Iterator[str]:
-    """Yield what may be a path: a word, each word of a list, and what follows NAME=."""
-    if isinstance(value, list):
-        for one in value:
-            yield from _words(one)
-    elif isinstance(value, str):
-        yield value
-        if "=" in value:
-            yield value.partition("=")[2]
+def _inputs(args: argparse.Namespace) -> Iterator[str]:
+    from featx._outputs import files_of
+
+    for name in INPUTS:
+        value = getattr(args, name, None)
+        for word in value if isinstance(value, list) else [value]:
+            if word and not isinstance(word, Output):
+                yield from map(str, files_of(word)) if name == "weights" else [word]
+    named = getattr(args, "backbone", None)
+    for word in named if isinstance(named, list) else []:
+        if file := word.partition("=")[2]:
+            yield from map(str, files_of(file))
 
 
 def _check_folder(output: Output) -> None:

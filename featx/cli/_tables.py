@@ -12,7 +12,7 @@ from featx._outputs import write_output
 
 __all__ = ["TABLES", "write_table"]
 
-TABLES = {".csv": "csv", ".parquet": "predictions"}
+TABLES = {".csv": "predictions", ".parquet": "predictions"}
 
 
 def write_table(path: str, columns: dict[str, list[Any]]) -> None:
@@ -25,10 +25,9 @@ def write_table(path: str, columns: dict[str, list[Any]]) -> None:
     MissingDependencyError
         If Parquet is asked for and pyarrow is not installed.
     """
-    kind = TABLES[Path(path).suffix.lower()]
     shown = {show_path(name): [_shown(v) for v in values] for name, values in columns.items()}
-    with write_output(path, kind, columns=list(shown)) as beside:
-        if kind == "csv":
+    with write_output(path, "predictions") as beside:
+        if Path(path).suffix.lower() == ".csv":
             with beside.open("w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(shown)

@@ -50,8 +50,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     saved, names = load_classifier(args.model)
     is_attributes = hasattr(saved.model, "attribute_names_")
-    if args.out:
-        _check_header(args.out, list(_columns([], names, is_attributes=is_attributes)))
     failures: list[dict[str, str]] = []
     predictions: list[dict[str, Any]] = []
     for paths, features in _parts(args, saved, failures):
@@ -63,13 +61,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         write_table(args.out, _columns(predictions, names, is_attributes=is_attributes))
         result["out"] = args.out
     return result
-
-
-def _check_header(out: str, columns: list[str]) -> None:
-    """Refuse a CSV of other columns before the images are read."""
-    from featx._outputs import check_output
-
-    check_output(out, out.kind, columns=columns)  # type: ignore[attr-defined]
 
 
 def _parts(args: argparse.Namespace, saved: Any, failures: list[dict[str, str]]) -> Iterator[Part]:

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _asked(args: argparse.Namespace, index: Any) -> tuple[list[str], Any, list[dict[str, str]]]:
     """Return what is asked: paths, vectors, and the images that could not be read."""
-    from featx.cli._models import only_stores
+    from featx.cli._models import only_stores, require_images
     from featx.cli._network import embed_sources
     from featx.store import open_fitting
 
@@ -91,6 +91,7 @@ def _asked(args: argparse.Namespace, index: Any) -> tuple[list[str], Any, list[d
         paths, blocks = [], []
         for word in args.image:
             with open_fitting(word, index.recipe_, maker=f"index {args.index}") as store:
+                require_images(store)
                 paths += store.paths.tolist()
                 blocks.append(store[:])
         return paths, np.concatenate(blocks), []

@@ -26,10 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Train and save."""
+    from featx.cli._models import require_images
     from featx.store import open_store
 
     start = time.monotonic()
     with open_store(args.store, table=args.table) as store:
+        require_images(store)
         fit = _attributes if args.task == "attributes" else _classes
         result, model, found = fit(store, args)
         from featx.estimators import save_model

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featx._outputs import write_output
+from featx._outputs import files_of, write_output
 from featx._version import __version__
 from featx.errors import ParameterError
 
@@ -37,7 +37,7 @@ def write_weights(
         Its classifier, which knows other classes and other features; `featx.load_backbone` does
         without it.
     weights : str, path or None
-        What training started from; such a file is not replaced.
+        What training started from; such a file, or one in such a folder, is not replaced.
     metadata : dict of str to str
         Goes into the file's header.
 
@@ -62,6 +62,6 @@ def write_weights(
     }
     # the creator is how an older file of ours is known from weights of other origin
     data = save(tensors, metadata={"creator": f"featx {__version__}", **metadata})
-    inputs = [weights] if isinstance(weights, (str, os.PathLike)) else []
+    inputs = files_of(weights) if isinstance(weights, (str, os.PathLike)) else []
     with write_output(path, "weights", inputs=inputs) as beside:
         beside.write_bytes(data)

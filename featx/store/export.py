@@ -80,10 +80,11 @@ def export_store(
             f"out: got {str(out)!r}, expected a name that ends in one of {', '.join(writers)}."
             f"{nearest(suffix, writers)}"
         )
-    with open_store(store_path, table=table) as store:
-        header = _csv_header(store) if suffix == ".csv" else None
-        with write_output(target, suffix[1:], columns=header) as beside:
-            writers[suffix](store, beside)
+    with (
+        open_store(store_path, table=table) as store,
+        write_output(target, suffix[1:]) as beside,
+    ):
+        writers[suffix](store, beside)
 
 
 def _n_rows(store: FeatureStore) -> int:
@@ -148,16 +149,13 @@ def _write_parquet(store: FeatureStore, path: Path) -> None:
             writer.write_table(arrow.Table.from_arrays([*parts, vectors], schema=schema))
 
 
-def _csv_header(store: FeatureStore) -> list[str]:
-    names = feature_names(store.n_features)
-    return [*text_columns(store, reserved=names), *names]
-
-
 def _write_csv(store: FeatureStore, path: Path) -> None:
-    text = list(zip(*text_columns(store).values(), strict=True))
+    names = feature_names(store.n_features)
+    columns = text_columns(store, reserved=names)
+    text = list(zip(*columns.values(), strict=True))
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(_csv_header(store))
+        writer.writerow([*columns, *names])
         for start, block in store.iter_blocks(_n_rows(store)):
             numbers = block.astype(np.str_).tolist()  # the shortest text that gives them back
             rows = zip(text[start : start + len(block)], numbers, strict=True)
