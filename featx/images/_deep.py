@@ -23,17 +23,18 @@ __all__ = [
     "MODES_BEYOND_8_BIT",
     "add_low_bytes",
     "is_deep_colour",
-    "name_planes",
+    "mode_of",
     "significant_bits",
     "to_grey",
+    "with_mode",
 ]
 
 MODES_BEYOND_8_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 WHITES = (255, 1023, 4095, 16383, 65535)
 # Floats that are no whole numbers and stay below this are not levels of 0 to 255.
 MAX_UNSCALED = 16
-TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_MAX_SAMPLE, TIFF_PLANES = 258, 262, 281, 284
-WHITE_IS_ZERO, APART = 0, 2
+TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_MAX_SAMPLE, TIFF_SAMPLES = 258, 262, 281, 339
+WHITE_IS_ZERO, UNSIGNED = 0, (1,)
 OTHER_BYTE = {";16B": ";16L", ";16L": ";16B", ";16N": f";16{'BL'[sys.byteorder == 'big']}"}
 
 
@@ -52,7 +53,8 @@ def to_grey(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     negative or larger numbers are stretched from the smallest to the largest, and fractions of up
     to 16 from 0 to the largest. What is not finite becomes black.
     """
-    low, high, is_whole = _range(image)
+    samples_of = _samples_of(image)
+    low, high, is_whole = _range(image, samples_of)
     if low < 0 or high > WHITES[-1]:
         white = max(high - low, 1e-300)
     elif image.mode == "F" and high <= 1:
@@ -62,11 +64,11 @@ def to_grey(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     else:
         low, white = 0.0, _white(image, math.ceil(high))
     transparent = image.info.get("transparency")
-    is_inverted = image.mode.startswith("I;16") and _is_white_zero(image)
+    is_inverted = _is_white_zero(image)
     levels = _levels(white) if image.mode.startswith("I;16") else None
 
     def convert(strip: Image.Image) -> Image.Image:
-        values = np.asarray(strip)
+        values = samples_of(strip)
         if levels is not None:
             grey = levels[values]
         else:
@@ -92,28 +94,12 @@ def significant_bits(data: bytes) -> int | None:
     return None
 
 
-def name_planes(image: Any, *, is_big_endian: bool) -> None:
-    """Have the colours of a TIFF file that lie one after the other read as the 16 bits they are.
-
-    Pillow unpacks them as if they had 8, which gives other pixels without a word.
-    """
-    tags = image.tag_v2
-    if tags.get(TIFF_PLANES) != APART or set(tags.get(TIFF_BITS, ())) != {16}:
-        return
-    order = ";16B" if is_big_endian else ";16L"
-    is_grey = image.mode.startswith("I;16")
-    for i, tile in enumerate(image.tile):
-        plane = _mode_of(tile[3])
-        if len(plane) == 1:
-            image.tile[i] = _with_mode(tile, image.mode if is_grey else plane + order)
-
-
 def is_deep_colour(image: Any) -> bool:
     """Say whether Pillow is about to unpack 16-bit colours, of which it keeps the high bytes only.
 
     Not of those whose pixels have been loaded, nor of those whose alpha is premultiplied.
     """
-    modes = [_mode_of(tile[3]) for tile in getattr(image, "tile", None) or []]
+    modes = [mode_of(tile) for tile in getattr(image, "tile", None) or []]
     return (
         image.mode in ("RGB", "RGBA", "CMYK")
         and bool(modes)
@@ -141,8 +127,8 @@ def add_low_bytes(image: Any, open_again: Callable[[], Any]) -> Any:
     if max(top[:n_colours]) > WHITES[-2] >> 8:
         return image
     low = open_again()
-    is_grey = _mode_of(low.tile[0][3]).startswith("LA")
-    low.tile = [_with_mode(tile, _low(_mode_of(tile[3]))) for tile in low.tile]
+    is_grey = mode_of(low.tile[0]).startswith("LA")
+    low.tile = [with_mode(tile, _low(mode_of(tile))) for tile in low.tile]
     low.load()
     bands = [1, 1, 1, 3] if is_grey else list(range(len(top)))
     whites = [0] * len(top)
@@ -176,12 +162,15 @@ def _low(rawmode: str) -> str:
     return "RGBA" if rawmode.startswith("LA") else rawmode[:-4] + OTHER_BYTE[rawmode[-4:]]
 
 
-def _mode_of(args: Any) -> str:
+def mode_of(tile: Any) -> str:
+    """Return what Pillow unpacks a part of a file as, "" where it is not said."""
+    args = tile[3]
     mode = args if isinstance(args, str) or not args else args[0]
     return mode if isinstance(mode, str) else ""
 
 
-def _with_mode(tile: Any, rawmode: str) -> Any:
+def with_mode(tile: Any, rawmode: str) -> Any:
+    """Return a part of a file that is unpacked as something else."""
     args = rawmode if isinstance(tile[3], str) else (rawmode, *tile[3][1:])
     return tile._replace(args=args) if hasattr(tile, "_replace") else (*tile[:3], args)
 
@@ -216,11 +205,22 @@ def _is_white_zero(image: Image.Image) -> bool:
     return bool(tags.get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO)
 
 
-def _range(image: Image.Image) -> tuple[float, float, bool]:
+def _samples_of(image: Image.Image) -> Callable[[Image.Image], NDArray[Any]]:
+    """Return what gives a strip's samples; Pillow has 32 bits without a sign as if with one."""
+    tags: Any = getattr(image, "tag_v2", {})
+    is_unsigned = tags.get(TIFF_BITS) == (32,) and tags.get(TIFF_SAMPLES, UNSIGNED) == UNSIGNED
+    if image.mode == "I" and is_unsigned:
+        return lambda strip: np.asarray(strip).view(np.uint32)
+    return np.asarray
+
+
+def _range(
+    image: Image.Image, samples_of: Callable[[Image.Image], NDArray[Any]]
+) -> tuple[float, float, bool]:
     """Return the smallest and largest finite value, and whether all are whole numbers."""
     low, high, is_whole = np.inf, -np.inf, True
     for _, strip in strips(image):
-        values = np.asarray(strip)
+        values = samples_of(strip)
         if values.dtype.kind == "f":
             values = _finite(values)
             is_whole = is_whole and bool((values == np.rint(values)).all())

@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import io
 import os
+import re
 from typing import Any, cast
 
 from PIL import Image
@@ -19,10 +20,11 @@ from featx._files import open_regular
 from featx._http import MAX_FILE_BYTES
 from featx._remote import RemoteFile, fetch, is_url, look, reason_of
 from featx.errors import FeatxError, ImageDecodeError, hide_secrets
-from featx.images._deep import add_low_bytes, is_deep_colour, name_planes, significant_bits
+from featx.images._deep import add_low_bytes, is_deep_colour, significant_bits
 from featx.images._heif import HEAD_BYTES, has_heif_reader, is_heif, open_heif
 from featx.images._quiet import no_stderr, no_truncated, no_warnings
 from featx.images._rgb import orientation_of, to_rgb, turn
+from featx.images._tiff import check_camera_raw, correct_tiff, with_sign
 from featx.images._webp import decode_webp
 
 __all__ = [
@@ -35,10 +37,12 @@ __all__ = [
 
 DEFAULT_MAX_PIXELS = 178_956_970
 MAX_REASON_CHARS = 200
+# What Pillow says of files that are whole, but of a kind that it does not know.
+UNSUPPORTED = re.compile(
+    r"(?i)unknown pixel mode|unsupported|not (supported|available)|-bit layers"
+)
 # Formats whose decoders hold 16 bytes a pixel for a while, where others hold 8.
 HEAVY = ("AVIF", "HEIF")
-TIFF_SUBFILE_TYPE, REDUCED, TIFF_PHOTOMETRIC = 254, 1, 262
-COLOUR_FILTERS, DNG_VERSION = 32803, 50706
 
 PLUGINS = {
     "JPEG": "JpegImagePlugin",
@@ -114,9 +118,9 @@ def decode_image(
     kind = _sniff(data)
     size = ""
     with (
-        no_warnings(),
-        no_truncated(),
-        no_stderr() if kind == "TIFF" else contextlib.nullcontext(),
+        no_warnings,
+        no_truncated,
+        no_stderr if kind == "TIFF" else contextlib.nullcontext(),
     ):
         try:
             image = _open(kind, data)
@@ -134,7 +138,8 @@ def decode_image(
         # On hostile bytes Pillow's plugins raise nearly everything, SyntaxError and struct.error
         # included; each means the same here.
         except Exception as err:
-            raise ImageDecodeError(f"damaged {kind} file{size}: {one_line(err)}") from err
+            what = "unsupported" if UNSUPPORTED.search(str(err)) else "damaged"
+            raise ImageDecodeError(f"{what} {kind} file{size}: {one_line(err)}") from err
 
 
 def can_decode(head: bytes) -> bool:
@@ -158,7 +163,7 @@ def _open(kind: str, data: bytes) -> Any:
         return open_heif(file)
     image = Image.OPEN[kind][0](file, "")
     if kind == "TIFF":
-        name_planes(image, is_big_endian=data.startswith(b"MM"))
+        correct_tiff(image)
     return image
 
 
@@ -201,22 +206,10 @@ def _check_size(image: Image.Image, kind: str, max_pixels: int) -> None:
         )
 
 
-def _check_camera_raw(image: Any, data: bytes) -> None:
-    """Refuse cameras' raw files that are TIFF files too: their first picture is a preview."""
-    tags = image.tag_v2
-    is_preview = bool(int(tags.get(TIFF_SUBFILE_TYPE, 0)) & REDUCED)
-    is_raw = DNG_VERSION in tags or tags.get(TIFF_PHOTOMETRIC) == COLOUR_FILTERS
-    if is_preview or is_raw or data[8:10] == b"CR":
-        raise ImageDecodeError(
-            "a camera's raw file, or a TIFF file whose first picture is a preview, expected a "
-            "finished picture; save it as TIFF or JPEG"
-        )
-
-
 def _rgb_of(image: Any, kind: str, data: bytes) -> tuple[Image.Image, int]:
     """Return an opened image as RGB, and its orientation; only the RGB is left in memory."""
     if kind == "TIFF":
-        _check_camera_raw(image, data)
+        check_camera_raw(image, data)
     if kind == "PNG" and (bits := significant_bits(data)):
         image.info["sBIT"] = bits
     loaded = None
@@ -225,7 +218,7 @@ def _rgb_of(image: Any, kind: str, data: bytes) -> tuple[Image.Image, int]:
     if loaded is None:
         is_deep = is_deep_colour(image)
         image.load()
-        loaded = _whole(image, kind, data) if is_deep else image
+        loaded = _whole(image, kind, data) if is_deep else with_sign(image)
     return to_rgb(loaded), orientation_of(image)
 
 
