@@ -13,8 +13,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from PIL import ImageFile
 
@@ -39,20 +38,18 @@ class _Shared:
             self._turn_off()
             self._turn_off = lambda: None
 
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         with self._lock:
             if self._n_holders == 0:
                 self._turn_off = self._turn_on()
             self._n_holders += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._n_holders = max(self._n_holders - 1, 0)  # 0 already where it has forked
-                if self._n_holders == 0:
-                    self._turn_off()
-                    self._turn_off = lambda: None
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._n_holders = max(self._n_holders - 1, 0)  # 0 already where it has forked
+            if self._n_holders == 0:
+                self._turn_off()
+                self._turn_off = lambda: None
 
 
 def _ignore_warnings() -> Callable[[], None]:

@@ -6,13 +6,14 @@ torchvision's numbers.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from PIL import ExifTags, Image
 
 from featx.images._deep import MODES_BEYOND_8_BIT, to_grey
-from featx.images._strips import convert_strips, strips
+from featx.images._strips import convert_strips
 
 __all__ = ["orientation_of", "to_rgb", "turn"]
 
@@ -20,6 +21,7 @@ MODES_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 BLACK, WHITE = 0, 255
 # In levels of 255: with less than this between the picture and its ground nothing is to be seen.
 MIN_CONTRAST = 16
+N_PROBED = 16
 
 # EXIF 2.32, tag 0x0112: how the stored rows and columns lie, and what puts them right.
 UPRIGHT = {
@@ -78,26 +80,28 @@ def _to_rgba(strip: Image.Image) -> Image.Image:
 
 def _over_ground(image: Image.Image, to_rgba: Callable[[Image.Image], Image.Image]) -> Image.Image:
     """Lay a picture over white; over black where white would hide all of it."""
-    ground = _ground(image, to_rgba)
-    return convert_strips(image, lambda strip: _laid_over(to_rgba(strip), ground))
+    for ground in (WHITE, BLACK):
+        rgb = convert_strips(image, functools.partial(_laid_over, to_rgba, ground))
+        if _is_visible(rgb, ground):
+            return rgb
+        del rgb  # before the next is made
+    return convert_strips(image, functools.partial(_laid_over, to_rgba, WHITE))
 
 
-def _ground(image: Image.Image, to_rgba: Callable[[Image.Image], Image.Image]) -> int:
-    on_black = 0
-    for _, strip in strips(image):
-        rgba = to_rgba(strip)
-        darkest = min(low for low, _ in _extrema(_laid_over(rgba, WHITE)))
-        if WHITE - darkest >= MIN_CONTRAST:
-            return WHITE
-        on_black = max(on_black, *(high for _, high in _extrema(_laid_over(rgba, BLACK))))
-    return BLACK if on_black >= MIN_CONTRAST else WHITE
+def _is_visible(rgb: Image.Image, ground: int) -> bool:
+    # A few pixels show it nearly always, and all of them need to be asked only where they do not.
+    few = rgb.resize((N_PROBED, N_PROBED), Image.Resampling.NEAREST)
+    return any(_contrast(part, ground) >= MIN_CONTRAST for part in (few, rgb))
 
 
-def _extrema(rgb: Any) -> tuple[tuple[int, int], ...]:
-    extrema: tuple[tuple[int, int], ...] = rgb.getextrema()
-    return extrema
+def _contrast(rgb: Any, ground: int) -> int:
+    levels: list[int] = [level for band in rgb.getextrema() for level in band]
+    return max(abs(ground - level) for level in levels)
 
 
-def _laid_over(rgba: Image.Image, grey: int) -> Image.Image:
+def _laid_over(
+    to_rgba: Callable[[Image.Image], Image.Image], grey: int, strip: Image.Image
+) -> Image.Image:
+    rgba = to_rgba(strip)
     ground = Image.new("RGBA", rgba.size, (grey, grey, grey, 255))
     return Image.alpha_composite(ground, rgba).convert("RGB")

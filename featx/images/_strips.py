@@ -23,6 +23,8 @@ def convert_strips(
     image: Image.Image, convert: Callable[[Image.Image], Image.Image]
 ) -> Image.Image:
     """Return an RGB image of what `convert` makes of each strip."""
+    if image.width * image.height <= STRIP_PIXELS:
+        return convert(image)
     out = Image.new("RGB", image.size)
     for top, strip in strips(image):
         out.paste(convert(strip), (0, top))

@@ -27,26 +27,26 @@ def decode_webp(data: bytes, size: tuple[int, int], *, has_alpha: bool) -> Image
     has_alpha : bool
         Whether the mode is to be RGBA rather than RGB.
     """
-    decode = _decoder()
+    mode = "RGBA" if has_alpha else "RGB"
+    decode = _decoder(mode)
     if decode is None:
         return None
     width, height = size
-    pixels = bytearray(4 * width * height)
+    pixels = bytearray(len(mode) * width * height)
     place = (ctypes.c_uint8 * len(pixels)).from_buffer(pixels)
     # Returns NULL for animations and damaged files, and checks the size against the buffer's.
-    if not decode(data, len(data), place, len(pixels), 4 * width):
+    if not decode(data, len(data), place, len(pixels), len(mode) * width):
         return None
-    image = Image.frombuffer("RGBA", size, pixels, "raw", "RGBA", 0, 1)
-    return image if has_alpha else image.convert("RGB")
+    return Image.frombytes(mode, size, pixels)
 
 
 @functools.cache
-def _decoder() -> Any:
-    """Return libwebp's ``WebPDecodeRGBAInto``, None where Pillow's build hides it."""
+def _decoder(mode: str) -> Any:
+    """Return libwebp's ``WebPDecodeRGBInto`` or its like, None where Pillow's build hides it."""
     try:
         from PIL import _webp
 
-        function = ctypes.CDLL(_webp.__file__).WebPDecodeRGBAInto
+        function = getattr(ctypes.CDLL(_webp.__file__), f"WebPDecode{mode}Into")
     except (ImportError, OSError, AttributeError, TypeError):
         return None
     sizes = (ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)

@@ -112,7 +112,7 @@ def as_uint8_rgb(source: ImageSource) -> NDArray[np.uint8]:
         rounded to the nearest of 256 values.
     """
     if isinstance(source, Image.Image):
-        with no_warnings():
+        with no_warnings:
             source.load()
             return np.asarray(turn(to_rgb(source), orientation_of(source)))
     if _is_tensor(source):

@@ -311,7 +311,7 @@ if sys.argv[2] == "closes it":
     os.close(2)
 file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
 assert file == 2
-with no_stderr():
+with no_stderr:
     os.write(file, b"a row of somebody's")
 """
 

@@ -130,7 +130,7 @@ def test_an_engine_that_cannot_follow_into_a_child_says_so():
 @posix
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_that_is_forked_during_a_decode_gets_its_warnings_back():
-    with no_warnings():
+    with no_warnings:
         pid = os.fork()
         if pid == 0:
             code = 1
