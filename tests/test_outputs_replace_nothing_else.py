@@ -329,6 +329,22 @@ def test_older_files_of_the_kind_are_replaced(world, tmp_path, capsys) -> None:
     ]  # fmt: skip
 
 
+def test_the_demo_leaves_other_work_in_its_folder_alone(world, tmp_path, capsys) -> None:
+    folders = {"is the page of other work": "report.html", "is no sample image": "features.h5"}
+    for number, (reason, name) in enumerate(folders.items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if name == "report.html":
+            Report("mine").save(folder / name)
+        else:
+            shutil.copy(world / "s.h5", folder / name)
+        before = (folder / name).read_bytes()
+        assert main(["demo", "--out", str(folder)]) == 1
+        assert reason in capsys.readouterr().err
+        assert (folder / name).read_bytes() == before
+        assert not [p for p in folder.iterdir() if p.suffix and p.name != name]
+
+
 def test_a_file_may_be_called_like_a_word_of_its_command(world, tmp_path, monkeypatch) -> None:
     shutil.copy(world / "s.h5", tmp_path / "s.h5")
     monkeypatch.chdir(tmp_path)

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -17,16 +17,18 @@ from sklearn.manifold import TSNE
 from featx._outputs import check_output
 from featx._version import __version__
 from featx.demo.tasks import Attributes, FewLabels, Retrieval, attributes, few_labels, retrieval
+from featx.errors import StoreWriteError
 from featx.extraction import DEFAULT_BACKBONE, extract
 from featx.images import ImageManifest, decode_image, sample_data_dir
 from featx.report import GalleryMatch, GalleryRow, Mistake, Report
-from featx.store import FeatureStore
+from featx.store import FeatureStore, open_store, store_info
 
 __all__ = ["run_demo"]
 
 N_LABELS = 5
 CURVE = (1, 2, 3, 5, 8)
 PIXELS = 16  # side of the pictures that stand in for features in the comparison
+TITLE = "featx on its sample images"
 CLASSES = {"objects": "Objects", "scenes": "Scenes", "fine_grained": "Butterfly species"}
 
 
@@ -43,7 +45,8 @@ def run_demo(
     Parameters
     ----------
     out : path
-        Folder for ``features.h5`` and ``report.html``; made if absent.
+        Folder for ``features.h5`` and ``report.html``; made if absent. Files of these names are
+        replaced if an earlier demo made them.
     backbone, weights, device, progress
         As for `featx.extract`.
 
@@ -58,13 +61,14 @@ def run_demo(
     ------
     ManifestError
         If the sample images are missing from the installation.
-    WeightsError, BackboneError, StoreWriteError
+    StoreWriteError
+        If `out` has such a file of other work, or cannot be written.
+    WeightsError, BackboneError
         As `featx.extract`.
     """
     start = time.monotonic()
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    check_output(folder / "report.html", "page")
     root = sample_data_dir()
     manifest = ImageManifest.from_source(
         [
@@ -72,6 +76,7 @@ def run_demo(
             root / "attributes" / "attributes.csv",
         ]
     )
+    _check_folder(folder, manifest)
     with extract(
         manifest,
         folder / "features.h5",
@@ -94,6 +99,29 @@ def run_demo(
         "seconds": time.monotonic() - start,
         "report": str(page),
     }
+
+
+def _check_folder(folder: Path, manifest: ImageManifest) -> None:
+    """Refuse a folder in which the demo's files are of other work: nobody named them."""
+    page = check_output(folder / "report.html", "page")
+    store = check_output(folder / "features.h5", "store")
+    if page.is_file() and page.stat().st_size:
+        with page.open("rb") as file:
+            if f"<title>{TITLE}</title>".encode() not in file.read(4096):
+                raise _other_work(page, "is the page of other work")
+    if store.is_file() and store.stat().st_size:
+        samples = {PurePath(path).parts[-2:] for path in manifest.paths}
+        for table in store_info(store).tables:
+            with open_store(store, table=table.key) as opened:
+                for path in opened.paths.tolist():
+                    if PurePath(path).parts[-2:] not in samples:
+                        raise _other_work(store, f"holds {path!r}, which is no sample image")
+
+
+def _other_work(path: Path, found: str) -> StoreWriteError:
+    return StoreWriteError(
+        f"{str(path)!r}: {found}, expected what an earlier demo made; choose another folder"
+    )
 
 
 class _Samples:
@@ -159,7 +187,7 @@ def _report(found: _Results, store: FeatureStore) -> Report:
     samples, summary = found.samples, store.summary
     assert store.recipe is not None
     report = Report(
-        "featx on its sample images",
+        TITLE,
         subtitle=f"{len(samples.paths)} drawings through {store.recipe.backbone}, once; "
         "everything below is trained on those features",
     )
