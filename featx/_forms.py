@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
 from typing import Literal
 
 from featx._files import show_path
@@ -25,14 +24,11 @@ def existing_form(path: str) -> str:
     disk.
     """
     slashed = path.replace("\\", "/") if os.sep == "/" else path
-    if (path.isascii() and slashed == path.strip()) or os.path.lexists(path):
+    if path.isascii() and slashed == path.strip():
         return path
     unshown = _SHOWN_BYTE.sub(lambda byte: chr(0xDC00 + int(byte[1], 16)), path.strip())
-    for candidate in dict.fromkeys((path, unshown, slashed, path.strip(), slashed.strip())):
-        found = _composed(candidate)
-        if found is not None:
-            return found
-    return path
+    candidates = dict.fromkeys((path, unshown, slashed, path.strip(), slashed.strip()))
+    return next((found for found in map(_composed, candidates) if found is not None), path)
 
 
 def common_form(path: str) -> str:
@@ -58,9 +54,5 @@ def _composed(path: str) -> str | None:
     folder = parent if not parent or parent.isascii() else _composed(parent)
     if folder is None:
         return None
-    return next((found for found in _in_forms(folder, name) if os.path.lexists(found)), None)
-
-
-def _in_forms(folder: str, name: str) -> Iterator[str]:
-    for form in FORMS:
-        yield os.path.join(folder, unicodedata.normalize(form, name))  # noqa: PTH118
+    others = (os.path.join(folder, unicodedata.normalize(form, name)) for form in FORMS)  # noqa: PTH118
+    return next((other for other in others if other != path and os.path.lexists(other)), None)

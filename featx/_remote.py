@@ -291,7 +291,7 @@ def _merge(ours: dict[str, Any], configured: dict[str, Any]) -> dict[str, Any]:
 
 
 def _protocol(name: str) -> str:
-    return split_url(name)[0] if _URL.match(name) else ""
+    return split_url(name)[0] if "://" in name and _URL.match(name) else ""
 
 
 def _look_or_none(url: str) -> RemoteFile | None:

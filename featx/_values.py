@@ -108,15 +108,9 @@ def as_texts(values: Iterable[Any], name: str) -> list[str]:
     FeatxWarning
         If one of `WORDS` is taken as missing, since it could be the name of a class.
     """
-    known: dict[str, str] = {}
-    texts = []
-    for value in plain_values(values, name):
-        if type(value) is str:
-            if value not in known:
-                known[value] = as_text(value)
-            texts.append(known[value])
-        else:
-            texts.append(as_text(value))
+    plain = plain_values(values, name)
+    # Each text once: of a million labels few differ.
+    known = {text: as_text(text) for text in dict.fromkeys(v for v in plain if type(v) is str)}
     words = [word for word in known if word.strip() in WORDS]
     if words:
         warnings.warn(
@@ -125,7 +119,7 @@ def as_texts(values: Iterable[Any], name: str) -> list[str]:
             FeatxWarning,
             stacklevel=3,
         )
-    return texts
+    return [known[v] if type(v) is str else as_text(v) for v in plain]
 
 
 def plain_values(values: Any, name: str) -> list[Any]:

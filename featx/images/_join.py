@@ -314,36 +314,41 @@ def _further_columns(images: Any) -> Mapping[str, Any]:
 
 def _numbers(columns: Mapping[str, Sequence[str]], table: LabelTable) -> NDArray[np.float64]:
     """Return 1, 0 and NaN, (n_rows, n_attributes)."""
-    words = {name: [as_text(v).lower() for v in values] for name, values in columns.items()}
+    # Each text once: millions of values are few different ones.
+    words = {
+        name: {text: as_text(text).lower() for text in set(column)}
+        for name, column in columns.items()
+    }
     numbers = np.empty((len(table.paths), len(columns)))
-    for k, (name, column) in enumerate(words.items()):
-        known = (
-            {**VALUES, "-1": _meaning_of_minus_one(name, words, table)}
-            if ("-1" in column)
-            else VALUES
-        )
-        for j, word in enumerate(column):
-            if word not in known:
-                raise ManifestError(
-                    f"{table.thing} {table.places[j]}: column {name!r} has {columns[name][j]!r}, "
-                    "expected 0, 1 or nothing; name the columns that are attributes "
-                    "(--attributes)"
-                )
-            numbers[j, k] = known[word]
+    for k, (name, column) in enumerate(columns.items()):
+        meaning = dict(VALUES)
+        if "-1" in words[name].values():
+            meaning["-1"] = _meaning_of_minus_one(name, words, table, columns)
+        known = {text: meaning.get(word) for text, word in words[name].items()}
+        if None in known.values():
+            j = next(j for j, text in enumerate(column) if known[text] is None)
+            raise ManifestError(
+                f"{table.thing} {table.places[j]}: column {name!r} has {column[j]!r}, expected "
+                "0, 1 or nothing; name the columns that are attributes (--attributes)"
+            )
+        numbers[:, k] = [known[text] for text in column]
     return numbers
 
 
 def _meaning_of_minus_one(
-    name: str, words: Mapping[str, Sequence[str]], table: LabelTable
+    name: str,
+    words: Mapping[str, Mapping[str, str]],
+    table: LabelTable,
+    columns: Mapping[str, Sequence[str]],
 ) -> float:
     """Tell CheXpert's -1, "not known" beside 0 and 1, from CelebA's, "no" beside 1 alone."""
     no = {word for word, value in VALUES.items() if value == 0}
-    if not no.isdisjoint(words[name]):
+    other = next((k for k in (name, *words) if not no.isdisjoint(words[k].values())), None)
+    if other == name:
         return np.nan
-    other = next((k for k, column in words.items() if not no.isdisjoint(column)), None)
     if other is None:
         return 0.0
-    place = table.places[words[name].index("-1")]
+    place = table.places[[words[name][text] for text in columns[name]].index("-1")]
     raise ManifestError(
         f"{table.thing} {place}: column {name!r} has -1 and no 0, while column {other!r} has 0, "
         "so that -1 may mean no or not known; write 0 for no and nothing for not known, or name "

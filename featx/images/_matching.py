@@ -37,10 +37,11 @@ def find_matches(paths: Sequence[str], table: LabelTable) -> list[list[int]]:
 
 def _by_whole(paths: Sequence[str], wanted: Sequence[str]) -> list[list[int]]:
     """For each wanted path the positions of those equal to it."""
-    positions: dict[str, list[int]] = {}
+    positions: dict[str, list[int]] = {path: [] for path in wanted}
     for i, path in enumerate(paths):
-        positions.setdefault(path, []).append(i)
-    return [positions.get(path, []) for path in wanted]
+        if path in positions:
+            positions[path].append(i)
+    return [positions[path] for path in wanted]
 
 
 def _by_end(paths: Sequence[str], wanted: Sequence[str]) -> list[list[int]]:

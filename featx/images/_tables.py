@@ -89,9 +89,9 @@ def read_table(path: str, thing: str) -> TextTable:
         start = reader.line_num
         for row in reader:
             line, start = start + first_line, reader.line_num
-            if any(cell.strip() for cell in row):
-                fitted = _fitted(row, header, f"{thing} line {line}")
-                rows.append([_cell(fitted[i], delimiter) for i in names])
+            if "".join(row).strip():
+                fitted = _fitted(row, header, thing, line)
+                rows.append([fitted[i] for i in names])
                 lines.append(line)
     except csv.Error as err:
         raise ManifestError(
@@ -100,6 +100,8 @@ def read_table(path: str, thing: str) -> TextTable:
         ) from err
     if not rows:
         raise ManifestError(f"{thing}: got no rows below the header, expected one for each image")
+    if delimiter != ",":
+        rows = [[_with_point(cell) for cell in row] for row in rows]
     return TextTable(list(names.values()), rows, lines)
 
 
@@ -208,19 +210,19 @@ def _delimiter(text: str) -> str:
     return next(found, max(DELIMITERS, key=lambda d: len(fields[d])))
 
 
-def _fitted(row: list[str], header: list[str], thing: str) -> list[str]:
+def _fitted(row: list[str], header: list[str], thing: str, line: int) -> list[str]:
     """Return a row of the header's length; empty fields too many are left out."""
     while len(row) > len(header) and not row[-1].strip():
         row = row[:-1]
     if len(row) != len(header):
         raise ManifestError(
-            f"{thing}: got {len(row)} fields, expected {len(header)} as in the header; "
-            "put fields with commas in double quotes"
+            f"{thing} line {line}: got {len(row)} fields, expected {len(header)} as in the "
+            "header; put fields with commas in double quotes"
         )
     return row
 
 
-def _cell(text: str, delimiter: str) -> str:
-    """Return a value; "1,0" is "1.0" where a comma does not separate."""
-    number = None if delimiter == "," else WHOLE.fullmatch(text.strip())
+def _with_point(text: str) -> str:
+    """Return a value; "1,0", where a comma does not separate, is "1.0"."""
+    number = WHOLE.fullmatch(text.strip())
     return text if number is None else f"{number[1]}.{number[2]}"

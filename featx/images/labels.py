@@ -65,11 +65,11 @@ class LabelTable(OneLine):
         ManifestError
             If two rows of one key have different values, with both rows.
         """
+        if len(set(keys)) == len(keys):
+            return self
         first: dict[Hashable, int] = {}
         pairs = [(first.setdefault(key, j), j) for j, key in enumerate(keys)]
         repeated = [(i, j) for i, j in pairs if i != j]
-        if not repeated:
-            return self
         columns = {name: list(values) for name, values in self.columns.items()}
         if self.labels is not None:
             columns[LABEL] = list(self.labels)
@@ -162,7 +162,7 @@ def _table(
 ) -> LabelTable:
     """Turn columns of whatever values into text, with one row for each image."""
     written = tuple(
-        _path(path, f"{thing} {place}") for path, place in zip(columns[PATH], places, strict=True)
+        _path(path, thing, place) for path, place in zip(columns[PATH], places, strict=True)
     )
     others = {name: values for name, values in columns.items() if name != PATH}
     texts = {
@@ -173,12 +173,14 @@ def _table(
     return LabelTable(paths, texts.pop(LABEL, None), texts, written, thing, places).merge(paths)
 
 
-def _path(path: Any, thing: str) -> str:
+def _path(path: Any, thing: str, place: str) -> str:
     if is_missing(path):
         what = f"the path {path!r}" if str(path).strip() else "an empty path"
-        raise ManifestError(f"{thing}: got {what}, expected a file name; leave the row out")
+        raise ManifestError(
+            f"{thing} {place}: got {what}, expected a file name; leave the row out"
+        )
     if not isinstance(path, str | os.PathLike):
-        raise ManifestError(f"{thing}: got the path {path!r}, expected a file name")
+        raise ManifestError(f"{thing} {place}: got the path {path!r}, expected a file name")
     return os.path.expanduser(os.fsdecode(path))  # noqa: PTH111
 
 
