@@ -251,3 +251,14 @@ def test_a_frame_of_numbers_is_asked_as_its_array():
     assert index.query(frame.loc[0], k=3).ids.tolist() == expected.ids[0].tolist()
     with pytest.raises(ParameterError, match=r"data frame with the columns \['a', 'b'\].*'path'"):
         index.query(pd.DataFrame({"a": ["x"], "b": ["y"]}))
+
+
+def test_columns_of_a_query_are_those_of_the_fit():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(6, 3)), columns=["a", "b", "c"])
+    index = RetrievalIndex().fit(frame)
+    for asked in (frame[["c", "a", "b"]], frame.rename(columns={"c": "d"})):
+        for ask in (index.query, index.kneighbors, lambda X: index.query_radius(X, 1.0)):
+            with pytest.raises(ValueError, match="feature names should match"):
+                ask(asked)
+    assert index.query(frame.loc[2], k=1).ids.tolist() == [2]
+    assert index.query(frame.to_numpy()[2], k=1).ids.tolist() == [2]

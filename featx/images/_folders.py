@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from featx.errors import FeatxWarning
@@ -29,13 +29,12 @@ def labels_of_neighbours(folders: Sequence[str]) -> list[str] | None:
     """Return the label of each of several folders that were named one by one.
 
     ``cats`` and ``dogs``, which lie beside each other, mean what the folder above them means. None
-    where they lie in different places, are one folder, or are parts of a data set, such as
-    ``train`` and ``test``.
+    where one lies beside none of the others, or is a part of a data set, such as ``train``.
     """
     paths = [os.path.abspath(folder) for folder in folders]  # noqa: PTH100
     names = [os.path.basename(path) for path in paths]  # noqa: PTH119
-    above = {os.path.dirname(path) for path in paths}  # noqa: PTH120
-    if len(set(paths)) < 2 or len(above) > 1 or any(SPLIT.fullmatch(name) for name in names):
+    beside = Counter(os.path.dirname(path) for path in set(paths))  # noqa: PTH120
+    if 1 in beside.values() or any(SPLIT.fullmatch(name) for name in names):
         return None
     return [folder_label(name) for name in names]
 

@@ -127,6 +127,11 @@ def read_labels(source: LabelSource) -> LabelTable:
         return source
     if is_table(source):
         return _from_columns(source)
+    if not isinstance(source, str | os.PathLike):
+        raise ManifestError(
+            f"labels: got a {type(source).__name__}, expected a CSV, a data frame, or a mapping "
+            "with the columns 'path' and 'label'"
+        )
     csv_path = absolute_path(os.path.expanduser(os.fspath(source)))  # noqa: PTH111
     thing = f"CSV {csv_path!r}"
     found = read_table(csv_path, thing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from featx._forms import existing_form
 from featx._remote import RemoteFile, is_url, plain_path
 from featx._repr import OneLine
 from featx._values import as_texts
-from featx.errors import ManifestError
+from featx.errors import FeatxWarning, ManifestError
 from featx.images._folders import folder_label, labels_of_neighbours
 from featx.images._kinds import SUFFIXES, describe_ignored, is_named_as_image
 from featx.images._listing import (
@@ -154,9 +155,9 @@ class ImageManifest(OneLine):
             A folder (searched at any depth; label = the folder that an image lies in, relative to
             it), a file, a glob (``**`` for any depth; no labels), a CSV or its columns as a data
             frame (`from_csv`). In a sequence, names of images need not exist: those that do not
-            become failures when they are read; and folders beside each other without folders of
-            images inside are classes, as they are to the folder above. Each may be a URL
-            (``s3://bucket/photos/``; extra ``remote``).
+            become failures when they are read; folders beside each other, each with images right
+            in it, are classes, as they are to the folder above; and a folder without images is
+            left out. Each may be a URL (``s3://bucket/photos/``; extra ``remote``).
         labels : sequence, optional
             One label for each image found, instead of the source's own; missing values (None,
             NaN) and "" mean none.
@@ -170,19 +171,25 @@ class ImageManifest(OneLine):
         Raises
         ------
         ManifestError
-            If a source is missing or has no images, with the nearest name that exists.
+            If a source is missing or has no images, with the nearest name that exists; or if two
+            have the same image.
+
+        Warns
+        -----
+        FeatxWarning
+            If one of several folders has no images.
         """
         listing = Listing()
         if isinstance(source, ImageManifest):
             found = source
         elif is_table(source):
             found = _merged([read_labels(source)], listing)
-        elif isinstance(source, (str, os.PathLike)):
-            found = _merged([_find(_text(source), listing, is_listed=False)], listing)
-        else:
+        elif isinstance(source, Iterable) and not isinstance(source, str | bytes):
             names = [_text(s, i) for i, s in enumerate(source)]
             tables = [_find(name, listing, is_listed=True) for name in names]
             found = _merged(_as_classes(names, tables), listing)
+        else:
+            found = _merged([_find(_text(source), listing, is_listed=False)], listing)
         if labels is None:
             return found
         return replace(found, labels=tuple(as_texts(labels, "labels")))
@@ -202,7 +209,7 @@ class ImageManifest(OneLine):
             hint = "" if what == "a file" else nearest_file(path)
             raise ManifestError(f"folder {path!r}: found {what}, expected a folder.{hint}")
         listing = Listing()
-        return _merged([_from_folder(path, listing)], listing)
+        return _merged([_from_folder(path, listing, is_listed=False)], listing)
 
     @classmethod
     def from_csv(cls, csv_path: str | os.PathLike[str]) -> ImageManifest:
@@ -239,9 +246,10 @@ class ImageManifest(OneLine):
 
 
 def _text(source: Any, index: int | None = None) -> str:
-    if not isinstance(source, (str, os.PathLike)):
+    if not isinstance(source, str | bytes | os.PathLike):
         where = "source" if index is None else f"source[{index}]"
-        raise ManifestError(f"{where}: got {source!r:.60}, expected a path, a glob or a CSV")
+        shown = f"a {type(source).__name__}" if is_table(source) else f"{source!r:.60}"
+        raise ManifestError(f"{where}: got {shown}, expected a path, a glob or a CSV")
     path = plain_path(os.fsdecode(source))
     return path if is_url(path) else existing_form(os.path.expanduser(path))  # noqa: PTH111
 
@@ -253,7 +261,7 @@ def _find(source: str, listing: Listing, *, is_listed: bool) -> LabelTable:
     if not source:
         raise ManifestError("source: got an empty path, expected a folder, file, glob or CSV")
     if os.path.isdir(source):  # noqa: PTH112
-        return _from_folder(source, listing)
+        return _from_folder(source, listing, is_listed=is_listed)
     if _is_table_file(source, is_listed=is_listed):
         return read_labels(source)
     exists = os.path.lexists(source)
@@ -264,21 +272,28 @@ def _find(source: str, listing: Listing, *, is_listed: bool) -> LabelTable:
             f"source {source!r}: not found, expected a folder, an image, a glob or a CSV; "
             f"check the name.{nearest_file(source)}"
         )
-    return _table([absolute_path(source)])
+    return _table([absolute_path(source)], None, f"source {source!r}")
 
 
 def _from_url(url: str, listing: Listing, *, is_listed: bool) -> LabelTable:
     if _is_table_file(url, is_listed=is_listed):
         return read_labels(url)
     if is_listed and is_named_as_image(url) and "*" not in url:
-        return _table([url])  # a list of a million is not asked for one by one
+        return _table(
+            [url], None, f"source {url!r}"
+        )  # a list of a million is not asked for one by one
     url = url.rstrip("/")
     return _labelled(list_url(url, listing), f"source {url!r}", listing)
 
 
-def _from_folder(folder: str, listing: Listing) -> LabelTable:
-    found = list_folder(os.path.abspath(folder), listing)  # noqa: PTH100
-    return _labelled(found, f"folder {folder!r}", listing)
+def _from_folder(folder: str, listing: Listing, *, is_listed: bool) -> LabelTable:
+    path, source = os.path.abspath(folder), f"folder {folder!r}"  # noqa: PTH100
+    found = list_folder(path, listing)
+    if found or not is_listed:
+        return _labelled(found, source, listing)
+    if path not in listing.unreadable:  # which the list of failures tells
+        warnings.warn(f"{source}: has no images and is left out", FeatxWarning, stacklevel=4)
+    return _table([], (), source)
 
 
 def _labelled(found: list[tuple[str, str]], source: str, listing: Listing) -> LabelTable:
@@ -287,7 +302,8 @@ def _labelled(found: list[tuple[str, str]], source: str, listing: Listing) -> La
             f"{source}: found no images at any depth, expected files ending in "
             f"{' '.join(SUFFIXES)}{_left_out(listing)}"
         )
-    return _table([path for path, _ in found], tuple(folder_label(label) for _, label in found))
+    labels = tuple(folder_label(label) for _, label in found)
+    return _table([path for path, _ in found], labels, source)
 
 
 def _from_glob(pattern: str, listing: Listing) -> LabelTable:
@@ -298,7 +314,7 @@ def _from_glob(pattern: str, listing: Listing) -> LabelTable:
             f"{' '.join(SUFFIXES)}; use '**' for any depth, or name the folder itself"
             f"{_left_out(listing)}"
         )
-    return _table([os.path.abspath(path) for path in found])  # noqa: PTH100
+    return _table([os.path.abspath(path) for path in found], None, f"glob {pattern!r}")  # noqa: PTH100
 
 
 def _left_out(listing: Listing) -> str:
@@ -314,26 +330,28 @@ def _is_table_file(name: str, *, is_listed: bool) -> bool:
 
 
 def _as_classes(names: list[str], tables: list[LabelTable]) -> list[LabelTable]:
-    """Give the images of folders that lie beside each other, and hold no classes, their names."""
-    folders = [i for i, name in enumerate(names) if os.path.isdir(name)]  # noqa: PTH112
-    if any(any(tables[i].labels or ()) for i in folders):
+    """Label the images of folders beside each other, each with images in it, as above them."""
+    folders = {i: tables[i].labels or () for i, name in enumerate(names) if os.path.isdir(name)}  # noqa: PTH112
+    if not all("" in below for below in folders.values() if below):
         return tables
     labels = labels_of_neighbours([names[i] for i in folders])
     named = list(tables)
-    for i, label in zip(folders, labels or (), strict=labels is not None):
-        named[i] = replace(tables[i], labels=(label,) * len(tables[i].paths))
+    for (i, below), label in zip(folders.items(), labels or (), strict=labels is not None):
+        named[i] = replace(tables[i], labels=tuple(f"{label}/{b}".rstrip("/") for b in below))
     return named
 
 
-def _table(paths: list[str], labels: tuple[str, ...] | None = None) -> LabelTable:
-    return LabelTable(tuple(paths), labels, {}, tuple(paths))
+def _table(paths: list[str], labels: tuple[str, ...] | None, thing: str) -> LabelTable:
+    return LabelTable(tuple(paths), labels, {}, tuple(paths), thing)
 
 
 def _merged(tables: list[LabelTable], listing: Listing) -> ImageManifest:
     """Put sources one after the other; what one of them lacks is "" there."""
-    if not tables:
-        raise ManifestError("source: got an empty sequence, expected at least one image")
     paths = tuple(p for t in tables for p in t.paths)
+    if not paths:
+        what = "folders without images" if tables else "an empty sequence"
+        raise ManifestError(f"source: got {what}, expected at least one image{_left_out(listing)}")
+    _require_different(tables)
     labels = tuple(x for t in tables for x in (t.labels or ("",) * len(t.paths)))
     names = dict.fromkeys(name for t in tables for name in t.columns)
     return ImageManifest(
@@ -347,3 +365,15 @@ def _merged(tables: list[LabelTable], listing: Listing) -> ImageManifest:
         dict(listing.ignored),
         listing.unreadable,
     )
+
+
+def _require_different(tables: list[LabelTable]) -> None:
+    """Refuse an image that two sources have, since their labels may differ."""
+    giver: dict[str, LabelTable] = {}
+    twice = [(p, giver[p], t) for t in tables for p in t.paths if giver.setdefault(p, t) is not t]
+    if twice:
+        path, one, other = twice[0]
+        raise ManifestError(
+            f"source: {len(twice)} images come twice: {path!r} from {one.thing} and from "
+            f"{other.thing}, expected each once; leave one of the two out"
+        )

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from featx._repr import OneLine
+from featx._values import is_frame
 from featx.errors import FileFormatError, ParameterError
 from featx.recipe import Recipe
 from featx.retrieval._approximate import ApproximateFinder
@@ -308,7 +309,7 @@ class RetrievalIndex(OneLine, GrowingRows, BaseEstimator):  # type: ignore[misc]
         ]
 
     def _asked(self, X: Any, images: Any) -> Queries:
-        return as_queries(
+        queries = as_queries(
             own_table(X, self.recipe_, "index in memory"),
             self.n_features_in_,
             recipe=self.recipe_,
@@ -316,6 +317,9 @@ class RetrievalIndex(OneLine, GrowingRows, BaseEstimator):  # type: ignore[misc]
             device=self.device,
             images=images,
         )
+        if is_frame(X) and queries.images is None:  # vectors, whose columns may be in disorder
+            validate_data(self, X, reset=False, skip_check_array=True)
+        return queries
 
     def _ranked(self, queries: Queries, k: int, ranks: Reranking | None, among: Any) -> Ranking:
         recipe = self.recipe_

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import unicodedata
 
 import numpy as np
@@ -296,3 +297,23 @@ def test_parts_of_a_data_set_that_became_classes_are_told(labels, is_split, recw
     else:
         class_labels(images)
         assert not list(recwarn)
+
+
+@pytest.mark.parametrize("source", [["cat", "dog"], pd.Series(["cat"]), None, 3])
+def test_what_is_no_table_of_labels_is_refused(source):
+    with pytest.raises(ManifestError, match="labels: got a .*expected a CSV, a data frame, or"):
+        read_labels(source)
+
+
+def test_each_text_of_a_table_is_looked_at_once(tmp_path, monkeypatch):
+    seen = []
+    for module in ("featx._values", "featx.images._join"):
+        as_text = importlib.import_module(module).as_text
+        monkeypatch.setattr(f"{module}.as_text", lambda v, f=as_text: (seen.append(v), f(v))[1])
+    n = 300
+    paths = [f"/p/{i}.jpg" for i in range(n)]
+    yes = ["1", "0", "", " 1 ", "1.0", "0"] * (n // 6)
+    table = {"path": paths, "label": ["cat", "dog"] * (n // 2), "a": yes, "b": yes}
+    found = attribute_labels(ImageManifest.from_paths(paths), table)
+    assert len(seen) < 30
+    np.testing.assert_array_equal(found.values[:6, 1], [1, 0, np.nan, 1, 1, 0])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featx.errors import ManifestError
+from featx.errors import FeatxWarning, ManifestError
 from featx.images import ImageManifest, as_sources
 
 pd = pytest.importorskip("pandas")
@@ -132,8 +132,10 @@ def test_sources_without_images_are_refused(tree):
 
 
 def test_duplicate_paths_are_refused_with_their_count(tree):
-    with pytest.raises(ManifestError, match=r"2 paths occur more than once.*10.jpg.*2 times"):
+    with pytest.raises(ManifestError, match=r"2 images come twice: .*10.jpg' from folder .*b'"):
         ImageManifest.from_source([tree / "b", tree])
+    with pytest.raises(ManifestError, match=r"2 paths occur more than once.*/a' 3 times"):
+        ImageManifest.from_paths(["/a", "/b", "/a", "/b", "/a"])
 
 
 def test_labels_of_another_length_are_refused(tree):
@@ -235,6 +237,50 @@ def test_folders_beside_each_other_are_the_classes_of_the_folder_above(tmp_path,
     )
     for source in (["cats"], ["cats", "../other"], ["x.png", "cats"]):
         assert ImageManifest.from_source(source).labels is None
+
+
+def test_class_folders_may_hold_folders_and_lie_in_two_places(tmp_path):
+    touch(tmp_path, "p/cats/1.png", "p/cats/thumbs/1.png", "p/dogs/1.png", "p/notes/a.txt")
+    above = ImageManifest.from_source(tmp_path / "p")
+    with pytest.warns(FeatxWarning, match="notes': has no images and is left out"):
+        found = ImageManifest.from_source(sorted((tmp_path / "p").iterdir()))
+    assert (found.paths, found.labels) == (above.paths, above.labels)
+    assert (found.labels, found.ignored) == (("cats", "cats/thumbs", "dogs"), {".txt": 1})
+    touch(tmp_path, "q/cats/1.png", "q/dogs/1.png")
+    folders = [tmp_path / name for name in ("p/dogs", "p/cats", "q/cats", "q/dogs")]
+    labels = ("dogs", "cats", "cats/thumbs", "cats", "dogs")
+    assert ImageManifest.from_source(folders).labels == labels
+    with (
+        pytest.warns(FeatxWarning, match="no images"),
+        pytest.raises(ManifestError, match=r"folders without images.*ignored 1 file: .txt 1"),
+    ):
+        ImageManifest.from_source([tmp_path / "p" / "notes"])
+
+
+def test_an_unreadable_folder_among_several_is_told_as_of_the_folder_above(tmp_path, monkeypatch):
+    touch(tmp_path, "cats/1.png", "dogs/1.png", "mice/1.png")
+    locked, scan = str(tmp_path / "dogs"), os.scandir
+
+    def refuse_one(path):
+        if path == locked:
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse_one)
+    found = ImageManifest.from_source([tmp_path / n for n in ("cats", "dogs", "mice")])
+    above = ImageManifest.from_source(tmp_path)
+    assert found == above
+    assert found.unreadable == above.unreadable == {locked: "Permission denied"}
+
+
+def test_what_is_no_source_is_refused(tmp_path):
+    for source in (None, 3):
+        with pytest.raises(ManifestError, match=rf"source: got {source}, expected a path"):
+            ImageManifest.from_source(source)
+    with pytest.raises(ManifestError, match=r"source\[0\]: got a dict, expected a path"):
+        ImageManifest.from_source([{"path": ["a.png"]}])
+    touch(tmp_path, "a.png")
+    assert len(ImageManifest.from_source(os.fsencode(tmp_path))) == 1
 
 
 def test_parts_of_a_data_set_named_one_by_one_keep_their_own_classes(tmp_path):
