@@ -301,7 +301,7 @@ def test_parts_of_a_data_set_that_became_classes_are_told(labels, is_split, recw
 
 @pytest.mark.parametrize("source", [["cat", "dog"], pd.Series(["cat"]), None, 3])
 def test_what_is_no_table_of_labels_is_refused(source):
-    with pytest.raises(ManifestError, match="labels: got a .*expected a CSV, a data frame, or"):
+    with pytest.raises(ManifestError, match=r"labels: got a .*expected a CSV, a data frame, or"):
         read_labels(source)
 
 
