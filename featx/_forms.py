@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import unicodedata
-from typing import Literal
 
 from featx._files import show_path
 
-__all__ = ["common_form", "existing_form"]
+__all__ = ["common_form", "existing_form", "pattern_forms"]
 
 _SHOWN_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")  # as `show_path` writes it
-FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
 
 
 def existing_form(path: str) -> str:
@@ -29,6 +28,15 @@ def existing_form(path: str) -> str:
     unshown = _SHOWN_BYTE.sub(lambda byte: chr(0xDC00 + int(byte[1], 16)), path.strip())
     candidates = dict.fromkeys((path, unshown, slashed, path.strip(), slashed.strip()))
     return next((found for found in map(_composed, candidates) if found is not None), path)
+
+
+def pattern_forms(pattern: str) -> list[str]:
+    """Return the forms in which a glob may be meant, the likeliest first."""
+    fixed = pattern
+    while glob.has_magic(fixed):
+        fixed = os.path.dirname(fixed)  # noqa: PTH120
+    folder, rest = existing_form(fixed), pattern[len(fixed) :]
+    return list(dict.fromkeys(folder + r for r in (rest, *_normalized(rest))))
 
 
 def common_form(path: str) -> str:
@@ -54,5 +62,9 @@ def _composed(path: str) -> str | None:
     folder = parent if not parent or parent.isascii() else _composed(parent)
     if folder is None:
         return None
-    others = (os.path.join(folder, unicodedata.normalize(form, name)) for form in FORMS)  # noqa: PTH118
+    others = (os.path.join(folder, other) for other in _normalized(name))  # noqa: PTH118
     return next((other for other in others if other != path and os.path.lexists(other)), None)
+
+
+def _normalized(text: str) -> list[str]:
+    return [unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)]

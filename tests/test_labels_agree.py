@@ -262,3 +262,22 @@ def test_columns_of_a_query_are_those_of_the_fit():
                 ask(asked)
     assert index.query(frame.loc[2], k=1).ids.tolist() == [2]
     assert index.query(frame.to_numpy()[2], k=1).ids.tolist() == [2]
+
+
+def test_filters_take_what_pandas_gives():
+    years = pd.array([2013, 2014, None, 2013], dtype="Int64")
+    index = RetrievalIndex().fit(np.eye(4), metadata={"year": years})
+    for wanted in (
+        2013,
+        [2013],
+        pd.Series([2013]),
+        pd.Index([2013]),
+        pd.array([2013]),
+        years == 2013,
+    ):
+        where = wanted if len(np.atleast_1d(wanted)) == 4 else {"year": wanted}
+        assert sorted(index.query(np.eye(4)[0], k=4, filter=where).ids.tolist()) == [0, 3]
+    found = index.query(np.eye(4)[0], k=4, filter={"year": range(2013, 2015)})
+    assert sorted(found.ids.tolist()) == [0, 1, 3]
+    with pytest.raises(ParameterError, match="got int64 of shape"):
+        index.query(np.eye(4)[0], filter=[0, 1])

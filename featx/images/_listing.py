@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from featx._files import open_regular
+from featx._forms import pattern_forms
 from featx._remote import RemoteFile, list_files, reason_of
 from featx.errors import FeatxError, ManifestError, nearest
 from featx.images._heif import HEAD_BYTES, HEIF_SUFFIXES, has_heif_reader
@@ -96,9 +97,13 @@ def list_folder(folder: str, found: Listing) -> list[tuple[str, str]]:
 
 
 def list_glob(pattern: str, found: Listing) -> list[str]:
-    """List the image files that a pattern matches (``**`` goes into subfolders), sorted."""
+    """List the image files that a pattern matches (``**`` goes into subfolders), sorted.
+
+    Where nothing fits it as it is written, another form of Unicode may.
+    """
     images = []
-    for path in glob.glob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute ones
+    pattern, paths = _first_that_matches(pattern_forms(pattern))
+    for path in paths:
         if os.path.isdir(path):  # noqa: PTH112
             continue
         if _is_image(path):
@@ -194,6 +199,14 @@ def _is_image(path: str) -> bool:
             return can_decode(file.read(HEAD_BYTES))
     except OSError:
         return has_heif_reader()
+
+
+def _first_that_matches(patterns: list[str]) -> tuple[str, list[str]]:
+    for pattern in patterns:
+        paths = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute ones
+        if paths:
+            return pattern, paths
+    return patterns[0], []
 
 
 def _folders_of_glob(pattern: str) -> Iterator[str]:

@@ -329,9 +329,15 @@ def _is_table_file(name: str, *, is_listed: bool) -> bool:
     return name.lower().endswith((".csv", ".tsv") if is_listed else TABLE_SUFFIXES)
 
 
+def _is_folder(name: str) -> bool:
+    """Say whether a source that was found is a folder; a URL is one by its name."""
+    is_file = is_named_as_image(name) or _is_table_file(name, is_listed=True)
+    return (is_url(name) and "*" not in name and not is_file) or os.path.isdir(name)  # noqa: PTH112
+
+
 def _as_classes(names: list[str], tables: list[LabelTable]) -> list[LabelTable]:
     """Label the images of folders beside each other, each with images in it, as above them."""
-    folders = {i: tables[i].labels or () for i, name in enumerate(names) if os.path.isdir(name)}  # noqa: PTH112
+    folders = {i: tables[i].labels or () for i, name in enumerate(names) if _is_folder(name)}
     if not all("" in below for below in folders.values() if below):
         return tables
     labels = labels_of_neighbours([names[i] for i in folders])

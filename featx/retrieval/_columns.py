@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +116,8 @@ class Columns:
                 allowed &= _equal(self._named(str(name)), value)
         else:
             allowed = np.asarray(where)
+            if allowed.dtype == object:  # what is not known is not let through, as in pandas
+                allowed = np.array([not is_missing(v) and v for v in allowed.tolist()])
             if allowed.dtype != bool or allowed.shape != (n,):
                 raise ParameterError(
                     f"filter: got {allowed.dtype} of shape {allowed.shape}, expected a dict of "
@@ -147,14 +149,13 @@ class Columns:
 
 
 def _equal(values: NDArray[Any], wanted: Any) -> Booleans:
-    one_of = (
-        wanted if isinstance(wanted, list | tuple | set | frozenset | np.ndarray) else [wanted]
-    )
+    is_one = isinstance(wanted, str | bytes) or not isinstance(wanted, Iterable)
+    one_of = [wanted] if is_one else list(wanted)
     # text stays text: numpy would make '1' of 1, and compare False with nothing
     if values.dtype.kind in "US":
         names = [v for v in one_of if isinstance(v, str)] + [as_text(v) for v in one_of]
         return np.isin(values, np.array(names))
-    return np.isin(values, np.array(list(one_of)))
+    return np.isin(values, np.array(one_of))
 
 
 def column(name: str, values: Any, n: int) -> NDArray[Any]:

@@ -317,6 +317,15 @@ def test_a_file_is_found_by_either_unicode_form_of_its_name(tmp_path, there, wri
     assert ImageManifest.from_csv(folder / "l.csv").paths == (other,)
 
 
+@pytest.mark.parametrize(("there", "written"), [(NFC, NFD), (NFD, NFC)])
+def test_a_glob_finds_names_in_either_unicode_form(tmp_path, there, written):
+    touch(tmp_path, f"{there}/{there} 1.png", f"{there}/{there} 2.png", f"{there}/x.png")
+    every = set(ImageManifest.from_source(tmp_path).paths)
+    for pattern, n in ((f"{written}/*.png", 3), (f"{written}/{written}*.png", 2)):
+        found = ImageManifest.from_source(str(tmp_path / pattern))
+        assert (len(found), set(found.paths) <= every, found.unreadable) == (n, True, {})
+
+
 @pytest.mark.skipif(os.sep != "/", reason="the separator of Windows is no other form there")
 def test_a_path_as_windows_writes_it_is_found(tmp_path):
     touch(tmp_path, "cats/1.png", "a\\b.png", "a/b.png")

@@ -218,6 +218,8 @@ def test_lists_globs_files_and_csvs(bucket: str, photos: Path, tmp_path: Path) -
         f"{root}/b/{i}.png" for i in (1, 4, 7)
     )
     assert len(ImageManifest.from_source(f"{root}/**/*.png")) == 9
+    beside = [f"{root}/b/", f"{root}/c"]  # as of folders on a disk
+    assert ImageManifest.from_source(beside).labels == ("b",) * 3 + ("c",) * 3
     one = ImageManifest.from_source(f"{root}/c/2.png")
     assert (one.paths, one.labels) == ((f"{root}/c/2.png",), None)
     rows = "path,label,shiny\nb/1.png,x,1\n./a/../c/2.png,y,0\nnone.png,y,0\n"
