@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from featx._forks import fork_lock
 from featx.backbones._batch_norm import fold_batch_norms, has_batch_norms
 from featx.backbones._device import must_round
 from featx.backbones._engine import Normalise, Use, padded, trial_views
@@ -72,7 +72,7 @@ class TorchEngine:
         self._is_cuda = device.type == "cuda"
         self.n_at_once = 2 if self._is_cuda else 1  # one takes all cores of a processor
         self._copies: Any = None  # the stream of copies to a GPU
-        self._lock = threading.Lock()
+        self._lock = fork_lock()
         self._folded: nn.Module | None = None
         self._changed: frozenset[str] = frozenset()
         self.module = module.eval().requires_grad_(False)

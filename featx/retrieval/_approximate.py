@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._forks import fork_lock
 from featx._optional import require
 from featx._progress import Progress
 from featx.errors import FileFormatError
@@ -234,7 +234,7 @@ def build_finder(
         for start, block in vectors.blocks():
             index.add(scaled(block[taken[start : start + len(block)]], metric))
             progress.advance(len(block))
-    return ApproximateFinder(kind, metric, 16, np.flatnonzero(taken), index, threading.Lock())
+    return ApproximateFinder(kind, metric, 16, np.flatnonzero(taken), index, fork_lock())
 
 
 def _sample(vectors: Vectors, n: int, seed: int) -> Floats:
@@ -353,7 +353,7 @@ def finder_from_arrays(
     row_of = np.asarray(arrays["row_of"], np.intp)
     put = _lists_from if kind.name == "ivf" else _graph_from
     index = put(arrays, codes, kind, n_features, metric, len(row_of))
-    return ApproximateFinder(kind, metric, effort, row_of, index, threading.Lock())
+    return ApproximateFinder(kind, metric, effort, row_of, index, fork_lock())
 
 
 def _require(fits: bool, what: str) -> None:

@@ -142,3 +142,53 @@ def test_a_child_that_is_forked_during_a_decode_gets_its_warnings_back():
                 os._exit(code)
         assert os.waitpid(pid, 0)[1] == 0
     assert not no_warnings._n_holders
+
+
+FORK_BESIDE = """
+import os, sys, threading, time
+import numpy as np
+import featx
+
+rng = np.random.default_rng(0)
+if sys.argv[1] == "torch":
+    import torch
+
+    torch.set_num_threads(1)
+    images = list(rng.integers(0, 256, (32, 64, 64, 3), np.uint8))
+    extractor = featx.FeatureExtractor(progress=False, precision="float32", engine="torch")
+
+    def ask(n):
+        return extractor.transform(images[:n])
+else:
+    index = featx.RetrievalIndex(kind="hnsw").fit(rng.normal(size=(3000, 32)).astype("f4"))
+    queries = rng.normal(size=(300, 32)).astype(np.float32)
+
+    def ask(n):
+        return np.asarray(index.query(queries[:n], k=5).distances)
+
+expected, done = ask(8), threading.Event()
+
+def go_on():
+    while not done.is_set():
+        ask(32)
+
+threading.Thread(target=go_on).start()
+try:
+    for _ in range(5):
+        time.sleep(0.05)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if np.allclose(ask(8), expected, rtol=1e-4, atol=1e-4) else 3)
+        assert os.waitpid(pid, 0)[1] == 0
+finally:
+    done.set()
+"""
+
+
+@posix
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["torch", "hnsw"])
+def test_a_child_that_is_forked_beside_a_thread_at_work_answers(how):
+    pytest.importorskip("faiss" if how == "hnsw" else "torch")
+    words = [sys.executable, "-W", "ignore", "-c", FORK_BESIDE, how]
+    subprocess.run(words, check=True, timeout=60)
