@@ -9,7 +9,7 @@ import unicodedata
 
 from featx._files import show_path
 
-__all__ = ["common_form", "existing_form", "pattern_forms"]
+__all__ = ["common_form", "existing_form", "pattern_forms", "read_shown"]
 
 _SHOWN_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")  # as `show_path` writes it
 
@@ -25,9 +25,9 @@ def existing_form(path: str) -> str:
     slashed = path.replace("\\", "/") if os.sep == "/" else path
     if path.isascii() and slashed == path.strip():
         return path
-    unshown = _SHOWN_BYTE.sub(lambda byte: chr(0xDC00 + int(byte[1], 16)), path.strip())
-    candidates = dict.fromkeys((path, unshown, slashed, path.strip(), slashed.strip()))
-    return next((found for found in map(_composed, candidates) if found is not None), path)
+    candidates = (path, read_shown(path.strip()), slashed, path.strip(), slashed.strip())
+    found = map(_composed, dict.fromkeys(candidates))
+    return next((place for place in found if place is not None), path)
 
 
 def pattern_forms(pattern: str) -> list[str]:
@@ -37,6 +37,11 @@ def pattern_forms(pattern: str) -> list[str]:
         fixed = os.path.dirname(fixed)  # noqa: PTH120
     folder, rest = existing_form(fixed), pattern[len(fixed) :]
     return list(dict.fromkeys(folder + r for r in (rest, *_normalized(rest))))
+
+
+def read_shown(text: str) -> str:
+    """Return text of which `show_path` shows this, with its bytes that are not UTF-8."""
+    return _SHOWN_BYTE.sub(lambda byte: chr(0xDC00 + int(byte[1], 16)), text)
 
 
 def common_form(path: str) -> str:

@@ -150,3 +150,20 @@ def test_streams_may_be_closed_full_or_left_by_their_reader(
     assert done.returncode == status
     assert says in done.stderr.decode()
     assert done.stderr.count(b"\n") == bool(says)
+
+
+def test_an_error_and_a_filter_have_a_name_as_it_is_shown(world, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(world)
+    assert main(["info", "kl\udce9.h5"]) == 1
+    assert "'kl\\xe9.h5'" in capsys.readouterr().err
+    words = ["query", f"{ODD}.i", "p/ok", "--workers", "0", "--filter"]
+    for label in (ODD, SHOWN):
+        assert main([*words, f"label={label}"]) == 0, capsys.readouterr().err
+    matches = json.loads(_json(capsys, [*words, f"label={SHOWN}"]))["results"][0]["matches"]
+    assert {m["label"] for m in matches} == {ODD}
+
+
+def _json(capsys: pytest.CaptureFixture[str], words: list[str]) -> str:
+    capsys.readouterr()
+    assert main([*words, "--json"]) == 0
+    return capsys.readouterr().out

@@ -8,7 +8,7 @@ from typing import Any
 
 from featx.errors import FeatxError, hide_secrets
 
-__all__ = ["describe_error", "name_options"]
+__all__ = ["describe_error", "keep_known_options", "name_options"]
 
 # What options are called in Python, where that is not the option with underscores.
 PARAMETERS = {
@@ -24,6 +24,8 @@ PARAMETERS = {
 CONTENTS = {"y": "labels", "y_true": "labels", "X": "features"}
 # Text in quotes stays as it is; a name is what begins the message, or has an underscore.
 _NAMES = re.compile(r"'[^']*'|^[A-Za-z_]\w*(?=: )|\b[a-z]+(?:_[a-z]+)+\b=?")
+# A piece of advice that ends in an option, as ", or pass labels (--labels L.csv)".
+_ADVICE = re.compile(r"'[^']*'|[,;]?(?: or)? [^',;:()]*\((--[a-z-]+)[^()]*\)")
 
 
 def name_options(parser: argparse.ArgumentParser) -> dict[str, str]:
@@ -46,6 +48,7 @@ def describe_error(err: BaseException, flags: dict[str, str]) -> str:
     """
     if isinstance(err, FeatxError):
         message = _NAMES.sub(lambda found: _flag(found[0], flags), str(err))
+        message = keep_known_options(message, flags)
     elif isinstance(err, OSError):
         place = "" if err.filename is None else f"{err.filename!r}: "
         message = f"{place:.300}{err.strerror or err}, expected a file or folder that can be used"
@@ -57,6 +60,14 @@ def describe_error(err: BaseException, flags: dict[str, str]) -> str:
             "run again with --debug and report the traceback"
         )
     return hide_secrets(" ".join(message.split()))
+
+
+def keep_known_options(text: str, flags: dict[str, str]) -> str:
+    """Return a message without advice to take an option that the command lacks."""
+    known = set(flags.values())
+    if "--weights" not in known and "--backbone" in known:  # of several networks
+        text = text.replace("--weights FILE", "--backbone NAME=FILE")
+    return _ADVICE.sub(lambda found: found[0] if found[1] in {None, *known} else "", text)
 
 
 def _flag(word: str, flags: dict[str, Any]) -> str:

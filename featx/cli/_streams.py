@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ __all__ = ["prepare_streams", "print_error", "print_result", "show_name"]
 
 # What a terminal obeys instead of showing it; the line feed and the tab are ours.
 _CONTROLS = {n: f"\\x{n:02x}" for n in (*range(32), 127)}
+# A byte that is not UTF-8, as Python's repr has it in messages.
+_BYTE = re.compile(r"(?<!\\)\\udc([89a-f][0-9a-f])")
 _ESCAPES = {n: text for n, text in _CONTROLS.items() if chr(n) not in "\n\t"}
 
 
@@ -73,6 +76,7 @@ def print_result(result: dict[str, Any] | str) -> None:
 def print_error(line: str) -> None:
     """Print a line on standard error, where that is possible."""
     with contextlib.suppress(OSError):
+        line = _BYTE.sub(r"\\x\1", line)
         sys.stderr.write(show_name(show_path(line)) + "\n")
         sys.stderr.flush()
 

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from featx._progress import TIME_FORMAT, hide_progress, time_stamp
 from featx._version import __version__
-from featx.cli._messages import describe_error, name_options
+from featx.cli._messages import describe_error, keep_known_options, name_options
 from featx.cli._outputs import check_outputs
 from featx.cli._streams import prepare_streams, print_error, print_result
 from featx.errors import hide_secrets, nearest
@@ -161,8 +161,8 @@ def _set_up(args: argparse.Namespace, held: list[str]) -> None:
     )
 
     def warn(message: Warning | str, *_: Any, **__: Any) -> None:
-        text = hide_secrets(" ".join(str(message).split()))
-        held.append(f"{time_stamp()} featx {args.command}: warning: {text}")
+        text = keep_known_options(" ".join(str(message).split()), args.flags)
+        held.append(f"{time_stamp()} featx {args.command}: warning: {hide_secrets(text)}")
         if time.monotonic() - start > HELD_S:
             _print_held(held)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from featx._forms import read_shown
 from featx.cli._failures import describe_failures, list_failures
 from featx.cli._options import add_max_pixels, add_network, add_run, as_source, defaults_of
 from featx.cli._outputs import PAGE, add_output
@@ -122,7 +123,8 @@ def _filter(words: list[str]) -> dict[str, list[str]] | None:
         name, equals, value = word.partition("=")
         if not equals or not name:
             raise ParameterError(f"--filter: got {word!r}, expected COLUMN=VALUE, as label=cat")
-        wanted.setdefault(name, []).append(value)
+        # as the answers show it, or as it is
+        wanted.setdefault(name, []).extend(dict.fromkeys((value, read_shown(value))))
     return wanted or None
 
 

@@ -18,6 +18,7 @@ import torch
 import torchvision
 from PIL import Image
 
+from featx.cli._messages import keep_known_options
 from featx.cli.main import COMMANDS, build_parser, main
 from featx.store import open_store, store_info
 
@@ -659,3 +660,24 @@ def test_a_stopped_extraction_keeps_what_is_done_and_goes_on(tmp_path, capsys) -
         assert before < n < N_STOPPED
     found = result(capsys, *words)
     assert (found["reused"], found["extracted"]) == (n, N_STOPPED - n)
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "expected"),
+    [
+        ("--labels", "in a store, or pass labels (--labels L.csv)", None),
+        ("--out", "in a store, or pass labels (--labels L.csv)", "in a store"),
+        ("--max-pixels", "at most 9; allow for more with max_pixels (--max-pixels)", None),
+        (
+            "--out",
+            "(at most 9; allow for more (--max-pixels)); replace it",
+            "(at most 9); replace it",
+        ),
+        ("--out", "'a; b (--no-such).jpg': is empty (0 bytes)", None),
+        ("--weights --backbone", "pass it with --weights FILE (or so)", None),
+        ("--backbone", "pass it with --weights FILE", "pass it with --backbone NAME=FILE"),
+    ],
+)
+def test_a_message_names_no_option_that_the_command_lacks(options, message, expected) -> None:
+    flags = {name: name for name in options.split()}
+    assert keep_known_options(message, flags) == (expected or message)
