@@ -86,6 +86,11 @@ def choose_weights(name: str, weights: str | os.PathLike[str] | None) -> ChosenW
     card = source.card(name)
     if weights is None:
         return ChosenWeights(card, source, None, None, card.local, "random weights")
+    if not isinstance(weights, str | os.PathLike):  # a stranger's index may say anything
+        raise WeightsError(
+            f"backbone {name!r}: got weights {weights!r:.100}, expected the path of a file, "
+            "'default' or None"
+        )
     published = {entry.name: entry for entry in card.weights}
     if weights == "default" and card.default is None:
         raise WeightsError(

@@ -226,6 +226,8 @@ def search(
         left_out = None if exclude is None else exclude[part]
         candidates = _named(vectors, asked, k, metric, left_out, among)
         rows[part], distances[part] = _refined(vectors, asked, candidates, k, metric)
+    if not np.isfinite(distances).all():
+        raise _too_large()
     return rows, distances
 
 
@@ -361,11 +363,15 @@ def _nearest_of_few(
         best = np.take_along_axis(both, kept, axis=1)
         rows = np.take_along_axis(both_rows, kept, axis=1)
     if (rows < 0).any():
-        raise ParameterError(
-            "X: squares of its values are beyond float32, expected lengths below 1e19; divide "
-            "features and queries by the same number"
-        )
+        raise _too_large()
     return rows
+
+
+def _too_large() -> ParameterError:
+    return ParameterError(
+        "X: squares of its values, or of the database's, are beyond float32, expected lengths "
+        "below 1e19; divide features and queries by the same number"
+    )
 
 
 def _better(keys: Floats, numbers: Rows, worst: Floats, k: int) -> tuple[Floats, Rows]:

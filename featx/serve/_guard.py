@@ -17,6 +17,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from starlette.requests import ClientDisconnect
+
 from featx.errors import hide_secrets
 from featx.serve._limits import TokenBuckets, network_of
 from featx.serve._metrics import Metrics
@@ -33,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 MAX_IN_FLIGHT = 128
 MAX_OF_ONE_CLIENT = 64
+CLIENT_GONE = 499  # as nginx counts it
 SMALL_COST = 0.1  # of a thumbnail, or a file of the page
 # The page itself, which has to come before the token that it reads from its own address.
 OPEN_PATHS = ("/", "/openapi.json")
@@ -96,6 +99,8 @@ class Guard:
             await self._app(scope, receive, send_guarded)
         except RefusalError as err:
             await refuse(send_guarded, err)
+        except ClientDisconnect:  # within its body; nobody is left to be answered
+            status = CLIENT_GONE
         except asyncio.CancelledError:  # it did not end in the time that stopping leaves it
             if status == 0:
                 await refuse(send_guarded, RefusalError(503, "the server is being stopped"))

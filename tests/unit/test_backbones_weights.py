@@ -404,3 +404,9 @@ def test_what_people_print_is_one_short_line(caplog: pytest.LogCaptureFixture) -
         assert "tensor(" not in text
         assert len(text) < 500, text
     assert repr(job.backbone).startswith(f"Backbone('{NAME}', weights='random (seed 0)'")
+
+
+@pytest.mark.parametrize("weights", [["a.pth"], {"a": 1}, 7, True])
+def test_weights_that_are_no_path_are_refused_in_a_line(weights) -> None:
+    with pytest.raises(WeightsError, match=r"got weights .*, expected the path of a file"):
+        choose_weights("mobilenet_v2", weights)

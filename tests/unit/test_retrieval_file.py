@@ -262,3 +262,15 @@ def test_an_index_of_numbers_that_are_not_finite_is_refused(tmp_path, name, valu
         h5["header"].attrs["crc"] = zlib.crc32(text)
     with pytest.raises(FileFormatError, match=r"i': its .* finite"):
         RetrievalIndex.load(tmp_path / "i")
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_vectors_in_the_file_that_are_not_finite_give_no_distance(tmp_path, value, metric) -> None:
+    """They are not read when the index is opened."""
+    index_of(20, metric=metric).save(tmp_path / "i")
+    with h5py.File(tmp_path / "i", "r+") as h5:
+        h5["vectors"][3, :2] = value
+    left = RetrievalIndex.load(tmp_path / "i", mmap=True)
+    with pytest.raises(ParameterError, match=r"or of the database's, are beyond float32"):
+        left.query(np.ones(6), k=20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -13,8 +14,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from starlette.requests import Request
 
 from featx.serve import ServeOptions, _connections, _server
+from featx.serve._guard import Guard
+from featx.serve._limits import TokenBuckets, read_body
+from featx.serve._metrics import Metrics
 from featx.serve._server import listen, make_server
 
 pytestmark = pytest.mark.skipif(not hasattr(resource, "RLIMIT_NOFILE"), reason="POSIX")
@@ -91,6 +96,29 @@ def hasty(monkeypatch) -> None:
     monkeypatch.setattr(_connections, "HEAD_S", 1.0)
     monkeypatch.setattr(_connections, "SEND_S", 1.0)
     monkeypatch.setattr(_server, "FINISH_S", 3)
+
+
+@pytest.mark.parametrize("begun", [[], [b"half of"]])
+def test_an_upload_that_is_cut_is_no_fault(caplog, begun) -> None:
+    messages = [{"type": "http.request", "body": part, "more_body": True} for part in begun]
+    messages.append({"type": "http.disconnect"})
+    scope = {"type": "http", "method": "POST", "path": "/api/query", "client": ("127.0.0.1", 1)}
+    scope["headers"] = [(b"host", b"localhost")]
+    answers, metrics = [], Metrics()
+
+    async def receive() -> dict:
+        return messages.pop(0)
+
+    async def send(message) -> None:
+        answers.append(message)
+
+    async def reading(scope, receive, send) -> None:
+        await read_body(Request(scope, receive), 1000)
+
+    guard = Guard(reading, options=ServeOptions(), buckets=TokenBuckets(0), metrics=metrics)
+    asyncio.run(guard(scope, receive, send))
+    assert answers == caplog.records == []
+    assert 'featx_requests_total{route="other",status="499"} 1' in metrics.lines()
 
 
 @pytest.mark.slow
