@@ -179,6 +179,8 @@ def float_array(values: Any) -> NDArray[np.float64]:
     ValueError
         If something else is no number, with its row.
     """
+    if np.ma.is_masked(values):
+        values = values.tolist()  # None for what is masked
     with contextlib.suppress(TypeError, ValueError):
         return np.asarray(values, dtype=np.float64)
     array = np.asarray(values, dtype=object)
@@ -194,10 +196,11 @@ def float_array(values: Any) -> NDArray[np.float64]:
 
 
 def label_array(y: Any) -> NDArray[Any]:
-    """Return labels as an array; of objects where something is missing beside text.
+    """Return labels as an array; of objects where something is missing beside text or masked.
 
-    NumPy alone makes the text 'nan' of a NaN beside text.
+    NumPy alone makes the text 'nan' of a NaN beside text, and takes what a mask hides.
     """
+    y = y.tolist() if np.ma.is_masked(y) else y
     array = np.asarray(y)
     if isinstance(y, np.ndarray) or array.dtype.kind not in "US" or array.ndim != 1:
         return array

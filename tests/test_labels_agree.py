@@ -15,7 +15,7 @@ from featx.cli.main import main
 from featx.errors import FeatxWarning, ParameterError
 from featx.estimators import AttributeClassifier, LinearProbeClassifier
 from featx.evaluation import evaluate_classes, relevance_from_labels
-from featx.images import attribute_labels, class_labels
+from featx.images import ImageManifest, attribute_labels, class_labels
 from featx.retrieval import RetrievalIndex
 from featx.store import open_store, write_features
 
@@ -239,6 +239,37 @@ def test_a_missing_label_is_no_class_anywhere(y):
     ):
         with pytest.raises(ParameterError, match="sample 1 has no label"):
             call()
+
+
+@pytest.mark.parametrize(
+    "y", [["b", "a", ""], ["b", "a", None], np.array(["b", np.nan, "a"], object)]
+)
+def test_a_missing_label_is_no_wrong_prediction(y):
+    X = np.eye(3)
+    model = LinearProbeClassifier(cv=2).fit(np.vstack([X, X]), ["b", "a", "a"] * 2)
+    assert model.score(X, ["b", "a", "a"]) == 1
+    assert model.score(X, ["b", "a", "b"], sample_weight=[1, 1, 0]) == 1
+    with pytest.raises(ParameterError, match=r"y: sample . has no label"):
+        model.score(X, y)
+
+
+def test_what_a_mask_hides_is_missing():
+    X = np.random.default_rng(0).normal(size=(8, 3))
+    y = np.ma.array([0, 1] * 4, mask=[0, 0, 1, 0] * 2)
+    for labels in (y, np.ma.array(y.astype(str), mask=y.mask)):
+        with pytest.raises(ParameterError, match=r"y: sample 2 has no label .None; 2 of 8"):
+            LinearProbeClassifier().fit(X, labels)
+    known = np.ma.getdata(y).astype(float)
+    known[y.mask] = np.nan
+    expected = AttributeClassifier(cv=2).fit(X, known[:, None]).decision_function(X)
+    found = AttributeClassifier(cv=2).fit(X, y[:, None]).decision_function(X)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_paths_are_never_the_names_of_columns_or_letters():
+    for paths in (pd.DataFrame({"path": ["a.png"]}), "a.png", {"path": ["a.png"]}):
+        with pytest.raises(ParameterError, match=r"paths: got .*one column of a data frame"):
+            ImageManifest.from_paths(paths)
 
 
 def test_a_frame_of_numbers_is_asked_as_its_array():

@@ -217,6 +217,10 @@ class LinearProbeClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: i
             return np.asarray(self.classes_[(scores[:, 0] > 0).astype(np.intp)])
         return np.asarray(self.classes_[scores.argmax(axis=1)])
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy; as in `fit`, no label may be missing."""
+        return float(super().score(X, require_known(y), sample_weight))
+
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class.
 

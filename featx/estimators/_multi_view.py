@@ -117,6 +117,10 @@ class MultiViewClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: ign
             return np.asarray(self.classes_[(scores > 0).astype(int)])
         return np.asarray(self.classes_[scores.argmax(axis=1)])
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy; as in `fit`, no label may be missing."""
+        return float(super().score(X, require_known(y), sample_weight))
+
     def _mean(self, X: Any, method: str) -> Array:
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])

@@ -244,6 +244,10 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
         best = self.predict_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[best])
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy; as in `fit`, no label may be missing."""
+        return float(super().score(X, require_known(y), sample_weight))
+
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the probability of each class.
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from featx._forms import existing_form
 from featx._remote import RemoteFile, is_url, plain_path
 from featx._repr import OneLine
-from featx._values import as_texts
+from featx._values import as_texts, plain_values
 from featx.errors import FeatxWarning, ManifestError
 from featx.images._folders import folder_label, labels_of_neighbours
 from featx.images._kinds import SUFFIXES, describe_ignored, is_named_as_image
@@ -241,7 +241,9 @@ class ImageManifest(OneLine):
         labels : sequence, optional
             One for each path; missing values (None, NaN) and "" mean none.
         """
-        absolute = tuple(absolute_path(_text(p, i)) for i, p in enumerate(paths))
+        absolute = tuple(
+            absolute_path(_text(p, i)) for i, p in enumerate(plain_values(paths, "paths"))
+        )
         return cls(absolute, None if labels is None else tuple(as_texts(labels, "labels")))
 
 
