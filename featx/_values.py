@@ -129,6 +129,8 @@ def plain_values(values: Any, name: str) -> list[Any]:
             f"{name}: got {type(values).__name__}, expected a list, an array or one column of a "
             "data frame, with one value for each row"
         )
+    if getattr(values, "dtype", None) in (np.float16, np.float32):
+        return list(np.asarray(values))  # as text 0.1, where Python's numbers have more digits
     for method in ("to_pylist", "tolist", "to_list"):
         if hasattr(values, method):
             return list(getattr(values, method)())
@@ -160,7 +162,7 @@ def frame_columns(frame: Any) -> dict[str, list[Any]]:
             f"data frame: got the column {min(twice)!r} more than once, expected different names"
         )
     if hasattr(frame, "iloc"):
-        return {name: frame.iloc[:, i].tolist() for i, name in enumerate(names)}
+        return {name: plain_values(frame.iloc[:, i], name) for i, name in enumerate(names)}
     return {name: plain_values(frame[name], name) for name in names}
 
 

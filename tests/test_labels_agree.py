@@ -177,6 +177,29 @@ def test_parts_of_a_data_set_taken_for_classes_are_told_by_both(pictures, tmp_pa
         featx.extract(pictures, tmp_path / "f.h5", progress=False).close()
 
 
+@pytest.mark.parametrize(
+    ("labels", "is_told"),
+    [
+        (["seg_train/sea", "seg_test/sea"], True),  # as a well-known set of landscapes has them
+        (["cats-train", "dogs-train", "cats-test"], True),
+        (["train 2017/a", "val 2017/a"], True),
+        (["a_train/sea", "b_test/sea", "train"], False),
+        (["test tube", "train station", "crash test"], False),
+    ],
+)
+def test_names_of_parts_may_begin_with_the_sets_own(labels, is_told):
+    paths = [f"/p/{label}/1.png" for label in labels]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        class_labels(ImageManifest.from_paths(paths, labels=labels))
+    assert bool(told) is is_told
+
+
+def test_labels_that_are_no_classes_of_the_model_are_named_with_its_classes():
+    with pytest.raises(ParameterError, match=r"none of the classes \['a', 'b'\], but \['c'\]"):
+        evaluate_classes(["c", "c"], ["a", "b"], [[0.9, 0.1], [0.2, 0.8]], ["a", "b"])
+
+
 HOLES = ["a", None, "b", np.nan]
 KINDS = [
     HOLES,

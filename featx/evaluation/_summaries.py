@@ -16,6 +16,7 @@ from featx.evaluation._scores import mean_per_class_accuracy, multilabel_mean_av
 __all__ = ["evaluate_attributes", "evaluate_classes"]
 
 N_RESAMPLES = 500
+MAX_SHOWN = 5
 
 
 def evaluate_classes(
@@ -62,6 +63,12 @@ def evaluate_classes(
         np.asarray(classes),
     )
     is_class = (truth[:, None] == known[None, :]).astype(float)
+    if not is_class.any():
+        found = np.unique(truth)[:MAX_SHOWN].tolist()
+        raise ParameterError(
+            f"y_true: got none of the classes {known[:MAX_SHOWN].tolist()}, but {found}, expected "
+            "labels that the model was trained on"
+        )
     result = _with_intervals(
         {
             "accuracy": lambda t, p, _, __: float(np.mean(t == p)),

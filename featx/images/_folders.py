@@ -14,6 +14,7 @@ from featx.errors import FeatxWarning
 __all__ = ["folder_label", "labels_of_neighbours", "warn_of_splits"]
 
 SPLIT = re.compile(
+    r"(?P<before>.+[-_ ])?"  # seg_train and seg_test, cats-train and cats-test
     r"(train(ing|val)?|val(id(ation)?)?|dev(el)?|eval(uation)?|test(ing)?|hold[-_ ]?out)"
     r"([-_ ]?(set|data|split|imgs|images?))?[-_ ]?\d*",
     re.IGNORECASE,
@@ -34,7 +35,8 @@ def labels_of_neighbours(folders: Sequence[str]) -> list[str] | None:
     paths = [os.path.abspath(folder) for folder in folders]  # noqa: PTH100
     names = [os.path.basename(path) for path in paths]  # noqa: PTH119
     beside = Counter(os.path.dirname(path) for path in set(paths))  # noqa: PTH120
-    if 1 in beside.values() or any(SPLIT.fullmatch(name) for name in names):
+    splits = [match for name in names if (match := SPLIT.fullmatch(name))]
+    if 1 in beside.values() or any(not match["before"] for match in splits):
         return None
     return [folder_label(name) for name in names]
 
@@ -51,9 +53,10 @@ def warn_of_splits(labels: Iterable[str], thing: str) -> None:
     for label in labels:
         parts = label.split("/")
         for i, part in enumerate(parts):
-            if SPLIT.fullmatch(part):
-                kind = part[:2].lower()  # train and training are one kind
-                splits[tuple(parts[:i])].setdefault(kind, (part, label))
+            if split := SPLIT.fullmatch(part):
+                before = split["before"] or ""
+                kind = part[len(before) :][:2].lower()  # train and training are one kind
+                splits[*parts[:i], before].setdefault(kind, (part, label))
     for found in splits.values():
         if len(found) > 1:
             (one, first), (other, second) = sorted(found.values())[:2]

@@ -132,3 +132,11 @@ def test_numbers_are_read_from_every_kind_of_column() -> None:
 def test_labels_that_are_known_come_back_as_an_array() -> None:
     for y in (["NA", "None"], [1, 2], [1.5, 2.0], [True, False], pd.Series(["x", "y"])):
         np.testing.assert_array_equal(require_known(y), np.asarray(y))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_short_numbers_have_the_digits_that_a_csv_has(dtype):
+    column = pd.Series([0.1, 1.0, np.nan], dtype=dtype)
+    for values in (column, column.to_numpy(), list(column.to_numpy())):
+        assert as_texts(values, "a") == ["0.1", "1", ""]
+    assert as_texts(frame_columns(column.to_frame("a"))["a"], "a") == ["0.1", "1", ""]
