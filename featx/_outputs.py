@@ -221,13 +221,25 @@ def _other_kind(file: Any, head: bytes) -> str:
     if head.startswith(b"\x93NUMPY"):
         return "npy" if re.search(rb"'shape': \(\d+, \d+\)", head[:1000]) else ""
     if head.startswith(b"PAR1"):
-        notes = _end(file)
-        return next((kind for note, kind in PARQUET.items() if note in notes), "")
+        return _parquet_kind(file)
     if start.lstrip().startswith(b"<!doctype html"):
         return "page" if b'name="generator" content="featx ' in start else ""
     if start.startswith(b"{") and b'"report_format"' in start:
         return "numbers"
     return "weights" if _is_tuned(file, head) else _csv_kind(file)
+
+
+def _parquet_kind(file: Any) -> str:
+    notes = _end(file)
+    kind = next((kind for note, kind in PARQUET.items() if note in notes), "")
+    if kind or b"pandas" in notes:
+        return kind
+    # predictions of the first featx 0.1 have no note
+    with contextlib.suppress(Exception):
+        from pyarrow import parquet
+
+        return "predictions" if _are_predictions(parquet.read_schema(file).names) else ""
+    return ""
 
 
 def _end(file: Any) -> bytes:
@@ -262,17 +274,22 @@ def _csv_kind(file: Any) -> str:
     file.seek(0)
     try:
         line = file.readline(MAX_HEADER_BYTES).decode("utf-8-sig")
-        first, *names = next(csv.reader([line]), [""])
+        names = next(csv.reader([line]), [])
     except (ValueError, csv.Error):
         return ""
-    if first != "path" or not names:
+    if names[:1] != ["path"]:
         return ""
     last = names[-1].removeprefix("feature_")
     n_features = int(last) + 1 if last.isdecimal() else 0
-    if 0 < n_features <= len(names):
+    if 0 < n_features < len(names):
         wanted = [f"feature_{i}" for i in range(n_features)]
         return "csv" if names[-n_features:] == wanted else ""
-    attributes = names[: len(names) // 2]
+    return "predictions" if _are_predictions(names) else ""
+
+
+def _are_predictions(names: list[str]) -> bool:
+    """Tell predictions by their columns."""
+    attributes = names[1 : (len(names) + 1) // 2]
     scores = [f"score.{name}" for name in attributes]
-    is_predicted = names in (["label", "confidence"], [*attributes, *scores])
-    return "predictions" if is_predicted else ""
+    is_of_attributes = bool(attributes) and names == ["path", *attributes, *scores]
+    return is_of_attributes or names == ["path", "label", "confidence"]

@@ -150,6 +150,20 @@ def test_a_csv_of_featx_is_known_by_its_columns(tmp_path, header, kind) -> None:
     assert kind_of(tmp_path / "t")[0] == kind
 
 
+def test_predictions_in_parquet_are_known_without_their_note(tmp_path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for names, kind in (
+        (["path", "label", "confidence"], "predictions"),
+        (["path", "red", "score.red"], "predictions"),
+        (["path", "label", "note"], ""),
+    ):
+        table = arrow.table({name: ["1"] for name in names})
+        parquet.write_table(table, tmp_path / "t")
+        assert kind_of(tmp_path / "t")[0] == kind
+        table.to_pandas().to_parquet(tmp_path / "t")
+        assert kind_of(tmp_path / "t")[0] == ""
+
+
 @pytest.mark.parametrize("name", ["store-v1.h5", "index-v1", "index-v2", "model-v1.featx"])
 def test_files_of_every_earlier_format_are_known(name: str) -> None:
     assert kind_of(Path(__file__).parent / "golden" / name)[0] == name.partition("-")[0]
