@@ -23,8 +23,8 @@ def existing_form(path: str) -> str:
     disk.
     """
     slashed = path.replace("\\", "/") if os.sep == "/" else path
-    if path.isascii() and slashed == path.strip():
-        return path
+    if slashed == path.strip():
+        return path if path.isascii() else _composed(path) or path
     candidates = (path, read_shown(path.strip()), slashed, path.strip(), slashed.strip())
     found = map(_composed, dict.fromkeys(candidates))
     return next((place for place in found if place is not None), path)
@@ -67,9 +67,12 @@ def _composed(path: str) -> str | None:
     folder = parent if not parent or parent.isascii() else _composed(parent)
     if folder is None:
         return None
-    others = (os.path.join(folder, other) for other in _normalized(name))  # noqa: PTH118
-    return next((other for other in others if other != path and os.path.lexists(other)), None)
+    names = _normalized(name) if folder == parent else [name, *_normalized(name)]
+    others = (os.path.join(folder, other) for other in names)  # noqa: PTH118
+    return next((other for other in others if os.path.lexists(other)), None)
 
 
 def _normalized(text: str) -> list[str]:
-    return [unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)]
+    """Return the forms of Unicode that differ from the text as it is."""
+    forms = [unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)]
+    return [form for form in forms if form != text]
