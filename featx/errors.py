@@ -137,8 +137,11 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     --------
     >>> nearest("mobilnet_v2", ["resnet18", "mobilenet_v2"])
     " Did you mean 'mobilenet_v2'?"
+    >>> nearest("imagenet1k_v2", ["IMAGENET1K_V1", "IMAGENET1K_V2"])
+    " Did you mean 'IMAGENET1K_V2'?"
     >>> nearest("zzz", ["resnet18"])
     ''
     """
-    found = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)
-    return f" Did you mean {found[0]!r}?" if found else ""
+    by_letters = {candidate.casefold(): candidate for candidate in candidates}
+    found = difflib.get_close_matches(name.casefold(), list(by_letters), n=1, cutoff=0.6)
+    return f" Did you mean {by_letters[found[0]]!r}?" if found else ""

@@ -29,7 +29,7 @@ FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 WRAPPERS = (
     "state_dict", "model", "model_state_dict", "model_state", "net",
     "teacher", "state_dict_ema", "model_ema", "ema_state_dict", "ema", "params_ema",
-    "params", "module", "network", "student", "backbone", "encoder", "weights",
+    "params", "module", "network", "student", "backbone", "encoder", "weights", "checkpoint",
 )  # fmt: skip
 SHOWN = 4
 HEAD_BYTES = 512

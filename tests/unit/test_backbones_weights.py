@@ -278,6 +278,7 @@ def test_a_folder_must_say_which_file(tmp_path: Path, state: dict[str, torch.Ten
     "wrap",
     [
         lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}, "epoch": 3},
+        lambda s: {"checkpoint": {"model": {"state_dict": s}}},
         lambda s: {"teacher": {f"module.backbone.{k}": v for k, v in s.items()}, "student": {}},
         lambda s: {"model_ema": s, "optimizer": None},
         lambda s: {"state_dict": {f"net.{k}": v for k, v in s.items()}},
@@ -290,7 +291,16 @@ def test_a_folder_must_say_which_file(tmp_path: Path, state: dict[str, torch.Ten
         lambda s: {**s, "epoch": 7},
         lambda s: {f"_orig_mod.module.{k}": v for k, v in s.items()},
     ],
-    ids=["parallel", "teacher", "ema", "net", "with a head beside", "with a number", "compiled"],
+    ids=[
+        "parallel",
+        "nested",
+        "teacher",
+        "ema",
+        "net",
+        "with a head beside",
+        "with a number",
+        "compiled",
+    ],
 )
 def test_weights_are_found_in_what_training_scripts_save(
     tmp_path: Path, state: dict[str, torch.Tensor], wrap: Any
