@@ -26,7 +26,7 @@ from common import WEIGHTS, gflop_of, keep, need_assets, some_photographs
 
 import featx
 from featx.backbones._streams import compile_graph, import_openvino
-from featx.extraction import prepare_job
+from featx.extraction import Encoder, RunOptions
 from featx.pooling import get_pooling
 
 BATCH = 32
@@ -154,7 +154,7 @@ def agreement(paths):
             continue  # random weights: every image's vector is nearly the same
         found = {}
         for c in CONTENDERS:
-            job = prepare_job(device="cpu", engine=c[0], precision=c[1], **options)
+            job = Encoder(precision=c[1], **options).load(RunOptions("cpu", c[0]))
             parts = [vectors[0] for _, vectors in job.embed(paths, pad=True)]
             found[c] = np.concatenate(parts).astype(np.float64)
         figures = {}

@@ -18,7 +18,7 @@ import numpy as np
 from common import WEIGHTS, keep, need_assets, some_photographs
 from probe import score
 
-from featx.extraction import prepare_job
+from featx.extraction import Encoder, RunOptions
 from featx.images import iter_batches
 
 NETWORKS = {"featx_small": "default", "mobilenet_v2": WEIGHTS, "resnet50": None}
@@ -52,7 +52,8 @@ def main():
     paths = some_photographs(256)
     for name, weights in NETWORKS.items():
         net = {"backbone": name, "weights": weights, "device": "cpu"}
-        jobs = {p: prepare_job(**net, precision=p, engine="openvino") for p in PRECISIONS}
+        run = RunOptions("cpu", "openvino")
+        jobs = {p: Encoder(name, weights=weights, precision=p).load(run) for p in PRECISIONS}
         start = time.perf_counter()
         choice = jobs["int8"].choose_engine(len(paths))
         figures = {"first_start_s": time.perf_counter() - start, "said": choice.reason}

@@ -21,7 +21,6 @@ from sklearn.pipeline import make_pipeline
 
 import featx
 from featx import FeatureExtractor, LinearProbeClassifier
-from featx.extraction import prepare_job
 
 SPLITS = {"caltech101": (10, 10), "cats_dogs": (30, 10)}
 LAYERS, POOLINGS = ["features.14", "features.16", "features.18"], ["avg", "gem(3)"]
@@ -58,7 +57,7 @@ def search(net, folder):
     root = ASSETS / "datasets" / "scene15"
     manifest = featx.ImageManifest.from_source(root / "train")
     paths, y = list(manifest.paths), list(manifest.labels)
-    counted = prepare_job(**net).backbone
+    counted = featx.Encoder(**net).load().backbone
     before, start = counted.n_images, time.perf_counter()
     pipeline = make_pipeline(
         FeatureExtractor(

@@ -33,8 +33,8 @@ assert "torch" not in sys.modules
 
 IMAGE = """
 import sys
-from featx.extraction import embed_images, prepare_job
-embed_images(prepare_job(device="cpu"), sys.argv[1:], workers=0, progress=False)
+import featx
+featx.Encoder().encode(sys.argv[1:], device="cpu", workers=0)
 """
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from featx._version import __version__ as __version__
 
 _HOMES = {
+    "Encoder": "featx.extraction",
     "FeatureExtractor": "featx.extraction",
     "extract": "featx.extraction",
     "FeatureStore": "featx.store",
@@ -32,6 +33,7 @@ _HOMES = {
 
 __all__ = [
     "AttributeClassifier",
+    "Encoder",
     "FeatureExtractor",
     "FeatureStore",
     "FeatxError",
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
         PowerNormalizer,
     )
     from featx.evaluation import mean_average_precision_score
-    from featx.extraction import FeatureExtractor, extract
+    from featx.extraction import Encoder, FeatureExtractor, extract
     from featx.images import ImageManifest
     from featx.report import Report
     from featx.retrieval import Matches, RetrievalIndex

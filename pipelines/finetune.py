@@ -18,7 +18,7 @@ from featx import FeatureExtractor, LinearProbeClassifier
 from featx.evaluation import few_label_splits
 from featx.finetuning import FineTuneClassifier
 from featx.report import Report
-from pipelines.options import add_common, command_line, data_set, network, run, write
+from pipelines.options import add_common, command_line, data_set, run, write
 
 
 def main() -> None:
@@ -29,27 +29,27 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=15)
     args = parser.parse_args()
-    data, net = data_set(args, needs="labels"), network(args)
+    data = data_set(args, needs="labels")
     paths = np.array(data.paths)
     own = np.flatnonzero(data.split == "test")
     pool = np.flatnonzero(data.split != "test")
     draws = few_label_splits(data.labels, args.labels_per_class, args.repeats, pool=pool)
     cache = FeatureExtractor(
-        net.backbone,
-        weights=net.weights,
-        resize_px=net.resize_px,
-        crop_px=net.crop_px,
+        args.backbone,
+        weights=args.weights,
+        resize_px=args.resize,
+        crop_px=args.crop,
         cache=args.out / "features.h5",
-        device=net.device,
-        workers=net.workers,
+        device=args.device,
+        workers=args.workers,
     )
     X = cache.transform(paths.tolist())
     options = {
         "epochs": args.epochs,
-        "resize_px": net.resize_px,
-        "crop_px": net.crop_px,
-        "device": net.device,
-        "workers": net.workers,
+        "resize_px": args.resize,
+        "crop_px": args.crop,
+        "device": args.device,
+        "workers": args.workers,
     }
     found: dict[str, list[float]] = {"probe": [], "fine-tuned": [], "from scratch": []}
     seconds: dict[str, list[float]] = {name: [] for name in found}
@@ -61,9 +61,9 @@ def main() -> None:
                 model: Any = LinearProbeClassifier().fit(X[train], data.labels[train])
                 score = model.score(X[test], data.labels[test])
             else:
-                weights = net.weights if name == "fine-tuned" else None
+                weights = args.weights if name == "fine-tuned" else None
                 model = FineTuneClassifier(
-                    net.backbone, weights=weights, random_state=seed, **options
+                    args.backbone, weights=weights, random_state=seed, **options
                 )
                 model.fit(paths[train].tolist(), data.labels[train])
                 score = model.score(paths[test].tolist(), data.labels[test])
@@ -75,7 +75,7 @@ def main() -> None:
     means = {name: float(np.mean(values)) for name, values in found.items()}
     report = Report(
         f"{data.name}: probe, fine-tuned, from scratch",
-        subtitle=f"{args.labels_per_class} labels a class, {args.repeats} draws, {net.backbone}",
+        subtitle=f"{args.labels_per_class} labels a class, {args.repeats} draws, {args.backbone}",
     )
     report.add_scores(means, title="Mean accuracy")
     report.add_bars(list(found), list(means.values()), limit=1.0)

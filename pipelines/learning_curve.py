@@ -23,7 +23,7 @@ from featx.errors import FeatxError
 from featx.evaluation import FewLabelCurve, extrapolate, few_label_curve
 from featx.finetuning import FineTuneClassifier
 from featx.tasks import get_preset
-from pipelines.options import add_common, command_line, data_set, network, run, write
+from pipelines.options import add_common, command_line, data_set, encoder_of, run, run_of, write
 from pipelines.protocols import curve_report, prepare_features
 
 
@@ -40,7 +40,9 @@ def main() -> None:
     args = parser.parse_args()
     data = data_set(args, needs="labels")
     preset = get_preset(args.presets[0])
-    features = prepare_features(data.paths, args.out / "features.h5", preset, network(args))
+    features = prepare_features(
+        data.paths, args.out / "features.h5", preset, encoder_of(args), run_of(args)
+    )
     y = data.labels[features.good]
     test = np.flatnonzero(data.split[features.good] == "test")
     own = test if len(test) else None
@@ -90,16 +92,15 @@ def _heads() -> dict[str, Any]:
 
 
 def _from_scratch(args: argparse.Namespace) -> Any:
-    net = network(args)
     return FineTuneClassifier(
-        net.backbone,
+        args.backbone,
         weights=None,
         epochs=args.epochs,
         validation_fraction=0,
-        resize_px=args.scratch_px or net.resize_px,
-        crop_px=args.scratch_px or net.crop_px,
-        device=net.device,
-        workers=net.workers,
+        resize_px=args.scratch_px or args.resize,
+        crop_px=args.scratch_px or args.crop,
+        device=args.device,
+        workers=args.workers,
         progress=False,
     )
 

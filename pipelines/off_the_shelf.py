@@ -19,7 +19,7 @@ from typing import Any
 from featx.errors import ManifestError
 from featx.report import Report
 from pipelines.datasets import read_dataset, write_crops
-from pipelines.options import add_common, command_line, network, run, write
+from pipelines.options import add_common, command_line, encoder_of, run, run_of, write
 from pipelines.protocols import TaskResult, run_attributes, run_classification, run_retrieval
 
 
@@ -87,7 +87,9 @@ def _figure(
         data = write_crops(data, out / "crops", enlarge=1.5)
     if getattr(data, "query_boxes", None) is not None:
         data = write_crops(data, out / "queries")
-    result = row.run(data, out / "features.h5", network=network(args), preset=preset)
+    result = row.run(
+        data, out / "features.h5", encoder=encoder_of(args), run=run_of(args), preset=preset
+    )
     results.append(result.to_dict())
     return result.figures[row.metric].value
 

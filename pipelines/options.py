@@ -12,11 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import FeatxError, ParameterError
+from featx.extraction import Encoder, RunOptions
 from featx.report import Report
 from pipelines.datasets import read_dataset
-from pipelines.protocols import Network, TaskResult, task_report
+from pipelines.protocols import TaskResult, task_report
 
-__all__ = ["add_common", "command_line", "data_set", "network", "run", "sweep", "write"]
+__all__ = [
+    "add_common",
+    "command_line",
+    "data_set",
+    "encoder_of",
+    "run",
+    "run_of",
+    "sweep",
+    "write",
+]
 
 
 def add_common(parser: argparse.ArgumentParser, *, dataset: str, presets: Sequence[str]) -> None:
@@ -60,18 +70,21 @@ def data_set(args: argparse.Namespace, *, needs: str | None = None) -> Any:
     return found
 
 
-def network(args: argparse.Namespace) -> Network:
-    """Say what to run."""
-    return Network(
-        backbone=args.backbone,
+def encoder_of(args: argparse.Namespace) -> Encoder:
+    """Return what is to be read from which network."""
+    return Encoder(
+        args.backbone,
         weights=args.weights,
-        layers=tuple(args.layer or ()),
-        pooling=args.pooling,
+        layers=args.layer,
+        poolings=args.pooling,
         resize_px=args.resize,
         crop_px=args.crop,
-        device=args.device,
-        workers=args.workers,
     )
+
+
+def run_of(args: argparse.Namespace) -> RunOptions:
+    """Return how it is to be run."""
+    return RunOptions(args.device, workers=args.workers)
 
 
 def sweep(
@@ -81,11 +94,16 @@ def sweep(
     task: Callable[..., TaskResult],
     **settings: Any,
 ) -> None:
-    """Run a task of `featx.tasks` with every preset, print the figures, write the page."""
+    """Run a task of `pipelines.protocols` with every preset, print the figures, write the page."""
     results = []
     for preset in args.presets:
         result = task(
-            data, args.out / "features.h5", network=network(args), preset=preset, **settings
+            data,
+            args.out / "features.h5",
+            encoder=encoder_of(args),
+            run=run_of(args),
+            preset=preset,
+            **settings,
         )
         print(result)
         results.append(result)

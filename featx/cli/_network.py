@@ -29,7 +29,7 @@ def embed_sources(
     BackboneError
         If the recipe is not known.
     """
-    from featx.extraction import embed_images, job_for_recipe
+    from featx.extraction import Encoder, RunOptions, embed_images
     from featx.images import ImageManifest
 
     if recipe is None:
@@ -39,9 +39,14 @@ def embed_sources(
         )
     manifest = ImageManifest.from_source(source)
     weights = args.weights or made_with.get("weights", "default")
-    job = job_for_recipe(recipe, weights=weights, device=args.device, max_pixels=args.max_pixels)
+    run = RunOptions(
+        args.device,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        max_pixels=args.max_pixels,
+    )
     paths = manifest.paths
-    found = embed_images(job, paths, batch_size=args.batch_size, workers=args.workers)
+    found = embed_images(Encoder.from_recipe(recipe, weights=weights).load(run), paths)
     bad = [(paths[i], reason) for i, reason in found.failures]
     bad += [
         (path, f"the folder cannot be listed ({why})") for path, why in manifest.unreadable.items()

@@ -11,9 +11,9 @@ from featx.cli._outputs import add_output
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    from featx.extraction.fill import extract
+    from featx.demo import run_demo
 
-    defaults = defaults_of(extract)
+    defaults = defaults_of(run_demo)
     add_output(
         parser, "--out", "folder", default="featx-demo", metavar="DIR", help="default featx-demo"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import shlex
 from typing import Any
 
@@ -14,9 +13,9 @@ from featx.errors import ParameterError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    from featx.extraction.fill import extract
+    from featx.extraction import Encoder, RunOptions, extract
 
-    defaults = defaults_of(extract)
+    defaults = {**defaults_of(Encoder), **defaults_of(RunOptions), **defaults_of(extract)}
     add_sources(parser)
     add_output(parser, "--store", "store", required=True, metavar="F.h5", help="made, or added to")
     parser.add_argument(
@@ -91,7 +90,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Extract and return the figures."""
-    from featx.extraction import RayOptions, device_of, fill_store, prepare_job, shard_of
+    from featx.extraction import (
+        Encoder,
+        RayOptions,
+        RunOptions,
+        fill_store,
+        most_failures,
+        shard_of,
+    )
 
     shard = shard_of(args.shard)
     names = ("actors", "cpus_per_actor", "gpus_per_actor")
@@ -100,31 +106,37 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if asked and not is_ray:
         name = next(iter(asked)).replace("_", "-")
         raise ParameterError(f"--{name}: got engine {args.engine!r} with it, expected ray")
+    if is_ray and shard is not None:
+        raise ParameterError(
+            "shard: got one together with engine 'ray', which shares the work out itself; "
+            "expected one of the two"
+        )
+    encoder = Encoder(
+        args.backbone,
+        weights=args.weights,
+        layers=args.layer,
+        poolings=args.pooling,
+        augment=args.augment,
+        resize_px=args.resize,
+        crop_px=args.crop,
+        decode=args.decode,
+        precision=args.precision,
+    )
+    run = RunOptions(
+        args.device,
+        "auto" if is_ray else args.engine,
+        args.batch_size,
+        args.workers,
+        args.max_pixels,
+    )
     summary = fill_store(
         as_source(args.source),
         args.store,
-        prepare=functools.partial(
-            prepare_job,
-            args.backbone,
-            weights=args.weights,
-            layers=args.layer,
-            poolings=args.pooling,
-            augment=args.augment,
-            resize_px=args.resize,
-            crop_px=args.crop,
-            decode=args.decode,
-            device=device_of(args.device, shard),
-            precision=args.precision,
-            engine="auto" if is_ray else args.engine,
-            max_pixels=args.max_pixels,
-        ),
-        batch_size=args.batch_size,
-        workers=args.workers,
-        on_error=args.on_error,
-        max_failures=args.max_failures,
+        encoder,
+        run,
+        max_failures=most_failures(args.on_error, args.max_failures),
         prune=args.prune,
-        shard=shard,
-        ray=RayOptions(**asked) if is_ray else None,
+        spread=RayOptions(**asked) if is_ray else shard,
     )
     result = {**summary.to_dict(), "store": args.store}
     if summary.failed >= summary.images and not (summary.extracted or summary.reused):

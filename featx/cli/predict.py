@@ -31,7 +31,7 @@ BLOCK_ROWS = 4096
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    from featx.extraction.embed import embed_images
+    from featx.extraction import RunOptions
 
     parser.add_argument("model", metavar="MODEL", help="a file of featx train")
     add_sources(parser, stores=True)
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_table(parser)
     add_network(parser)
     add_max_pixels(parser)
-    add_run(parser, defaults_of(embed_images))
+    add_run(parser, defaults_of(RunOptions))
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

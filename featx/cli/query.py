@@ -19,7 +19,7 @@ from featx.errors import ParameterError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    from featx.extraction.embed import embed_images
+    from featx.extraction import RunOptions
     from featx.retrieval import RERANKINGS
 
     parser.add_argument(
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_network(parser)
     add_max_pixels(parser)
-    add_run(parser, defaults_of(embed_images))
+    add_run(parser, defaults_of(RunOptions))
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from featx.extraction._failures import most_failures
+from featx.extraction._options import RunOptions
 from featx.extraction._ray import RayOptions
 from featx.extraction._shards import Shard, device_of, shard_of
 from featx.extraction.embed import Embedded, embed_images
+from featx.extraction.encoder import DEFAULT_BACKBONE, Encoder
 from featx.extraction.fill import extract, fill_store
-from featx.extraction.job import DEFAULT_BACKBONE, Job, job_for_recipe, prepare_job
+from featx.extraction.job import Job
 from featx.extraction.local import MapRead, local_layer, read_maps
 from featx.extraction.summary import ExtractionSummary
 
@@ -22,19 +25,20 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_BACKBONE",
     "Embedded",
+    "Encoder",
     "ExtractionSummary",
     "FeatureExtractor",
     "Job",
     "MapRead",
     "RayOptions",
+    "RunOptions",
     "Shard",
     "device_of",
     "embed_images",
     "extract",
     "fill_store",
-    "job_for_recipe",
     "local_layer",
-    "prepare_job",
+    "most_failures",
     "read_maps",
     "shard_of",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from featx.errors import StoreWriteError
 from featx.extraction._failures import Failures
@@ -30,7 +29,6 @@ def fill_table(
     items: Items,
     store: str | os.PathLike[str],
     failures: Failures,
-    how: dict[str, Any],
     prune: bool,
     lock_timeout_s: float,
     own: Run | None,
@@ -39,8 +37,6 @@ def fill_table(
 
     Parameters
     ----------
-    how : dict
-        `batch_size`, `workers` and `progress` of the reading.
     own : Run or None
         What this process has filled its own shard with, where it is one of several.
 
@@ -57,8 +53,8 @@ def fill_table(
                 if own is not None:
                     _require_all(run, plan, shards)
                 run.take_over(plan)
-                left = run.collect(plan.read, shards, how["progress"])
-            run.read(left, **how)
+                left = run.collect(plan.read, shards)
+            run.read(left)
             if not run.interrupted:
                 shards.remove({*run.tables[0].paths, *(f.path for f in writer.failures)})
                 if prune:

@@ -77,9 +77,7 @@ def follow_tables(job: Job, known: Sequence[Recipe], prepare: Callable[[str], Jo
                 problem = str(err)
             else:
                 reason = f"{AS_TABLE} (this machine would take {own})"
-                return dataclasses.replace(
-                    other, precision_reason=reason, max_pixels=job.max_pixels
-                )
+                return dataclasses.replace(other, precision_reason=reason)
         reason = (
             f"{job.precision_reason}; a table in {precision} exists, which cannot be gone on with "
             f"here: {problem}"

@@ -8,6 +8,8 @@ the driver puts them together. All nodes must see the images and the folder of t
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -22,9 +24,12 @@ from featx._progress import Progress
 from featx._remote import RemoteFile
 from featx.errors import FeatxError, ParameterError
 from featx.extraction._failures import Failures
+from featx.extraction._options import RunOptions
 from featx.extraction._run import Run
+from featx.extraction.encoder import Encoder
 from featx.extraction.items import Items
 from featx.extraction.job import Job
+from featx.recipe import Recipe
 from featx.store import StoreWriter
 
 __all__ = ["RayOptions", "fill_shards"]
@@ -75,9 +80,13 @@ class _Reader:
     """An actor: the network, loaded once."""
 
     def __init__(
-        self, prepare: Callable[[], Job], fingerprints: Sequence[str], how: dict[str, Any]
+        self,
+        load: Callable[[], Job],
+        fingerprints: Sequence[str],
+        n_images: int,
+        max_failures: int | None,
     ) -> None:
-        self._job, self._how = prepare(), how
+        self._job, self._n_images, self._max_failures = load(), n_images, max_failures
         found = [recipe.fingerprint for recipe in self._job.recipes]
         self._problem = ""
         if found != list(fingerprints):
@@ -102,14 +111,12 @@ class _Reader:
         metadata: dict[str, list[str]],
     ) -> str:
         """Fill one; return what is wrong, for the driver to say: trying again helps nothing."""
-        how = dict(self._how)
         sources = [RemoteFile(name, *remote[name]) if name in remote else name for name in names]
         items = Items(names, sources, labels, metadata)
         try:
             with StoreWriter(path, timeout_s=LOCK_TIMEOUT_S) as writer:
-                failures = Failures(how.pop("max_failures"))
-                run = Run(self._job, items, writer, failures, how.pop("n_images"))
-                run.fill(progress=False, **how)
+                failures = Failures(self._max_failures)
+                Run(self._job, items, writer, failures, self._n_images).fill()
         except FeatxError as err:
             return str(err)
         return ""
@@ -119,14 +126,12 @@ def fill_shards(
     folder: Path,
     items: Items,
     *,
-    prepare: Callable[[], Job],
-    fingerprints: Sequence[str],
+    encoder: Encoder,
+    run: RunOptions,
+    recipes: Sequence[Recipe],
     options: RayOptions,
     n_images: int,
     max_failures: int | None,
-    batch_size: int | None,
-    workers: int | None,
-    progress: bool | None,
 ) -> None:
     """Read images into shards in a folder.
 
@@ -136,15 +141,17 @@ def fill_shards(
         Made if absent; all nodes must see it.
     items : Items
         What is to be read.
-    prepare : callable
-        Loads the network; called in each actor.
-    fingerprints : sequence of str
-        Of the driver's recipes; a node whose network gives others is refused.
+    encoder : Encoder
+        Loaded in each actor.
+    run : RunOptions
+        How it is run there; an actor with one core reads by itself.
+    recipes : sequence of Recipe
+        The driver's; a node whose network gives others is refused.
     options : RayOptions
         What to ask of the cluster.
     n_images : int
         Of the whole extraction, by which the engine is chosen.
-    max_failures, batch_size, workers, progress
+    max_failures : int or None
         As for `featx.extract`.
 
     Raises
@@ -164,17 +171,14 @@ def fill_shards(
     ]
     ray = connected_ray("engine 'ray'")
     n_threads = max(1, int(options.cpus_per_actor))
-    how = {
-        "max_failures": max_failures,
-        "n_images": n_images,
-        "batch_size": batch_size,
-        # an actor with one core reads by itself
-        "workers": (n_threads if n_threads > 1 else 0) if workers is None else workers,
-    }
-    with _quiet(data), Progress(len(items.names), "extract", enabled=progress) as bar:
+    workers = (n_threads if n_threads > 1 else 0) if run.workers is None else run.workers
+    there = dataclasses.replace(run, workers=workers, progress=False)
+    load = functools.partial(encoder.load, there, known=recipes)
+    fingerprints = [recipe.fingerprint for recipe in recipes]
+    with _quiet(data), Progress(len(items.names), "extract", enabled=run.progress) as bar:
         done = data.from_items(work, override_num_blocks=len(work)).map_batches(
             _Reader,
-            fn_constructor_args=(prepare, list(fingerprints), how),
+            fn_constructor_args=(load, fingerprints, n_images, max_failures),
             batch_size=1,
             compute=data.ActorPoolStrategy(**_pool(ray, options, len(work))),
             num_cpus=options.cpus_per_actor,

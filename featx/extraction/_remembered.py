@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import os
 import platform
 from collections.abc import Callable, Iterator
@@ -18,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from featx._version import __version__
 from featx.errors import FeatxError
+from featx.extraction._options import RunOptions
 from featx.extraction._precision import AS_TABLE
-from featx.extraction.job import Job, prepare_job
+from featx.extraction.job import Job
 from featx.fingerprint import json_digest
 from featx.recipe import Recipe
 from featx.store import StoreWriter, store_info, table_notes
 
 if TYPE_CHECKING:
     from featx.backbones import EngineChoice
+    from featx.extraction.encoder import Encoder
 
 __all__ = [
     "AnyJob",
@@ -39,8 +40,6 @@ __all__ = [
 
 NOTE = "request"
 PACKAGES = ("torch", "torchvision", "timm", "openvino", "nncf")
-# What changes no recipe.
-IGNORED = ("known", "max_pixels")
 
 
 class OtherRecipesError(Exception):
@@ -60,14 +59,20 @@ class RememberedJob:
         One for each table.
     notes : dict
         What the table is made with that remembers the request.
+    run : RunOptions
+        How it is to be run.
     load : callable
         Loads the network.
     """
 
     def __init__(
-        self, recipes: tuple[Recipe, ...], notes: dict[str, Any], load: Callable[[], Job]
+        self,
+        recipes: tuple[Recipe, ...],
+        notes: dict[str, Any],
+        run: RunOptions,
+        load: Callable[[], Job],
     ) -> None:
-        self.recipes, self._load = recipes, load
+        self.recipes, self.run, self._load = recipes, run, load
         self.device = str(notes["device"])
         reason = str(notes[NOTE]["precision_reason"])
         # what the machine would take by itself is not known without the network
@@ -98,29 +103,19 @@ class RememberedJob:
 AnyJob = Job | RememberedJob
 
 
-def request_of(prepare: Callable[..., Job]) -> str | None:
-    """Return a digest of what is asked for; None where it cannot be told apart from another.
-
-    Parameters
-    ----------
-    prepare : callable
-        `functools.partial` of `prepare_job`; of others nothing is known.
-    """
-    if not isinstance(prepare, functools.partial) or prepare.func is not prepare_job:
+def request_of(encoder: Encoder, run: RunOptions) -> str | None:
+    """Return a digest of what is asked for; None where it cannot be told apart from another."""
+    if not isinstance(encoder.backbone, str) or encoder.transform is not None:
         return None
-    bound = inspect.signature(prepare_job).bind(*prepare.args, **prepare.keywords)
-    bound.apply_defaults()
-    asked = {name: value for name, value in bound.arguments.items() if name not in IGNORED}
-    if not isinstance(asked["backbone"], str) or asked["transform"] is not None:
-        return None
-    weights = asked["weights"]
+    asked = {name: value for name, value in vars(encoder).items() if name != "recipe"}
+    weights = encoder.weights
     if weights is not None and os.path.exists(weights):  # noqa: PTH110
         if os.path.isdir(weights):  # noqa: PTH112 - its time says little of what lies in it
             return None
         status = os.stat(weights)  # noqa: PTH116
         asked["weights"] = [os.path.abspath(weights), status.st_size, status.st_mtime_ns]  # noqa: PTH100
     packages = {"featx": __version__, **{name: _version(name) for name in PACKAGES}}
-    machine = [platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES")]
+    machine = [platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES"), run.device, run.engine]
     try:
         return json_digest([asked, packages, machine])
     except TypeError:  # a value that is refused later
@@ -150,7 +145,7 @@ def forget_request(
 
 
 def remembered_job(
-    store: str | os.PathLike[str], request: str | None, load: Callable[[], Job]
+    store: str | os.PathLike[str], request: str | None, run: RunOptions, load: Callable[[], Job]
 ) -> RememberedJob | None:
     """Return the job that a request made before in a store; None where it is not known there."""
     if request is None or not os.path.isfile(store):  # noqa: PTH113
@@ -161,7 +156,7 @@ def remembered_job(
             note = notes.get(NOTE) or {}
             recipes = tuple(tables.get(name) for name in note.get("fingerprints", ()))
             if note.get("digest") == request and recipes and None not in recipes:
-                return RememberedJob(recipes, notes, load)  # type: ignore[arg-type]
+                return RememberedJob(recipes, notes, run, load)  # type: ignore[arg-type]
     return None
 
 

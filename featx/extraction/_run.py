@@ -95,14 +95,12 @@ class Run:
         ]
         self.known = [table.known() for table in self.tables]
 
-    def fill(
-        self, *, batch_size: int | None, workers: int | None = None, progress: bool | None = None
-    ) -> None:
+    def fill(self) -> None:
         """Take over what is known and read the rest; Ctrl-C ends it well."""
         try:
             plan = make_plan(self.items, self.tables)
             self.take_over(plan)
-            self.read(plan.read, batch_size=batch_size, workers=workers, progress=progress)
+            self.read(plan.read)
         except KeyboardInterrupt:  # before or after the reading, which stops by itself
             self.interrupted = True
 
@@ -136,11 +134,11 @@ class Run:
             part = Plan(adopt=adopt, stats=plan.stats)
             adopt_rows(table, self.items, table.known(), part)
 
-    def collect(self, positions: list[int], shards: Shards, progress: bool | None) -> list[int]:
+    def collect(self, positions: list[int], shards: Shards) -> list[int]:
         """Take over what other processes have read; return the positions that none has."""
         names = self.items.names
         there = [i for i in positions if names[i] in shards]
-        with Progress(len(there), "merge", enabled=progress) as bar:
+        with Progress(len(there), "merge", enabled=self.job.run.progress) as bar:
             for start in range(0, len(there), MERGED_AT_ONCE):
                 part = there[start : start + MERGED_AT_ONCE]
                 good = [i for i in part if shards.has_rows(names[i])]
@@ -186,14 +184,7 @@ class Run:
 
     # -- what it must see -----------------------------------------------------------------------
 
-    def read(
-        self,
-        positions: list[int],
-        *,
-        batch_size: int | None,
-        workers: int | None,
-        progress: bool | None,
-    ) -> None:
+    def read(self, positions: list[int]) -> None:
         """Decode, run the network and write, all three at once; stop well on Ctrl-C."""
         if not positions:
             return
@@ -207,17 +198,12 @@ class Run:
         waiting: deque[Future[None]] = deque()
         self._committed_at = start
         with (
-            Progress(len(positions), "extract", enabled=progress) as bar,
+            Progress(len(positions), "extract", enabled=self.job.run.progress) as bar,
             ThreadPoolExecutor(1, thread_name_prefix="featx-writer") as thread,
         ):
             try:
                 batches = self.job.embed(
-                    sources,
-                    batch_size=batch_size,
-                    workers=workers,
-                    pad=True,
-                    engine=self.engine.name,
-                    views_of=copies.views,
+                    sources, pad=True, engine=self.engine.name, views_of=copies.views
                 )
                 for batch, features in batches:
                     waiting.append(thread.submit(self._write, positions, batch, features, copies))

@@ -24,7 +24,7 @@ class Embedded(OneLine):
     Parameters
     ----------
     features : ndarray of shape (n_good, n_features), float32
-        Of the job's first spec.
+        Those of several layers and poolings side by side.
     good : ndarray of shape (n_good,), intp
         Positions of these images among the sources, ascending.
     failures : tuple of (int, str)
@@ -36,25 +36,15 @@ class Embedded(OneLine):
     failures: tuple[tuple[int, str], ...]
 
 
-def embed_images(
-    job: Job,
-    sources: Sequence[Any],
-    *,
-    batch_size: int | None = None,
-    workers: int | None = None,
-    progress: bool | None = None,
-    engine: str | None = None,
-) -> Embedded:
-    """Run a job over images and return the vectors of its first spec.
+def embed_images(job: Job, sources: Sequence[Any], *, engine: str | None = None) -> Embedded:
+    """Run a loaded encoder over images and return the vectors.
 
     Parameters
     ----------
     job : Job
-        From `prepare_job` or `job_for_recipe`.
+        From `Encoder.load`.
     sources : sequence
         As `featx.images.as_sources` gives them.
-    batch_size, workers, progress
-        As for `featx.extract`.
     engine : {"torch", "compile", "openvino"}, optional
         Default: what the job chooses for so many images.
 
@@ -63,15 +53,14 @@ def embed_images(
     Embedded
         Holds n_images * n_features float32.
     """
-    features = [np.empty((0, job.recipes[0].n_features), np.float32)]
+    n_features = sum(recipe.n_features for recipe in job.recipes)
+    features = [np.empty((0, n_features), np.float32)]
     good: list[NDArray[np.intp]] = []
     failures: list[tuple[int, str]] = []
-    with Progress(len(sources), "embed", enabled=progress) as bar:
-        for batch, vectors in job.embed(
-            sources, batch_size=batch_size, workers=workers, engine=engine
-        ):
-            finite, kept = drop_infinite(batch, vectors[:1], job.recipes[:1])
-            features.append(kept[0])
+    with Progress(len(sources), "embed", enabled=job.run.progress) as bar:
+        for batch, vectors in job.embed(sources, engine=engine):
+            finite, kept = drop_infinite(batch, vectors, job.recipes)
+            features.append(kept[0] if len(kept) == 1 else np.concatenate(kept, axis=1))
             good.append(finite.good)
             failures.extend(finite.failures)
             bar.advance(len(batch.rows))

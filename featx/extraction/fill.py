@@ -11,14 +11,15 @@ import dataclasses
 import functools
 import os
 import time
-from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from featx._remote import is_url
 from featx.errors import ParameterError, StoreWriteError
+from featx.extraction._arguments import read_options
 from featx.extraction._failures import Failures, most_failures
 from featx.extraction._merge import NotYetError, fill_table
+from featx.extraction._options import RunOptions
 from featx.extraction._precision import known_recipes
 from featx.extraction._ray import RayOptions, fill_shards
 from featx.extraction._remembered import (
@@ -30,9 +31,10 @@ from featx.extraction._remembered import (
     request_of,
 )
 from featx.extraction._run import Run
-from featx.extraction._shards import Shard, Shards, device_of, shard_of, shards_folder
+from featx.extraction._shards import Shard, Shards, device_of, shards_folder
+from featx.extraction.encoder import DEFAULT_BACKBONE, Encoder
 from featx.extraction.items import Items, items_of_manifest
-from featx.extraction.job import DEFAULT_BACKBONE, Job, prepare_job
+from featx.extraction.job import Job
 from featx.extraction.plan import make_plan
 from featx.extraction.summary import ExtractionSummary
 from featx.images import ImageManifest
@@ -47,28 +49,14 @@ __all__ = ["extract", "fill_store"]
 def extract(
     source: Any,
     store: str | os.PathLike[str],
+    encoder: Encoder | str | nn.Module = DEFAULT_BACKBONE,
     *,
-    backbone: str | nn.Module = DEFAULT_BACKBONE,
-    weights: str | os.PathLike[str] | None = "default",
-    layers: str | Sequence[str] | None = None,
-    poolings: str | Sequence[str] | None = None,
-    augment: str = "none",
-    resize_px: int | None = None,
-    crop_px: int | None = None,
-    decode: str = "reduced",
-    device: str = "auto",
-    precision: str = "auto",
-    engine: str = "auto",
-    transform: Callable[[Any], Any] | None = None,
-    max_pixels: int | None = None,
-    batch_size: int | None = None,
-    workers: int | None = None,
     on_error: str = "record",
     max_failures: int | None = None,
     prune: bool = False,
-    progress: bool | None = None,
     shard: str | tuple[int, int] | None = None,
     ray: RayOptions | None = None,
+    **options: Any,
 ) -> FeatureStore:
     """Run a network over images once and keep the features in an HDF5 store.
 
@@ -84,52 +72,9 @@ def extract(
     store : path or URL
         The HDF5 file; made if absent, else added to. One at a URL is written in a copy on this
         machine, which is put there at the end.
-    backbone : str or nn.Module, default "featx_small"
-        A name from `list_backbones`, or a network of your own.
-    weights : str, path or None, default "default"
-        The catalogue's best weights, the name of others, a local ``.pth`` or ``.safetensors``
-        file or a folder with one, or None for seeded random ones. A published file gets its own
-        preprocessing, whatever it is called.
-    layers : str or list of str, optional
-        Modules by dotted name; default the input of the final classifier ("penultimate"), for a
-        network of your own what it returns ("output"). Several layers and poolings come from one
-        decode and one forward pass; each pair is a table.
-    poolings : str or list of str, optional
-        "avg", "max", "gem(3)", "spoc", "crow", "mac", "rmac", "cls", "flatten".
-    augment : str, default "none"
-        "hflip" (2 views), "multi-scale" (3), "ten-crop" (10), "sixteen-view" (16) or "patches(1)"
-        to "patches(6)" (1 to 91), averaged, or concatenated with ":keep". Time grows
-        with the number of views.
-    resize_px, crop_px : int, optional
-        Shorter side after resizing and side of the centre crop, in pixels; default what the
-        weights ask for. Time grows with the square of the crop.
-    decode : {"reduced", "full"}, default "reduced"
-        Whether a large JPEG may be shrunk while it is decoded.
-    device : str, default "auto"
-        "cpu", "cuda", "cuda:1", …; auto takes a GPU where there is one.
-    precision : {"auto", "float32", "bfloat16", "float16", "int8"}, default "auto"
-        Auto is that of the table that the store has, if it differs in nothing else and this
-        machine can; else bfloat16 where the device computes it natively, else float32.
-    engine : {"auto", "torch", "compile", "openvino", "ray"}, default "auto"
-        What runs the network. "compile" is `torch.compile`: 1.5 to 1.7 times as fast on a GPU,
-        after 15 to 20 s for each size of batch, for networks that are slower than reading.
-        "openvino" (``pip install 'featx[openvino]'``) is faster on a CPU and gives torch's
-        features to 1e-5 of the largest element in float32, so tables are shared.
-        Auto takes it on a CPU for 128 images or more, views counted, where it is installed and
-        agrees with torch on trial images; `summary.engine_reason` says what was taken and why.
-        "ray" (``pip install 'featx[ray]'``) reads on a Ray cluster, each of whose actors takes
-        what auto takes: the one that ``RAY_ADDRESS`` or `ray.init` names, else this machine.
-    transform : callable, optional
-        For a network of your own: PIL image → float tensor (3, H, W).
-    max_pixels : int, optional
-        Largest image that is decoded; larger ones are failures. Default 178,956,970, half of it
-        for AVIF and HEIF. A reader needs up to 12 bytes for each pixel, but for large JPEGs, which
-        shrink while they are decoded (``decode="reduced"``), a sixtieth of that.
-    batch_size : int, optional
-        Images a forward pass: 32 on a CPU, 256 on a GPU, where it is halved until its memory takes
-        it. More costs memory and seldom gains beyond 64 on a CPU.
-    workers : int, optional
-        Reader processes; default one a core, 0 reads in this process.
+    encoder : Encoder, str or nn.Module, default "featx_small"
+        What is read from which network; or the network alone, by name or your own, with fields
+        of `featx.Encoder` as options: ``extract(source, store, "resnet50", augment="hflip")``.
     on_error : {"record", "raise"}, default "record"
         What an image that cannot be read, or whose features are not finite, becomes: a row of the
         failures table, or an error at the first.
@@ -139,8 +84,6 @@ def extract(
     prune : bool, default False
         Whether to remove images that are neither in the source nor on the disk any more, from all
         tables of the store; see `FeatureStore.prune`. Images of other sources stay.
-    progress : bool, optional
-        Default: a bar on a terminal, else a line every 10 s. False is silent.
     shard : "RANK/WORLD", (rank, world) or "auto", optional
         Share the images out among several processes, on one machine or on several that see one
         folder; each is called alike but for its rank ("auto" takes it from torchrun or SLURM).
@@ -148,8 +91,13 @@ def extract(
         for row what one process makes. Whatever is missing, because a process died, is done by
         calling it again, or by a call without `shard`, which takes over what the shards have.
     ray : RayOptions, optional
-        What engine "ray" asks of the cluster, `featx.extraction.RayOptions`; default one core an
-        actor.
+        What engine "ray" asks of the cluster, `featx.extraction.RayOptions`; default one core per
+        actor. It reads on the Ray cluster that ``RAY_ADDRESS`` or `ray.init` names, else on this
+        machine (``pip install 'featx[ray]'``); each actor takes what the engine "auto" takes.
+    **options
+        Fields of `featx.Encoder` and of `featx.extraction.RunOptions`: `weights`, `layers`,
+        `precision`, ...; `device`, `engine`, `batch_size`, `workers`, `max_pixels`, `progress`.
+        `summary.engine_reason` says what the engine "auto" took and why.
 
     Returns
     -------
@@ -163,7 +111,7 @@ def extract(
     ManifestError
         If `source` has no images.
     WeightsError, BackboneError, ParameterError
-        If the network cannot be had or does not fit the request.
+        If the network cannot be had or does not fit the request, or there is no such option.
     StoreWriteError
         If the store is locked by another writer or the disk is full; what was committed stays.
     ImageDecodeError
@@ -177,48 +125,25 @@ def extract(
     >>> from PIL import Image
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> Image.new("RGB", (64, 48), "red").save(folder / "red.png")
-    >>> store = featx.extract(folder, folder / "f.h5", backbone="resnet18", weights=None)
+    >>> store = featx.extract(folder, folder / "f.h5", "resnet18", weights=None)
     >>> store.shape
     (1, 512)
     >>> store.summary.extracted
     1
     """
-    part = shard_of(shard)
-    if engine == "ray":
-        engine, ray = "auto", ray or RayOptions()
-    elif ray is not None:
-        raise ParameterError(f"ray: got options with engine {engine!r}, expected engine 'ray'")
+    chosen, run, spread = read_options(encoder, shard, ray, options)
     summary = fill_store(
         source,
         store,
-        prepare=functools.partial(
-            prepare_job,
-            backbone,
-            weights=weights,
-            layers=layers,
-            poolings=poolings,
-            augment=augment,
-            resize_px=resize_px,
-            crop_px=crop_px,
-            decode=decode,
-            device=device_of(device, part),
-            precision=precision,
-            engine=engine,
-            transform=transform,
-            max_pixels=max_pixels,
-        ),
-        batch_size=batch_size,
-        workers=workers,
-        on_error=on_error,
-        max_failures=max_failures,
+        chosen,
+        run,
+        max_failures=most_failures(on_error, max_failures),
         prune=prune,
-        progress=progress,
-        shard=part,
-        ray=ray,
+        spread=spread,
     )
     if summary.interrupted:
         raise KeyboardInterrupt
-    path = part.path(store) if part is not None and summary.waiting else store
+    path = spread.path(store) if isinstance(spread, Shard) and summary.waiting else store
     opened = open_store(path, table=summary.fingerprint)
     opened.summary = summary
     return opened
@@ -227,17 +152,13 @@ def extract(
 def fill_store(
     source: Any,
     store: str | os.PathLike[str],
+    encoder: Encoder,
+    run: RunOptions | None = None,
     *,
-    prepare: Callable[..., Job],
-    batch_size: int | None = None,
-    workers: int | None = None,
-    on_error: str = "record",
     max_failures: int | None = None,
     prune: bool = False,
-    progress: bool | None = None,
     lock_timeout_s: float = 0.0,
-    shard: Shard | None = None,
-    ray: RayOptions | None = None,
+    spread: Shard | RayOptions | None = None,
 ) -> ExtractionSummary:
     """Do the work of `extract` and return its figures; the CLI and the transformer call this.
 
@@ -245,69 +166,68 @@ def fill_store(
     ----------
     source : Any
         As for `extract`, or `Items`.
-    prepare : callable
-        Loads the network, given as `known` the recipes that the store has tables of, the largest
-        first; called once the source is known to hold images. Of a `functools.partial` of
-        `prepare_job` only where an image has to be read, if the store remembers the request.
+    encoder : Encoder
+        Loaded once the source is known to hold images, and only where one of them has to be read
+        if the store remembers what was asked.
+    run : RunOptions, optional
+        How it is run.
+    max_failures : int or None
+        As `most_failures` gives it.
     lock_timeout_s : float, default 0.0
         How long to wait for another writer, in seconds; -1 waits as long as it takes.
-    shard : Shard, optional
-        The part of the work that this process does; see `extract`.
-    ray : RayOptions, optional
-        Read on a Ray cluster first; see `extract`.
+    spread : Shard or RayOptions, optional
+        The part of the work that this process does, or a cluster that reads first.
     """
+    run = run or RunOptions()
     if is_url(store):
-        if shard is not None or ray is not None:
+        if spread is not None:
             raise ParameterError(
                 f"store {store!r}: got a URL for an extraction by several processes, expected a "
                 "path on a file system that all of them see"
             )
         with working_copy(str(store), timeout_s=lock_timeout_s) as copy:
             return fill_store(
-                source, copy, prepare=prepare, batch_size=batch_size, workers=workers,
-                on_error=on_error, max_failures=max_failures, prune=prune, progress=progress,
+                source, copy, encoder, run, max_failures=max_failures, prune=prune,
                 lock_timeout_s=lock_timeout_s,
             )  # fmt: skip
     start = time.monotonic()
-    most = most_failures(on_error, max_failures)
-    if batch_size is not None and batch_size < 1:
-        raise ParameterError(f"batch_size: got {batch_size!r}, expected at least 1")
     if isinstance(source, Items):
         items = source
     else:
         items = items_of_manifest(ImageManifest.from_source(source))
-    if ray is not None and shard is not None:
-        raise ParameterError(
-            "shard: got one together with engine 'ray', which shares the work out itself; "
-            "expected one of the two"
-        )
-    request = request_of(prepare)
+    is_ray, shard = isinstance(spread, RayOptions), spread if isinstance(spread, Shard) else None
+    if shard is not None:
+        run = dataclasses.replace(run, device=device_of(run.device, shard))
+    request = request_of(encoder, run)
 
     def load() -> Job:
-        return note_request(prepare(known=known_recipes(store)), request)
+        return note_request(encoder.load(run, known=known_recipes(store)), request)
 
-    job = (None if shard or ray else remembered_job(store, request, load)) or load()
+    job = (None if spread else remembered_job(store, request, run, load)) or load()
     begun = time.monotonic()
-    how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "progress": progress}
-    if ray is not None:
-        _fill_on_ray(job, items, store, prepare, ray, most, lock_timeout_s, how)
-    own = None if shard is None else _fill_shard(job, items, store, shard, most, how)
+    if isinstance(spread, RayOptions):
+        ray = functools.partial(fill_shards, encoder=encoder, options=spread)
+        _fill_on_ray(job, items, store, ray, max_failures, lock_timeout_s)
+    own = None if shard is None else _fill_shard(job, items, store, shard, max_failures)
     if own is not None and own.interrupted:
         return own.summary(start)
-    lock_s = lock_timeout_s if own is None else -1
+    fill = functools.partial(
+        fill_table, items=items, store=store, prune=prune, own=own,
+        lock_timeout_s=lock_timeout_s if own is None else -1,
+    )  # fmt: skip
     try:
         try:
-            run = fill_table(job, items, store, Failures(most), how, prune, lock_s, own)
+            done = fill(job, failures=Failures(max_failures))
         except OtherRecipesError as err:
-            forget_request(store, job.recipes, timeout_s=lock_s)
-            run = fill_table(err.job, items, store, Failures(most), how, prune, lock_s, own)
+            forget_request(store, job.recipes, timeout_s=lock_timeout_s)
+            done = fill(err.job, failures=Failures(max_failures))
     except NotYetError as err:
         assert own is not None
         others = len(items.names) - len(own.items.names)  # where a shard at work hides how many
         return dataclasses.replace(own.summary(start), waiting=min(err.n_missing, others))
-    if ray is not None and run.extracted:
-        run.read_s = time.monotonic() - begun
-    summary = run.summary(start)
+    if is_ray and done.extracted:
+        done.read_s = time.monotonic() - begun
+    summary = done.summary(start)
     if own is None:
         return summary
     return dataclasses.replace(summary, images_per_second=own.summary(start).images_per_second)
@@ -317,11 +237,9 @@ def _fill_on_ray(
     job: AnyJob,
     items: Items,
     store: str | os.PathLike[str],
-    prepare: Callable[..., Job],
-    options: RayOptions,
+    fill: Any,
     max_failures: int | None,
     lock_timeout_s: float,
-    how: dict[str, Any],
 ) -> None:
     """Have a cluster read what neither the store nor a shard has into shards."""
     folder = shards_folder(store)
@@ -331,15 +249,13 @@ def _fill_on_ray(
     ):
         wanted = make_plan(items, _tables(writer, job), elsewhere=shards).read
         left = items.take([i for i in wanted if items.names[i] not in shards])
-    fill_shards(
+    fill(
         folder,
         left,
-        prepare=functools.partial(prepare, known=job.recipes),
-        fingerprints=[recipe.fingerprint for recipe in job.recipes],
-        options=options,
+        run=job.run,
+        recipes=job.recipes,
         n_images=len(items.names),
         max_failures=max_failures,
-        **how,
     )
 
 
@@ -349,7 +265,6 @@ def _fill_shard(
     store: str | os.PathLike[str],
     shard: Shard,
     max_failures: int | None,
-    how: dict[str, Any],
 ) -> Run:
     """Read this process' part of what the store lacks into its own file."""
     n = len(items.names)
@@ -367,7 +282,7 @@ def _fill_shard(
         ) from err
     with StoreWriter(path) as writer:
         run = Run(job, mine, writer, Failures(max_failures), n_images=n)
-        run.fill(**how)
+        run.fill()
     return run
 
 

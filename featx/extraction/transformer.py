@@ -12,11 +12,12 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 
 from featx._repr import OneLine
 from featx.errors import ImageDecodeError, ParameterError, nearest
+from featx.extraction._options import RunOptions
 from featx.extraction._precision import known_recipes
 from featx.extraction.embed import embed_images
+from featx.extraction.encoder import DEFAULT_BACKBONE, Encoder
 from featx.extraction.fill import fill_store
 from featx.extraction.items import Items, items_of_images
-from featx.extraction.job import DEFAULT_BACKBONE, Job, prepare_job
 from featx.recipe import Recipe
 from featx.store import open_store
 
@@ -169,7 +170,7 @@ class FeatureExtractor(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixi
     def recipe(self) -> Recipe:
         """What the vectors are made with; loads the network."""
         known = () if self.cache is None else known_recipes(self.cache)
-        return self._job(with_cached=False, known=known).recipes[0]
+        return self._encoder(with_cached=False).load(self._run, known=known).recipes[0]
 
     @property
     def _n_features_out(self) -> int:
@@ -185,12 +186,12 @@ class FeatureExtractor(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         tags.input_tags.string = True
         return tags
 
-    def _job(self, *, with_cached: bool, known: Sequence[Recipe] = ()) -> Job:
+    def _encoder(self, *, with_cached: bool) -> Encoder:
         layers, poolings = [self.layer], [self.pooling]
         if with_cached:
             layers += [x for x in self.cached_layers or () if x != self.layer]
             poolings += [x for x in self.cached_poolings or () if x != self.pooling]
-        return prepare_job(
+        return Encoder(
             self.backbone,
             weights=self.weights,
             layers=layers,
@@ -199,22 +200,24 @@ class FeatureExtractor(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixi
             resize_px=self.resize_px,
             crop_px=self.crop_px,
             decode=self.decode,
-            device=self.device,
             precision=self.precision,
-            engine=self.engine,
             transform=self.image_transform,
-            max_pixels=self.max_pixels,
-            known=known,
+        )
+
+    @property
+    def _run(self) -> RunOptions:
+        return RunOptions(
+            self.device,
+            self.engine,
+            self.batch_size,
+            self.workers,
+            self.max_pixels,
+            self.progress,
         )
 
     def _computed(self, items: Items) -> NDArray[np.float32]:
-        found = embed_images(
-            self._job(with_cached=False),
-            items.sources,
-            batch_size=self.batch_size,
-            workers=self.workers,
-            progress=self.progress,
-        )
+        job = self._encoder(with_cached=False).load(self._run)
+        found = embed_images(job, items.sources)
         if found.failures and self.on_error == "raise":
             position, reason = found.failures[0]
             raise _unreadable(items.names[position], reason, len(found.failures))
@@ -225,13 +228,7 @@ class FeatureExtractor(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixi
     def _cached(self, items: Items) -> NDArray[np.float32]:
         assert self.cache is not None
         summary = fill_store(
-            items,
-            self.cache,
-            prepare=lambda known: self._job(with_cached=True, known=known),
-            batch_size=self.batch_size,
-            workers=self.workers,
-            progress=self.progress,
-            lock_timeout_s=-1,
+            items, self.cache, self._encoder(with_cached=True), self._run, lock_timeout_s=-1
         )
         if summary.interrupted:
             raise KeyboardInterrupt

@@ -19,7 +19,7 @@ from featx._repr import OneLine
 from featx.backbones import Network, build_network
 from featx.errors import ParameterError
 from featx.estimators import LinearProbeClassifier
-from featx.extraction import Job, prepare_job
+from featx.extraction import Encoder, Job, RunOptions
 from featx.finetuning._head import random_head, warm_head
 from featx.finetuning._history import Epoch, best_of
 from featx.finetuning._network import ALL, Tunable, Vectors, prepare
@@ -198,15 +198,15 @@ def fit_network(settings: Settings, images: Labelled, mask: NDArray[np.bool_]) -
 
 
 def _job(settings: Settings) -> Job:
-    job = prepare_job(
+    encoder = Encoder(
         settings.backbone,
         weights=settings.weights,
         resize_px=settings.resize_px,
         crop_px=settings.crop_px,
-        device=settings.device,
         precision="float32",
-        engine="torch",  # trained with torch: the frozen part is to give it the same bits
     )
+    # Trained with torch: the frozen part is to give it the same bits.
+    job = encoder.load(RunOptions(settings.device, "torch"))
     if job.recipes[0].preprocessing.crop_px is None:
         raise ParameterError(
             f"crop_px: got None for backbone {job.backbone.name!r}, whose images have any size, "

@@ -100,9 +100,9 @@ def _shown(images: Any, n: int) -> tuple[Any, ...] | None:
 
 def recipe_backbone(recipe: Recipe, *, weights: str | os.PathLike[str] | None, device: str) -> Any:
     """Load the network that a recipe names, or take the one loaded last."""
-    from featx.extraction import job_for_recipe
+    from featx.extraction import Encoder, RunOptions
 
-    return job_for_recipe(recipe, weights=weights, device=device).backbone
+    return Encoder.from_recipe(recipe, weights=weights).load(RunOptions(device)).backbone
 
 
 def check_vectors(X: NDArray[Any], n_features: int | None) -> NDArray[np.float32]:
@@ -170,10 +170,10 @@ def _embedded(
             "network is known for the query; expected vectors made as the index's were"
         )
     # Only here does retrieval need a network, and with it torch.
-    from featx.extraction import embed_images, job_for_recipe
+    from featx.extraction import Encoder, RunOptions, embed_images
 
-    job = job_for_recipe(recipe, weights=weights, device=device)
-    found = embed_images(job, sources, progress=False)
+    encoder = Encoder.from_recipe(recipe, weights=weights)
+    found = embed_images(encoder.load(RunOptions(device, progress=False)), sources)
     names = tuple(s if isinstance(s, str) else f"image {i}" for i, s in enumerate(sources))
     if found.failures:
         position, reason = found.failures[0]

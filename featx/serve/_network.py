@@ -24,7 +24,7 @@ class ImageNetwork:
     Parameters
     ----------
     job : Job
-        Of `featx.extraction.job_for_recipe`.
+        A loaded encoder.
     max_pixels : int
         Largest width x height of an image.
 

@@ -273,7 +273,7 @@ def load_service(
     device: str,
 ) -> Service:
     """Do what `featx.serve.open_service` says."""
-    from featx.extraction import job_for_recipe
+    from featx.extraction import Encoder, RunOptions
 
     with contextlib.ExitStack() as held:
         if options.writable and Path(path).is_file():  # else reading it says what is wrong
@@ -288,7 +288,7 @@ def load_service(
             )
         labeller = None if model is None else Labeller(model, recipe)
         weights = weights or index.made_with_.get("weights", "default")
-        job = job_for_recipe(recipe, weights=weights, device=device)
+        job = Encoder.from_recipe(recipe, weights=weights).load(RunOptions(device))
         network = ImageNetwork(job, max_pixels=options.max_pixels)
         database = Database(
             index,

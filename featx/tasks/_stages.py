@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import numpy as np
 
 from featx._progress import Progress
 from featx.errors import ManifestError
-from featx.extraction import Job, fill_store
+from featx.extraction import Encoder, Job, RunOptions, fill_store
 from featx.extraction.items import items_of_manifest
 from featx.images import ImageBatch, ImageManifest
 from featx.store import StoreWriter
@@ -23,13 +24,26 @@ HELD = 256  # images that are held for the network alone: more say nothing new, 
 
 
 class Stages:
-    """The stages of one job on some images."""
+    """The stages of an extraction of some images.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    run : RunOptions
+        With the batch size and the number of workers that are measured.
+    images : ImageManifest
+    job : Job
+        The encoder, loaded for `run`.
+    engine : str
+        What runs it.
+    """
 
     def __init__(
-        self, job: Job, images: ImageManifest, engine: str, batch_size: int, workers: int
+        self, encoder: Encoder, run: RunOptions, images: ImageManifest, job: Job, engine: str
     ) -> None:
-        self.job, self.images, self.engine = job, images, engine
-        self.batch_size, self.workers = batch_size, workers
+        self.encoder, self.run, self.images = encoder, run, images
+        self.job, self.engine = job, engine
+        self.batch_size, self.workers = job.batch_size, job.workers(images.paths)
         self.n_failed = 0
         self._held: list[ImageBatch] = []
         self._vectors = np.empty((0, 0), np.float32)
@@ -75,12 +89,7 @@ class Stages:
         """Read every image; hold the first batches for the network."""
         held, n_failed, n_held = [], 0, 0
         start = time.perf_counter()
-        for batch in self.job.read(
-            self.images.paths,
-            batch_size=self.batch_size,
-            workers=self.workers,
-            engine=self.engine,
-        ):
+        for batch in self.job.read(self.images.paths, engine=self.engine):
             n_failed += len(batch.failures)
             if batch.views and n_held < max(HELD, 4 * self.batch_size):
                 held.append(batch)
@@ -130,14 +139,14 @@ class Stages:
     def end_to_end(self, *, workers: int | None = None, batch_size: int | None = None) -> float:
         """Extract into a new store."""
         with tempfile.TemporaryDirectory(prefix="featx-bench-") as folder:
-            summary = fill_store(
-                items_of_manifest(self.images),
-                Path(folder) / "f.h5",
-                prepare=lambda known: self.job,
+            run = dataclasses.replace(
+                self.run,
                 batch_size=self.batch_size if batch_size is None else batch_size,
                 workers=self.workers if workers is None else workers,
                 progress=False,
             )
+            items = items_of_manifest(self.images)
+            summary = fill_store(items, Path(folder) / "f.h5", self.encoder, run)
         if summary.interrupted:
             raise KeyboardInterrupt
         return len(self.images) / (summary.extracted / summary.images_per_second)

@@ -12,7 +12,7 @@ import numpy as np
 
 from featx._repr import OneLine
 from featx.errors import ParameterError
-from featx.extraction import prepare_job
+from featx.extraction import Encoder, RunOptions
 from featx.images import ImageManifest
 from featx.tasks._stages import Stages
 
@@ -201,11 +201,11 @@ def benchmark(
     manifest = ImageManifest.from_source(source).require_all()
     n = len(manifest)
     chosen = manifest.subset(np.unique(np.linspace(0, n - 1, min(n_images, n)).astype(int)))
-    job = prepare_job(backbone, weights=weights, device=device, precision=precision, engine=engine)
+    encoder = Encoder(backbone, weights=weights, precision=precision)
+    options = RunOptions(device, engine, batch_size, workers)
+    job = encoder.load(options)
     choice = job.choose_engine(len(chosen))
-    n_workers = job.workers(workers, chosen.paths)
-    n_at_once = job.batch_size(batch_size)
-    run = Stages(job, chosen, choice.name, n_at_once, n_workers)
+    run = Stages(encoder, options, chosen, job, choice.name)
     rates = run.measure(repeats, progress)
     tried = run.sweeps(repeats, progress) if sweep else {}
     whole = rates.pop("end_to_end")
@@ -231,8 +231,8 @@ def benchmark(
         precision=job.backbone.precision,
         engine=choice.name,
         engine_reason=choice.reason,
-        workers=n_workers,
-        batch_size=n_at_once,
+        workers=run.workers,
+        batch_size=run.batch_size,
         repeats=repeats,
         sweeps=tuple(_sweep(setting, rates) for setting, rates in tried.items()),
     )

@@ -16,7 +16,7 @@ from featx._repr import OneLine
 from featx._values import require_known
 from featx.errors import ParameterError
 from featx.evaluation import bootstrap_interval
-from featx.extraction import embed_images, extract, prepare_job
+from featx.extraction import Encoder, RunOptions, embed_images, extract
 from featx.images import absolute_path
 from featx.store import open_store
 from featx.tasks.figure import Figure
@@ -177,11 +177,9 @@ def compare(
         with extract(
             list(paths),
             store,
-            backbone=backbone,
-            weights=file,
-            layers=list(layers or ()) or None,
-            poolings=list(poolings or ()) or None,
-            augment=chosen.augment,
+            Encoder(
+                backbone, weights=file, layers=layers, poolings=poolings, augment=chosen.augment
+            ),
             device=device,
             batch_size=batch_size,
             workers=workers,
@@ -264,27 +262,13 @@ def _rate(
     workers: int | None,
 ) -> float:
     """Time it anew: what the store already held was not timed, and a deep layer costs more."""
-    job = prepare_job(
-        recipe.backbone,
-        weights=weights,
-        layers=recipe.layer,
-        poolings=recipe.pooling,
-        augment=recipe.augment,
-        device=device,
-        precision=recipe.precision,
-    )
+    run = RunOptions(device, batch_size=batch_size, workers=workers, progress=False)
+    job = Encoder.from_recipe(recipe, weights=weights).load(run)
     timed = [paths[i] for i in kept[:N_TIMED]]
-
     engine = job.choose_engine(len(paths)).name  # as the extraction did, for all of them
-
-    def run(some: list[str]) -> None:
-        embed_images(
-            job, some, batch_size=batch_size, workers=workers, progress=False, engine=engine
-        )
-
-    run(timed[: job.batch_size(batch_size)])
+    embed_images(job, timed[: job.batch_size], engine=engine)
     start = time.perf_counter()
-    run(timed)
+    embed_images(job, timed, engine=engine)
     return len(timed) / (time.perf_counter() - start)
 
 

@@ -2,7 +2,7 @@
 
 from pipelines.protocols.attributes import run_attributes
 from pipelines.protocols.classification import run_classification
-from pipelines.protocols.features import Features, Network, prepare_features
+from pipelines.protocols.features import Features, prepare_features
 from pipelines.protocols.pages import curve_report, task_report
 from pipelines.protocols.results import Predictions, Rankings, TaskResult
 from pipelines.protocols.retrieval import RETRIEVAL_PRESETS, RetrievalPreset, run_retrieval
@@ -10,7 +10,6 @@ from pipelines.protocols.retrieval import RETRIEVAL_PRESETS, RetrievalPreset, ru
 __all__ = [
     "RETRIEVAL_PRESETS",
     "Features",
-    "Network",
     "Predictions",
     "Rankings",
     "RetrievalPreset",

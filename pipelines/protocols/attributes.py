@@ -16,9 +16,10 @@ from featx.evaluation import (
     find_leaks,
     multilabel_mean_roc_auc,
 )
+from featx.extraction import Encoder, RunOptions
 from featx.tasks import Figure, Preset, get_preset
 from pipelines.datasets import ImageDataset
-from pipelines.protocols.features import Network, prepare_features
+from pipelines.protocols.features import prepare_features
 from pipelines.protocols.results import Predictions, TaskResult
 
 __all__ = ["run_attributes"]
@@ -28,10 +29,10 @@ def run_attributes(
     dataset: ImageDataset,
     store: str | os.PathLike[str],
     *,
-    network: Network | None = None,
+    encoder: Encoder | None = None,
+    run: RunOptions | None = None,
     preset: str | Preset = "plain",
     test_fraction: float = 0.25,
-    progress: bool | None = None,
 ) -> TaskResult:
     """Train one detector an attribute and measure on the test images.
 
@@ -41,14 +42,14 @@ def run_attributes(
         With attributes. Its own split is used where it has one (train and val train).
     store : path
         HDF5 file that keeps the features.
-    network : Network, optional
-        Default: the embedded one.
+    encoder : Encoder, optional
+        Default: the embedded network. Its augmentation is the preset's.
+    run : RunOptions, optional
+        How it is run.
     preset : str or Preset, default "plain"
         See `featx.tasks.PRESETS`.
     test_fraction : float, default 0.25
         Share of the images, the last ones, that is tested on where the set has no split.
-    progress : bool, optional
-        As for `featx.extract`.
 
     Returns
     -------
@@ -62,12 +63,12 @@ def run_attributes(
     ParameterError
         If the set has no attributes.
     """
-    chosen, net = get_preset(preset), network or Network()
+    chosen, net = get_preset(preset), encoder or Encoder()
     if dataset.attributes is None:
         raise ParameterError(
             f"dataset {dataset.name!r}: has labels but no attributes; use run_classification"
         )
-    features = prepare_features(dataset.paths, store, chosen, net, progress=progress)
+    features = prepare_features(dataset.paths, store, chosen, net, run)
     train, test, protocol = _split(dataset, test_fraction)
     train_rows, test_rows = features.rows(train), features.rows(test)
     Y = dataset.attributes[features.good]

@@ -12,9 +12,10 @@ from scipy import stats
 
 from featx.errors import ParameterError
 from featx.evaluation import evaluate_classes, few_label_splits, find_leaks
+from featx.extraction import Encoder, RunOptions
 from featx.tasks import Figure, Preset, get_preset
 from pipelines.datasets import ImageDataset
-from pipelines.protocols.features import Features, Network, prepare_features
+from pipelines.protocols.features import Features, prepare_features
 from pipelines.protocols.results import Predictions, TaskResult
 
 __all__ = ["run_classification"]
@@ -27,12 +28,12 @@ def run_classification(
     dataset: ImageDataset,
     store: str | os.PathLike[str],
     *,
-    network: Network | None = None,
+    encoder: Encoder | None = None,
+    run: RunOptions | None = None,
     preset: str | Preset = "plain",
     n_per_class: int | None = None,
     n_repeats: int = 10,
     random_state: int = 0,
-    progress: bool | None = None,
 ) -> TaskResult:
     """Train on a few or all training images and measure on the test images.
 
@@ -42,8 +43,10 @@ def run_classification(
         With labels. Its own split is used where it has one (train and val train).
     store : path
         HDF5 file that keeps the features.
-    network : Network, optional
-        Default: the embedded one.
+    encoder : Encoder, optional
+        Default: the embedded network. Its augmentation is the preset's.
+    run : RunOptions, optional
+        How it is run.
     preset : str or Preset, default "plain"
         See `featx.tasks.PRESETS`.
     n_per_class : int, optional
@@ -53,8 +56,6 @@ def run_classification(
         Draws; cost grows linearly.
     random_state : int, default 0
         Of the draws.
-    progress : bool, optional
-        As for `featx.extract`.
 
     Returns
     -------
@@ -69,22 +70,22 @@ def run_classification(
     ParameterError
         If the set has no labels, or no split and no `n_per_class`, or a class has too few images.
     """
-    chosen, net = get_preset(preset), network or Network()
+    chosen, net = get_preset(preset), encoder or Encoder()
     if dataset.labels is None:
         raise ParameterError(
             f"dataset {dataset.name!r}: has attributes but no labels, expected one label an "
             "image; use run_attributes"
         )
-    features = prepare_features(dataset.paths, store, chosen, net, progress=progress)
+    features = prepare_features(dataset.paths, store, chosen, net, run)
     y = dataset.labels
     splits = _splits(dataset, y, features, n_per_class, n_repeats, random_state)
     runs, details, seconds = [], None, 0.0
     for train, test in splits:
         start = time.perf_counter()
-        found, run = _one(features, y, train, test, chosen, resample=len(splits) == 1)
+        found, measured = _one(features, y, train, test, chosen, resample=len(splits) == 1)
         seconds += time.perf_counter() - start
         details = details or _predictions(dataset, features, test, y, found)
-        runs.append(run)
+        runs.append(measured)
     assert details is not None
     train, test = splits[0]
     leaks = find_leaks(

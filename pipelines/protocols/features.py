@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,50 +13,20 @@ from numpy.typing import NDArray
 
 from featx._repr import OneLine
 from featx.errors import ManifestError
-from featx.extraction import extract
+from featx.extraction import Encoder, RunOptions, extract
 from featx.images import ImagePreprocessor, absolute_path
 from featx.recipe import Recipe
 from featx.store import FeatureStore, open_store
 from featx.tasks import Preset
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
-__all__ = ["Features", "Network", "prepare_features"]
+__all__ = ["Features", "prepare_features"]
 
 # Of ten crops: the corners and the centre, then where each one's mirror image is in the mirrored
 # picture, whose left corner shows what the picture has on its right.
 PLACES, MIRRORED = [0, 1, 2, 3, 4], [6, 5, 8, 7, 9]
-
-
-@dataclass(frozen=True)
-class Network:
-    """Which network to run, and how; fields as for `featx.extract`.
-
-    Parameters
-    ----------
-    backbone : str or nn.Module, default "featx_small"
-    weights : str, path or None, default "default"
-    layers : tuple of str, default ()
-        Several are scaled to unit length each and put side by side; none is the default layer.
-    pooling : str or None, default None
-    resize_px, crop_px : int or None, default None
-    device, precision, engine : str, default "auto"
-    batch_size : int or None, default None
-    workers : int or None, default None
-    """
-
-    backbone: str | nn.Module = "featx_small"
-    weights: str | os.PathLike[str] | None = "default"
-    layers: tuple[str, ...] = ()
-    pooling: str | None = None
-    resize_px: int | None = None
-    crop_px: int | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    engine: str = "auto"
-    batch_size: int | None = None
-    workers: int | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -98,9 +69,8 @@ def prepare_features(
     paths: Sequence[str],
     store: str | os.PathLike[str],
     preset: Preset,
-    network: Network,
-    *,
-    progress: bool | None = None,
+    encoder: Encoder,
+    run: RunOptions | None = None,
 ) -> Features:
     """Extract what the store lacks and read the vectors.
 
@@ -112,10 +82,11 @@ def prepare_features(
         HDF5 file; it may serve several presets and networks, each has a table of its own.
     preset : Preset
         Which views, and what becomes of them.
-    network : Network
-        What to run.
-    progress : bool, optional
-        As for `featx.extract`.
+    encoder : Encoder
+        Its augmentation is the preset's. Vectors of several layers are scaled to unit length each
+        and put side by side.
+    run : RunOptions, optional
+        How it is run.
 
     Returns
     -------
@@ -127,23 +98,8 @@ def prepare_features(
     ManifestError
         If none of the images can be read.
     """
-    with extract(
-        list(paths),
-        store,
-        backbone=network.backbone,
-        weights=network.weights,
-        layers=list(network.layers) or None,
-        poolings=network.pooling,
-        augment=preset.extract_augment,
-        resize_px=network.resize_px,
-        crop_px=network.crop_px,
-        device=network.device,
-        precision=network.precision,
-        engine=network.engine,
-        batch_size=network.batch_size,
-        workers=network.workers,
-        progress=progress,
-    ) as first:
+    encoder = dataclasses.replace(encoder, augment=preset.extract_augment)
+    with extract(list(paths), store, encoder, **vars(run or RunOptions())) as first:
         summary = first.summary
         row_of = _row_of(first)
         failures = {f.path: f.reason for f in first.failures}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -20,10 +21,11 @@ from featx.evaluation import (
     bootstrap_interval,
     recall_at_k,
 )
+from featx.extraction import Encoder, RunOptions
 from featx.retrieval import RetrievalIndex, SpatialSearch, SpatialVerification
 from featx.tasks import Figure, Preset
 from pipelines.datasets import RetrievalDataset
-from pipelines.protocols.features import Features, Network, prepare_features
+from pipelines.protocols.features import Features, prepare_features
 from pipelines.protocols.results import Rankings, TaskResult
 
 __all__ = ["RETRIEVAL_PRESETS", "RetrievalPreset", "run_retrieval"]
@@ -101,11 +103,11 @@ def run_retrieval(
     dataset: RetrievalDataset,
     store: str | os.PathLike[str],
     *,
-    network: Network | None = None,
+    encoder: Encoder | None = None,
+    run: RunOptions | None = None,
     preset: str | RetrievalPreset = "plain",
     protocol: str | None = None,
     whiten_on: Sequence[str] | None = None,
-    progress: bool | None = None,
 ) -> TaskResult:
     """Search the database for every query and measure the rankings.
 
@@ -116,8 +118,10 @@ def run_retrieval(
         `pipelines.datasets.write_crops`.
     store : path
         HDF5 file that keeps the features of database and queries.
-    network : Network, optional
-        Default: the embedded one.
+    encoder : Encoder, optional
+        Default: the embedded network. Its augmentation is the preset's.
+    run : RunOptions, optional
+        How it is run.
     preset : str or RetrievalPreset, default "plain"
         See `RETRIEVAL_PRESETS`.
     protocol : str, optional
@@ -125,8 +129,6 @@ def run_retrieval(
     whiten_on : sequence of str, optional
         Images that whitening is learned from. Default: the database, which flatters; the protocol
         of the result says which.
-    progress : bool, optional
-        As for `featx.extract`.
 
     Returns
     -------
@@ -148,25 +150,25 @@ def run_retrieval(
             f"protocol: got {name!r}, expected one of {', '.join(dataset.protocols)}."
             f"{nearest(name, dataset.protocols)}"
         )
-    relevance, net = dataset.protocols[name], network or Network()
+    relevance, net = dataset.protocols[name], encoder or Encoder()
     paths = list(dict.fromkeys([*dataset.database, *dataset.queries]))
     views = "train" if chosen.query_patches else "average"
     extraction = Preset(chosen.name, chosen.note, augment=chosen.augment, views=views)
-    features = prepare_features(paths, store, extraction, net, progress=progress)
+    features = prepare_features(paths, store, extraction, net, run)
     _require_all(features, dataset.name)
     row_of = {path: i for i, path in enumerate(paths)}
     base = features.X[[row_of[p] for p in dataset.database]]
     asked = features.X[[row_of[p] for p in dataset.queries]]
     learned_from = base
     if chosen.whitening is not None and whiten_on is not None:
-        learned_from = prepare_features(
-            list(whiten_on), store, extraction, net, progress=progress
-        ).X
+        learned_from = prepare_features(list(whiten_on), store, extraction, net, run).X
     start = time.perf_counter()
     transform = _transform(
         chosen, learned_from.reshape(-1, features.recipes[0].n_features // features.n_views)
     )
-    rank = _searcher(chosen, base, transform, dataset, net, features.n_views)
+    rank = _searcher(
+        chosen, base, transform, dataset, functools.partial(net.load, run), features.n_views
+    )
     fit_seconds = time.perf_counter() - start
     start = time.perf_counter()
     indices, distances = rank(asked)
@@ -238,7 +240,7 @@ def _searcher(
     base: Floats,
     transform: Any,
     dataset: RetrievalDataset,
-    network: Network,
+    load: Callable[[], Any],
     n_views: int,
 ) -> Callable[[Floats], tuple[Rows, Floats]]:
     """Return what ranks the whole database for each row of queries."""
@@ -258,15 +260,7 @@ def _searcher(
     index = RetrievalIndex().fit(kept, ids=ids)
     rerank: Any = preset.rerank
     if rerank == "spatial":
-        from featx.backbones import load_backbone
-
-        backbone = load_backbone(
-            network.backbone,
-            weights=network.weights,
-            device=network.device,
-            precision=network.precision,
-        )
-        rerank = SpatialVerification(backbone=backbone)
+        rerank = SpatialVerification(backbone=load().backbone)
 
     def by_vector(asked: Floats) -> tuple[Rows, Floats]:
         vectors = asked if transform is None else transform.transform(asked)

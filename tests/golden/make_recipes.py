@@ -60,9 +60,10 @@ def resolve(options: dict[str, object]) -> list[dict[str, object]]:
     """
     import dataclasses
 
-    from featx.extraction import prepare_job
+    from featx import Encoder
+    from featx.extraction import RunOptions
 
-    recipes = prepare_job(**options).recipes  # type: ignore[arg-type]
+    recipes = Encoder(**options).load(RunOptions("cpu")).recipes  # type: ignore[arg-type]
     if options.get("weights", "default") is None:
         recipes = tuple(dataclasses.replace(recipe, weights="0" * 64) for recipe in recipes)
     return [{"fingerprint": recipe.fingerprint, **recipe.to_dict()} for recipe in recipes]

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from _encoders import load_job
 from torch import nn
 
 from featx.backbones import _device, _torch, load_backbone
 from featx.errors import BackboneError, ParameterError
-from featx.extraction import embed_images, prepare_job
+from featx.extraction import embed_images
 from featx.extraction.specs import plan_features
 from featx.pooling import get_pooling
 
@@ -318,9 +319,10 @@ def test_only_processors_without_bfloat16_round(monkeypatch: pytest.MonkeyPatch)
 def test_an_engine_that_takes_two_batches_is_given_two_and_keeps_the_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    job = prepare_job(device="cpu", precision="float32", engine="torch")
+    options = {"device": "cpu", "precision": "float32", "engine": "torch"}
+    job = load_job(**options, batch_size=2, workers=0)
     net, images = job.backbone, list(pictures(11))
-    expected = embed_images(job, images, batch_size=2, workers=0).features
+    expected = embed_images(job, images).features
     monkeypatch.setattr(net._torch, "n_at_once", 2)  # as on a GPU
     events: list[str] = []
     begin = net._passes.begin
@@ -332,20 +334,21 @@ def test_an_engine_that_takes_two_batches_is_given_two_and_keeps_the_order(
         return lambda: events.append(f"fetched {number}") or fetch()
 
     monkeypatch.setattr(net._passes, "begin", watched)
-    found = embed_images(job, images, batch_size=2, workers=0).features
+    found = embed_images(job, images).features
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     pairs = [(f"begun {i + 1}", f"fetched {i}") for i in range(5)]
     assert events == ["begun 0", *(event for pair in pairs for event in pair), "fetched 5"]
     monkeypatch.setattr(net._torch, "read", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError, match="division"):
-        embed_images(job, images, batch_size=2, workers=0)
+        embed_images(job, images)
 
 
 def test_batches_are_larger_on_a_gpu_unless_asked_for() -> None:
-    job = prepare_job(device="cpu", precision="float32", engine="torch")
-    assert (job.batch_size(None), job.batch_size(7)) == (32, 7)
-    gpu = dataclasses.replace(job, backbone=SimpleNamespace(device="cuda:1"))
-    assert (gpu.batch_size(None), gpu.batch_size(7)) == (256, 7)
+    options = {"device": "cpu", "precision": "float32", "engine": "torch"}
+    for size, on_cpu, on_gpu in ((None, 32, 256), (7, 7, 7)):
+        job = load_job(**options, batch_size=size)
+        gpu = dataclasses.replace(job, backbone=SimpleNamespace(device="cuda:1"))
+        assert (job.batch_size, gpu.batch_size) == (on_cpu, on_gpu)
 
 
 def test_a_broken_transform_is_found_at_once() -> None:

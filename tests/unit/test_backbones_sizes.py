@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from _encoders import load_job, load_recipe
 from PIL import Image
 
 import featx
 from featx.backbones import build_network, load_backbone
 from featx.backbones._traces import explain_size
 from featx.errors import BackboneError, FeatxError, ParameterError
-from featx.extraction import job_for_recipe, prepare_job
 
 CPU = {"precision": "float32", "device": "cpu", "engine": "torch"}
 VIT = "timm/vit_tiny_patch16_224"
@@ -38,7 +38,7 @@ def test_timms_transformer_interpolates_its_positions_as_timm_does(picture: Imag
         torch.manual_seed(0)
         module = timm.create_model("vit_tiny_patch16_224", dynamic_img_size=True).eval()
     module.reset_classifier(0)
-    job = prepare_job(VIT, weights=None, resize_px=80, crop_px=80, **CPU)
+    job = load_job(VIT, weights=None, resize_px=80, crop_px=80, **CPU)
     (view,) = job.preprocessor()(picture)
     p = job.recipes[0].preprocessing
     x = (torch.tensor(view).float() / 255 - torch.tensor(p.mean)) / torch.tensor(p.std)
@@ -50,7 +50,7 @@ def test_timms_transformer_interpolates_its_positions_as_timm_does(picture: Imag
 def test_multi_scale_is_the_mean_over_sizes_that_are_asked_for_alone(picture: Image.Image) -> None:
     pytest.importorskip("timm", reason="timm is an extra")
     sizes = {"resize_px": 64, "crop_px": 64}
-    job = prepare_job(VIT, weights=None, augment="multi-scale", **sizes, **CPU)
+    job = load_job(VIT, weights=None, augment="multi-scale", **sizes, **CPU)
     sides = [scale.crop_px for scale in job.preprocessor().scales]
     assert sides == [64, 32, 96]
     alone = [vector(VIT, picture, resize_px=px, crop_px=px) for px in sides]
@@ -72,8 +72,8 @@ def test_the_weights_and_the_usual_size_stay_what_they_are() -> None:
 
 def test_a_recipe_of_another_size_is_loaded_again(picture: Image.Image) -> None:
     pytest.importorskip("timm", reason="timm is an extra")
-    made = prepare_job(VIT, weights=None, resize_px=64, crop_px=64, **CPU)
-    again = job_for_recipe(made.recipes[0], weights=None, device="cpu", engine="torch")
+    made = load_job(VIT, weights=None, resize_px=64, crop_px=64, **CPU)
+    again = load_recipe(made.recipes[0], weights=None, device="cpu", engine="torch")
     assert again.recipes == made.recipes
 
 
@@ -97,7 +97,7 @@ def test_a_size_that_a_network_cannot_take_names_those_it_can(
     if name.startswith("timm/"):
         pytest.importorskip("timm", reason="timm is an extra")
     with pytest.raises(BackboneError, match=message) as caught:
-        prepare_job(name, weights=None, **options, **CPU)
+        load_job(name, weights=None, **options, **CPU)
     assert "\n" not in str(caught.value)
 
 
@@ -146,11 +146,11 @@ def test_whatever_a_network_raises_on_a_batch_is_one_of_our_errors() -> None:
 
 
 def test_a_border_of_black_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    from featx.extraction import _request
+    from featx.extraction import encoder
 
-    _request._warn_of_border.cache_clear()
+    encoder._warn_of_border.cache_clear()
     for _ in range(2):
-        prepare_job("featx_small", resize_px=80, **CPU)
+        load_job("featx_small", resize_px=80, **CPU)
     (record,) = caplog.records
     assert (
         "resize_px 80 is less than crop_px 160: the rest of each view is black" in record.message

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from _encoders import load_job, load_recipe
 from safetensors.torch import save_file
 from torch import nn
 
@@ -18,7 +19,6 @@ import featx
 from featx.backbones import build_network, choose_weights, load_backbone, published
 from featx.backbones.weights import read_state_dict
 from featx.errors import FingerprintMismatchError, WeightsError
-from featx.extraction import job_for_recipe, prepare_job
 
 F32 = {"precision": "float32", "device": "cpu", "engine": "torch"}
 NAME = "shufflenet_v2_x0_5"
@@ -162,7 +162,7 @@ def test_a_recipe_brings_its_own_preprocessing_for_the_same_file(tmp_path: Path)
     torch.manual_seed(1)
     path = tmp_path / "efficientnet_b1-c27df63c.pth"
     torch.save(torchvision.models.get_model(name, weights=None).state_dict(), path)
-    new = prepare_job(name, weights=path, **F32).recipes[0]
+    new = load_job(name, weights=path, **F32).recipes[0]
     assert new.preprocessing.interpolation == "bilinear"
     import dataclasses
 
@@ -170,13 +170,13 @@ def test_a_recipe_brings_its_own_preprocessing_for_the_same_file(tmp_path: Path)
     assert first.interpolation == "bicubic"
     normalised = dataclasses.replace(first, mean=(0.5, 0.5, 0.5))
     old = dataclasses.replace(new, preprocessing=normalised)
-    job = job_for_recipe(old, weights=path, device="cpu", engine="torch")
+    job = load_recipe(old, weights=path, device="cpu", engine="torch")
     assert job.recipes[0] == old
     assert job.backbone.preprocessing.mean == (0.5, 0.5, 0.5)  # what the network is normalised by
     torch.manual_seed(2)
     torch.save(torchvision.models.get_model(name, weights=None).state_dict(), tmp_path / "b.pth")
     with pytest.raises(FingerprintMismatchError, match="weights: got"):
-        job_for_recipe(old, weights=tmp_path / "b.pth", device="cpu")
+        load_recipe(old, weights=tmp_path / "b.pth", device="cpu")
 
 
 # -- networks of one size, and hubs --------------------------------------------------------------
@@ -403,7 +403,7 @@ def test_the_kind_of_a_file_is_told_by_its_content(
 
 def test_what_people_print_is_one_short_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    job = prepare_job(NAME, weights=None, **F32)
+    job = load_job(NAME, weights=None, **F32)
     chosen = choose_weights("vit_b_16", "default")
     net = job.backbone
     things = [job, net, *job.specs, chosen, chosen.card, chosen.entry, net._engines, net._torch]

@@ -16,7 +16,7 @@ from torchvision.models import squeezenet1_1
 
 import featx
 from featx.errors import FeatxError
-from featx.extraction import job as job_module
+from featx.extraction import Encoder
 from featx.store import StoreWriter, open_store, store_info, verify_store
 
 ASKED = {
@@ -39,13 +39,13 @@ def photos(tmp_path: Path) -> Path:
 def loads(monkeypatch):
     """Count how often a network is made."""
     made = []
-    make = job_module._job
+    make = Encoder._load
 
     def counted(*arguments):
         made.append(arguments)
         return make(*arguments)
 
-    monkeypatch.setattr(job_module, "_job", counted)
+    monkeypatch.setattr(Encoder, "_load", counted)
     return made
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from _encoders import load_job
 
 import featx
 from featx.backbones import load_backbone
 from featx.extraction.embed import embed_images
-from featx.extraction.job import prepare_job
 from featx.finetuning import FineTuneClassifier
 from featx.pooling import get_pooling
 from featx.retrieval import RetrievalIndex
@@ -74,9 +74,10 @@ def test_a_compiled_network_gives_the_same(precision: str, least: float) -> None
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_what_is_under_way_at_once_does_not_mix(precision: str) -> None:
-    job = prepare_job(device="cuda", precision=precision, resize_px=128, crop_px=128)
+    run = {"device": "cuda", "batch_size": 32, "workers": 0}
+    job = load_job(precision=precision, resize_px=128, crop_px=128, **run)
     images = list(noise(300))
-    found = embed_images(job, images, batch_size=32, workers=0).features
+    found = embed_images(job, images).features
     alone = [
         job.backbone.features([np.stack(images[at : at + 32])], job_reads(job), pad_to=32)[0]
         for at in range(0, 300, 32)

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from _encoders import load_job
 from PIL import Image
 
 import featx
 from featx.backbones import _device, resolve_precision, why_not_precision
 from featx.errors import ParameterError
-from featx.extraction import _precision, prepare_job
+from featx.extraction import _precision
 from featx.extraction._precision import known_recipes
 from featx.store import store_info
 
@@ -108,7 +109,7 @@ def test_a_table_with_another_layer_or_size_decides_nothing(
 
 
 def test_of_several_tables_most_that_fit_decide_then_the_larger() -> None:
-    job = prepare_job(device="cpu", engine="torch", precision="float32", poolings=[None])
+    job = load_job(device="cpu", engine="torch", precision="float32", poolings=[None])
     (mine,) = job.recipes
     f16, b16 = (dataclasses.replace(mine, precision=p) for p in ("float16", "bfloat16"))
     made = []
@@ -142,7 +143,7 @@ def test_a_precision_that_cannot_run_here_is_said(
 
 
 def test_an_engine_that_cannot_compute_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    job = prepare_job(device="cpu", engine="torch", precision="float32")
+    job = load_job(device="cpu", engine="torch", precision="float32")
     known = [dataclasses.replace(job.recipes[0], precision="float16")]
 
     def prepare(precision: str) -> Any:

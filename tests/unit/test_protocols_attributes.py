@@ -13,11 +13,13 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score, ro
 from featx import AttributeClassifier, extract
 from featx.demo import sample_data_dir
 from featx.errors import ParameterError
+from featx.extraction import Encoder, RunOptions
 from pipelines.datasets import ImageDataset
-from pipelines.protocols import Network, TaskResult, run_attributes, task_report
+from pipelines.protocols import TaskResult, run_attributes, task_report
 
 SMALL = {"resize_px": 64, "crop_px": 48, "device": "cpu", "precision": "float32", "workers": 0}
-NET = Network(**SMALL)
+NET = Encoder(resize_px=64, crop_px=48, precision="float32")
+RUN = RunOptions("cpu", workers=0)
 NAMES = ("striped", "round", "has_legs", "dark")
 N = 48
 
@@ -51,7 +53,7 @@ def X(creatures, tmp_path_factory) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def last_quarter(creatures, store) -> TaskResult:
-    return run_attributes(creatures, store, network=NET)
+    return run_attributes(creatures, store, encoder=NET, run=RUN)
 
 
 def with_attributes(paths, Y, *, names=NAMES, split=(), task="attributes") -> ImageDataset:
@@ -131,7 +133,7 @@ def test_a_split_of_its_own_is_used_and_validation_images_train(creatures, X, st
     split = np.array(["train", "val", "test", ""])[np.arange(N) % 4]
     Y = creatures.attributes[:, :2]
     own = with_attributes(creatures.paths, Y, names=NAMES[:2], split=split)
-    result = run_attributes(own, store, network=NET)
+    result = run_attributes(own, store, encoder=NET, run=RUN)
     train = np.flatnonzero((split == "train") | (split == "val"))
     test = np.flatnonzero(split == "test")
     assert result.splits == ({"train": train.tolist(), "test": test.tolist()},)
@@ -150,7 +152,7 @@ def test_images_that_cannot_be_read_are_left_out_and_shift_nothing(creatures, X,
         Path(paths[i]).write_bytes(b"\xff\xd8\xff\xe0 no picture")
     Y = creatures.attributes[:, :2]
     some = with_attributes(paths, Y, names=NAMES[:2])
-    result = run_attributes(some, tmp_path / "f.h5", network=NET)
+    result = run_attributes(some, tmp_path / "f.h5", encoder=NET, run=RUN)
     train = [i for i in range(36) if i not in bad]
     test = [i for i in range(36, N) if i not in bad]
     assert result.splits == ({"train": train, "test": test},)
@@ -173,7 +175,7 @@ def test_classes_as_attributes_make_a_page_of_attributes_and_reuse_the_features(
 ) -> None:
     Y = creatures.attributes[:, 1:3]
     voc = with_attributes(creatures.paths, Y, names=NAMES[1:3], task="classification")
-    result = run_attributes(voc, store, network=NET, test_fraction=0.5)
+    result = run_attributes(voc, store, encoder=NET, run=RUN, test_fraction=0.5)
     assert result.splits[0]["test"] == list(range(24, N))
     assert result.costs["images_per_second"] is None
     assert result.fingerprints == last_quarter.fingerprints
@@ -186,7 +188,7 @@ def test_too_few_known_answers_give_figures_without_an_interval(creatures, store
     # Of twelve rows drawn from twelve, 41 in 100 times both of two rows are among them.
     Y[36:, 0] = [0, 1, *[np.nan] * 10]
     few = with_attributes(creatures.paths, Y, names=NAMES[:1])
-    auc = run_attributes(few, store, network=NET).figures["auc"]
+    auc = run_attributes(few, store, encoder=NET, run=RUN).figures["auc"]
     assert auc.value in (0, 1)
     assert (auc.low, auc.high) == (None, None)
     assert str(auc) == f"{auc.value:.3f}"
@@ -195,17 +197,17 @@ def test_too_few_known_answers_give_figures_without_an_interval(creatures, store
 def test_a_set_without_attributes_is_sent_to_the_other_task(creatures, store) -> None:
     classes = ImageDataset("pets", "classification", creatures.paths, labels=["a", "b"] * (N // 2))
     with pytest.raises(ParameterError, match="'pets': has labels but no attributes; use run_clas"):
-        run_attributes(classes, store, network=NET)
+        run_attributes(classes, store, encoder=NET, run=RUN)
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.5, 2])
 def test_a_share_that_leaves_no_images_on_one_side_is_refused(creatures, store, share) -> None:
     with pytest.raises(ParameterError, match=f"test_fraction: got {share}, expected between 0 an"):
-        run_attributes(creatures, store, network=NET, test_fraction=share)
+        run_attributes(creatures, store, encoder=NET, run=RUN, test_fraction=share)
 
 
 def test_an_attribute_that_no_training_image_answers_is_named(creatures, store) -> None:
     Y = creatures.attributes.copy()
     Y[:36, 2] = np.nan
     with pytest.raises(ParameterError, match="without a single known label: 'has_legs'"):
-        run_attributes(with_attributes(creatures.paths, Y), store, network=NET)
+        run_attributes(with_attributes(creatures.paths, Y), store, encoder=NET, run=RUN)

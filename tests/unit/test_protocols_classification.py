@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -15,10 +16,10 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score
 from featx import LinearProbeClassifier, extract, open_store
 from featx.demo import sample_data_dir
 from featx.errors import ManifestError, ParameterError
+from featx.extraction import Encoder, RunOptions
 from featx.tasks import PRESETS, get_preset
 from pipelines.datasets import ImageDataset, read_dataset
 from pipelines.protocols import (
-    Network,
     Predictions,
     TaskResult,
     prepare_features,
@@ -26,7 +27,8 @@ from pipelines.protocols import (
 )
 
 SMALL = {"resize_px": 64, "crop_px": 48, "device": "cpu", "precision": "float32", "workers": 0}
-NET = Network(**SMALL)
+NET = Encoder(resize_px=64, crop_px=48, precision="float32")
+RUN = RunOptions("cpu", workers=0)
 BAD = b"\xff\xd8\xff\xe0 no picture"
 
 
@@ -55,7 +57,7 @@ def X(objects, tmp_path_factory) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def drawn(objects, store) -> TaskResult:
-    return run_classification(objects, store, network=NET, n_per_class=3, n_repeats=4)
+    return run_classification(objects, store, encoder=NET, run=RUN, n_per_class=3, n_repeats=4)
 
 
 def with_labels(paths, labels, split=()) -> ImageDataset:
@@ -144,7 +146,7 @@ def test_details_are_of_the_first_split_and_paths_keep_their_labels(objects, X, 
 def test_a_split_of_its_own_is_used_and_validation_images_train(objects, X, store) -> None:
     split = np.array(["train", "test", "val", ""])[np.arange(28) % 4]
     own = with_labels(objects.paths, objects.labels, split)
-    result = run_classification(own, store, network=NET)
+    result = run_classification(own, store, encoder=NET, run=RUN)
     train = np.flatnonzero((split == "train") | (split == "val"))
     test = np.flatnonzero(split == "test")
     assert result.splits == ({"train": train.tolist(), "test": test.tolist()},)
@@ -163,7 +165,7 @@ def test_few_labels_of_a_set_with_a_split_are_drawn_from_its_training_images(
     objects, store
 ) -> None:
     own = with_labels(objects.paths, objects.labels, half(28))
-    result = run_classification(own, store, network=NET, n_per_class=2, n_repeats=3)
+    result = run_classification(own, store, encoder=NET, run=RUN, n_per_class=2, n_repeats=3)
     for split in result.splits:
         assert split["test"] == list(range(1, 28, 2))
         assert set(split["train"]) <= set(range(0, 28, 2))
@@ -172,7 +174,7 @@ def test_few_labels_of_a_set_with_a_split_are_drawn_from_its_training_images(
 
 
 def test_a_single_draw_says_that_its_interval_is_over_test_images(objects, store) -> None:
-    result = run_classification(objects, store, network=NET, n_per_class=3, n_repeats=1)
+    result = run_classification(objects, store, encoder=NET, run=RUN, n_per_class=3, n_repeats=1)
     assert result.protocol.endswith("1 draw, tested on all other images; 95 % bootstrap interval "
                                     "over test images")  # fmt: skip
     accuracy = result.figures["accuracy"]
@@ -182,11 +184,11 @@ def test_a_single_draw_says_that_its_interval_is_over_test_images(objects, store
 def test_another_random_state_draws_other_rows_and_the_same_one_the_same(
     objects, drawn, store
 ) -> None:
-    again = run_classification(objects, store, network=NET, n_per_class=3, n_repeats=4)
+    again = run_classification(objects, store, encoder=NET, run=RUN, n_per_class=3, n_repeats=4)
     assert again.splits == drawn.splits
     assert again.figures == drawn.figures
     other = run_classification(
-        objects, store, network=NET, n_per_class=3, n_repeats=4, random_state=1
+        objects, store, encoder=NET, run=RUN, n_per_class=3, n_repeats=4, random_state=1
     )
     assert other.splits != drawn.splits
 
@@ -199,7 +201,7 @@ def test_images_that_cannot_be_read_are_left_out_and_shift_nothing(objects, X, t
     Path(paths[27]).unlink()
     good = np.setdiff1d(np.arange(28), bad)
     kept = with_labels(paths, objects.labels, half(28))
-    result = run_classification(kept, tmp_path / "f.h5", network=NET)
+    result = run_classification(kept, tmp_path / "f.h5", encoder=NET, run=RUN)
     train, test = good[good % 2 == 0], good[good % 2 == 1]
     assert result.splits == ({"train": train.tolist(), "test": test.tolist()},)
     counts = {name: result.counts[name] for name in ("failed", "train", "test")}
@@ -211,7 +213,7 @@ def test_images_that_cannot_be_read_are_left_out_and_shift_nothing(objects, X, t
 
     drawn = run_classification(
         with_labels(paths, objects.labels), tmp_path / "f.h5",
-        network=NET, n_per_class=2, n_repeats=3,
+        encoder=NET, run=RUN, n_per_class=2, n_repeats=3,
     )  # fmt: skip
     values = []
     for split in drawn.splits:
@@ -226,7 +228,7 @@ def test_images_that_cannot_be_read_are_left_out_and_shift_nothing(objects, X, t
 def test_failures_name_path_and_reason(objects, tmp_path) -> None:
     (tmp_path / "bad.jpg").write_bytes(BAD)
     paths = [str(tmp_path / "bad.jpg"), *objects.paths[:3]]
-    found = prepare_features(paths, tmp_path / "f.h5", get_preset("plain"), NET)
+    found = prepare_features(paths, tmp_path / "f.h5", get_preset("plain"), NET, RUN)
     ((path, reason),) = found.failures
     assert path == paths[0]
     assert "damaged JPEG" in reason
@@ -259,13 +261,13 @@ def test_a_result_is_json_and_holds_its_splits(drawn) -> None:
 
 def test_layers_are_scaled_to_unit_length_and_put_side_by_side(objects, X, tmp_path) -> None:
     layer = "blocks.5"
-    net = Network(**SMALL, layers=("penultimate", layer))
-    found = prepare_features(objects.paths, tmp_path / "f.h5", get_preset("plain"), net)
+    net = dataclasses.replace(NET, layers=("penultimate", layer))
+    found = prepare_features(objects.paths, tmp_path / "f.h5", get_preset("plain"), net, RUN)
     other = by_hand(objects.paths, tmp_path, layers=layer)
     np.testing.assert_allclose(found.X, np.hstack([unit(X), unit(other)]), atol=1e-6)
     assert [recipe.layer for recipe in found.recipes] == ["penultimate", layer]
     result = run_classification(
-        objects, tmp_path / "f.h5", network=net, n_per_class=3, n_repeats=2
+        objects, tmp_path / "f.h5", encoder=net, run=RUN, n_per_class=3, n_repeats=2
     )
     train, test = result.splits[0]["train"], result.splits[0]["test"]
     probe = LinearProbeClassifier().fit(found.X[train], objects.labels[train])
@@ -277,16 +279,16 @@ def test_layers_stay_in_step_where_one_was_extracted_earlier_in_another_order(
     objects, X, tmp_path
 ) -> None:
     store, plain = tmp_path / "f.h5", get_preset("plain")
-    prepare_features(objects.paths[20:10:-1], store, plain, NET)
-    net = Network(**SMALL, layers=("penultimate", "blocks.5"))
-    found = prepare_features(objects.paths, store, plain, net)
+    prepare_features(objects.paths[20:10:-1], store, plain, NET, RUN)
+    net = dataclasses.replace(NET, layers=("penultimate", "blocks.5"))
+    found = prepare_features(objects.paths, store, plain, net, RUN)
     other = by_hand(objects.paths, tmp_path, layers="blocks.5")
     np.testing.assert_allclose(found.X, np.hstack([unit(X), unit(other)]), atol=1e-6)
 
 
 def test_places_are_the_mean_of_mirror_pairs_side_by_side(objects, tmp_path) -> None:
     preset = get_preset("places")
-    found = prepare_features(objects.paths[:6], tmp_path / "f.h5", preset, NET)
+    found = prepare_features(objects.paths[:6], tmp_path / "f.h5", preset, NET, RUN)
     ten = by_hand(objects.paths[:6], tmp_path, augment="ten-crop:keep").reshape(6, 10, -1)
     # The mirrored picture's left corner is the mirror image of the right one: 0 and 6, 1 and 5.
     pairs = ((0, 6), (1, 5), (2, 8), (3, 7), (4, 9))
@@ -303,7 +305,7 @@ def test_places_of_a_mirrored_picture_are_the_same_with_left_and_right_exchanged
     whole.save(tmp_path / "a.png")
     ImageOps.mirror(whole).save(tmp_path / "b.png")
     paths = [str(tmp_path / name) for name in ("a.png", "b.png")]
-    found = prepare_features(paths, tmp_path / "f.h5", get_preset("places"), NET)
+    found = prepare_features(paths, tmp_path / "f.h5", get_preset("places"), NET, RUN)
     a, b = found.X.reshape(2, 5, -1)
     np.testing.assert_allclose(b, a[[1, 0, 3, 2, 4]], rtol=1e-3, atol=1e-3)
     assert np.abs(a - b).max() > 0.05
@@ -313,10 +315,16 @@ def test_the_preset_of_the_paper_trains_on_sixteen_views_and_adds_up_responses(
     objects, tmp_path
 ) -> None:
     preset = get_preset("paper")
-    found = prepare_features(objects.paths, tmp_path / "f.h5", preset, NET)
+    found = prepare_features(objects.paths, tmp_path / "f.h5", preset, NET, RUN)
     assert (found.n_views, found.X.shape) == (16, (28, 16 * 1280))
     result = run_classification(
-        objects, tmp_path / "f.h5", network=NET, preset="paper", n_per_class=4, n_repeats=2
+        objects,
+        tmp_path / "f.h5",
+        encoder=NET,
+        run=RUN,
+        preset="paper",
+        n_per_class=4,
+        n_repeats=2,
     )
     train, test = result.splits[0]["train"], result.splits[0]["test"]
     views = by_hand(objects.paths, tmp_path, augment="sixteen-view:keep").reshape(28, 16, -1)
@@ -332,8 +340,8 @@ def test_the_preset_of_the_paper_trains_on_sixteen_views_and_adds_up_responses(
 
 
 def test_views_of_several_layers_are_put_side_by_side_view_by_view(objects, tmp_path) -> None:
-    net = Network(**SMALL, layers=("penultimate", "blocks.5"))
-    found = prepare_features(objects.paths[:4], tmp_path / "f.h5", get_preset("paper"), net)
+    net = dataclasses.replace(NET, layers=("penultimate", "blocks.5"))
+    found = prepare_features(objects.paths[:4], tmp_path / "f.h5", get_preset("paper"), net, RUN)
     parts = [
         unit(
             by_hand(
@@ -357,7 +365,7 @@ def test_presets_of_one_view_equal_the_same_by_hand(
     objects, X, store, preset, method, change
 ) -> None:
     result = run_classification(
-        objects, store, network=NET, preset=preset, n_per_class=4, n_repeats=2
+        objects, store, encoder=NET, run=RUN, preset=preset, n_per_class=4, n_repeats=2
     )
     train, test = result.splits[0]["train"], result.splits[0]["test"]
     rows = change(X)
@@ -368,7 +376,7 @@ def test_presets_of_one_view_equal_the_same_by_hand(
 
 
 def test_the_best_preset_averages_ten_crops_before_the_root(objects, tmp_path) -> None:
-    found = prepare_features(objects.paths[:5], tmp_path / "f.h5", PRESETS["best"], NET)
+    found = prepare_features(objects.paths[:5], tmp_path / "f.h5", PRESETS["best"], NET, RUN)
     ten = by_hand(objects.paths[:5], tmp_path, augment="ten-crop:keep").reshape(5, 10, -1)
     np.testing.assert_allclose(found.X, ten.mean(axis=1), atol=1e-5)
 
@@ -382,7 +390,7 @@ def test_copies_of_training_images_in_test_are_counted(objects, X, tmp_path) -> 
     source = np.arange(28)
     source[[11, 13, 20]] = [4, 4, 8]
     result = run_classification(
-        with_labels(names, objects.labels, split), tmp_path / "f.h5", network=NET
+        with_labels(names, objects.labels, split), tmp_path / "f.h5", encoder=NET, run=RUN
     )
     rows = unit(X[source].astype(np.float64))
     train, test = np.flatnonzero(split == "train"), np.flatnonzero(split == "test")
@@ -394,7 +402,7 @@ def test_copies_of_training_images_in_test_are_counted(objects, X, tmp_path) -> 
 
 def test_without_a_split_the_number_of_labels_is_needed(objects, store) -> None:
     with pytest.raises(ParameterError, match="'things': has no split of its own, expected n_per"):
-        run_classification(objects, store, network=NET)
+        run_classification(objects, store, encoder=NET, run=RUN)
 
 
 def test_a_set_of_attributes_is_sent_to_the_other_task(objects, store) -> None:
@@ -402,19 +410,19 @@ def test_a_set_of_attributes_is_sent_to_the_other_task(objects, store) -> None:
         "faces", "attributes", objects.paths, attributes=np.zeros((28, 1)), attribute_names=("a",)
     )
     with pytest.raises(ParameterError, match=r"'faces': has attributes but no labels.*run_attrib"):
-        run_classification(only, store, network=NET, n_per_class=1)
+        run_classification(only, store, encoder=NET, run=RUN, n_per_class=1)
 
 
 def test_a_class_with_too_few_images_is_named(objects, store) -> None:
     few = with_labels(objects.paths, [*objects.labels[:-1], "rare"])
     with pytest.raises(ParameterError, match="class 'rare' has 1 rows, expected at least 2"):
-        run_classification(few, store, network=NET, n_per_class=2)
+        run_classification(few, store, encoder=NET, run=RUN, n_per_class=2)
 
 
 def test_labels_that_leave_nothing_to_test_on_are_refused(objects, store) -> None:
     even = with_labels(objects.paths, np.repeat(["a", "b", "c", "d"], 7))
     with pytest.raises(ParameterError, match="got 7, which takes all 28 images of dataset 'thing"):
-        run_classification(even, store, network=NET, n_per_class=7)
+        run_classification(even, store, encoder=NET, run=RUN, n_per_class=7)
 
 
 @pytest.mark.parametrize(("part", "word"), [("test", "test"), ("train", "training")])
@@ -423,25 +431,25 @@ def test_a_split_of_which_nothing_can_be_read_is_refused(objects, tmp_path, part
     split = [{"test": "train", "train": "test"}[part]] * 28 + [part]
     own = with_labels([*objects.paths, str(tmp_path / "bad.jpg")], [*objects.labels, "x"], split)
     with pytest.raises(ParameterError, match=f"no {word} image that can be read.*damaged JPEG"):
-        run_classification(own, tmp_path / "f.h5", network=NET)
+        run_classification(own, tmp_path / "f.h5", encoder=NET, run=RUN)
 
 
 def test_a_set_of_which_nothing_can_be_read_is_refused(tmp_path) -> None:
     (tmp_path / "bad.jpg").write_bytes(BAD)
     none = with_labels([str(tmp_path / "bad.jpg")], ["x"])
     with pytest.raises(ManifestError, match=r"none of 1 images could be read \(the first: damage"):
-        run_classification(none, tmp_path / "f.h5", network=NET, n_per_class=1)
+        run_classification(none, tmp_path / "f.h5", encoder=NET, run=RUN, n_per_class=1)
 
 
 def test_an_unknown_preset_is_answered_with_the_nearest(objects, store) -> None:
     with pytest.raises(ParameterError, match=r"preset: got 'papper'.*Did you mean 'paper'"):
-        run_classification(objects, store, network=NET, preset="papper", n_per_class=1)
+        run_classification(objects, store, encoder=NET, run=RUN, preset="papper", n_per_class=1)
 
 
 def test_a_preset_of_ones_own_is_taken_as_it_is(objects, store) -> None:
     own = PRESETS["svm"]
     assert get_preset(own) is own
     result = run_classification(
-        objects, store, network=NET, preset=own, n_per_class=2, n_repeats=2
+        objects, store, encoder=NET, run=RUN, preset=own, n_per_class=2, n_repeats=2
     )
     assert result.preset == "svm"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _encoders import load_job
 from PIL import Image
 
 import featx
@@ -30,7 +31,7 @@ from featx.errors import (
     ParameterError,
     StoreWriteError,
 )
-from featx.extraction import embed_images, prepare_job
+from featx.extraction import embed_images
 from featx.images import ImageManifest, decode_image, default_workers
 from featx.store import StoreWriter, verify_store, working_copy, write_features
 from featx.store import _remote as store_remote
@@ -253,7 +254,7 @@ def test_a_file_url_is_a_path(photos: Path, tmp_path: Path) -> None:
 def test_queries_and_pictures_come_from_urls_too(bucket: str, photos: Path) -> None:
     url = f"{bucket}/photos/b/4.png"
     assert decode_image(url).tobytes() == decode_image(photos / "b" / "4.png").tobytes()
-    job = prepare_job(device="cpu", precision="float32", engine="torch")
+    job = load_job(device="cpu", precision="float32", engine="torch")
     far = embed_images(job, [url, f"{bucket}/none.png"])
     near = embed_images(job, [str(photos / "b" / "4.png")])
     np.testing.assert_array_equal(far.features, near.features)

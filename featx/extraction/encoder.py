@@ -1,0 +1,426 @@
+"""`Encoder`: everything that is asked of a network, as one value.
+
+It holds no torch object. The network is loaded on first use, and shared by all encoders of a
+process that ask for the same one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx._repr import OneLine
+from featx.errors import (
+    BackboneError,
+    FingerprintMismatchError,
+    ImageDecodeError,
+    ParameterError,
+)
+from featx.extraction._options import RunOptions
+from featx.extraction._precision import follow_tables
+from featx.extraction.items import items_of_images
+from featx.extraction.job import Job
+from featx.extraction.specs import plan_features
+from featx.recipe import Decode, Preprocessing, Recipe, describe_differences
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from featx.backbones import Backbone
+
+__all__ = ["DEFAULT_BACKBONE", "Encoder"]
+
+DEFAULT_BACKBONE = "featx_small"
+MAX_PX = 4096
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, repr=False)
+class Encoder(OneLine):
+    """A network, what is read from it, and what images are made into for it.
+
+    Frozen, hashable and picklable, so that it can be a key and travel to other processes. How it
+    is run (device, engine, batch size, workers) is not part of it, since that changes no feature.
+
+    Parameters
+    ----------
+    backbone : str or nn.Module, default "featx_small"
+        A name from `featx.list_backbones`, or a network of your own.
+    weights : str, path or None, default "default"
+        The catalogue's best weights, the name of others, a local ``.pth`` or ``.safetensors``
+        file or a folder with one, or None for seeded random ones. A published file gets its own
+        preprocessing, whatever it is called.
+    layers : str or sequence of str, optional
+        Modules by dotted name; default the input of the final classifier ("penultimate"), for a
+        network of your own what it returns ("output"). Several layers and poolings come from one
+        decode and one forward pass; each pair has a recipe.
+    poolings : str or sequence of str, optional
+        "avg", "max", "gem(3)", "spoc", "crow", "mac", "rmac", "cls", "flatten"; default by what
+        the layer gives.
+    augment : str, default "none"
+        "hflip" (2 views), "multi-scale" (3), "ten-crop" (10), "sixteen-view" (16) or "patches(1)"
+        to "patches(6)" (1 to 91), averaged, or concatenated with ":keep". Time grows with the
+        number of views.
+    resize_px, crop_px : int, optional
+        Shorter side after resizing and side of the centre crop, in pixels; default what the
+        weights ask for. Time grows with the square of the crop.
+    decode : {"reduced", "full"}, default "reduced"
+        Whether a large JPEG may be shrunk while it is decoded.
+    precision : {"auto", "float32", "bfloat16", "float16", "int8"}, default "auto"
+        Auto is that of the table that a store has, if it differs in nothing else and this machine
+        can; else bfloat16 where the device computes it natively, else float32.
+    transform : callable, optional
+        For a network of your own: PIL image to float tensor (3, H, W).
+    recipe : Recipe, optional
+        What the features must be made with; see `from_recipe`.
+
+    Raises
+    ------
+    ParameterError
+        If `decode` is unknown. The rest is checked when the network is loaded.
+
+    Examples
+    --------
+    >>> encoder = Encoder("resnet18", weights=None, layers=["layer3", "penultimate"])
+    >>> encoder.encode(np.zeros((2, 64, 64, 3), np.uint8)).shape
+    (2, 768)
+    >>> [recipe.layer for recipe in encoder.recipes]
+    ['layer3', 'penultimate']
+    """
+
+    backbone: str | nn.Module = DEFAULT_BACKBONE
+    _: KW_ONLY
+    weights: str | os.PathLike[str] | None = "default"
+    layers: str | Sequence[str | None] | None = None
+    poolings: str | Sequence[str | None] | None = None
+    augment: str = "none"
+    resize_px: int | None = None
+    crop_px: int | None = None
+    decode: str = "reduced"
+    precision: str = "auto"
+    transform: Callable[[Any], Any] | None = None
+    recipe: Recipe | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.decode not in get_args(Decode):
+            raise ParameterError(f"decode: got {self.decode!r}, expected 'reduced' or 'full'")
+        weights = None if self.weights is None else os.fspath(self.weights)
+        object.__setattr__(self, "weights", weights)
+        for name in ("layers", "poolings"):
+            object.__setattr__(self, name, _as_tuple(getattr(self, name)))
+
+    @classmethod
+    def from_recipe(
+        cls, recipe: Recipe, *, weights: str | os.PathLike[str] | None = "default"
+    ) -> Self:
+        """Return the encoder of features that a store, a model or an index holds.
+
+        Parameters
+        ----------
+        recipe : Recipe
+        weights : str, path or None
+            Where the weights are.
+
+        Raises
+        ------
+        BackboneError
+            If the recipe's network is one of the user's own, which only they can build.
+
+        Notes
+        -----
+        If the weights found are not those of the recipe, loading the network raises a
+        `FingerprintMismatchError`.
+        """
+        if ":" in recipe.backbone or recipe.preprocessing.transform is not None:
+            raise BackboneError(
+                f"backbone {recipe.backbone!r} is a module of your own, which featx cannot build "
+                "from its name; in Python, extract with it and pass the features instead of the "
+                "images"
+            )
+        return cls(
+            recipe.backbone,
+            weights=weights,
+            layers=recipe.layer,
+            poolings=recipe.pooling,
+            augment=recipe.augment,
+            precision=recipe.precision,
+            recipe=recipe,
+        )
+
+    @property
+    def recipes(self) -> tuple[Recipe, ...]:
+        """One for each layer and pooling, layers outermost; loads the network."""
+        return (self.recipe,) if self.recipe is not None else self.load().recipes
+
+    def encode(
+        self,
+        images: Any,
+        *,
+        device: str = "auto",
+        engine: str = "auto",
+        batch_size: int | None = None,
+        workers: int | None = None,
+    ) -> NDArray[np.float32]:
+        """Return a vector for each image.
+
+        Parameters
+        ----------
+        images : path, PIL.Image.Image, ndarray, torch.Tensor, or a sequence of these
+            Paths (also as an array or a data frame's column); uint8 arrays (n, h, w, 3); tensors
+            (n, 3, h, w), uint8 or float in [0, 1].
+        device, engine, batch_size, workers
+            As for `RunOptions`.
+
+        Returns
+        -------
+        ndarray of shape (n_images, n_features), float32
+            Several layers and poolings side by side, in the order of `recipes`.
+
+        Raises
+        ------
+        ImageDecodeError
+            If an image cannot be read; it names the first one.
+        ParameterError, BackboneError, WeightsError
+            If the network cannot be had or does not fit the request.
+        """
+        from featx.extraction.embed import embed_images
+
+        items, places = items_of_images(images)
+        job = self.load(RunOptions(device, engine, batch_size, workers))
+        found = embed_images(job, items.sources)
+        if found.failures:
+            position, reason = found.failures[0]
+            raise ImageDecodeError(
+                f"image {items.names[position]!r}: {reason} ({len(found.failures)} such images in "
+                "all); remove or replace them"
+            )
+        return found.features[places]
+
+    def load(self, run: RunOptions | None = None, *, known: Sequence[Recipe] = ()) -> Job:
+        """Load the network, or take the one loaded last where nothing changed.
+
+        Parameters
+        ----------
+        run : RunOptions, optional
+            How it is to be run.
+        known : sequence of Recipe, default ()
+            Of tables that exist, the largest first. With precision "auto", those that differ in
+            nothing but their precision are gone on with, where this machine can.
+
+        Returns
+        -------
+        Job
+
+        Raises
+        ------
+        FingerprintMismatchError
+            If the weights found do not give the features of `recipe`.
+        """
+        from featx.backbones import resolve_precision
+
+        run = run or RunOptions()
+        chosen = resolve_precision(self.precision, device=run.device, engine=run.engine)
+        load = functools.partial(self._load, run)
+        job = dataclasses.replace(load(chosen.name), precision_reason=chosen.reason)
+        if self.precision == "auto":
+            job = follow_tables(job, known, load)
+        if self.recipe is not None:
+            self._require_recipe(job.recipes[0], self.recipe)
+        return job
+
+    def _load(self, run: RunOptions, precision: str) -> Job:
+        net, preprocessing, sizes = self._network(run, precision)
+        specs = plan_features(
+            net,
+            cast("Sequence[str | None]", self.layers) or (None,),
+            cast("Sequence[str | None]", self.poolings) or (None,),
+            sizes=sizes,
+        )
+        recipes = tuple(
+            Recipe(
+                backbone=net.name,
+                weights=net.weights,
+                layer=spec.layer,
+                pooling=spec.pooling.name,
+                preprocessing=preprocessing,
+                augment=self.augment,
+                precision=net.precision,
+                n_features=spec.n_features * self._n_kept(preprocessing),
+            )
+            for spec in specs
+        )
+        return Job(net, specs, recipes, self._made_with(net), run)
+
+    def _network(
+        self, run: RunOptions, precision: str
+    ) -> tuple[Backbone, Preprocessing, tuple[int, ...]]:
+        """Return the network, what images are made into, and the sizes of their views."""
+        from featx.backbones import choose_weights, load_backbone
+
+        how = (run.device, precision, run.engine)
+        if not isinstance(self.backbone, str) or self.transform is not None:
+            device, precision, engine = how
+            net = load_backbone(
+                self.backbone,
+                weights=self.weights,
+                transform=self.transform,
+                device=device,
+                precision=precision,
+                engine=engine,
+            )
+            preprocessing = self._preprocessing(net.preprocessing)
+            return net, preprocessing, self._sizes(preprocessing)
+        chosen = choose_weights(self.backbone, self.weights)
+        native = chosen.preprocessing
+        preprocessing = self._preprocessing(native)
+        sizes = self._sizes(preprocessing)
+        asked = dataclasses.replace(
+            preprocessing,
+            resize_px=native.resize_px, crop_px=native.crop_px, decode=native.decode,
+        )  # fmt: skip
+        named = _Named(
+            backbone=self.backbone,
+            weights=self.weights if chosen.path is None else os.fspath(chosen.path),
+            stamp=0 if chosen.path is None else chosen.path.stat().st_mtime_ns,
+            preprocessing=None if asked == native else asked,
+            any_size=bool(sizes) and sizes != (native.crop_px,),
+        )
+        return _load_by_name(named, how), preprocessing, sizes
+
+    def _preprocessing(self, given: Preprocessing) -> Preprocessing:
+        """Apply what was asked for to what the weights ask for."""
+        if self.recipe is not None:
+            return self.recipe.preprocessing
+        sizes = {"resize_px": self.resize_px, "crop_px": self.crop_px}
+        asked: dict[str, Any] = {name: v for name, v in sizes.items() if v is not None}
+        for name, value in asked.items():
+            if not isinstance(value, int) or not 1 <= value <= MAX_PX:
+                raise ParameterError(
+                    f"{name}: got {value!r}, expected pixels from 1 to {MAX_PX}, or None for what "
+                    "the weights ask for"
+                )
+        if given.transform is None:
+            made = dataclasses.replace(given, decode=cast(Decode, self.decode), **asked)
+            _warn_of_border(made.resize_px, made.crop_px, is_asked=bool(asked))
+            return made
+        if self.augment != "none" or asked:
+            name, value = next(
+                iter(({"augment": self.augment} if self.augment != "none" else asked).items())
+            )
+            raise ParameterError(
+                f"{name}: got {value!r} together with a transform of your own, which makes the "
+                f"network's input; expected {'none' if name == 'augment' else None!r}: do it in "
+                "the transform, or leave the transform out"
+            )
+        return given
+
+    def _sizes(self, preprocessing: Preprocessing) -> tuple[int, ...]:
+        """Return the sides of the views in pixels, each once; none where they differ by image."""
+        from featx.images import ImagePreprocessor
+
+        # which refuses what it cannot do
+        scales = ImagePreprocessor(preprocessing, self.augment).scales
+        if preprocessing.transform is not None:
+            return ()
+        return tuple(dict.fromkeys(s.crop_px for s in scales if s.crop_px is not None))
+
+    def _n_kept(self, preprocessing: Preprocessing) -> int:
+        """Return how many views' vectors lie side by side in a row."""
+        from featx.images import ImagePreprocessor
+
+        if not self.augment.endswith(":keep"):
+            return 1
+        return ImagePreprocessor(preprocessing, self.augment).n_views
+
+    def _made_with(self, net: Backbone) -> dict[str, Any]:
+        """Return what recipes leave out, for people and for loading the network again."""
+        import torch
+
+        path = None if self.weights is None else Path(self.weights)
+        is_file = path is not None and path.exists()
+        return {
+            "device": net.device,
+            "weights_source": net.weights_source,
+            "weights": os.path.abspath(path) if path and is_file else self.weights,  # noqa: PTH100
+            "torch": torch.__version__,
+            "torchvision": version("torchvision"),  # an import would take a second
+        }
+
+    def _require_recipe(self, found: Recipe, expected: Recipe) -> None:
+        fields = describe_differences(found, expected)
+        if fields:
+            raise FingerprintMismatchError(
+                f"backbone {self.backbone!r} with weights {self.weights or 'random'!r} does not "
+                f"give the features of recipe {expected.fingerprint} ({fields}); pass the weights "
+                "that the recipe was made with (--weights FILE)"
+            )
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What tells one loaded network by name from another, but for how it is run.
+
+    Parameters
+    ----------
+    backbone, weights
+        As for `load_backbone`.
+    stamp : int
+        Modification time of a weights file.
+    preprocessing : Preprocessing or None
+        Where it normalises otherwise than its weights ask for.
+    any_size : bool
+        Whether it is to take images of other sizes than its weights ask for.
+    """
+
+    backbone: str
+    weights: str | os.PathLike[str] | None
+    stamp: int
+    preprocessing: Preprocessing | None
+    any_size: bool
+
+
+@functools.lru_cache(maxsize=2)
+def _load_by_name(named: _Named, how: tuple[str, str, str]) -> Backbone:
+    """Load a network, or take one of the two loaded last.
+
+    A grid search clones its estimators by the hundred; each clone asks for the same network.
+    """
+    from featx.backbones import load_backbone
+
+    device, precision, engine = how
+    return load_backbone(
+        named.backbone,
+        weights=named.weights,
+        preprocessing=named.preprocessing,
+        any_size=named.any_size,
+        device=device,
+        precision=precision,
+        engine=engine,
+    )
+
+
+@functools.cache
+def _warn_of_border(resize_px: int | None, crop_px: int | None, *, is_asked: bool) -> None:
+    if is_asked and resize_px is not None and crop_px is not None and resize_px < crop_px:
+        log.warning(
+            "resize_px %d is less than crop_px %d: the rest of each view is black; set crop_px "
+            "(--crop) too",
+            resize_px,
+            crop_px,
+        )
+
+
+def _as_tuple(names: str | Sequence[str | None] | None) -> tuple[str | None, ...]:
+    if names is None or isinstance(names, str):
+        return () if names is None else (names,)
+    return tuple(names)
