@@ -26,6 +26,7 @@ from featx.errors import (
     ImageDecodeError,
     ParameterError,
 )
+from featx.extraction._networks import Named, load_by_name
 from featx.extraction._options import RunOptions
 from featx.extraction._precision import follow_tables
 from featx.extraction.items import items_of_images
@@ -288,14 +289,14 @@ class Encoder(OneLine):
             preprocessing,
             resize_px=native.resize_px, crop_px=native.crop_px, decode=native.decode,
         )  # fmt: skip
-        named = _Named(
+        named = Named(
             backbone=self.backbone,
             weights=self.weights if chosen.path is None else os.fspath(chosen.path),
             stamp=0 if chosen.path is None else chosen.path.stat().st_mtime_ns,
             preprocessing=None if asked == native else asked,
             any_size=bool(sizes) and sizes != (native.crop_px,),
         )
-        return _load_by_name(named, how), preprocessing, sizes
+        return load_by_name(named, how), preprocessing, sizes
 
     def _preprocessing(self, given: Preprocessing) -> Preprocessing:
         """Apply what was asked for to what the weights ask for."""
@@ -364,49 +365,6 @@ class Encoder(OneLine):
                 f"give the features of recipe {expected.fingerprint} ({fields}); pass the weights "
                 "that the recipe was made with (--weights FILE)"
             )
-
-
-@dataclass(frozen=True)
-class _Named:
-    """What tells one loaded network by name from another, but for how it is run.
-
-    Parameters
-    ----------
-    backbone, weights
-        As for `load_backbone`.
-    stamp : int
-        Modification time of a weights file.
-    preprocessing : Preprocessing or None
-        Where it normalises otherwise than its weights ask for.
-    any_size : bool
-        Whether it is to take images of other sizes than its weights ask for.
-    """
-
-    backbone: str
-    weights: str | os.PathLike[str] | None
-    stamp: int
-    preprocessing: Preprocessing | None
-    any_size: bool
-
-
-@functools.lru_cache(maxsize=2)
-def _load_by_name(named: _Named, how: tuple[str, str, str]) -> Backbone:
-    """Load a network, or take one of the two loaded last.
-
-    A grid search clones its estimators by the hundred; each clone asks for the same network.
-    """
-    from featx.backbones import load_backbone
-
-    device, precision, engine = how
-    return load_backbone(
-        named.backbone,
-        weights=named.weights,
-        preprocessing=named.preprocessing,
-        any_size=named.any_size,
-        device=device,
-        precision=precision,
-        engine=engine,
-    )
 
 
 @functools.cache

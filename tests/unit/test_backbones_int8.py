@@ -21,8 +21,7 @@ from featx.backbones._device import choose_precision
 from featx.backbones.embedded import build_embedded
 from featx.cli.main import main
 from featx.errors import BackboneError, MissingDependencyError, ParameterError
-from featx.extraction import embed_images
-from featx.extraction import encoder as encoder_module
+from featx.extraction import _networks, embed_images
 from featx.extraction import job as job_module
 from featx.images import ImageManifest, sample_data_dir
 
@@ -52,7 +51,7 @@ def _cache(hub: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
 
 
 def fresh_job(**options):
-    encoder_module._load_by_name.cache_clear()
+    _networks.load_by_name.cache_clear()
     return load_job(**{**INT8, **options})
 
 
@@ -142,7 +141,7 @@ def test_jobs_that_share_the_network_share_the_graph_whichever_comes_first(
     images = list(np.random.default_rng(0).integers(0, 256, (3, 80, 90, 3), np.uint8))
     found = []
     for order in ((160, 200), (200, 160)):
-        encoder_module._load_by_name.cache_clear()
+        _networks.load_by_name.cache_clear()
         jobs = {px: load_job(**INT8, resize_px=px, crop_px=160) for px in order}
         assert len({id(job.backbone) for job in jobs.values()}) == 1
         by_size = {px: embed_images(job, images).features for px, job in jobs.items()}
@@ -187,7 +186,7 @@ def test_its_name_holds_the_quantisers_version(monkeypatch: pytest.MonkeyPatch) 
     assert job.recipes[0].precision == f"int8({REST}, nncf {version})"
     assert load_recipe(job.recipes[0]).recipes == job.recipes
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "9.9")
-    encoder_module._load_by_name.cache_clear()
+    _networks.load_by_name.cache_clear()
     with pytest.raises(ParameterError, match=rf"9\.9 is installed.*pip install nncf=={version}"):
         load_recipe(job.recipes[0])
     with pytest.raises(ParameterError, match=r"'int8x'.*expected 'int8', or a recipe's"):

@@ -237,7 +237,7 @@ def test_failures_name_path_and_reason(objects, tmp_path) -> None:
 
 
 def test_the_second_run_extracts_nothing_and_says_so(objects, tmp_path) -> None:
-    args = {"network": NET, "n_per_class": 3, "n_repeats": 2}
+    args = {"encoder": NET, "run": RUN, "n_per_class": 3, "n_repeats": 2}
     first = run_classification(objects, tmp_path / "f.h5", **args)
     second = run_classification(objects, tmp_path / "f.h5", **args)
     assert first.costs["images_per_second"] > 0
