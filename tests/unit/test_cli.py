@@ -549,10 +549,11 @@ def test_every_command_and_option_has_help_and_is_documented(name, capsys) -> No
 def test_defaults_are_the_librarys() -> None:
     import inspect
 
-    from featx import extract as library
+    from featx.extraction import Encoder, RunOptions, extract
 
     args = build_parser("extract").parse_args(["extract", "s", "--store", "f"])
-    defaults = {p.name: p.default for p in inspect.signature(library).parameters.values()}
+    signatures = [inspect.signature(one) for one in (Encoder, RunOptions, extract)]
+    defaults = {p.name: p.default for s in signatures for p in s.parameters.values()}
     for name in ("backbone", "weights", "augment", "decode", "device", "precision", "engine",
                  "batch_size", "workers", "on_error"):  # fmt: skip
         assert getattr(args, name) == defaults[name]
