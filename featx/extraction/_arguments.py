@@ -40,7 +40,7 @@ def read_options(
             f"{unknown[0]}: got an option of this name, expected one of {', '.join(known)}."
             f"{nearest(unknown[0], known)}"
         )
-    spread = _spread(shard, ray, is_ray=options.get("engine") == "ray")
+    spread = _spread(shard, ray, engine=options.get("engine", "auto"))
     if isinstance(spread, RayOptions):
         options = {**options, "engine": "auto"}
     fields = {name: value for name, value in options.items() if name in OF_ENCODER}
@@ -60,12 +60,12 @@ def read_options(
 
 
 def _spread(
-    shard: str | tuple[int, int] | None, ray: RayOptions | None, *, is_ray: bool
+    shard: str | tuple[int, int] | None, ray: RayOptions | None, *, engine: Any
 ) -> Shard | RayOptions | None:
     part = shard_of(shard)
-    if not is_ray:
+    if engine != "ray":
         if ray is not None:
-            raise ParameterError("ray: got options with another engine, expected engine 'ray'")
+            raise ParameterError(f"ray: got options with engine {engine!r}, expected engine 'ray'")
         return part
     if part is not None:
         raise ParameterError(
