@@ -107,7 +107,8 @@ def request_of(encoder: Encoder, run: RunOptions) -> str | None:
     """Return a digest of what is asked for; None where it cannot be told apart from another."""
     if not isinstance(encoder.backbone, str) or encoder.transform is not None:
         return None
-    asked = {name: value for name, value in vars(encoder).items() if name != "recipe"}
+    recipe = encoder.recipe
+    asked = {**vars(encoder), "recipe": None if recipe is None else recipe.fingerprint}
     weights = encoder.weights
     if weights is not None and os.path.exists(weights):  # noqa: PTH110
         if os.path.isdir(weights):  # noqa: PTH112 - its time says little of what lies in it

@@ -102,6 +102,15 @@ def test_a_recipe_gives_its_encoder_back(photos, tmp_path) -> None:
         Encoder.from_recipe(own)
 
 
+def test_a_recipe_of_other_sizes_is_not_taken_for_what_was_asked_before(photos, tmp_path) -> None:
+    plain = Encoder(layers="penultimate", poolings="none", precision="float32")
+    other = dataclasses.replace(plain, resize_px=64, crop_px=48).recipes[0]
+    featx.extract(photos, tmp_path / "f.h5", plain, **RUN).close()
+    with featx.extract(photos, tmp_path / "f.h5", Encoder.from_recipe(other), **RUN) as store:
+        assert store.recipe == other
+        assert store.summary.extracted == len(photos)
+
+
 def test_processes_encode_alike(photos) -> None:
     encoder = Encoder(**SMALL)
     jobs = [joblib.delayed(encoder.encode)([path], **RUN) for path in photos[:2]]
