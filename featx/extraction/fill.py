@@ -195,7 +195,7 @@ def fill_store(
         items = source
     else:
         items = items_of_manifest(ImageManifest.from_source(source))
-    is_ray, shard = isinstance(spread, RayOptions), spread if isinstance(spread, Shard) else None
+    shard = spread if isinstance(spread, Shard) else None
     if shard is not None:
         run = dataclasses.replace(run, device=device_of(run.device, shard))
     request = request_of(encoder, run)
@@ -206,8 +206,7 @@ def fill_store(
     job = (None if spread else remembered_job(store, request, run, load)) or load()
     begun = time.monotonic()
     if isinstance(spread, RayOptions):
-        ray = functools.partial(fill_shards, encoder=encoder, options=spread)
-        _fill_on_ray(job, items, store, ray, max_failures, lock_timeout_s)
+        _fill_on_ray(job, items, store, encoder, spread, max_failures, lock_timeout_s)
     own = None if shard is None else _fill_shard(job, items, store, shard, max_failures)
     if own is not None and own.interrupted:
         return own.summary(start)
@@ -225,7 +224,7 @@ def fill_store(
         assert own is not None
         others = len(items.names) - len(own.items.names)  # where a shard at work hides how many
         return dataclasses.replace(own.summary(start), waiting=min(err.n_missing, others))
-    if is_ray and done.extracted:
+    if isinstance(spread, RayOptions) and done.extracted:
         done.read_s = time.monotonic() - begun
     summary = done.summary(start)
     if own is None:
@@ -237,7 +236,8 @@ def _fill_on_ray(
     job: AnyJob,
     items: Items,
     store: str | os.PathLike[str],
-    fill: Any,
+    encoder: Encoder,
+    options: RayOptions,
     max_failures: int | None,
     lock_timeout_s: float,
 ) -> None:
@@ -249,11 +249,13 @@ def _fill_on_ray(
     ):
         wanted = make_plan(items, _tables(writer, job), elsewhere=shards).read
         left = items.take([i for i in wanted if items.names[i] not in shards])
-    fill(
+    fill_shards(
         folder,
         left,
+        encoder=encoder,
         run=job.run,
         recipes=job.recipes,
+        options=options,
         n_images=len(items.names),
         max_failures=max_failures,
     )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.images import ImagePreprocessor
 from featx.serve._decoding import Views
 
 if TYPE_CHECKING:
@@ -25,8 +23,6 @@ class ImageNetwork:
     ----------
     job : Job
         A loaded encoder.
-    max_pixels : int
-        Largest width x height of an image.
 
     Attributes
     ----------
@@ -34,11 +30,9 @@ class ImageNetwork:
         What makes views of an image, exactly as extraction does.
     """
 
-    def __init__(self, job: Job, *, max_pixels: int) -> None:
+    def __init__(self, job: Job) -> None:
         self._job = job
         self.preprocessor = job.preprocessor()
-        if isinstance(self.preprocessor, ImagePreprocessor):
-            self.preprocessor = replace(self.preprocessor, max_pixels=max_pixels)
         job.choose_engine(1)  # int8 is calibrated before it can be asked
         self._reads = [(spec.layer, spec.pooling) for spec in job.specs[:1]]
         self._keeps_views = job.recipes[0].augment.endswith(":keep")

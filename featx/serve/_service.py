@@ -288,8 +288,8 @@ def load_service(
             )
         labeller = None if model is None else Labeller(model, recipe)
         weights = weights or index.made_with_.get("weights", "default")
-        job = Encoder.from_recipe(recipe, weights=weights).load(RunOptions(device))
-        network = ImageNetwork(job, max_pixels=options.max_pixels)
+        run = RunOptions(device, max_pixels=options.max_pixels)
+        network = ImageNetwork(Encoder.from_recipe(recipe, weights=weights).load(run))
         database = Database(
             index,
             path,
