@@ -154,8 +154,8 @@ def agreement(paths):
             continue  # random weights: every image's vector is nearly the same
         found = {}
         for c in CONTENDERS:
-            job = Encoder(precision=c[1], **options).load(RunOptions("cpu", c[0]))
-            parts = [vectors[0] for _, vectors in job.embed(paths, pad=True)]
+            loaded = Encoder(precision=c[1], **options).load(RunOptions("cpu", c[0]))
+            parts = [vectors[0] for _, vectors in loaded.embed(paths, pad=True)]
             found[c] = np.concatenate(parts).astype(np.float64)
         figures = {}
         for i, a in enumerate(CONTENDERS):

@@ -15,7 +15,7 @@ from featx.extraction._shards import Shard, device_of, shard_of
 from featx.extraction.embed import Embedded, embed_images
 from featx.extraction.encoder import DEFAULT_BACKBONE, Encoder
 from featx.extraction.fill import extract, fill_store
-from featx.extraction.job import Job
+from featx.extraction.loaded import LoadedEncoder
 from featx.extraction.local import MapRead, local_layer, read_maps
 from featx.extraction.summary import ExtractionSummary
 
@@ -28,7 +28,7 @@ __all__ = [
     "Encoder",
     "ExtractionSummary",
     "FeatureExtractor",
-    "Job",
+    "LoadedEncoder",
     "MapRead",
     "RayOptions",
     "RunOptions",

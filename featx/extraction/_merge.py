@@ -6,7 +6,7 @@ import os
 
 from featx.errors import StoreWriteError
 from featx.extraction._failures import Failures
-from featx.extraction._remembered import AnyJob
+from featx.extraction._remembered import AnyEncoder
 from featx.extraction._run import Run
 from featx.extraction._shards import Shards, shards_folder
 from featx.extraction.items import Items
@@ -25,7 +25,7 @@ class NotYetError(Exception):
 
 
 def fill_table(
-    job: AnyJob,
+    loaded: AnyEncoder,
     items: Items,
     store: str | os.PathLike[str],
     failures: Failures,
@@ -46,9 +46,9 @@ def fill_table(
         If other processes have not done their parts.
     """
     with StoreWriter(store, timeout_s=lock_timeout_s) as writer:
-        run = Run(job, items, writer, failures)
+        run = Run(loaded, items, writer, failures)
         try:
-            with _shards(job, items, store, is_shard=own is not None) as shards:
+            with _shards(loaded, items, store, is_shard=own is not None) as shards:
                 plan = make_plan(items, run.tables, elsewhere=shards)
                 if own is not None:
                     _require_all(run, plan, shards)
@@ -64,10 +64,12 @@ def fill_table(
     return run
 
 
-def _shards(job: AnyJob, items: Items, store: str | os.PathLike[str], *, is_shard: bool) -> Shards:
+def _shards(
+    loaded: AnyEncoder, items: Items, store: str | os.PathLike[str], *, is_shard: bool
+) -> Shards:
     """Open what other processes have read."""
     try:
-        return Shards(shards_folder(store), job.recipes)
+        return Shards(shards_folder(store), loaded.recipes)
     except StoreWriteError:  # somebody is at work on one of them
         if is_shard:
             raise NotYetError(len(items.names)) from None

@@ -20,7 +20,7 @@ from featx.recipe import Recipe
 from featx.store import TableInfo, store_info
 
 if TYPE_CHECKING:
-    from featx.extraction.job import Job
+    from featx.extraction.loaded import LoadedEncoder
 
 __all__ = ["AS_TABLE", "follow_tables", "known_recipes"]
 
@@ -42,34 +42,36 @@ def known_recipes(store: str | os.PathLike[str]) -> list[Recipe]:
     return [table.recipe for table in tables if table.recipe is not None]
 
 
-def follow_tables(job: Job, known: Sequence[Recipe], prepare: Callable[[str], Job]) -> Job:
-    """Return the job, or one in the precision of tables that differ in nothing else.
+def follow_tables(
+    loaded: LoadedEncoder, known: Sequence[Recipe], prepare: Callable[[str], LoadedEncoder]
+) -> LoadedEncoder:
+    """Return the loaded encoder, or one in the precision of tables that differ in nothing else.
 
     Parameters
     ----------
-    job : Job
+    loaded : LoadedEncoder
         In the precision that this machine takes by itself, which wins where tables have it too.
     known : sequence of Recipe
         Of the tables, the largest first.
     prepare : callable
-        Makes the job in another precision.
+        Makes the loaded encoder in another precision.
 
     Returns
     -------
-    Job
+    LoadedEncoder
         Its `precision_reason` says what was done and why.
     """
-    own = job.backbone.precision
+    own = loaded.backbone.precision
     counts = Counter(
         recipe.precision
         for recipe in known
-        for mine in job.recipes
+        for mine in loaded.recipes
         if dataclasses.replace(mine, precision=recipe.precision) == recipe
     )
     for precision, n in counts.most_common():
         if precision == own or n <= counts[own]:
             break
-        problem = _problem(precision, job)
+        problem = _problem(precision, loaded)
         if problem is None:
             try:
                 other = prepare(precision)
@@ -79,14 +81,14 @@ def follow_tables(job: Job, known: Sequence[Recipe], prepare: Callable[[str], Jo
                 reason = f"{AS_TABLE} (this machine would take {own})"
                 return dataclasses.replace(other, precision_reason=reason)
         reason = (
-            f"{job.precision_reason}; a table in {precision} exists, which cannot be gone on with "
-            f"here: {problem}"
+            f"{loaded.precision_reason}; a table in {precision} exists, which cannot be "
+            f"gone on with here: {problem}"
         )
-        job = dataclasses.replace(job, precision_reason=reason)
-    return job
+        loaded = dataclasses.replace(loaded, precision_reason=reason)
+    return loaded
 
 
-def _problem(precision: str, job: Job) -> str | None:
+def _problem(precision: str, loaded: LoadedEncoder) -> str | None:
     from featx.backbones import why_not_precision
 
-    return why_not_precision(precision, job.backbone.device)
+    return why_not_precision(precision, loaded.backbone.device)

@@ -28,7 +28,7 @@ from featx.extraction._options import RunOptions
 from featx.extraction._run import Run
 from featx.extraction.encoder import Encoder
 from featx.extraction.items import Items
-from featx.extraction.job import Job
+from featx.extraction.loaded import LoadedEncoder
 from featx.recipe import Recipe
 from featx.store import StoreWriter
 
@@ -81,13 +81,13 @@ class _Reader:
 
     def __init__(
         self,
-        load: Callable[[], Job],
+        load: Callable[[], LoadedEncoder],
         fingerprints: Sequence[str],
         n_images: int,
         max_failures: int | None,
     ) -> None:
-        self._job, self._n_images, self._max_failures = load(), n_images, max_failures
-        found = [recipe.fingerprint for recipe in self._job.recipes]
+        self._loaded, self._n_images, self._max_failures = load(), n_images, max_failures
+        found = [recipe.fingerprint for recipe in self._loaded.recipes]
         self._problem = ""
         if found != list(fingerprints):
             self._problem = (
@@ -116,7 +116,7 @@ class _Reader:
         try:
             with StoreWriter(path, timeout_s=LOCK_TIMEOUT_S) as writer:
                 failures = Failures(self._max_failures)
-                Run(self._job, items, writer, failures, self._n_images).fill()
+                Run(self._loaded, items, writer, failures, self._n_images).fill()
         except FeatxError as err:
             return str(err)
         return ""

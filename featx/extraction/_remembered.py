@@ -19,7 +19,7 @@ from featx._version import __version__
 from featx.errors import FeatxError
 from featx.extraction._options import RunOptions
 from featx.extraction._precision import AS_TABLE
-from featx.extraction.job import Job
+from featx.extraction.loaded import LoadedEncoder
 from featx.fingerprint import json_digest
 from featx.recipe import Recipe
 from featx.store import StoreWriter, store_info, table_notes
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from featx.extraction.encoder import Encoder
 
 __all__ = [
-    "AnyJob",
+    "AnyEncoder",
     "OtherRecipesError",
-    "RememberedJob",
+    "RememberedEncoder",
     "forget_request",
     "note_request",
-    "remembered_job",
+    "remembered_encoder",
     "request_of",
 ]
 
@@ -45,13 +45,13 @@ PACKAGES = ("torch", "torchvision", "timm", "openvino", "nncf")
 class OtherRecipesError(Exception):
     """The network gives other recipes than it did when the request was remembered."""
 
-    def __init__(self, job: Job) -> None:
-        super().__init__(job)
-        self.job = job
+    def __init__(self, loaded: LoadedEncoder) -> None:
+        super().__init__(loaded)
+        self.loaded = loaded
 
 
-class RememberedJob:
-    """A `Job` of known recipes, as far as an extraction needs one before it reads an image.
+class RememberedEncoder:
+    """A `LoadedEncoder` as far as an extraction needs one before it reads an image.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class RememberedJob:
         recipes: tuple[Recipe, ...],
         notes: dict[str, Any],
         run: RunOptions,
-        load: Callable[[], Job],
+        load: Callable[[], LoadedEncoder],
     ) -> None:
         self.recipes, self.run, self._load = recipes, run, load
         self.device = str(notes["device"])
@@ -80,11 +80,11 @@ class RememberedJob:
         self.preprocessing_reason = str(notes[NOTE]["preprocessing_reason"])
 
     @functools.cached_property
-    def _loaded(self) -> Job:
-        job = self._load()
-        if job.recipes != self.recipes:
-            raise OtherRecipesError(job)
-        return job
+    def _loaded(self) -> LoadedEncoder:
+        loaded = self._load()
+        if loaded.recipes != self.recipes:
+            raise OtherRecipesError(loaded)
+        return loaded
 
     @property
     def made_with(self) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class RememberedJob:
         return self._loaded.embed(*arguments, **options)
 
 
-AnyJob = Job | RememberedJob
+AnyEncoder = LoadedEncoder | RememberedEncoder
 
 
 def request_of(encoder: Encoder, run: RunOptions) -> str | None:
@@ -123,17 +123,17 @@ def request_of(encoder: Encoder, run: RunOptions) -> str | None:
         return None
 
 
-def note_request(job: Job, request: str | None) -> Job:
-    """Return the job with a note of what asked for it."""
+def note_request(loaded: LoadedEncoder, request: str | None) -> LoadedEncoder:
+    """Return the loaded encoder with a note of what asked for it."""
     if request is not None:
-        fingerprints = [recipe.fingerprint for recipe in job.recipes]
-        job.made_with[NOTE] = {
+        fingerprints = [recipe.fingerprint for recipe in loaded.recipes]
+        loaded.made_with[NOTE] = {
             "digest": request,
             "fingerprints": fingerprints,
-            "precision_reason": job.precision_reason,
-            "preprocessing_reason": job.preprocessing_reason,
+            "precision_reason": loaded.precision_reason,
+            "preprocessing_reason": loaded.preprocessing_reason,
         }
-    return job
+    return loaded
 
 
 def forget_request(
@@ -145,10 +145,13 @@ def forget_request(
             writer.table(recipe, has_labels=False, made_with={NOTE: None})
 
 
-def remembered_job(
-    store: str | os.PathLike[str], request: str | None, run: RunOptions, load: Callable[[], Job]
-) -> RememberedJob | None:
-    """Return the job that a request made before in a store; None where it is not known there."""
+def remembered_encoder(
+    store: str | os.PathLike[str],
+    request: str | None,
+    run: RunOptions,
+    load: Callable[[], LoadedEncoder],
+) -> RememberedEncoder | None:
+    """Return the encoder that a request made before; None where a store does not know it."""
     if request is None or not os.path.isfile(store):  # noqa: PTH113
         return None
     with contextlib.suppress(FeatxError, OSError):  # whoever writes there says what is wrong
@@ -157,7 +160,7 @@ def remembered_job(
             note = notes.get(NOTE) or {}
             recipes = tuple(tables.get(name) for name in note.get("fingerprints", ()))
             if note.get("digest") == request and recipes and None not in recipes:
-                return RememberedJob(recipes, notes, run, load)  # type: ignore[arg-type]
+                return RememberedEncoder(recipes, notes, run, load)  # type: ignore[arg-type]
     return None
 
 

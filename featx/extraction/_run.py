@@ -16,7 +16,7 @@ from featx._progress import Progress
 from featx.extraction._copies import Copies
 from featx.extraction._failures import Failures
 from featx.extraction._finite import drop_infinite
-from featx.extraction._remembered import AnyJob
+from featx.extraction._remembered import AnyEncoder
 from featx.extraction._rows import adopt_rows, put_rows, refresh_rows
 from featx.extraction._shards import Shards
 from featx.extraction.items import Items
@@ -53,7 +53,7 @@ class Run:
 
     Parameters
     ----------
-    job : Job
+    loaded : LoadedEncoder
         The network and what is read from it.
     items : Items
         The images.
@@ -67,7 +67,7 @@ class Run:
         What ran the network; None until something is read.
     """
 
-    job: AnyJob
+    loaded: AnyEncoder
     items: Items
     writer: StoreWriter
     failures: Failures
@@ -89,9 +89,9 @@ class Run:
             self.writer.table(
                 recipe,
                 has_labels=self.items.labels is not None,
-                made_with=self.job.made_with,
+                made_with=self.loaded.made_with,
             )
-            for recipe in self.job.recipes
+            for recipe in self.loaded.recipes
         ]
         self.known = [table.known() for table in self.tables]
 
@@ -138,7 +138,7 @@ class Run:
         """Take over what other processes have read; return the positions that none has."""
         names = self.items.names
         there = [i for i in positions if names[i] in shards]
-        with Progress(len(there), "merge", enabled=self.job.run.progress) as bar:
+        with Progress(len(there), "merge", enabled=self.loaded.run.progress) as bar:
             for start in range(0, len(there), MERGED_AT_ONCE):
                 part = there[start : start + MERGED_AT_ONCE]
                 good = [i for i in part if shards.has_rows(names[i])]
@@ -168,7 +168,7 @@ class Run:
             from featx.backbones import EngineChoice
 
             self.engine = EngineChoice(shards.notes["engine"], shards.notes["engine_reason"])
-            for recipe in self.job.recipes:
+            for recipe in self.loaded.recipes:
                 self.writer.table(recipe, has_labels=False, made_with=shards.notes)
         self._commit()
         self.failures.check()
@@ -191,18 +191,18 @@ class Run:
         start = time.monotonic()
         # By all images, not by those that are left, so that a run that was killed and goes on
         # takes the same engine.
-        self.engine = self.job.choose_engine(self.n_images or len(self.items.names))
+        self.engine = self.loaded.choose_engine(self.n_images or len(self.items.names))
         self._note(self.engine)
         copies = Copies()
         sources = [self.items.sources[i] for i in positions]
         waiting: deque[Future[None]] = deque()
         self._committed_at = start
         with (
-            Progress(len(positions), "extract", enabled=self.job.run.progress) as bar,
+            Progress(len(positions), "extract", enabled=self.loaded.run.progress) as bar,
             ThreadPoolExecutor(1, thread_name_prefix="featx-writer") as thread,
         ):
             try:
-                batches = self.job.embed(
+                batches = self.loaded.embed(
                     sources, pad=True, engine=self.engine.name, views_of=copies.views
                 )
                 for batch, features in batches:
@@ -225,12 +225,12 @@ class Run:
 
     def _note(self, engine: EngineChoice) -> None:
         made_with = {
-            **self.job.made_with,
+            **self.loaded.made_with,
             "engine": engine.name,
             "engine_version": engine.version,
             "engine_reason": engine.reason,
         }
-        for recipe in self.job.recipes:
+        for recipe in self.loaded.recipes:
             self.writer.table(recipe, has_labels=False, made_with=made_with)
 
     def _write(
@@ -246,7 +246,7 @@ class Run:
             for table, vectors in zip(self.tables, features, strict=True)
         ]
         dtypes = [table.dtype for table in self.tables]
-        batch, found = drop_infinite(batch, found, self.job.recipes, dtypes)
+        batch, found = drop_infinite(batch, found, self.loaded.recipes, dtypes)
         rows = [positions[i] for i in batch.rows]
         bad = {i: image for i, image in zip(rows, batch.read, strict=True) if image.error}
         self._bad |= bad.keys()
@@ -304,13 +304,13 @@ class Run:
             pruned=self.pruned,
             seconds=time.monotonic() - start,
             images_per_second=self.extracted / self.read_s if self.read_s else 0.0,
-            fingerprints=tuple(recipe.fingerprint for recipe in self.job.recipes),
+            fingerprints=tuple(recipe.fingerprint for recipe in self.loaded.recipes),
             elsewhere=self.tables[0].n_samples - self._n_in_source(),
-            device=self.job.device,
-            precision=self.job.recipes[0].precision,
-            precision_reason=self.job.precision_reason,
-            preprocessing=self.job.recipes[0].preprocessing.summary,
-            preprocessing_reason=self.job.preprocessing_reason,
+            device=self.loaded.device,
+            precision=self.loaded.recipes[0].precision,
+            precision_reason=self.loaded.precision_reason,
+            preprocessing=self.loaded.recipes[0].preprocessing.summary,
+            preprocessing_reason=self.loaded.preprocessing_reason,
             engine="none" if self.engine is None else self.engine.name,
             engine_reason=NOTHING_READ if self.engine is None else self.engine.reason,
             interrupted=self.interrupted,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from featx._progress import Progress
 from featx._repr import OneLine
 from featx.extraction._finite import drop_infinite
-from featx.extraction.job import Job
+from featx.extraction.loaded import LoadedEncoder
 
 __all__ = ["Embedded", "embed_images"]
 
@@ -36,30 +36,32 @@ class Embedded(OneLine):
     failures: tuple[tuple[int, str], ...]
 
 
-def embed_images(job: Job, sources: Sequence[Any], *, engine: str | None = None) -> Embedded:
+def embed_images(
+    loaded: LoadedEncoder, sources: Sequence[Any], *, engine: str | None = None
+) -> Embedded:
     """Run a loaded encoder over images and return the vectors.
 
     Parameters
     ----------
-    job : Job
+    loaded : LoadedEncoder
         From `Encoder.load`.
     sources : sequence
         As `featx.images.as_sources` gives them.
     engine : {"torch", "compile", "openvino"}, optional
-        Default: what the job chooses for so many images.
+        Default: what the loaded encoder chooses for so many images.
 
     Returns
     -------
     Embedded
         Holds n_images * n_features float32.
     """
-    n_features = sum(recipe.n_features for recipe in job.recipes)
+    n_features = sum(recipe.n_features for recipe in loaded.recipes)
     features = [np.empty((0, n_features), np.float32)]
     good: list[NDArray[np.intp]] = []
     failures: list[tuple[int, str]] = []
-    with Progress(len(sources), "embed", enabled=job.run.progress) as bar:
-        for batch, vectors in job.embed(sources, engine=engine):
-            finite, kept = drop_infinite(batch, vectors, job.recipes)
+    with Progress(len(sources), "embed", enabled=loaded.run.progress) as bar:
+        for batch, vectors in loaded.embed(sources, engine=engine):
+            finite, kept = drop_infinite(batch, vectors, loaded.recipes)
             features.append(kept[0] if len(kept) == 1 else np.concatenate(kept, axis=1))
             good.append(finite.good)
             failures.extend(finite.failures)

@@ -30,7 +30,7 @@ from featx.extraction._networks import Named, load_by_name
 from featx.extraction._options import RunOptions
 from featx.extraction._precision import follow_tables
 from featx.extraction.items import items_of_images
-from featx.extraction.job import Job
+from featx.extraction.loaded import LoadedEncoder
 from featx.extraction.specs import plan_features
 from featx.recipe import Decode, Preprocessing, Recipe, describe_differences
 
@@ -197,8 +197,8 @@ class Encoder(OneLine):
         from featx.extraction.embed import embed_images
 
         items, places = items_of_images(images)
-        job = self.load(RunOptions(device, engine, batch_size, workers))
-        found = embed_images(job, items.sources)
+        loaded = self.load(RunOptions(device, engine, batch_size, workers))
+        found = embed_images(loaded, items.sources)
         if found.failures:
             position, reason = found.failures[0]
             raise ImageDecodeError(
@@ -207,7 +207,9 @@ class Encoder(OneLine):
             )
         return found.features[places]
 
-    def load(self, run: RunOptions | None = None, *, known: Sequence[Recipe] = ()) -> Job:
+    def load(
+        self, run: RunOptions | None = None, *, known: Sequence[Recipe] = ()
+    ) -> LoadedEncoder:
         """Load the network, or take the one loaded last where nothing changed.
 
         Parameters
@@ -220,7 +222,7 @@ class Encoder(OneLine):
 
         Returns
         -------
-        Job
+        LoadedEncoder
 
         Raises
         ------
@@ -232,14 +234,14 @@ class Encoder(OneLine):
         run = run or RunOptions()
         chosen = resolve_precision(self.precision, device=run.device, engine=run.engine)
         load = functools.partial(self._load, run)
-        job = dataclasses.replace(load(chosen.name), precision_reason=chosen.reason)
+        loaded = dataclasses.replace(load(chosen.name), precision_reason=chosen.reason)
         if self.precision == "auto":
-            job = follow_tables(job, known, load)
+            loaded = follow_tables(loaded, known, load)
         if self.recipe is not None:
-            self._require_recipe(job.recipes[0], self.recipe)
-        return job
+            self._require_recipe(loaded.recipes[0], self.recipe)
+        return loaded
 
-    def _load(self, run: RunOptions, precision: str) -> Job:
+    def _load(self, run: RunOptions, precision: str) -> LoadedEncoder:
         net, preprocessing, sizes = self._network(run, precision)
         specs = plan_features(
             net,
@@ -260,7 +262,7 @@ class Encoder(OneLine):
             )
             for spec in specs
         )
-        return Job(net, specs, recipes, self._made_with(net), run)
+        return LoadedEncoder(net, specs, recipes, self._made_with(net), run)
 
     def _network(
         self, run: RunOptions, precision: str

@@ -23,18 +23,18 @@ from featx.extraction._options import RunOptions
 from featx.extraction._precision import known_recipes
 from featx.extraction._ray import RayOptions, fill_shards
 from featx.extraction._remembered import (
-    AnyJob,
+    AnyEncoder,
     OtherRecipesError,
     forget_request,
     note_request,
-    remembered_job,
+    remembered_encoder,
     request_of,
 )
 from featx.extraction._run import Run
 from featx.extraction._shards import Shard, Shards, device_of, shards_folder
 from featx.extraction.encoder import DEFAULT_BACKBONE, Encoder
 from featx.extraction.items import Items, items_of_manifest
-from featx.extraction.job import Job
+from featx.extraction.loaded import LoadedEncoder
 from featx.extraction.plan import make_plan
 from featx.extraction.summary import ExtractionSummary
 from featx.images import ImageManifest
@@ -200,14 +200,14 @@ def fill_store(
         run = dataclasses.replace(run, device=device_of(run.device, shard))
     request = request_of(encoder, run)
 
-    def load() -> Job:
+    def load() -> LoadedEncoder:
         return note_request(encoder.load(run, known=known_recipes(store)), request)
 
-    job = (None if spread else remembered_job(store, request, run, load)) or load()
+    loaded = (None if spread else remembered_encoder(store, request, run, load)) or load()
     begun = time.monotonic()
     if isinstance(spread, RayOptions):
-        _fill_on_ray(job, items, store, encoder, spread, max_failures, lock_timeout_s)
-    own = None if shard is None else _fill_shard(job, items, store, shard, max_failures)
+        _fill_on_ray(loaded, items, store, encoder, spread, max_failures, lock_timeout_s)
+    own = None if shard is None else _fill_shard(loaded, items, store, shard, max_failures)
     if own is not None and own.interrupted:
         return own.summary(start)
     fill = functools.partial(
@@ -216,10 +216,10 @@ def fill_store(
     )  # fmt: skip
     try:
         try:
-            done = fill(job, failures=Failures(max_failures))
+            done = fill(loaded, failures=Failures(max_failures))
         except OtherRecipesError as err:
-            forget_request(store, job.recipes, timeout_s=lock_timeout_s)
-            done = fill(err.job, failures=Failures(max_failures))
+            forget_request(store, loaded.recipes, timeout_s=lock_timeout_s)
+            done = fill(err.loaded, failures=Failures(max_failures))
     except NotYetError as err:
         assert own is not None
         others = len(items.names) - len(own.items.names)  # where a shard at work hides how many
@@ -233,7 +233,7 @@ def fill_store(
 
 
 def _fill_on_ray(
-    job: AnyJob,
+    loaded: AnyEncoder,
     items: Items,
     store: str | os.PathLike[str],
     encoder: Encoder,
@@ -245,16 +245,16 @@ def _fill_on_ray(
     folder = shards_folder(store)
     with (
         closing(StoreWriter(store, timeout_s=lock_timeout_s)) as writer,
-        Shards(folder, job.recipes) as shards,
+        Shards(folder, loaded.recipes) as shards,
     ):
-        wanted = make_plan(items, _tables(writer, job), elsewhere=shards).read
+        wanted = make_plan(items, _tables(writer, loaded), elsewhere=shards).read
         left = items.take([i for i in wanted if items.names[i] not in shards])
     fill_shards(
         folder,
         left,
         encoder=encoder,
-        run=job.run,
-        recipes=job.recipes,
+        run=loaded.run,
+        recipes=loaded.recipes,
         options=options,
         n_images=len(items.names),
         max_failures=max_failures,
@@ -262,7 +262,7 @@ def _fill_on_ray(
 
 
 def _fill_shard(
-    job: AnyJob,
+    loaded: AnyEncoder,
     items: Items,
     store: str | os.PathLike[str],
     shard: Shard,
@@ -273,7 +273,7 @@ def _fill_shard(
     mine = items.take(range(n)[shard.part(n)])
     if os.path.exists(store):  # noqa: PTH110
         with closing(StoreWriter(store, timeout_s=-1)) as writer:
-            mine = mine.take(make_plan(mine, _tables(writer, job)).read)
+            mine = mine.take(make_plan(mine, _tables(writer, loaded)).read)
     path = shard.path(store)
     try:
         path.parent.mkdir(exist_ok=True)
@@ -283,10 +283,10 @@ def _fill_shard(
             "the store must exist and be writable for all processes"
         ) from err
     with StoreWriter(path) as writer:
-        run = Run(job, mine, writer, Failures(max_failures), n_images=n)
+        run = Run(loaded, mine, writer, Failures(max_failures), n_images=n)
         run.fill()
     return run
 
 
-def _tables(writer: StoreWriter, job: AnyJob) -> list[TableWriter]:
-    return [writer.table(recipe, has_labels=False) for recipe in job.recipes]
+def _tables(writer: StoreWriter, loaded: AnyEncoder) -> list[TableWriter]:
+    return [writer.table(recipe, has_labels=False) for recipe in loaded.recipes]

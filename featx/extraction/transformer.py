@@ -216,8 +216,8 @@ class FeatureExtractor(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         )
 
     def _computed(self, items: Items) -> NDArray[np.float32]:
-        job = self._encoder(with_cached=False).load(self._run)
-        found = embed_images(job, items.sources)
+        loaded = self._encoder(with_cached=False).load(self._run)
+        found = embed_images(loaded, items.sources)
         if found.failures and self.on_error == "raise":
             position, reason = found.failures[0]
             raise _unreadable(items.names[position], reason, len(found.failures))

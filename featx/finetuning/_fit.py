@@ -19,7 +19,7 @@ from featx._repr import OneLine
 from featx.backbones import Network, build_network
 from featx.errors import ParameterError
 from featx.estimators import LinearProbeClassifier
-from featx.extraction import Encoder, Job, RunOptions
+from featx.extraction import Encoder, LoadedEncoder, RunOptions
 from featx.finetuning._head import random_head, warm_head
 from featx.finetuning._history import Epoch, best_of
 from featx.finetuning._network import ALL, Tunable, Vectors, prepare
@@ -164,16 +164,16 @@ def fit_network(settings: Settings, images: Labelled, mask: NDArray[np.bool_]) -
         Which are held out.
     """
     start = time.monotonic()
-    job = _job(settings)
-    device = torch.device(job.backbone.device)
+    loaded = _load(settings)
+    device = torch.device(loaded.backbone.device)
     network = build_network(
         settings.backbone,
         weights=settings.weights,
-        any_size=job.recipes[0].preprocessing.crop_px != job.backbone.trial_px,
+        any_size=loaded.recipes[0].preprocessing.crop_px != loaded.backbone.trial_px,
     )
     first = ALL if settings.train_from is None and settings.is_scratch else settings.train_from
-    tunable = prepare(network, job, first, device=device)
-    stage = Stage(tunable, job.recipes[0].preprocessing, device)
+    tunable = prepare(network, loaded, first, device=device)
+    stage = Stage(tunable, loaded.recipes[0].preprocessing, device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(settings.random_state)
         vectors = _frozen_vectors(settings, stage, images)
@@ -192,12 +192,17 @@ def fit_network(settings: Settings, images: Labelled, mask: NDArray[np.bool_]) -
             progress=settings.progress,
         )
     predictor = Predictor(
-        network, tunable.whole, head.eval(), stage.preprocessing, str(device), job.backbone.weights
-    )  # fmt: skip
+        network,
+        tunable.whole,
+        head.eval(),
+        stage.preprocessing,
+        str(device),
+        loaded.backbone.weights,
+    )
     return Fitted(tunable, predictor, history, best_of(history), strategy, probe)
 
 
-def _job(settings: Settings) -> Job:
+def _load(settings: Settings) -> LoadedEncoder:
     encoder = Encoder(
         settings.backbone,
         weights=settings.weights,
@@ -206,13 +211,13 @@ def _job(settings: Settings) -> Job:
         precision="float32",
     )
     # Trained with torch: the frozen part is to give it the same bits.
-    job = encoder.load(RunOptions(settings.device, "torch"))
-    if job.recipes[0].preprocessing.crop_px is None:
+    loaded = encoder.load(RunOptions(settings.device, "torch"))
+    if loaded.recipes[0].preprocessing.crop_px is None:
         raise ParameterError(
-            f"crop_px: got None for backbone {job.backbone.name!r}, whose images have any size, "
-            "expected pixels: training takes views of one size"
+            f"crop_px: got None for backbone {loaded.backbone.name!r}, whose images have any "
+            "size, expected pixels: training takes views of one size"
         )
-    return job
+    return loaded
 
 
 def _frozen_vectors(settings: Settings, stage: Stage, images: Labelled) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from featx.backbones import Network
 from featx.errors import BackboneError, nearest
-from featx.extraction import Job
+from featx.extraction import LoadedEncoder
 from featx.finetuning._split import Trace, UntraceableError, halves_agree, trace
 
 __all__ = ["ALL", "Tunable", "Vectors", "call_order", "default_layer", "prepare"]
@@ -59,10 +59,10 @@ class Vectors(nn.Module):
 class _Finish(nn.Module):
     """The default poolings of `featx.pooling`, which detach their input, so that they train."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, loaded: LoadedEncoder) -> None:
         super().__init__()
-        self.layer = job.backbone.layer(job.specs[0].layer)
-        self.pooling = job.specs[0].pooling.name
+        self.layer = loaded.backbone.layer(loaded.specs[0].layer)
+        self.pooling = loaded.specs[0].pooling.name
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.layer.channels_first(x)
@@ -129,7 +129,7 @@ class Tunable:
 
 
 def prepare(
-    network: Network, job: Job, train_from: str | None, *, device: torch.device
+    network: Network, loaded: LoadedEncoder, train_from: str | None, *, device: torch.device
 ) -> Tunable:
     """Choose what to train and cut the network there.
 
@@ -137,7 +137,7 @@ def prepare(
     ----------
     network : Network
         Moved to the device.
-    job : Job
+    loaded : LoadedEncoder
         What extraction reads from the same network.
     train_from : str or None
         A layer's name, "all", or None for `default_layer`.
@@ -152,8 +152,8 @@ def prepare(
     module = network.module.eval().requires_grad_(False).to(device)
     module = module.to(memory_format=torch.channels_last)
     head = network.head
-    whole = Vectors(module, head, _Finish(job)).eval()
-    side = job.recipes[0].preprocessing.crop_px
+    whole = Vectors(module, head, _Finish(loaded)).eval()
+    side = loaded.recipes[0].preprocessing.crop_px
     assert side is not None
     x = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
     order = call_order(whole, x)

@@ -12,7 +12,7 @@ import numpy as np
 
 from featx._progress import Progress
 from featx.errors import ManifestError
-from featx.extraction import Encoder, Job, RunOptions, fill_store
+from featx.extraction import Encoder, LoadedEncoder, RunOptions, fill_store
 from featx.extraction.items import items_of_manifest
 from featx.images import ImageBatch, ImageManifest
 from featx.store import StoreWriter
@@ -32,18 +32,23 @@ class Stages:
     run : RunOptions
         With the batch size and the number of workers that are measured.
     images : ImageManifest
-    job : Job
+    loaded : LoadedEncoder
         The encoder, loaded for `run`.
     engine : str
         What runs it.
     """
 
     def __init__(
-        self, encoder: Encoder, run: RunOptions, images: ImageManifest, job: Job, engine: str
+        self,
+        encoder: Encoder,
+        run: RunOptions,
+        images: ImageManifest,
+        loaded: LoadedEncoder,
+        engine: str,
     ) -> None:
         self.encoder, self.run, self.images = encoder, run, images
-        self.job, self.engine = job, engine
-        self.batch_size, self.workers = job.batch_size, job.workers(images.paths)
+        self.loaded, self.engine = loaded, engine
+        self.batch_size, self.workers = loaded.batch_size, loaded.workers(images.paths)
         self.n_failed = 0
         self._held: list[ImageBatch] = []
         self._vectors = np.empty((0, 0), np.float32)
@@ -89,7 +94,7 @@ class Stages:
         """Read every image; hold the first batches for the network."""
         held, n_failed, n_held = [], 0, 0
         start = time.perf_counter()
-        for batch in self.job.read(self.images.paths, engine=self.engine):
+        for batch in self.loaded.read(self.images.paths, engine=self.engine):
             n_failed += len(batch.failures)
             if batch.views and n_held < max(HELD, 4 * self.batch_size):
                 held.append(batch)
@@ -105,8 +110,8 @@ class Stages:
 
     def network(self) -> float:
         """Run the network over the batches held."""
-        net = self.job.backbone
-        reads = [(spec.layer, spec.pooling) for spec in self.job.specs]
+        net = self.loaded.backbone
+        reads = [(spec.layer, spec.pooling) for spec in self.loaded.specs]
         start = time.perf_counter()
         batches = ((i, batch.views) for i, batch in enumerate(self._held))
         found = net.stream(batches, reads, pad_to=self.batch_size, engine=self.engine)
@@ -122,7 +127,7 @@ class Stages:
         with tempfile.TemporaryDirectory(prefix="featx-bench-") as folder:
             start = time.perf_counter()
             with StoreWriter(Path(folder) / "f.h5") as writer:
-                table = writer.table(self.job.recipes[0], has_labels=False)
+                table = writer.table(self.loaded.recipes[0], has_labels=False)
                 for at in range(0, n, batch_size):
                     part = slice(at, min(at + batch_size, n))
                     zeros = [0] * (part.stop - at)

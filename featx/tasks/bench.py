@@ -203,15 +203,15 @@ def benchmark(
     chosen = manifest.subset(np.unique(np.linspace(0, n - 1, min(n_images, n)).astype(int)))
     encoder = Encoder(backbone, weights=weights, precision=precision)
     options = RunOptions(device, engine, batch_size, workers)
-    job = encoder.load(options)
-    choice = job.choose_engine(len(chosen))
-    run = Stages(encoder, options, chosen, job, choice.name)
+    loaded = encoder.load(options)
+    choice = loaded.choose_engine(len(chosen))
+    run = Stages(encoder, options, chosen, loaded, choice.name)
     rates = run.measure(repeats, progress)
     tried = run.sweeps(repeats, progress) if sweep else {}
     whole = rates.pop("end_to_end")
     seconds = {name: 1 / rate for name, rate in rates.items()}
     parts = (seconds["decode"], seconds["network"])
-    ceiling = 1 / (sum(parts) if job.backbone.device == "cpu" else max(parts))
+    ceiling = 1 / (sum(parts) if loaded.backbone.device == "cpu" else max(parts))
     found = Benchmark(
         stages=tuple(
             Stage(name, rate, seconds[name] / sum(seconds.values()), max(0.0, 1 - whole / rate))
@@ -226,9 +226,9 @@ def benchmark(
         n_failed=run.n_failed,
         n_in_source=n,
         file_bytes=_mean_bytes(chosen.paths),
-        backbone=job.backbone.name,
-        device=job.backbone.device,
-        precision=job.backbone.precision,
+        backbone=loaded.backbone.name,
+        device=loaded.backbone.device,
+        precision=loaded.backbone.precision,
         engine=choice.name,
         engine_reason=choice.reason,
         workers=run.workers,

@@ -263,12 +263,12 @@ def _rate(
 ) -> float:
     """Time it anew: what the store already held was not timed, and a deep layer costs more."""
     run = RunOptions(device, batch_size=batch_size, workers=workers, progress=False)
-    job = Encoder.from_recipe(recipe, weights=weights).load(run)
+    loaded = Encoder.from_recipe(recipe, weights=weights).load(run)
     timed = [paths[i] for i in kept[:N_TIMED]]
-    engine = job.choose_engine(len(paths)).name  # as the extraction did, for all of them
-    embed_images(job, timed[: job.batch_size], engine=engine)
+    engine = loaded.choose_engine(len(paths)).name  # as the extraction did, for all of them
+    embed_images(loaded, timed[: loaded.batch_size], engine=engine)
     start = time.perf_counter()
-    embed_images(job, timed, engine=engine)
+    embed_images(loaded, timed, engine=engine)
     return len(timed) / (time.perf_counter() - start)
 
 

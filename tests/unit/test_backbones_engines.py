@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from _encoders import load_job, load_recipe
+from _encoders import load_encoder, load_recipe
 from PIL import Image
 from torch import nn
 
@@ -110,8 +110,8 @@ def test_in_bfloat16_it_is_as_near_to_float32_as_torch_is(photographs: list[str]
         ("torch", "bfloat16"),
         ("openvino", "bfloat16"),
     ):
-        job = load_job(device="cpu", precision=precision, engine=engine, workers=0)
-        found[engine, precision] = embed_images(job, photographs).features
+        loaded = load_encoder(device="cpu", precision=precision, engine=engine, workers=0)
+        found[engine, precision] = embed_images(loaded, photographs).features
     exact, theirs, mine = found.values()
     assert 1 - cosines(mine, exact).min() < 1.5 * (1 - cosines(theirs, exact).min())
     # Measured: 0.99995 at worst on 480 photographs, where each is 0.986 from float32.
@@ -378,8 +378,8 @@ def test_both_engines_fill_one_table_and_each_says_so(photos: Path, tmp_path: Pa
     other = featx.extract(photos, tmp_path / "g.h5", engine="openvino", workers=0, **CPU)
     assert other.recipe == first.recipe
     assert share_of_largest(other[:6], expected) < _openvino.TOLERANCE
-    job = load_recipe(other.recipe, device="cpu", engine="torch")
-    (_, (asked,)) = next(job.embed(other.paths[:2].tolist()))
+    loaded = load_recipe(other.recipe, device="cpu", engine="torch")
+    (_, (asked,)) = next(loaded.embed(other.paths[:2].tolist()))
     assert share_of_largest(other[:2], asked) < _openvino.TOLERANCE
 
 

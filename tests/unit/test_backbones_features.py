@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from _encoders import load_job
+from _encoders import load_encoder
 from torch import nn
 
 from featx.backbones import _device, _torch, load_backbone
@@ -320,9 +320,9 @@ def test_an_engine_that_takes_two_batches_is_given_two_and_keeps_the_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     options = {"device": "cpu", "precision": "float32", "engine": "torch"}
-    job = load_job(**options, batch_size=2, workers=0)
-    net, images = job.backbone, list(pictures(11))
-    expected = embed_images(job, images).features
+    loaded = load_encoder(**options, batch_size=2, workers=0)
+    net, images = loaded.backbone, list(pictures(11))
+    expected = embed_images(loaded, images).features
     monkeypatch.setattr(net._torch, "n_at_once", 2)  # as on a GPU
     events: list[str] = []
     begin = net._passes.begin
@@ -334,21 +334,21 @@ def test_an_engine_that_takes_two_batches_is_given_two_and_keeps_the_order(
         return lambda: events.append(f"fetched {number}") or fetch()
 
     monkeypatch.setattr(net._passes, "begin", watched)
-    found = embed_images(job, images).features
+    found = embed_images(loaded, images).features
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     pairs = [(f"begun {i + 1}", f"fetched {i}") for i in range(5)]
     assert events == ["begun 0", *(event for pair in pairs for event in pair), "fetched 5"]
     monkeypatch.setattr(net._torch, "read", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError, match="division"):
-        embed_images(job, images)
+        embed_images(loaded, images)
 
 
 def test_batches_are_larger_on_a_gpu_unless_asked_for() -> None:
     options = {"device": "cpu", "precision": "float32", "engine": "torch"}
     for size, on_cpu, on_gpu in ((None, 32, 256), (7, 7, 7)):
-        job = load_job(**options, batch_size=size)
-        gpu = dataclasses.replace(job, backbone=SimpleNamespace(device="cuda:1"))
-        assert (job.batch_size, gpu.batch_size) == (on_cpu, on_gpu)
+        loaded = load_encoder(**options, batch_size=size)
+        gpu = dataclasses.replace(loaded, backbone=SimpleNamespace(device="cuda:1"))
+        assert (loaded.batch_size, gpu.batch_size) == (on_cpu, on_gpu)
 
 
 def test_a_broken_transform_is_found_at_once() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from _encoders import load_job, load_recipe
+from _encoders import load_encoder, load_recipe
 from torch import nn
 
 import featx
@@ -21,8 +21,7 @@ from featx.backbones._device import choose_precision
 from featx.backbones.embedded import build_embedded
 from featx.cli.main import main
 from featx.errors import BackboneError, MissingDependencyError, ParameterError
-from featx.extraction import _networks, embed_images
-from featx.extraction import job as job_module
+from featx.extraction import _networks, embed_images, loaded
 from featx.images import ImageManifest, sample_data_dir
 
 is_there = all(importlib.util.find_spec(name) for name in ("nncf", "openvino"))
@@ -47,12 +46,12 @@ def hub(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(autouse=True)
 def _cache(hub: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "by_hand" not in request.node.name:  # fewer samples: how many is not in question
-        monkeypatch.setattr(job_module, "EVERY_SAMPLE", 18)
+        monkeypatch.setattr(loaded, "EVERY_SAMPLE", 18)
 
 
 def fresh_job(**options):
     _networks.load_by_name.cache_clear()
-    return load_job(**{**INT8, **options})
+    return load_encoder(**{**INT8, **options})
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -71,15 +70,15 @@ def test_it_is_what_nncf_gives_by_hand_and_the_loss_is_what_numpy_says(
     import openvino
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    job = fresh_job()
-    choice = job.choose_engine(1)
+    loaded = fresh_job()
+    choice = loaded.choose_engine(1)
     assert choice.name == "openvino"
     paths = ImageManifest.from_source(sample_data_dir()).paths[::3]
-    images = job._samples((160, 160, 3))
+    images = loaded._samples((160, 160, 3))
     assert len(images) == len(paths)
     held_out = np.arange(len(images)) % 4 == 0
-    reads = [(spec.layer, spec.pooling) for spec in job.specs]
-    (found,) = job.backbone.features([images], reads)
+    reads = [(spec.layer, spec.pooling) for spec in loaded.specs]
+    (found,) = loaded.backbone.features([images], reads)
 
     class Whole(nn.Module):
         def __init__(self) -> None:
@@ -120,8 +119,8 @@ def test_a_second_start_takes_the_kept_graph_to_the_last_bit(
     hub: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     images = list(np.random.default_rng(0).integers(0, 256, (3, 80, 90, 3), np.uint8))
-    job = fresh_job()
-    first = embed_images(job, images).features
+    loaded = fresh_job()
+    first = embed_images(loaded, images).features
     (folder,) = (hub / "featx-int8").iterdir()
     assert sorted(p.name for p in folder.iterdir()) == ["graph.bin", "graph.xml", "loss.json"]
     n_weights = sum(p.numel() for p in build_embedded("featx_small").parameters())
@@ -129,7 +128,7 @@ def test_a_second_start_takes_the_kept_graph_to_the_last_bit(
     monkeypatch.setattr(_int8, "_quantised", refuse)
     again = fresh_job()
     np.testing.assert_array_equal(embed_images(again, images).features, first)
-    assert again.choose_engine(3) == job.choose_engine(3)
+    assert again.choose_engine(3) == loaded.choose_engine(3)
     with pytest.raises(BackboneError, match="quantised again"):  # another size is another graph
         embed_images(fresh_job(crop_px=64, resize_px=64), images)
     assert not caplog.records
@@ -142,16 +141,16 @@ def test_jobs_that_share_the_network_share_the_graph_whichever_comes_first(
     found = []
     for order in ((160, 200), (200, 160)):
         _networks.load_by_name.cache_clear()
-        jobs = {px: load_job(**INT8, resize_px=px, crop_px=160) for px in order}
-        assert len({id(job.backbone) for job in jobs.values()}) == 1
-        by_size = {px: embed_images(job, images).features for px, job in jobs.items()}
+        loaded = {px: load_encoder(**INT8, resize_px=px, crop_px=160) for px in order}
+        assert len({id(loaded.backbone) for loaded in loaded.values()}) == 1
+        by_size = {px: embed_images(loaded, images).features for px, loaded in loaded.items()}
         found.append([by_size[160], by_size[200]])
     np.testing.assert_array_equal(*found)
     assert (found[0][0] != found[0][1]).any()
     monkeypatch.setattr(
-        job_module.Job, "_samples", refuse
+        loaded.LoadedEncoder, "_samples", refuse
     )  # it is calibrated: no sample is decoded
-    embed_images(jobs[160], images)
+    embed_images(loaded[160], images)
 
 
 @pytest.mark.parametrize("damage", ["graph.bin", "loss.json"])
@@ -182,13 +181,13 @@ def test_a_cache_that_cannot_be_written_is_said(
 
 def test_its_name_holds_the_quantisers_version(monkeypatch: pytest.MonkeyPatch) -> None:
     version = importlib.metadata.version("nncf")
-    job = fresh_job()
-    assert job.recipes[0].precision == f"int8({REST}, nncf {version})"
-    assert load_recipe(job.recipes[0]).recipes == job.recipes
+    loaded = fresh_job()
+    assert loaded.recipes[0].precision == f"int8({REST}, nncf {version})"
+    assert load_recipe(loaded.recipes[0]).recipes == loaded.recipes
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "9.9")
     _networks.load_by_name.cache_clear()
     with pytest.raises(ParameterError, match=rf"9\.9 is installed.*pip install nncf=={version}"):
-        load_recipe(job.recipes[0])
+        load_recipe(loaded.recipes[0])
     with pytest.raises(ParameterError, match=r"'int8x'.*expected 'int8', or a recipe's"):
         load_backbone(precision="int8x")
 

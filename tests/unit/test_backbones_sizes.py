@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from _encoders import load_job, load_recipe
+from _encoders import load_encoder, load_recipe
 from PIL import Image
 
 import featx
@@ -38,9 +38,9 @@ def test_timms_transformer_interpolates_its_positions_as_timm_does(picture: Imag
         torch.manual_seed(0)
         module = timm.create_model("vit_tiny_patch16_224", dynamic_img_size=True).eval()
     module.reset_classifier(0)
-    job = load_job(VIT, weights=None, resize_px=80, crop_px=80, **CPU)
-    (view,) = job.preprocessor()(picture)
-    p = job.recipes[0].preprocessing
+    loaded = load_encoder(VIT, weights=None, resize_px=80, crop_px=80, **CPU)
+    (view,) = loaded.preprocessor()(picture)
+    p = loaded.recipes[0].preprocessing
     x = (torch.tensor(view).float() / 255 - torch.tensor(p.mean)) / torch.tensor(p.std)
     with torch.inference_mode():
         expected = module.forward_features(x.permute(2, 0, 1)[None])[0, 0]
@@ -50,8 +50,8 @@ def test_timms_transformer_interpolates_its_positions_as_timm_does(picture: Imag
 def test_multi_scale_is_the_mean_over_sizes_that_are_asked_for_alone(picture: Image.Image) -> None:
     pytest.importorskip("timm", reason="timm is an extra")
     sizes = {"resize_px": 64, "crop_px": 64}
-    job = load_job(VIT, weights=None, augment="multi-scale", **sizes, **CPU)
-    sides = [scale.crop_px for scale in job.preprocessor().scales]
+    loaded = load_encoder(VIT, weights=None, augment="multi-scale", **sizes, **CPU)
+    sides = [scale.crop_px for scale in loaded.preprocessor().scales]
     assert sides == [64, 32, 96]
     alone = [vector(VIT, picture, resize_px=px, crop_px=px) for px in sides]
     together = vector(VIT, picture, augment="multi-scale", **sizes)
@@ -72,7 +72,7 @@ def test_the_weights_and_the_usual_size_stay_what_they_are() -> None:
 
 def test_a_recipe_of_another_size_is_loaded_again(picture: Image.Image) -> None:
     pytest.importorskip("timm", reason="timm is an extra")
-    made = load_job(VIT, weights=None, resize_px=64, crop_px=64, **CPU)
+    made = load_encoder(VIT, weights=None, resize_px=64, crop_px=64, **CPU)
     again = load_recipe(made.recipes[0], weights=None, device="cpu", engine="torch")
     assert again.recipes == made.recipes
 
@@ -97,7 +97,7 @@ def test_a_size_that_a_network_cannot_take_names_those_it_can(
     if name.startswith("timm/"):
         pytest.importorskip("timm", reason="timm is an extra")
     with pytest.raises(BackboneError, match=message) as caught:
-        load_job(name, weights=None, **options, **CPU)
+        load_encoder(name, weights=None, **options, **CPU)
     assert "\n" not in str(caught.value)
 
 
@@ -150,7 +150,7 @@ def test_a_border_of_black_is_said(caplog: pytest.LogCaptureFixture) -> None:
 
     encoder._warn_of_border.cache_clear()
     for _ in range(2):
-        load_job("featx_small", resize_px=80, **CPU)
+        load_encoder("featx_small", resize_px=80, **CPU)
     (record,) = caplog.records
     assert (
         "resize_px 80 is less than crop_px 160: the rest of each view is black" in record.message

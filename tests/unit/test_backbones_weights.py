@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from _encoders import load_job, load_recipe
+from _encoders import load_encoder, load_recipe
 from safetensors.torch import save_file
 from torch import nn
 
@@ -162,7 +162,7 @@ def test_a_recipe_brings_its_own_preprocessing_for_the_same_file(tmp_path: Path)
     torch.manual_seed(1)
     path = tmp_path / "efficientnet_b1-c27df63c.pth"
     torch.save(torchvision.models.get_model(name, weights=None).state_dict(), path)
-    new = load_job(name, weights=path, **F32).recipes[0]
+    new = load_encoder(name, weights=path, **F32).recipes[0]
     assert new.preprocessing.interpolation == "bilinear"
     import dataclasses
 
@@ -170,9 +170,13 @@ def test_a_recipe_brings_its_own_preprocessing_for_the_same_file(tmp_path: Path)
     assert first.interpolation == "bicubic"
     normalised = dataclasses.replace(first, mean=(0.5, 0.5, 0.5))
     old = dataclasses.replace(new, preprocessing=normalised)
-    job = load_recipe(old, weights=path, device="cpu", engine="torch")
-    assert job.recipes[0] == old
-    assert job.backbone.preprocessing.mean == (0.5, 0.5, 0.5)  # what the network is normalised by
+    loaded = load_recipe(old, weights=path, device="cpu", engine="torch")
+    assert loaded.recipes[0] == old
+    assert loaded.backbone.preprocessing.mean == (
+        0.5,
+        0.5,
+        0.5,
+    )  # what the network is normalised by
     torch.manual_seed(2)
     torch.save(torchvision.models.get_model(name, weights=None).state_dict(), tmp_path / "b.pth")
     with pytest.raises(FingerprintMismatchError, match="weights: got"):
@@ -403,17 +407,26 @@ def test_the_kind_of_a_file_is_told_by_its_content(
 
 def test_what_people_print_is_one_short_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    job = load_job(NAME, weights=None, **F32)
+    loaded = load_encoder(NAME, weights=None, **F32)
     chosen = choose_weights("vit_b_16", "default")
-    net = job.backbone
-    things = [job, net, *job.specs, chosen, chosen.card, chosen.entry, net._engines, net._torch]
+    net = loaded.backbone
+    things = [
+        loaded,
+        net,
+        *loaded.specs,
+        chosen,
+        chosen.card,
+        chosen.entry,
+        net._engines,
+        net._torch,
+    ]
     things += [build_network(NAME, weights=None), net.layer("penultimate")]
     for thing in things:
         text = repr(thing)
         assert "\n" not in text
         assert "tensor(" not in text
         assert len(text) < 500, text
-    assert repr(job.backbone).startswith(f"Backbone('{NAME}', weights='random (seed 0)'")
+    assert repr(loaded.backbone).startswith(f"Backbone('{NAME}', weights='random (seed 0)'")
 
 
 @pytest.mark.parametrize("weights", [["a.pth"], {"a": 1}, 7, True])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from _encoders import load_job, load_recipe
+from _encoders import load_encoder, load_recipe
 from PIL import Image
 from torch import nn
 
@@ -55,9 +55,9 @@ def test_table_equals_the_network_on_each_image_alone(photos: Path, tmp_path: Pa
     assert counts == (10, 0, 0)
     assert store.paths.tolist() == sorted(map(str, photos.rglob("*.png")))
     assert store.labels.tolist() == ["a"] * 5 + ["b"] * 5
-    job = load_job(**NET)
+    loaded = load_encoder(**NET)
     for path, vector in by_path(store).items():
-        ((_, (alone,)),) = job.embed([path])
+        ((_, (alone,)),) = loaded.embed([path])
         np.testing.assert_allclose(vector, alone[0], rtol=1e-4, atol=1e-5)
 
 
@@ -304,7 +304,7 @@ def test_on_error_raise_names_the_image_and_keeps_what_is_done(
 def test_several_layers_and_poolings_fill_their_tables_in_one_pass(
     photos: Path, tmp_path: Path
 ) -> None:
-    net = load_job(**NET).backbone
+    net = load_encoder(**NET).backbone
     before = net.n_images
     layers, poolings = ["features.5", "features.12"], ["avg", "max"]
     store, counts = run(photos, tmp_path / "f.h5", layers=layers, poolings=poolings)
@@ -344,9 +344,9 @@ def test_augmentation_averages_or_keeps_views(photos: Path, tmp_path: Path) -> N
 def test_sizes_may_differ_from_what_the_weights_ask_for(photos: Path, tmp_path: Path) -> None:
     store, _ = run(photos, tmp_path / "f.h5", resize_px=96, crop_px=64, layers="features.3")
     assert (store.recipe.preprocessing.resize_px, store.recipe.preprocessing.crop_px) == (96, 64)
-    job = load_recipe(store.recipe, weights=None, device="cpu")
-    assert job.recipes[0] == store.recipe
-    ((batch, _),) = job.embed(store.paths[:1].tolist())
+    loaded = load_recipe(store.recipe, weights=None, device="cpu")
+    assert loaded.recipes[0] == store.recipe
+    ((batch, _),) = loaded.embed(store.paths[:1].tolist())
     assert batch.good.tolist() == [0]
 
 
@@ -386,7 +386,7 @@ def test_second_writer_is_refused_in_one_line(photos: Path, tmp_path: Path) -> N
 def test_ctrl_c_commits_what_is_finished(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    passes = load_job(**NET).backbone._passes
+    passes = load_encoder(**NET).backbone._passes
     real, calls = passes.begin, []
 
     def interrupted(*args, **kwargs):
@@ -445,11 +445,11 @@ def test_own_network_and_transform(photos: Path, tmp_path: Path) -> None:
 
 def test_recipe_brings_its_network_back_or_says_what_differs(photos: Path, tmp_path: Path) -> None:
     store, _ = run(photos, tmp_path / "f.h5", layers="features.5", poolings="gem(2)")
-    job = load_recipe(store.recipe, weights=None, device="cpu")
-    ((_, (again,)),) = job.embed(store.paths[:3].tolist())
+    loaded = load_recipe(store.recipe, weights=None, device="cpu")
+    ((_, (again,)),) = loaded.embed(store.paths[:3].tolist())
     np.testing.assert_allclose(again, store[:3], rtol=1e-4, atol=1e-5)
     torch.manual_seed(5)
-    state = {k: v + 0.1 for k, v in job.backbone._torch.module.state_dict().items()}
+    state = {k: v + 0.1 for k, v in loaded.backbone._torch.module.state_dict().items()}
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(FingerprintMismatchError, match=r"weights: got '\w+\.*', expected '\w+"):
         load_recipe(store.recipe, weights=tmp_path / "w.pth", device="cpu")

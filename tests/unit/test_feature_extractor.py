@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from _encoders import load_job
+from _encoders import load_encoder
 from PIL import Image
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -79,7 +79,7 @@ def test_a_search_over_classifiers_runs_the_network_once_an_image(
     pictures, tmp_path: Path
 ) -> None:
     paths, labels = pictures
-    net = load_job("featx_small", **NET).backbone
+    net = load_encoder("featx_small", **NET).backbone
     before = net.n_images
     pipeline = make_pipeline(
         extractor(cache=tmp_path / "f.h5"), Normalizer(), LogisticRegression()
@@ -95,7 +95,7 @@ def test_a_search_over_layers_and_poolings_runs_the_network_once_an_image(
     pictures, tmp_path: Path
 ) -> None:
     paths, labels = pictures
-    net = load_job("featx_small", **NET).backbone
+    net = load_encoder("featx_small", **NET).backbone
     before = net.n_images
     layers, poolings = ["blocks.5", "blocks.12"], ["avg", "gem(3)"]
     pipeline = make_pipeline(
@@ -119,7 +119,7 @@ def test_cache_serves_images_in_memory_and_repeated_ones(pictures, tmp_path: Pat
     paths, _ = pictures
     arrays = np.stack([np.asarray(Image.open(p)) for p in paths])
     cached = extractor(cache=tmp_path / "f.h5")
-    net = load_job("featx_small", **NET).backbone
+    net = load_encoder("featx_small", **NET).backbone
     before = net.n_images
     first = cached.transform(arrays[[0, 1, 1]])
     again = cached.transform(list(arrays[[1, 0]]))

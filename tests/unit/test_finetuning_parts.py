@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from _encoders import load_job
+from _encoders import load_encoder
 from PIL import Image
 from torch import nn
 from torch.nn import functional
@@ -31,7 +31,7 @@ F32 = {"device": "cpu", "precision": "float32"}
 
 def prepared(name: str, layer: str | None = None, **options) -> Tunable:
     network = build_network(name, weights=None)
-    return prepare(network, load_job(name, weights=None, **F32, **options), layer, device=CPU)
+    return prepare(network, load_encoder(name, weights=None, **F32, **options), layer, device=CPU)
 
 
 class Depends(nn.Module):
@@ -80,9 +80,11 @@ def test_both_halves_in_turn_give_what_the_whole_network_and_extraction_give(nam
     net = prepared(name, layer, resize_px=96, crop_px=96)
     assert net.uncut is None
     pixels = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), np.uint8)
-    job = load_job(name, weights=None, **F32)
-    (expected,) = job.backbone.features([pixels], [(job.specs[0].layer, job.specs[0].pooling)])
-    x = job.backbone._torch.input(pixels)
+    loaded = load_encoder(name, weights=None, **F32)
+    (expected,) = loaded.backbone.features(
+        [pixels], [(loaded.specs[0].layer, loaded.specs[0].pooling)]
+    )
+    x = loaded.backbone._torch.input(pixels)
     with torch.no_grad():
         whole, cut = net.whole(x), net.tail(net.frozen(x))
     scale = np.abs(expected).max()
@@ -131,7 +133,7 @@ def test_a_network_that_cannot_be_written_down_runs_whole_and_says_why() -> None
     with pytest.raises(UntraceableError, match="not 'Proxy'"):
         trace(Depends().eval(), None)
     own = Depends()
-    net = prepare(build_network(own), load_job(own, **F32), "second", device=CPU)
+    net = prepare(build_network(own), load_encoder(own, **F32), "second", device=CPU)
     assert net.frozen is None
     assert "not 'Proxy'" in net.uncut
     assert set(net.trained) == {"second.weight", "second.bias"}
@@ -141,7 +143,7 @@ def test_halves_that_lose_an_operation_are_not_used() -> None:
     """Would catch a cut that trusts the list of operations."""
     own = Silent().eval()
     assert not halves_agree(*trace(own, None).split("second"), own, torch.rand(2, 3, 16, 16))
-    net = prepare(build_network(own), load_job(own, **F32), "second", device=CPU)
+    net = prepare(build_network(own), load_encoder(own, **F32), "second", device=CPU)
     assert net.uncut == "cut in two it gives other values"
 
 

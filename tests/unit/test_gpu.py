@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from _encoders import load_job
+from _encoders import load_encoder
 
 import featx
 from featx.backbones import load_backbone
@@ -75,26 +75,26 @@ def test_a_compiled_network_gives_the_same(precision: str, least: float) -> None
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_what_is_under_way_at_once_does_not_mix(precision: str) -> None:
     run = {"device": "cuda", "batch_size": 32, "workers": 0}
-    job = load_job(precision=precision, resize_px=128, crop_px=128, **run)
+    loaded = load_encoder(precision=precision, resize_px=128, crop_px=128, **run)
     images = list(noise(300))
-    found = embed_images(job, images).features
+    found = embed_images(loaded, images).features
     alone = [
-        job.backbone.features([np.stack(images[at : at + 32])], job_reads(job), pad_to=32)[0]
+        loaded.backbone.features([np.stack(images[at : at + 32])], job_reads(loaded), pad_to=32)[0]
         for at in range(0, 300, 32)
     ]
     np.testing.assert_allclose(found, np.concatenate(alone), rtol=1e-5, atol=1e-5)
     with ThreadPoolExecutor(4) as threads:  # as a server's requests come
         again = threads.map(
-            lambda at: job.backbone.features(
-                [np.stack(images[at : at + 32])], job_reads(job), pad_to=32
+            lambda at: loaded.backbone.features(
+                [np.stack(images[at : at + 32])], job_reads(loaded), pad_to=32
             )[0],
             range(0, 300, 32),
         )
         np.testing.assert_allclose(found, np.concatenate(list(again)), rtol=1e-5, atol=1e-5)
 
 
-def job_reads(job) -> list:
-    return [(spec.layer, spec.pooling) for spec in job.specs]
+def job_reads(loaded) -> list:
+    return [(spec.layer, spec.pooling) for spec in loaded.specs]
 
 
 def test_batches_are_halved_until_the_memory_takes_them(caplog: pytest.LogCaptureFixture) -> None:

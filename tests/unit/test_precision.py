@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from _encoders import load_job
+from _encoders import load_encoder
 from PIL import Image
 
 import featx
@@ -109,19 +109,19 @@ def test_a_table_with_another_layer_or_size_decides_nothing(
 
 
 def test_of_several_tables_most_that_fit_decide_then_the_larger() -> None:
-    job = load_job(device="cpu", engine="torch", precision="float32", poolings=[None])
-    (mine,) = job.recipes
+    loaded = load_encoder(device="cpu", engine="torch", precision="float32", poolings=[None])
+    (mine,) = loaded.recipes
     f16, b16 = (dataclasses.replace(mine, precision=p) for p in ("float16", "bfloat16"))
     made = []
 
     def prepare(precision: str) -> Any:
         made.append(precision)
-        return dataclasses.replace(job)
+        return dataclasses.replace(loaded)
 
-    _precision.follow_tables(job, [b16, f16], prepare)
+    _precision.follow_tables(loaded, [b16, f16], prepare)
     assert made == ["bfloat16"]
-    assert _precision.follow_tables(job, [b16, mine], prepare) == job
-    assert _precision.follow_tables(job, [], prepare) == job
+    assert _precision.follow_tables(loaded, [b16, mine], prepare) == loaded
+    assert _precision.follow_tables(loaded, [], prepare) == loaded
     assert made == ["bfloat16"]
 
 
@@ -143,14 +143,14 @@ def test_a_precision_that_cannot_run_here_is_said(
 
 
 def test_an_engine_that_cannot_compute_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    job = load_job(device="cpu", engine="torch", precision="float32")
-    known = [dataclasses.replace(job.recipes[0], precision="float16")]
+    loaded = load_encoder(device="cpu", engine="torch", precision="float32")
+    known = [dataclasses.replace(loaded.recipes[0], precision="float16")]
 
     def prepare(precision: str) -> Any:
         raise ParameterError(f"engine cannot do {precision}")
 
     monkeypatch.setattr("featx.backbones.why_not_precision", lambda *_: None)
-    found = _precision.follow_tables(job, known, prepare)
+    found = _precision.follow_tables(loaded, known, prepare)
     assert found.precision_reason.endswith("gone on with here: engine cannot do float16")
 
 

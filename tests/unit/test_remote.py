@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from _encoders import load_job
+from _encoders import load_encoder
 from PIL import Image
 
 import featx
@@ -254,9 +254,9 @@ def test_a_file_url_is_a_path(photos: Path, tmp_path: Path) -> None:
 def test_queries_and_pictures_come_from_urls_too(bucket: str, photos: Path) -> None:
     url = f"{bucket}/photos/b/4.png"
     assert decode_image(url).tobytes() == decode_image(photos / "b" / "4.png").tobytes()
-    job = load_job(device="cpu", precision="float32", engine="torch")
-    far = embed_images(job, [url, f"{bucket}/none.png"])
-    near = embed_images(job, [str(photos / "b" / "4.png")])
+    loaded = load_encoder(device="cpu", precision="float32", engine="torch")
+    far = embed_images(loaded, [url, f"{bucket}/none.png"])
+    near = embed_images(loaded, [str(photos / "b" / "4.png")])
     np.testing.assert_array_equal(far.features, near.features)
     assert far.failures == ((1, "no such file"),)
     extractor = featx.FeatureExtractor(device="cpu", precision="float32", engine="torch")

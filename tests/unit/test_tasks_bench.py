@@ -12,7 +12,7 @@ from PIL import Image
 
 from featx.cli.main import main
 from featx.errors import ManifestError, ParameterError
-from featx.extraction import Job
+from featx.extraction import LoadedEncoder
 from featx.tasks import benchmark, benchmark_report
 from featx.tasks.bench import Benchmark
 
@@ -85,14 +85,14 @@ def test_a_slow_network_is_the_bottleneck(folder, monkeypatch) -> None:
 
 
 def test_slow_reading_is_the_bottleneck(folder, monkeypatch) -> None:
-    whole = Job.read
+    whole = LoadedEncoder.read
 
     def slow(*args, **kwargs):
         for batch in whole(*args, **kwargs):
             time.sleep(PAUSE_S)
             yield batch
 
-    monkeypatch.setattr(Job, "read", slow)
+    monkeypatch.setattr(LoadedEncoder, "read", slow)
     found = benchmark(folder, **RUN)
     assert found.bottleneck == "decode"
     assert found.stages[0].images_per_second < 13 / (4 * PAUSE_S)
@@ -101,13 +101,13 @@ def test_slow_reading_is_the_bottleneck(folder, monkeypatch) -> None:
 
 def test_few_of_many_are_taken_evenly(folder, monkeypatch) -> None:
     seen = []
-    whole = Job.read
+    whole = LoadedEncoder.read
 
-    def watched(job, paths, **kwargs):
+    def watched(loaded, paths, **kwargs):
         seen.append([Path(path).name for path in paths])
-        return whole(job, paths, **kwargs)
+        return whole(loaded, paths, **kwargs)
 
-    monkeypatch.setattr(Job, "read", watched)
+    monkeypatch.setattr(LoadedEncoder, "read", watched)
     found = benchmark(folder, n_images=3, **RUN)
     assert (found.n_images, found.n_in_source) == (3, 13)
     assert set(map(tuple, seen)) == {("0.png", "4.png", "zz.png")}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from featx.backbones import Backbone, EngineChoice
     from featx.images import ImageBatch
 
-__all__ = ["Job"]
+__all__ = ["LoadedEncoder"]
 
 BATCH_SIZE = 32
 # On a small batch a GPU mostly waits for its kernels to be started.
@@ -34,7 +34,7 @@ TRIAL_PX = 256
 
 
 @dataclass(frozen=True, repr=False)
-class Job(OneLine):
+class LoadedEncoder(OneLine):
     """A loaded network with what is to be read from it.
 
     Parameters
@@ -129,8 +129,8 @@ class Job(OneLine):
     def _samples(self, shape: Sequence[int]) -> NDArray[Any]:
         """Return sample images as views of a shape, to calibrate int8 with.
 
-        They depend on the network and the shape alone, so that two jobs that share the network,
-        and differ in how they resize, get the same graph whichever comes first.
+        They depend on the network and the shape alone, so that two encoders that share
+        the network, and differ in how they resize, get the same graph whichever comes first.
         """
         from featx.images import ImageManifest, ImagePreprocessor, iter_batches, sample_data_dir
 
