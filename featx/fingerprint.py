@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._files import open_regular
+from featx.files.atomic import open_regular
 
 __all__ = ["array_digest", "bytes_digest", "file_digest", "json_digest"]
 

@@ -16,11 +16,11 @@ from PIL import Image
 
 import featx
 from featx import LinearProbeClassifier, RetrievalIndex
-from featx._outputs import check_output, kind_of, write_output
 from featx.cli._tables import write_table
 from featx.cli.main import main
 from featx.errors import FeatxError, StoreWriteError
 from featx.estimators import save_model
+from featx.files.outputs import check_output, kind_of, write_output
 from featx.report import Report
 from featx.store import StoreWriter, export_store, write_features
 

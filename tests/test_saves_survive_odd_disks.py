@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from featx import LinearProbeClassifier, RetrievalIndex
-from featx._files import replacing
 from featx.errors import StoreWriteError
 from featx.estimators import load_model, save_model
+from featx.files.atomic import replacing
 from featx.store import export_store, write_features
 
 X = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
@@ -144,7 +144,8 @@ def test_a_disk_that_is_full_leaves_the_old_file(saved) -> None:
 def test_what_a_killed_process_left_is_swept_by_the_next(tmp_path: Path) -> None:
     target = tmp_path / "list.txt"
     code = (
-        "import os, signal, sys; from pathlib import Path; from featx._files import replacing\n"
+        "import os, signal, sys; from pathlib import Path\n"
+        "from featx.files.atomic import replacing\n"
         "with replacing(Path(sys.argv[1])) as beside:\n"
         "    beside.write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"

@@ -354,7 +354,7 @@ def test_a_reader_that_finds_a_journal_keeps_no_writer_out(store, monkeypatch) -
     before = what_lies_at(store)
     assert store.with_name("f.h5.journal").exists()
     with monkeypatch.context() as patch:
-        patch.setattr("featx.store._lock.FileLock.acquire", pytest.fail)
+        patch.setattr("featx.files.locks.FileLock.acquire", pytest.fail)
         assert paths_in(store) == ["a", "b", "c"]
         assert verify_store(store).ok
     assert what_lies_at(store) == before

@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featx._files import seal, sync_folder
 from featx._optional import require
 from featx._progress import Progress
 from featx.backbones._telemetry import without_telemetry
 from featx.errors import BackboneError, MissingDependencyError, ParameterError
+from featx.files.atomic import seal, sync_folder
 from featx.fingerprint import file_digest, json_digest
 
 __all__ = [

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from featx._files import open_regular
 from featx.errors import WeightsError, nearest
+from featx.files.atomic import open_regular
 
 __all__ = ["SUFFIXES", "find_file", "read_notes", "read_state_dict"]
 

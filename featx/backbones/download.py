@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from featx._files import replacing
 from featx._progress import Progress
 from featx.errors import WeightsError
+from featx.files.atomic import replacing
 from featx.fingerprint import file_digest
 
 __all__ = ["cached_path", "content_problem", "digest_of", "fetch_file", "named_hash"]

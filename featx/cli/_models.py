@@ -46,8 +46,8 @@ def label_text(label: Any) -> str:
 
 def is_store(word: str) -> bool:
     """Tell whether a source is a featx store, by its content, or at a URL by its name."""
-    from featx._outputs import kind_of
-    from featx._remote import is_url, plain_path
+    from featx.files.outputs import kind_of
+    from featx.files.remote import is_url, plain_path
 
     if is_url(word):
         return word.lower().endswith((".h5", ".hdf5"))

@@ -19,8 +19,8 @@ INPUTS = ("source", "image", "store", "other", "index", "model", "labels", "weig
 class Output(str):
     """A path to write to.
 
-    ``kinds`` is what `featx._outputs.check_output` calls it, or that for each ending that the path
-    may have; ``flag`` is the option.
+    ``kinds`` is what `featx.files.outputs.check_output` calls it, or that for each ending that
+    the path may have; ``flag`` is the option.
     """
 
     kinds: str | dict[str, str]
@@ -66,13 +66,13 @@ def check_outputs(args: argparse.Namespace) -> None:
     ParameterError
         For an ending that is none of the output's, or one file for two outputs.
     StoreWriteError
-        As `featx._outputs.check_output`.
+        As `featx.files.outputs.check_output`.
     """
     outputs = {n: value for n, value in vars(args).items() if isinstance(value, Output)}
     if not outputs:
         return
-    from featx._outputs import check_output
-    from featx._remote import is_url, plain_path
+    from featx.files.outputs import check_output
+    from featx.files.remote import is_url, plain_path
 
     inputs = list(_inputs(args))
     places: dict[str, Output] = {}
@@ -92,7 +92,7 @@ def check_outputs(args: argparse.Namespace) -> None:
 
 
 def _inputs(args: argparse.Namespace) -> Iterator[str]:
-    from featx._outputs import files_of
+    from featx.files.outputs import files_of
 
     for name in INPUTS:
         value = getattr(args, name, None)

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from featx._files import show_path
 from featx.errors import StoreWriteError
+from featx.files.paths import show_path
 
 __all__ = ["prepare_streams", "print_error", "print_result", "show_name"]
 

@@ -6,9 +6,9 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from featx._files import show_path
 from featx._optional import require
-from featx._outputs import write_output
+from featx.files.outputs import write_output
+from featx.files.paths import show_path
 
 __all__ = ["TABLES", "write_table"]
 

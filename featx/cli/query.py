@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from featx._forms import read_shown
 from featx.cli._failures import describe_failures, list_failures
 from featx.cli._options import add_max_pixels, add_network, add_run, as_source, defaults_of
 from featx.cli._outputs import PAGE, add_output
 from featx.cli._streams import show_name
 from featx.errors import ParameterError
+from featx.files.paths import read_shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

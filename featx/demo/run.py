@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.manifold import TSNE
 
-from featx._outputs import check_output
 from featx._version import __version__
 from featx.demo.tasks import Attributes, FewLabels, Retrieval, attributes, few_labels, retrieval
 from featx.errors import StoreWriteError
 from featx.extraction import DEFAULT_BACKBONE, extract
+from featx.files.outputs import check_output
 from featx.images import ImageManifest, decode_image, sample_data_dir
 from featx.report import GalleryMatch, GalleryRow, Mistake, Report
 from featx.store import FeatureStore, open_store, store_info

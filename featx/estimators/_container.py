@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._outputs import write_output
 from featx.errors import FileFormatError
+from featx.files.outputs import write_output
 from featx.fingerprint import bytes_digest
 
 __all__ = ["pack", "unpack", "write_beside"]

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from featx._files import open_regular
 from featx._repr import OneLine
 from featx.errors import FileFormatError, ParameterError, nearest
 from featx.estimators._codec import decode, encode
 from featx.estimators._container import pack, unpack, write_beside
 from featx.estimators._validation import choose
+from featx.files.atomic import open_regular
 from featx.recipe import Recipe
 
 __all__ = ["SavedModel", "load_model", "save_model"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from featx._files import show_path
 from featx.errors import ImageDecodeError, ParameterError, nearest
+from featx.files.paths import show_path
 from featx.images import ReadImage
 from featx.store import Failure, StoreWriter, is_gone
 

@@ -18,10 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featx._cluster import connected_ray
-from featx._optional import require
+from featx._optional import connected_ray, require
 from featx._progress import Progress
-from featx._remote import RemoteFile
 from featx.errors import FeatxError, ParameterError
 from featx.extraction._failures import Failures
 from featx.extraction._options import RunOptions
@@ -29,6 +27,7 @@ from featx.extraction._run import Run
 from featx.extraction.encoder import Encoder
 from featx.extraction.items import Items
 from featx.extraction.loaded import LoadedEncoder
+from featx.files.remote import RemoteFile
 from featx.recipe import Recipe
 from featx.store import StoreWriter
 

@@ -14,7 +14,6 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from featx._remote import is_url
 from featx.errors import ParameterError, StoreWriteError
 from featx.extraction._arguments import read_options
 from featx.extraction._failures import Failures, most_failures
@@ -37,6 +36,7 @@ from featx.extraction.items import Items, items_of_manifest
 from featx.extraction.loaded import LoadedEncoder
 from featx.extraction.plan import make_plan
 from featx.extraction.summary import ExtractionSummary
+from featx.files.remote import is_url
 from featx.images import ImageManifest
 from featx.store import FeatureStore, StoreWriter, TableWriter, open_store, working_copy
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from featx._remote import RemoteFile, is_url, look_at_all
 from featx._repr import OneLine
+from featx.files.remote import RemoteFile, is_url, look_at_all
 from featx.images import ImageManifest, absolute_path, as_sources, source_digest, warn_of_splits
 
 __all__ = ["MEMORY", "Items", "items_of_images", "items_of_manifest"]

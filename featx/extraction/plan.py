@@ -14,9 +14,9 @@ from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from featx._remote import RemoteFile, is_url
 from featx._repr import OneLine
 from featx.extraction.items import MEMORY, Items
+from featx.files.remote import RemoteFile, is_url
 from featx.fingerprint import file_digest
 from featx.store import TableWriter
 

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featx._outputs import files_of, write_output
 from featx._version import __version__
 from featx.errors import ParameterError
+from featx.files.outputs import files_of, write_output
 
 if TYPE_CHECKING:
     from torch import nn

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from featx._files import show_path
+from featx.files.paths import show_path
 from featx.images._heif import HEIF_SUFFIXES, has_heif_reader
 
 __all__ = ["SUFFIXES", "describe_ignored", "has_image_suffix", "is_named_as_image", "suffix_of"]

@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from featx._files import open_regular
-from featx._forms import pattern_forms
-from featx._remote import RemoteFile, list_files, reason_of
 from featx.errors import FeatxError, ManifestError, nearest
+from featx.files.atomic import open_regular
+from featx.files.paths import pattern_forms
+from featx.files.remote import RemoteFile, list_files, reason_of
 from featx.images._heif import HEAD_BYTES, HEIF_SUFFIXES, has_heif_reader
 from featx.images._kinds import has_image_suffix, suffix_of
 from featx.images.decode import can_decode

@@ -6,8 +6,8 @@ import difflib
 import os
 from collections.abc import Sequence
 
-from featx._forms import common_form
 from featx.errors import ManifestError
+from featx.files.paths import common_form
 from featx.images.labels import LabelTable
 
 __all__ = ["check_matches", "find_matches", "nearest_path"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import posixpath
 
-from featx._forms import existing_form
-from featx._remote import is_url, plain_path, split_url
+from featx.files.paths import existing_form
+from featx.files.remote import is_url, plain_path, split_url
 
 __all__ = ["absolute_path"]
 

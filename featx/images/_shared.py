@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._files import above_stderr
 from featx._repr import OneLine
+from featx.files.atomic import above_stderr
 
 __all__ = ["Placed", "SharedMemory"]
 

@@ -14,8 +14,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from featx._remote import fetch, is_url, look, reason_of
 from featx.errors import FeatxError, ManifestError, nearest
+from featx.files.remote import fetch, is_url, look, reason_of
 from featx.images._kinds import is_named_as_image
 from featx.images._listing import nearest_file
 

@@ -16,10 +16,10 @@ from typing import Any, cast
 
 from PIL import Image
 
-from featx._files import open_regular
-from featx._http import MAX_FILE_BYTES
-from featx._remote import RemoteFile, fetch, is_url, look, reason_of
 from featx.errors import FeatxError, ImageDecodeError, hide_secrets
+from featx.files.atomic import open_regular
+from featx.files.http import MAX_FILE_BYTES
+from featx.files.remote import RemoteFile, fetch, is_url, look, reason_of
 from featx.images._deep import add_low_bytes, is_deep_colour, significant_bits
 from featx.images._heif import HEAD_BYTES, has_heif_reader, is_heif, open_heif
 from featx.images._quiet import no_stderr, no_truncated, no_warnings

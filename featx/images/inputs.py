@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featx._forms import existing_form
-from featx._remote import is_url
 from featx._values import frame_columns, is_frame
 from featx.errors import ParameterError
+from featx.files.paths import existing_form
+from featx.files.remote import is_url
 from featx.fingerprint import array_digest, file_digest
 from featx.images._quiet import no_warnings
 from featx.images._rgb import orientation_of, to_rgb, turn

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._remote import RemoteFile, is_url
 from featx._repr import OneLine
 from featx.errors import ParameterError
+from featx.files.remote import RemoteFile, is_url
 from featx.images._processes import MAX_AT_ONCE, ReaderPool
 from featx.images.decode import one_line
 from featx.images.inputs import ImageSource, Unreadable, as_uint8_rgb

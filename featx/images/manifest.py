@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from featx._forms import existing_form
-from featx._remote import RemoteFile, is_url, plain_path
 from featx._repr import OneLine
 from featx._values import as_texts, plain_values
 from featx.errors import FeatxWarning, ManifestError
+from featx.files.paths import existing_form
+from featx.files.remote import RemoteFile, is_url, plain_path
 from featx.images._folders import folder_label, labels_of_neighbours
 from featx.images._kinds import SUFFIXES, describe_ignored, is_named_as_image
 from featx.images._listing import (

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featx._remote import RemoteFile, is_url
 from featx.errors import ImageDecodeError, ParameterError
+from featx.files.remote import RemoteFile, is_url
 from featx.fingerprint import array_digest, bytes_digest
 from featx.images.decode import decode_image, one_line, read_regular_file, read_remote_file
 from featx.images.inputs import ImageSource, Unreadable, as_uint8_rgb

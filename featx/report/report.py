@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from featx._files import show_path
-from featx._outputs import write_output
 from featx._version import __version__
 from featx.errors import ParameterError
+from featx.files.outputs import write_output
+from featx.files.paths import show_path
 from featx.report._charts import bars_section, curve_section, precision_recall_section
 from featx.report._matrix import confusion_section
 from featx.report._pictures import (

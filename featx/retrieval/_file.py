@@ -23,18 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 from zlib_ng.zlib_ng import crc32
 
-from featx._files import open_regular
-from featx._hdf5 import require_own_content
-from featx._outputs import write_output
 from featx._version import __version__
 from featx.errors import FeatxError, FileFormatError
+from featx.files.atomic import open_regular
+from featx.files.hdf5 import require_own_content
+from featx.files.locks import index_may_be_saved
+from featx.files.outputs import write_output
 from featx.recipe import Recipe
 from featx.retrieval._approximate import ApproximateFinder, finder_from_arrays
 from featx.retrieval._columns import Columns
 from featx.retrieval._database import in_type
 from featx.retrieval._file_rows import FileRows
 from featx.retrieval._kinds import CODES, KINDS, Kind
-from featx.retrieval._lock import index_may_be_saved
 from featx.retrieval._recall import Recall
 from featx.retrieval._search import METRICS, Vectors, row_norms
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._cluster import connected_ray
+from featx._optional import connected_ray
 from featx.errors import FeatxError, ParameterError
 from featx.recipe import Recipe
 from featx.retrieval._columns import NoRowFitsError

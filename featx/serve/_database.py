@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._files import show_path
-from featx._remote import is_url
 from featx.errors import StoreWriteError, nearest
+from featx.files.paths import show_path
+from featx.files.remote import is_url
 from featx.retrieval import RetrievalIndex
 from featx.serve._refusal import RefusalError
 

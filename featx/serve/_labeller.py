@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._files import show_path
 from featx.errors import FingerprintMismatchError
 from featx.estimators import SavedModel, load_model
+from featx.files.paths import show_path
 from featx.recipe import Recipe, require_same_recipe
 
 __all__ = ["Labeller", "Prediction", "Score"]

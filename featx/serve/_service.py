@@ -17,8 +17,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._files import replacing
-from featx._remote import is_url
 from featx.errors import (
     BackboneError,
     FileFormatError,
@@ -26,8 +24,10 @@ from featx.errors import (
     StoreWriteError,
     hide_secrets,
 )
+from featx.files.atomic import replacing
+from featx.files.locks import hold_index
+from featx.files.remote import is_url
 from featx.retrieval import RetrievalIndex
-from featx.retrieval._lock import hold_index
 from featx.serve._batcher import Batcher
 from featx.serve._database import Database, Match, file_state
 from featx.serve._decoding import Decoder, Thumbnails, Views

@@ -20,12 +20,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from featx._hdf5 import require_own_content
-from featx._remote import plain_path
 from featx.errors import FeatxError, FileFormatError, StoreWriteError, nearest
+from featx.files.hdf5 import require_own_content
+from featx.files.locks import require_named
+from featx.files.remote import plain_path
 from featx.store import _disk
 from featx.store._journal import ID_BYTES, apply_journal, journal_path, read_journal
-from featx.store._lock import require_named
 from featx.store._patched import PatchedFile
 from featx.store._schema import create_failures
 from featx.store._text import write_attribute

@@ -14,7 +14,7 @@ import threading
 from io import FileIO
 from pathlib import Path
 
-from featx._files import open_regular, sync_folder
+from featx.files.atomic import open_regular, sync_folder
 
 __all__ = [
     "open_file",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from featx._files import show_path
 from featx._optional import require
+from featx.files.paths import show_path
 
 if TYPE_CHECKING:
     from featx.store.reader import FeatureStore

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from featx._files import open_regular
+from featx.files.atomic import open_regular
 from featx.store import _disk
 
 __all__ = ["ID_BYTES", "Journal", "apply_journal", "journal_path", "read_journal"]

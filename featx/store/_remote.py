@@ -20,9 +20,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from featx._files import open_regular, replacing
 from featx._progress import Progress
-from featx._remote import (
+from featx._repr import OneLine
+from featx.errors import FeatxError, FileFormatError, StoreWriteError
+from featx.files.atomic import open_regular, replacing
+from featx.files.locks import WriterLock
+from featx.files.remote import (
     RemoteFile,
     download,
     fetch_head,
@@ -31,10 +34,7 @@ from featx._remote import (
     look,
     reason_of,
 )
-from featx._repr import OneLine
-from featx.errors import FeatxError, FileFormatError, StoreWriteError
 from featx.store._container import HEAD_BYTES, StoreNotFoundError, open_for_reading
-from featx.store._lock import WriterLock
 from featx.store.writer import StoreWriter
 
 __all__ = ["readable_copy", "working_copy"]

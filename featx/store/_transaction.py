@@ -22,9 +22,9 @@ import os
 from io import FileIO
 from pathlib import Path
 
+from featx.files.locks import require_named
 from featx.store import _disk
 from featx.store._journal import ID_BYTES, Journal, apply_journal, journal_path
-from featx.store._lock import require_named
 from featx.store._patched import PAGE_BYTES, PatchedFile
 
 __all__ = ["AppliedLaterError", "TransactionFile"]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from featx._remote import is_url
 from featx._values import as_columns, as_texts, is_missing, plain_values
 from featx.errors import ParameterError
+from featx.files.remote import is_url
 from featx.recipe import Recipe
 from featx.store._container import store_path
 from featx.store._remote import working_copy

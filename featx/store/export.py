@@ -14,8 +14,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from featx._optional import require
-from featx._outputs import write_output
 from featx.errors import ParameterError, nearest
+from featx.files.outputs import write_output
 from featx.store._frame import feature_names, text_columns
 from featx.store.reader import FeatureStore, open_store
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable
 
-from featx._forms import common_form
-from featx._remote import is_url
 from featx.errors import ParameterError
+from featx.files.paths import common_form
+from featx.files.remote import is_url
 from featx.store import _removal
 from featx.store._remote import working_copy
 from featx.store.writer import StoreWriter

@@ -12,9 +12,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._remote import is_url
 from featx._repr import shorten
 from featx.errors import ParameterError
+from featx.files.remote import is_url
 from featx.store._container import Opened
 from featx.store._failures import Failure, read_failures
 from featx.store._frame import to_pandas

@@ -15,6 +15,7 @@ import numpy as np
 
 from featx._version import __version__
 from featx.errors import FeatxError, StoreWriteError
+from featx.files.locks import WriterLock, require_named
 from featx.recipe import Recipe
 from featx.store import _disk
 from featx.store._container import (
@@ -29,7 +30,6 @@ from featx.store._container import (
     store_path,
 )
 from featx.store._failures import Failure, check_failures, read_failures, write_failures
-from featx.store._lock import WriterLock, require_named
 from featx.store._patched import PatchedFile
 from featx.store._schema import create_table, table_key
 from featx.store._tables import table_info, table_shape

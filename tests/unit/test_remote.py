@@ -20,8 +20,6 @@ from _encoders import load_encoder
 from PIL import Image
 
 import featx
-from featx import _remote
-from featx._remote import RemoteFile, is_url, look, look_at_all, plain_path
 from featx.cli.main import main
 from featx.errors import (
     FileFormatError,
@@ -32,6 +30,8 @@ from featx.errors import (
     StoreWriteError,
 )
 from featx.extraction import embed_images
+from featx.files import remote as _remote
+from featx.files.remote import RemoteFile, is_url, look, look_at_all, plain_path
 from featx.images import ImageManifest, decode_image, default_workers
 from featx.store import StoreWriter, verify_store, working_copy, write_features
 from featx.store import _remote as store_remote

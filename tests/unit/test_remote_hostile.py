@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featx import _http, _remote
 from featx.errors import FeatxError, FileFormatError, ImageDecodeError, StoreWriteError
+from featx.files import http as _http
+from featx.files import remote as _remote
 from featx.images import ImageManifest, decode_image, read_labels
 from featx.store import StoreWriter, open_store, working_copy, write_features
 from featx.store import _remote as store_remote

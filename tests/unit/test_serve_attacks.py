@@ -339,7 +339,7 @@ def test_nobody_saves_over_an_index_that_a_writable_server_holds(root, tmp_path)
 
 def _hold_in_another_process(index: str, options: ServeOptions) -> None:
     code = (
-        "import sys; from featx.retrieval._lock import hold_index\n"
+        "import sys; from featx.files.locks import hold_index\n"
         "with hold_index(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
     )
     words = [sys.executable, "-c", code, index]

@@ -7,10 +7,9 @@ import os
 import re
 import unicodedata
 
-from featx._files import show_path
+__all__ = ["common_form", "existing_form", "pattern_forms", "read_shown", "show_path"]
 
-__all__ = ["common_form", "existing_form", "pattern_forms", "read_shown"]
-
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SHOWN_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")  # as `show_path` writes it
 
 
@@ -37,6 +36,26 @@ def pattern_forms(pattern: str) -> list[str]:
         fixed = os.path.dirname(fixed)  # noqa: PTH120
     folder, rest = existing_form(fixed), pattern[len(fixed) :]
     return list(dict.fromkeys(folder + r for r in (rest, *_normalized(rest))))
+
+
+def show_path(path: str | os.PathLike[str]) -> str:
+    r"""Return a path, or any text with paths in it, as text that every encoding of Unicode takes.
+
+    Python writes a byte of a file name that is not UTF-8 as a lone surrogate, which no file and
+    no terminal takes. Here such a byte is a backslash, an x and two hexadecimal digits. JSON holds
+    the name itself instead, as ``"\udce9"``, which Python's `json` reads back.
+
+    Examples
+    --------
+    >>> print(show_path(b"caf\xe9.jpg".decode("utf-8", "surrogateescape")))
+    caf\xe9.jpg
+    """
+    return _SURROGATE.sub(_escape, os.fspath(path))
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 def read_shown(text: str) -> str:

@@ -18,19 +18,21 @@ import platform
 import struct
 import sys
 import time
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from featx._files import open_regular
 from featx.errors import StoreWriteError
+from featx.files.atomic import open_regular
 
-__all__ = ["WriterLock", "require_named"]
+__all__ = ["WriterLock", "hold_index", "index_may_be_saved", "require_named"]
 
 POLL_S = 0.02
 # HDF5 and featx never get there; SQLite locks bytes of its file in the same way.
 LOCKED_BYTE = 2**62
+_held: set[Path] = set()
 
 
 class WriterLock:
@@ -126,6 +128,49 @@ class WriterLock:
     def release(self) -> None:
         """Let the next writer in."""
         self._lock.release()
+
+
+@contextlib.contextmanager
+def hold_index(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Keep every other process from saving an index, by whatever link; yield the file itself.
+
+    For a program that changes an index for as long as it runs, such as a writable server: what it
+    confirmed would be lost if another process saved over the index meanwhile.
+
+    Raises
+    ------
+    StoreWriteError
+        If another process holds it.
+    """
+    target = Path(os.path.realpath(path))
+    lock = WriterLock(target, 0.0, "index")
+    _held.add(target)
+    try:
+        yield target
+    finally:
+        _held.discard(target)
+        lock.release()
+
+
+@contextlib.contextmanager
+def index_may_be_saved(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Save within; it is an error where another process holds the index.
+
+    An index that nobody holds has no lock file, and the last one to save it wins.
+
+    Raises
+    ------
+    StoreWriteError
+    """
+    target = Path(os.path.realpath(path))
+    if target in _held or not target.with_name(f".{target.name}.lock").exists():
+        yield
+        return
+    lock = WriterLock(target, 0.0, "index")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def require_named(path: Path, file: FileIO) -> None:

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from featx._files import replacing
 from featx.errors import StoreWriteError
+from featx.files.atomic import replacing
 
 __all__ = ["check_output", "files_of", "kind_of", "write_output"]
 

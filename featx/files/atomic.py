@@ -21,33 +21,11 @@ __all__ = [
     "put_in_place",
     "replacing",
     "seal",
-    "show_path",
     "sync_folder",
 ]
 
 # Of the target's name: file systems take 255 bytes in all.
 MAX_NAME = 80
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def show_path(path: str | os.PathLike[str]) -> str:
-    r"""Return a path, or any text with paths in it, as text that every encoding of Unicode takes.
-
-    Python writes a byte of a file name that is not UTF-8 as a lone surrogate, which no file and
-    no terminal takes. Here such a byte is a backslash, an x and two hexadecimal digits. JSON holds
-    the name itself instead, as ``"\udce9"``, which Python's `json` reads back.
-
-    Examples
-    --------
-    >>> print(show_path(b"caf\xe9.jpg".decode("utf-8", "surrogateescape")))
-    caf\xe9.jpg
-    """
-    return _SURROGATE.sub(_escape, os.fspath(path))
-
-
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import hashlib
 import posixpath
 import re
 import shutil
@@ -18,10 +19,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from featx._http import MAX_FILE_BYTES, TooLargeError, http_options
 from featx._optional import require
 from featx.errors import MissingDependencyError, ParameterError, hide_secrets, nearest
-from featx.fingerprint import bytes_digest
+from featx.files.http import MAX_FILE_BYTES, TooLargeError, http_options
 
 __all__ = [
     "RemoteFile",
@@ -208,7 +208,7 @@ def fetch(file: RemoteFile) -> bytes:
         return b""
     fs = filesystem(file.url)
     path = fs._strip_protocol(file.url)
-    if split_url(file.url)[0] in HTTP:  # a server need not give parts; see `featx._http`
+    if split_url(file.url)[0] in HTTP:  # a server need not give parts; see `featx.files.http`
         return bytes(fs.cat_file(path))
     limit = MAX_FILE_BYTES if file.size_bytes < 0 else file.size_bytes
     data = bytes(fs.cat_file(path, start=0, end=limit + 1))
@@ -328,4 +328,4 @@ def _stamp(info: dict[str, Any]) -> int:
 
 def _number_of(text: str) -> int:
     """Return a number that stands for a text, below 2^63."""
-    return int(bytes_digest(text.encode())[:15], 16)
+    return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
