@@ -33,6 +33,7 @@ from peers import Files
 
 import featx
 from featx.backbones import load_backbone
+from featx.extraction import RunOptions
 from featx.pooling import get_pooling
 from featx.tasks import benchmark
 
@@ -177,8 +178,8 @@ def main():
         copies(args.images, Path(folder))
         for name, weights in NETWORKS.items():
             found = benchmark(
-                folder, backbone=name, weights=weights, device="cuda",
-                n_images=args.images, repeats=args.repeats, progress=False,
+                folder, featx.Encoder(name, weights=weights), RunOptions("cuda", progress=False),
+                n_images=args.images, repeats=args.repeats,
             )  # fmt: skip
             keep(f"stages, GPU, {name}", found.to_dict())
         paths = sorted(str(path) for path in Path(folder).iterdir())

@@ -17,6 +17,7 @@ from common import ASSETS, SETS, WEIGHTS, keep, need_assets
 from peers import photographs
 
 import featx
+from featx.extraction import RunOptions
 from featx.tasks import benchmark
 
 NETWORKS = {"featx_small": "default", "mobilenet_v2": WEIGHTS, "resnet50": None}
@@ -37,9 +38,9 @@ def main():
         for kind, source in sources.items():
             for name, weights in NETWORKS.items():
                 found = benchmark(
-                    source, backbone=name, weights=weights, device="cpu",
-                    n_images=args.images, repeats=args.repeats, progress=False,
-                    sweep=name == "mobilenet_v2",
+                    source, featx.Encoder(name, weights=weights),
+                    RunOptions("cpu", progress=False),
+                    n_images=args.images, repeats=args.repeats, sweep=name == "mobilenet_v2",
                 )  # fmt: skip
                 figures = found.to_dict()
                 sweeps = figures.pop("sweeps")

@@ -11,9 +11,10 @@ from featx.cli._outputs import PAGE, add_output
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
+    from featx.extraction import Encoder, RunOptions
     from featx.tasks import benchmark
 
-    defaults = defaults_of(benchmark)
+    defaults = defaults_of(Encoder) | defaults_of(RunOptions) | defaults_of(benchmark)
     add_sources(parser)
     for name, text in (
         ("backbone", "see featx backbones"),
@@ -43,17 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, and write the page."""
+    from featx.extraction import Encoder, RunOptions
     from featx.tasks import benchmark, benchmark_report
 
     found = benchmark(
         as_source(args.source),
-        backbone=args.backbone,
-        weights=args.weights,
-        device=args.device,
-        precision=args.precision,
-        engine=args.engine,
-        batch_size=args.batch_size,
-        workers=args.workers,
+        Encoder(args.backbone, weights=args.weights, precision=args.precision),
+        RunOptions(args.device, args.engine, args.batch_size, args.workers),
         n_images=args.images,
         repeats=args.repeats,
         sweep=args.sweep,

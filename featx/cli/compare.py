@@ -12,9 +12,10 @@ from featx.cli._outputs import PAGE, add_output
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
+    from featx.extraction import RunOptions
     from featx.tasks import compare
 
-    defaults = defaults_of(compare)
+    defaults = defaults_of(RunOptions) | defaults_of(compare)
     add_sources(parser)
     add_output(
         parser, "--store", "store", required=True, metavar="F.h5", help="keeps all features"
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Compare, and write the page."""
+    from featx.extraction import Encoder, RunOptions
     from featx.tasks import compare, comparison_report
 
     paths, labelled = labelled_images(as_source(args.source), args.labels)
@@ -48,15 +50,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         paths,
         labelled.labels,
         args.store,
-        backbones=[name for name, _, _ in named],
-        weights={name: file for name, _, file in named if file},
-        layers=args.layer,
-        poolings=args.pooling,
+        [
+            Encoder(name, weights=file or "default", layers=args.layer, poolings=args.pooling)
+            for name, _, file in named
+        ],
+        RunOptions(args.device, batch_size=args.batch_size, workers=args.workers),
         preset=args.preset,
         n_folds=args.folds,
-        device=args.device,
-        batch_size=args.batch_size,
-        workers=args.workers,
     )
     result = found.to_dict()
     if args.html:

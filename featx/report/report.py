@@ -27,9 +27,9 @@ from featx.report._pictures import (
     mistakes_section,
 )
 from featx.report._render import render, to_json
-from featx.report._scatter import ScatterPoint, scatter_section
 from featx.report._section import Section, number, plain, require_length
 from featx.report._thumbnails import PictureSource, ThumbnailPress
+from featx.report.scatter import ScatterPoint, scatter_section
 
 __all__ = ["Report"]
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from featx._progress import Progress
 from featx.errors import ManifestError
-from featx.extraction import Encoder, LoadedEncoder, RunOptions, fill_store
+from featx.extraction import Encoder, RunOptions, fill_store
 from featx.extraction.items import items_of_manifest
 from featx.images import ImageBatch, ImageManifest
 from featx.store import StoreWriter
 
 __all__ = ["Stages"]
 
+Name = TypeVar("Name", str, int)
 BATCH_SIZES = (1, 8, 16, 32, 64, 128, 256)
 HELD = 256  # images that are held for the network alone: more say nothing new, and take memory
 
@@ -32,69 +35,55 @@ class Stages:
     run : RunOptions
         With the batch size and the number of workers that are measured.
     images : ImageManifest
-    loaded : LoadedEncoder
-        The encoder, loaded for `run`.
-    engine : str
-        What runs it.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        run: RunOptions,
-        images: ImageManifest,
-        loaded: LoadedEncoder,
-        engine: str,
-    ) -> None:
+    def __init__(self, encoder: Encoder, run: RunOptions, images: ImageManifest) -> None:
         self.encoder, self.run, self.images = encoder, run, images
-        self.loaded, self.engine = loaded, engine
-        self.batch_size, self.workers = loaded.batch_size, loaded.workers(images.paths)
+        self.loaded = encoder.load(run)
+        self.engine = self.loaded.choose_engine(len(images))
+        self.batch_size, self.workers = self.loaded.batch_size, self.loaded.workers(images.paths)
         self.n_failed = 0
         self._held: list[ImageBatch] = []
         self._vectors = np.empty((0, 0), np.float32)
 
-    def measure(self, repeats: int, progress: bool | None) -> dict[str, float]:
-        """Return the median rate of each stage and of the whole, in images a second."""
-        steps: dict[str, Callable[[], float]] = {
-            "decode": self.decode,
-            "network": self.network,
-            "write": self.write,
-            "end_to_end": self.end_to_end,
-        }
-        found: dict[str, list[float]] = {name: [] for name in steps}
-        with Progress((repeats + 1) * len(steps), "bench", unit="steps", enabled=progress) as bar:
-            for repeat in range(repeats + 1):
-                for name, step in steps.items():
-                    rate = step()
-                    if repeat:
-                        found[name].append(rate)
-                    bar.advance(1)
-        return {name: float(np.median(rates)) for name, rates in found.items()}
+    def measure(self, repeats: int) -> dict[str, float]:
+        """Return the median rate of each stage and of the whole, in images per second."""
+        steps = {f.__name__: f for f in (self.decode, self.network, self.write, self.end_to_end)}
+        warm_up = 1
+        rates = self._take_turns(steps, repeats + warm_up, "bench")
+        return {name: float(np.median(of_step[warm_up:])) for name, of_step in rates.items()}
 
-    def sweeps(self, repeats: int, progress: bool | None) -> dict[str, dict[int, float]]:
+    def sweep(self, repeats: int) -> dict[str, dict[int, float]]:
         """Extract with other numbers of workers and other batch sizes; return median rates."""
-        sizes = [size for size in BATCH_SIZES if size <= len(self.images)]
-        plans: dict[str, list[int]] = {
+        plans = {
             "workers": sorted({0, 1, self.workers, 2 * self.workers}),
-            "batch_size": sizes,
+            "batch_size": [size for size in BATCH_SIZES if size <= len(self.images)],
         }
-        found = {}
-        total = repeats * sum(map(len, plans.values()))
-        with Progress(total, "sweep", unit="steps", enabled=progress) as bar:
-            for setting, values in plans.items():
-                rates: dict[int, list[float]] = {value: [] for value in values}
-                for _ in range(repeats):
-                    for value in values:
-                        rates[value].append(self.end_to_end(**{setting: value}))
-                        bar.advance(1)
-                found[setting] = {v: float(np.median(of_value)) for v, of_value in rates.items()}
-        return found
+        medians = {}
+        for setting, values in plans.items():
+            steps = {value: partial(self.end_to_end, **{setting: value}) for value in values}
+            rates = self._take_turns(steps, repeats, f"sweep {setting}")
+            medians[setting] = {value: float(np.median(rates[value])) for value in values}
+        return medians
+
+    def _take_turns(
+        self, steps: Mapping[Name, Callable[[], float]], repeats: int, title: str
+    ) -> dict[Name, list[float]]:
+        """Run all steps one after the other, `repeats` times, so that drift is shared."""
+        rates: dict[Name, list[float]] = {name: [] for name in steps}
+        total, enabled = repeats * len(steps), self.run.progress
+        with Progress(total, title, unit="steps", enabled=enabled) as bar:
+            for _ in range(repeats):
+                for name, step in steps.items():
+                    rates[name].append(step())
+                    bar.advance(1)
+        return rates
 
     def decode(self) -> float:
         """Read every image; hold the first batches for the network."""
         held, n_failed, n_held = [], 0, 0
         start = time.perf_counter()
-        for batch in self.loaded.read(self.images.paths, engine=self.engine):
+        for batch in self.loaded.read(self.images.paths, engine=self.engine.name):
             n_failed += len(batch.failures)
             if batch.views and n_held < max(HELD, 4 * self.batch_size):
                 held.append(batch)
@@ -114,7 +103,7 @@ class Stages:
         reads = [(spec.layer, spec.pooling) for spec in self.loaded.specs]
         start = time.perf_counter()
         batches = ((i, batch.views) for i, batch in enumerate(self._held))
-        found = net.stream(batches, reads, pad_to=self.batch_size, engine=self.engine)
+        found = net.stream(batches, reads, pad_to=self.batch_size, engine=self.engine.name)
         vectors = [of_reads[0] for _, of_reads in found]
         seconds = time.perf_counter() - start
         self._vectors = np.concatenate(vectors)

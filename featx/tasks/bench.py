@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from featx._repr import OneLine
 from featx.errors import ParameterError
-from featx.extraction import Encoder, RunOptions
+from featx.extraction import DEFAULT_BACKBONE, Encoder, RunOptions
 from featx.images import ImageManifest
 from featx.tasks._stages import Stages
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = ["Benchmark", "Stage", "Sweep", "benchmark"]
 
@@ -77,9 +73,9 @@ class Benchmark(OneLine):
     stages : tuple of Stage
         In the order of the data.
     end_to_end : float
-        Images a second of whole extractions, the start of the readers included.
+        Images per second of whole extractions, the start of the readers included.
     ceiling : float
-        Images a second that the stages allow: where all of them share the processor's cores,
+        Images per second that the stages allow: where all of them share the processor's cores,
         1 / (1 / decode + 1 / network); with the network on another device, the slower of the two.
     ratio_to_ceiling : float
         `end_to_end` / `ceiling`.
@@ -136,18 +132,12 @@ class Benchmark(OneLine):
 
 def benchmark(
     source: Any,
+    encoder: str | Encoder = DEFAULT_BACKBONE,
+    run: RunOptions | None = None,
     *,
-    backbone: str | nn.Module = "featx_small",
-    weights: str | os.PathLike[str] | None = "default",
-    device: str = "auto",
-    precision: str = "auto",
-    engine: str = "auto",
-    batch_size: int | None = None,
-    workers: int | None = None,
     n_images: int = 512,
     repeats: int = 3,
     sweep: bool = False,
-    progress: bool | None = None,
 ) -> Benchmark:
     """Measure each stage of an extraction alone and all of them together, on your own images.
 
@@ -155,18 +145,18 @@ def benchmark(
     ----------
     source : path, glob, CSV manifest, sequence of these, or ImageManifest
         As for `featx.extract`.
-    backbone, weights, device, precision, engine, batch_size, workers
-        As for `featx.extract`.
+    encoder : str or Encoder, default "featx_small"
+        A backbone's name, or an encoder. Of several layers and poolings the first is read.
+    run : RunOptions, optional
+        Device, engine, batch size, workers and progress.
     n_images : int, default 512
-        Images that are read, evenly over the source. More take longer and make the start of the
-        readers count less, as in a long extraction.
+        Images that are read, evenly over the source. With more, the measurement takes longer and
+        the start of the readers counts less, as in a long extraction.
     repeats : int, default 3
         Times that everything is measured; the stages take turns, and the first turn, which fills
         the system's cache of files, does not count.
     sweep : bool, default False
         Also extract with other numbers of workers and other batch sizes, each `repeats` times.
-    progress : bool, optional
-        As for `featx.extract`.
 
     Returns
     -------
@@ -191,27 +181,25 @@ def benchmark(
     >>> folder = Path(tempfile.mkdtemp())
     >>> for i in range(4):
     ...     Image.new("RGB", (64, 48), (60 * i, 0, 0)).save(folder / f"{i}.png")
-    >>> found = benchmark(folder, repeats=1, progress=False)
+    >>> found = benchmark(folder, run=RunOptions(progress=False), repeats=1)
     >>> [stage.name for stage in found.stages]
     ['decode', 'network', 'write']
     """
-    for name, value in (("n_images", n_images), ("repeats", repeats), ("batch_size", batch_size)):
-        if value is not None and value < 1:
+    for name, value in (("n_images", n_images), ("repeats", repeats)):
+        if value < 1:
             raise ParameterError(f"{name}: got {value!r}, expected at least 1")
     manifest = ImageManifest.from_source(source).require_all()
     n = len(manifest)
     chosen = manifest.subset(np.unique(np.linspace(0, n - 1, min(n_images, n)).astype(int)))
-    encoder = Encoder(backbone, weights=weights, precision=precision)
-    options = RunOptions(device, engine, batch_size, workers)
-    loaded = encoder.load(options)
-    choice = loaded.choose_engine(len(chosen))
-    run = Stages(encoder, options, chosen, loaded, choice.name)
-    rates = run.measure(repeats, progress)
-    tried = run.sweeps(repeats, progress) if sweep else {}
+    encoder = Encoder(encoder) if isinstance(encoder, str) else encoder
+    stages = Stages(encoder, run or RunOptions(), chosen)
+    rates = stages.measure(repeats)
+    tried = stages.sweep(repeats) if sweep else {}
     whole = rates.pop("end_to_end")
     seconds = {name: 1 / rate for name, rate in rates.items()}
+    network = stages.loaded.backbone
     parts = (seconds["decode"], seconds["network"])
-    ceiling = 1 / (sum(parts) if loaded.backbone.device == "cpu" else max(parts))
+    ceiling = 1 / (sum(parts) if network.device == "cpu" else max(parts))
     found = Benchmark(
         stages=tuple(
             Stage(name, rate, seconds[name] / sum(seconds.values()), max(0.0, 1 - whole / rate))
@@ -223,20 +211,20 @@ def benchmark(
         bottleneck=max(seconds, key=lambda name: seconds[name]),
         advice=(),
         n_images=len(chosen),
-        n_failed=run.n_failed,
+        n_failed=stages.n_failed,
         n_in_source=n,
         file_bytes=_mean_bytes(chosen.paths),
-        backbone=loaded.backbone.name,
-        device=loaded.backbone.device,
-        precision=loaded.backbone.precision,
-        engine=choice.name,
-        engine_reason=choice.reason,
-        workers=run.workers,
-        batch_size=run.batch_size,
+        backbone=network.name,
+        device=network.device,
+        precision=network.precision,
+        engine=stages.engine.name,
+        engine_reason=stages.engine.reason,
+        workers=stages.workers,
+        batch_size=stages.batch_size,
         repeats=repeats,
         sweeps=tuple(_sweep(setting, rates) for setting, rates in tried.items()),
     )
-    return replace(found, advice=tuple(_advice(found)))
+    return replace(found, advice=tuple(_advise(found)))
 
 
 def _sweep(setting: str, rates: Mapping[int, float]) -> Sweep:
@@ -251,7 +239,7 @@ def _mean_bytes(paths: Sequence[str]) -> float:
     return float(np.mean(sizes)) if sizes else 0.0
 
 
-def _advice(found: Benchmark) -> Iterator[str]:
+def _advise(found: Benchmark) -> Iterator[str]:
     """Say what would help, most telling first."""
     rates = {stage.name: stage.images_per_second for stage in found.stages}
     on_cpu = found.device == "cpu"
@@ -265,10 +253,10 @@ def _advice(found: Benchmark) -> Iterator[str]:
             f"{' or a GPU' if on_cpu else ''}; featx compare shows what it costs in accuracy"
         )
         if not on_cpu and found.engine == "torch":
-            yield "engine compile: 1.5 to 1.7 times as fast, after 15 to 20 s of compiling"
+            yield "engine compile: 1.5 to 1.7 times faster, after 15 to 20 s of compiling"
     elif found.bottleneck == "decode":
         yield (
-            f"reading takes most of the time, at {found.file_bytes / 1e3:.0f} kB a file: more "
+            f"reading takes most of the time, at {found.file_bytes / 1e3:.0f} kB per file: more "
             "cores, or smaller copies of the images"
         )
         if not on_cpu:
@@ -283,5 +271,5 @@ def _advice(found: Benchmark) -> Iterator[str]:
         if now in rate and rate[now] < NEAR * rate[sweep.best]:
             yield (
                 f"{sweep.setting} {sweep.best} instead of {now}: "
-                f"{rate[sweep.best] / rate[now]:.2f} times as fast"
+                f"{rate[sweep.best] / rate[now]:.2f} times faster"
             )

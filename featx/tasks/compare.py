@@ -1,23 +1,24 @@
-"""Choose a backbone: accuracy on your own labelled images against images a second."""
+"""Choose a backbone: accuracy on your own labelled images against images per second."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from featx._repr import OneLine
 from featx._values import require_known
 from featx.errors import ParameterError
 from featx.evaluation import bootstrap_interval
-from featx.extraction import Encoder, RunOptions, embed_images, extract
+from featx.extraction import DEFAULT_BACKBONE, Encoder, RunOptions, embed_images, extract
 from featx.images import absolute_path
+from featx.report.scatter import on_frontier
 from featx.store import open_store
 from featx.tasks.figure import Figure
 from featx.tasks.presets import Preset, get_preset
@@ -106,18 +107,12 @@ def compare(
     paths: Sequence[str],
     labels: Any,
     store: str | os.PathLike[str],
+    encoders: Sequence[str | Encoder] = (DEFAULT_BACKBONE,),
+    run: RunOptions | None = None,
     *,
-    backbones: Sequence[str] = ("featx_small",),
-    weights: Mapping[str, str | os.PathLike[str] | None] | None = None,
-    layers: Sequence[str] | None = None,
-    poolings: Sequence[str] | None = None,
     preset: str | Preset = "plain",
     n_folds: int = 5,
-    device: str = "auto",
-    batch_size: int | None = None,
-    workers: int | None = None,
     random_state: int = 0,
-    progress: bool | None = None,
 ) -> Comparison:
     """Probe every backbone, layer and pooling on the same folds, and time each.
 
@@ -126,21 +121,18 @@ def compare(
     paths : sequence of str
         Images.
     labels : array-like of shape (n_images,)
-        One label each; every class needs two images or more.
+        One label for each; every class needs two images or more.
     store : path
         HDF5 file that keeps all features: the chosen network's need not be extracted again.
-    backbones : sequence of str
-        Names from `featx.list_backbones`.
-    weights : mapping of str to str or path, optional
-        Weights of some of them, as for `featx.extract`.
-    layers, poolings : sequence of str, optional
-        As for `featx.extract`; all pairs of one backbone come from one pass.
+    encoders : sequence of str or Encoder, default ("featx_small",)
+        Backbones' names, or encoders. All layers and poolings of one encoder come from one pass.
+    run : RunOptions, optional
+        Device, engine, batch size, workers and progress.
     preset : str or Preset, default "plain"
-        Must keep one vector an image.
+        Must keep one vector per image. Where it has several views, they take the place of an
+        encoder's own.
     n_folds : int, default 5
         At least 2. Cost grows linearly. Fewer where a class has fewer images.
-    device, batch_size, workers, progress
-        As for `featx.extract`.
     random_state : int, default 0
         Deals the folds.
 
@@ -152,51 +144,44 @@ def compare(
     ------
     ParameterError
         If labels do not fit, a class has a single image that can be read, the preset keeps
-        several vectors, or there is no backbone or a single fold.
+        several vectors, or there is no encoder or a single fold.
     """
     chosen = get_preset(preset)
     if chosen.views != "average":
         raise ParameterError(
-            f"preset: got {chosen.name!r}, which keeps several vectors an image, expected one "
+            f"preset: got {chosen.name!r}, which keeps several vectors per image, expected one "
             "that averages them, such as 'plain' or 'best'"
         )
-    if isinstance(backbones, str) or not len(backbones):
-        raise ParameterError(f"backbones: got {backbones!r}, expected a list of one name or more")
+    if isinstance(encoders, str) or not len(encoders):
+        raise ParameterError(f"encoders: got {encoders!r}, expected a list of one or more")
     if n_folds < 2:
         raise ParameterError(f"n_folds: got {n_folds!r}, expected 2 or more")
     y = require_known(labels, "labels").astype(str)
     if y.shape != (len(paths),):
         raise ParameterError(
-            f"labels: got shape {y.shape} for {len(paths)} images, expected one label an image"
+            f"labels: got shape {y.shape} for {len(paths)} images, expected one label per image"
         )
     _require_pairs(y, "")
-    found: list[ComparisonRow] = []
+    run = run or RunOptions()
+    rows: list[ComparisonRow] = []
     folds_used, kept = 0, np.arange(len(paths))
-    for backbone in backbones:
-        file = (weights or {}).get(backbone, "default")
-        with extract(
-            list(paths),
-            store,
-            Encoder(
-                backbone, weights=file, layers=layers, poolings=poolings, augment=chosen.augment
-            ),
-            device=device,
-            batch_size=batch_size,
-            workers=workers,
-            progress=progress,
-        ) as first:
-            summary = first.summary
+    for encoder in (_with_views(encoder, chosen) for encoder in encoders):
+        with extract(list(paths), store, encoder, **vars(run)) as extracted:
+            fingerprints = extracted.summary.fingerprints
         rates: dict[str, float] = {}
-        for fingerprint in summary.fingerprints:
+        for fingerprint in fingerprints:
             with open_store(store, table=fingerprint) as table:
                 X, kept = _rows_of(table, paths)
                 recipe = table.recipe
             assert recipe is not None
             _require_pairs(y[kept], " that can be read")
             if recipe.layer not in rates:
-                rates[recipe.layer] = _rate(recipe, file, paths, kept, device, batch_size, workers)
+                of_layer = Encoder.from_recipe(recipe, weights=encoder.weights)
+                rates[recipe.layer] = _rate(
+                    of_layer, [paths[i] for i in kept.tolist()], len(paths), run
+                )
             accuracy, folds_used = _accuracy(X, y[kept], chosen, n_folds, random_state)
-            found.append(
+            rows.append(
                 ComparisonRow(
                     backbone=recipe.backbone,
                     layer=recipe.layer,
@@ -207,14 +192,18 @@ def compare(
                     fingerprint=fingerprint,
                 )
             )
-    ranked = sorted(found, key=lambda row: -row.accuracy.value)
     return Comparison(
-        rows=tuple(_marked(ranked)),
+        rows=_marked(sorted(rows, key=lambda row: -row.accuracy.value)),
         n_images=len(kept),
         n_classes=len(np.unique(y[kept])),
         n_folds=folds_used,
         n_failed=len(paths) - len(kept),
     )
+
+
+def _with_views(encoder: str | Encoder, preset: Preset) -> Encoder:
+    encoder = Encoder(encoder) if isinstance(encoder, str) else encoder
+    return encoder if preset.augment == "none" else replace(encoder, augment=preset.augment)
 
 
 def _require_pairs(y: NDArray[Any], which: str) -> None:
@@ -244,39 +233,25 @@ def _accuracy(
     X: NDArray[Any], y: NDArray[Any], preset: Preset, n_folds: int, random_state: int
 ) -> tuple[Figure, int]:
     n = min(n_folds, int(np.unique(y, return_counts=True)[1].min()))
-    is_right = np.zeros(len(y), dtype=float)
-    for train, test in StratifiedKFold(n, shuffle=True, random_state=random_state).split(X, y):
-        predicted = preset.classifier().fit(X[train], y[train]).predict(X[test])
-        is_right[test] = predicted == y[test]
+    folds = StratifiedKFold(n, shuffle=True, random_state=random_state)
+    is_right = (cross_val_predict(preset.classifier(), X, y, cv=folds) == y).astype(float)
     low, high = bootstrap_interval(lambda r: float(np.mean(r)), is_right)
     return Figure(float(is_right.mean()), low, high), n
 
 
-def _rate(
-    recipe: Any,
-    weights: Any,
-    paths: Sequence[str],
-    kept: NDArray[np.intp],
-    device: str,
-    batch_size: int | None,
-    workers: int | None,
-) -> float:
+def _rate(encoder: Encoder, paths: Sequence[str], n_images: int, run: RunOptions) -> float:
     """Time it anew: what the store already held was not timed, and a deep layer costs more."""
-    run = RunOptions(device, batch_size=batch_size, workers=workers, progress=False)
-    loaded = Encoder.from_recipe(recipe, weights=weights).load(run)
-    timed = [paths[i] for i in kept[:N_TIMED]]
-    engine = loaded.choose_engine(len(paths)).name  # as the extraction did, for all of them
+    loaded = encoder.load(replace(run, progress=False))
+    engine = loaded.choose_engine(n_images).name  # as the extraction did, for all of them
+    timed = paths[:N_TIMED]
     embed_images(loaded, timed[: loaded.batch_size], engine=engine)
     start = time.perf_counter()
     embed_images(loaded, timed, engine=engine)
     return len(timed) / (time.perf_counter() - start)
 
 
-def _marked(rows: list[ComparisonRow]) -> list[ComparisonRow]:
+def _marked(rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
     """Mark those that no other equals or beats in both measures and beats in one."""
-    points = [(row.accuracy.value, row.images_per_second) for row in rows]
-    return [
-        replace(row, is_on_frontier=not any(a >= p and b >= q and (a, b) != (p, q)
-                                            for a, b in points))
-        for row, (p, q) in zip(rows, points, strict=True)
-    ]  # fmt: skip
+    points = np.reshape([(row.accuracy.value, row.images_per_second) for row in rows], (-1, 2))
+    marks = on_frontier(points).tolist()
+    return tuple(replace(row, is_on_frontier=m) for row, m in zip(rows, marks, strict=True))

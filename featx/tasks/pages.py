@@ -27,7 +27,7 @@ def comparison_report(found: Comparison, *, command: str = "") -> Report:
             )
             for r in found.rows
         ],
-        x_label="images a second",
+        x_label="images per second",
         y_label="accuracy",
         log_x=True,
         frontier=True,
@@ -84,7 +84,7 @@ def benchmark_report(found: Benchmark, *, command: str = "") -> Report:
             list(sweep.values),
             {"end to end": list(sweep.images_per_second)},
             x_label=name,
-            y_label="images a second",
+            y_label="images per second",
             log_x=min(sweep.values) > 0,
             title=f"{name.capitalize()}: {sweep.best} is enough",
         )

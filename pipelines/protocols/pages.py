@@ -9,7 +9,7 @@ import numpy as np
 
 from featx.evaluation import FewLabelCurve, precision_recall_points
 from featx.report import GalleryMatch, GalleryRow, Mistake, Report
-from featx.tasks import list_versions
+from featx.tasks.pages import list_versions
 from pipelines.protocols.results import Predictions, Rankings, TaskResult
 
 __all__ = ["curve_report", "task_report"]

@@ -19,7 +19,7 @@ from featx.evaluation import FewLabelCurve, precision_recall_points
 from featx.report import Report, ScatterPoint
 from featx.report._axes import Axes, Axis, axis_of, log_ticks
 from featx.report._labels import Box, place_labels
-from featx.report._scatter import on_frontier
+from featx.report.scatter import on_frontier
 
 NETS = [
     ScatterPoint("small", 400, 0.93, 0.92, 0.94, "embedded"),

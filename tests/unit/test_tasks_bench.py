@@ -12,11 +12,11 @@ from PIL import Image
 
 from featx.cli.main import main
 from featx.errors import ManifestError, ParameterError
-from featx.extraction import LoadedEncoder
+from featx.extraction import LoadedEncoder, RunOptions
 from featx.tasks import benchmark, benchmark_report
 from featx.tasks.bench import Benchmark
 
-RUN = {"device": "cpu", "workers": 0, "progress": False, "batch_size": 4, "repeats": 1}
+RUN = {"run": RunOptions("cpu", batch_size=4, workers=0, progress=False), "repeats": 1}
 PAUSE_S = 0.2
 
 

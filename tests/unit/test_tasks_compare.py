@@ -15,16 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold
 
-from featx import LinearProbeClassifier, extract, open_store
+from featx import Encoder, LinearProbeClassifier, extract, open_store
 from featx.cli._labels import labelled_images
 from featx.cli.main import main
 from featx.demo import sample_data_dir
 from featx.errors import BackboneError, ParameterError
+from featx.extraction import RunOptions
 from featx.tasks import Comparison, ComparisonRow, Figure, compare
 from featx.tasks.compare import _marked
 from pipelines.datasets import read_dataset
 
-RUN = {"device": "cpu", "workers": 0, "progress": False}
+RUN = {"run": RunOptions("cpu", workers=0, progress=False)}
 BAD = b"\xff\xd8\xff\xe0 no picture"
 
 
@@ -47,8 +48,8 @@ def store(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def found(objects, store) -> Comparison:
     paths, labels = objects
-    layers, poolings = ["blocks.16", "blocks.7"], ["avg", "max"]
-    return compare(paths, labels, store, layers=layers, poolings=poolings, n_folds=3, **RUN)
+    encoder = Encoder(layers=["blocks.16", "blocks.7"], poolings=["avg", "max"])
+    return compare(paths, labels, store, [encoder], n_folds=3, **RUN)
 
 
 def by_hand(X: np.ndarray, y: np.ndarray, n_folds: int, seed: int = 0) -> float:
@@ -176,7 +177,7 @@ def test_images_of_which_none_can_be_read_are_refused(tmp_path) -> None:
     [
         (["a"] * 4, "got 1 classes"),
         (["a", "a", "a", "b"], r"got 2 classes, of which 'b' has 1 image"),
-        (["a", "a", "b"], r"got shape \(3,\) for 4 images, expected one label an image"),
+        (["a", "a", "b"], r"got shape \(3,\) for 4 images, expected one label per image"),
         ([["a"], ["a"], ["b"], ["b"]], r"got shape \(4, 1\) for 4 images"),
     ],
 )
@@ -191,12 +192,12 @@ def test_labels_that_do_not_fit_are_refused_before_anything_is_read(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"preset": "paper"}, "preset: got 'paper', which keeps several vectors an image"),
+        ({"preset": "paper"}, "preset: got 'paper', which keeps several vectors per image"),
         ({"preset": "places"}, "preset: got 'places', which keeps"),
         ({"preset": "bset"}, "preset: got 'bset'.*Did you mean 'best'"),
         ({"n_folds": 1}, "n_folds: got 1, expected 2 or more"),
-        ({"backbones": []}, r"backbones: got \[\], expected a list of one name or more"),
-        ({"backbones": "resnet18"}, "backbones: got 'resnet18', expected a list"),
+        ({"encoders": []}, r"encoders: got \[\], expected a list of one or more"),
+        ({"encoders": "resnet18"}, "encoders: got 'resnet18', expected a list"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(objects, tmp_path, options, says) -> None:
@@ -206,7 +207,7 @@ def test_options_that_cannot_be_used_are_refused(objects, tmp_path, options, say
 
 def test_an_unknown_layer_is_refused(objects, tmp_path) -> None:
     with pytest.raises(BackboneError, match="got layer 'nope', expected a module"):
-        compare(*objects, tmp_path / "f.h5", layers=["nope"], **RUN)
+        compare(*objects, tmp_path / "f.h5", encoders=[Encoder(layers="nope")], **RUN)
 
 
 def not_beaten(row: ComparisonRow, others: list[ComparisonRow]) -> bool:

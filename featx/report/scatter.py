@@ -14,7 +14,7 @@ from featx.report._axes import Axes, axis_of, colour_of
 from featx.report._labels import Box, place_labels
 from featx.report._section import Section, number, require_finite
 
-__all__ = ["ScatterPoint", "scatter_section"]
+__all__ = ["ScatterPoint", "on_frontier", "scatter_section"]
 
 
 @dataclass(frozen=True)
