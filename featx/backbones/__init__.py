@@ -6,10 +6,7 @@ line in `catalogue.SOURCES`. Knows nothing of image files, HDF5 or poolings.
 
 from __future__ import annotations
 
-from featx.backbones._choice import EngineChoice
-from featx.backbones._device import PrecisionChoice, resolve_precision, why_not_precision
-from featx.backbones._layers import LayerOutput
-from featx.backbones.backbone import Backbone, Read
+from featx.backbones.backbone import Backbone
 from featx.backbones.cards import BackboneCard, WeightsEntry
 from featx.backbones.catalogue import (
     backbone_card,
@@ -23,11 +20,7 @@ from featx.backbones.published import choose_weights
 __all__ = [
     "Backbone",
     "BackboneCard",
-    "EngineChoice",
-    "LayerOutput",
     "Network",
-    "PrecisionChoice",
-    "Read",
     "WeightsEntry",
     "backbone_card",
     "build_network",
@@ -35,7 +28,5 @@ __all__ = [
     "count_timm",
     "list_backbones",
     "load_backbone",
-    "resolve_precision",
     "suggest_name",
-    "why_not_precision",
 ]

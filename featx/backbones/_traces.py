@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featx.backbones._layers import LayerOutput
-from featx.backbones._torch import TorchEngine
+from featx.engines._torch import TorchEngine
+from featx.engines.layers import LayerOutput
 from featx.errors import BackboneError
 
 __all__ = ["TRIAL_PX", "Traces", "explain_size"]

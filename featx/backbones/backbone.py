@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from featx.backbones._choice import EngineChoice, Engines
-from featx.backbones._engine import Engine
-from featx.backbones._forks import note_use
-from featx.backbones._int8 import Samples, is_int8
-from featx.backbones._layers import OUTPUT, PENULTIMATE, LayerOutput, require_layer
-from featx.backbones._passes import Passes, Pending, Read
 from featx.backbones._traces import TRIAL_PX, Traces
+from featx.engines._forks import note_use
+from featx.engines._int8 import Samples, is_int8
+from featx.engines.choice import EngineChoice, Engines
+from featx.engines.engine import Engine
+from featx.engines.layers import OUTPUT, PENULTIMATE, LayerOutput, require_layer
+from featx.engines.passes import Passes, Pending, Read
 from featx.errors import BackboneError, ParameterError
 from featx.recipe import Preprocessing
 

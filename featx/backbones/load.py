@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from featx.backbones._choice import require_engine
-from featx.backbones._device import choose_precision, settle_device
-from featx.backbones._int8 import is_int8
-from featx.backbones._layers import find_head
-from featx.backbones._streams import import_openvino
 from featx.backbones._transform import describe_transform
 from featx.backbones._weights_file import find_file, read_state_dict
 from featx.backbones.backbone import Backbone
 from featx.backbones.published import ChosenWeights, choose_weights
 from featx.backbones.weights import load_into, state_digest
+from featx.engines._int8 import is_int8
+from featx.engines._streams import import_openvino
+from featx.engines.choice import require_engine
+from featx.engines.device import choose_precision, settle_device
+from featx.engines.layers import find_head
 from featx.errors import ParameterError, WeightsError
 from featx.recipe import Preprocessing
 

@@ -89,6 +89,6 @@ def follow_tables(
 
 
 def _problem(precision: str, loaded: LoadedEncoder) -> str | None:
-    from featx.backbones import why_not_precision
+    from featx.engines import why_not_precision
 
     return why_not_precision(precision, loaded.backbone.device)

@@ -25,7 +25,7 @@ from featx.recipe import Recipe
 from featx.store import StoreWriter, store_info, table_notes
 
 if TYPE_CHECKING:
-    from featx.backbones import EngineChoice
+    from featx.engines import EngineChoice
     from featx.extraction.encoder import Encoder
 
 __all__ = [

@@ -32,7 +32,7 @@ from featx.store import (
 )
 
 if TYPE_CHECKING:
-    from featx.backbones import EngineChoice
+    from featx.engines import EngineChoice
     from featx.images import ImageBatch
 
 __all__ = ["Run"]
@@ -165,7 +165,7 @@ class Run:
                     self._commit()
                 bar.advance(len(part))
         if there and shards.notes:
-            from featx.backbones import EngineChoice
+            from featx.engines import EngineChoice
 
             self.engine = EngineChoice(shards.notes["engine"], shards.notes["engine_reason"])
             for recipe in self.loaded.recipes:

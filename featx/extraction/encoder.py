@@ -229,7 +229,7 @@ class Encoder(OneLine):
         FingerprintMismatchError
             If the weights found do not give the features of `recipe`.
         """
-        from featx.backbones import resolve_precision
+        from featx.engines import resolve_precision
 
         run = run or RunOptions()
         chosen = resolve_precision(self.precision, device=run.device, engine=run.engine)

@@ -19,7 +19,8 @@ from featx.extraction.specs import FeatureSpec
 from featx.recipe import Recipe
 
 if TYPE_CHECKING:
-    from featx.backbones import Backbone, EngineChoice
+    from featx.backbones import Backbone
+    from featx.engines import EngineChoice
     from featx.images import ImageBatch
 
 __all__ = ["LoadedEncoder"]

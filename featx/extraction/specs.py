@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from featx.errors import ParameterError
 
 if TYPE_CHECKING:
-    from featx.backbones import Backbone, LayerOutput
+    from featx.backbones import Backbone
+    from featx.engines import LayerOutput
     from featx.pooling import Pooling
 
 __all__ = ["FeatureSpec", "plan_features"]

@@ -19,10 +19,12 @@ from PIL import Image
 from torch import nn
 
 import featx
-from featx.backbones import EngineChoice, _choice, _openvino, load_backbone
-from featx.backbones._device import choose_precision
+from featx.backbones import load_backbone
 from featx.backbones.embedded import build_embedded
 from featx.cli.main import main
+from featx.engines import EngineChoice, _openvino
+from featx.engines import choice as choice_module
+from featx.engines.device import choose_precision
 from featx.errors import BackboneError, MissingDependencyError, ParameterError
 from featx.extraction import embed_images
 from featx.pooling import get_pooling
@@ -31,7 +33,7 @@ CPU = {"device": "cpu", "precision": "float32"}
 AVG, NONE = get_pooling("avg"), get_pooling("none")
 PENULTIMATE = [("penultimate", NONE)]
 HAS_BFLOAT16 = choose_precision("auto", torch.device("cpu")) == "bfloat16"
-is_there = _choice.importlib.util.find_spec("openvino") is not None
+is_there = choice_module.importlib.util.find_spec("openvino") is not None
 needs_openvino = pytest.mark.skipif(not is_there, reason="needs openvino (featx[openvino])")
 needs_bfloat16 = pytest.mark.skipif(not HAS_BFLOAT16, reason="needs a CPU with bfloat16")
 
@@ -233,7 +235,7 @@ SHAPE = [(160, 160, 3)]
 
 
 def test_auto_is_torch_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_choice.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(choice_module.importlib.util, "find_spec", lambda _: None)
     net = load_backbone(**CPU)
     choice = net.choose_engine(["penultimate"], SHAPE, n_images=1000)
     assert choice == EngineChoice(
@@ -242,8 +244,8 @@ def test_auto_is_torch_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = load_backbone(engine="torch", **CPU)
     assert asked.choose_engine([], SHAPE, n_images=1000).reason == "as asked for"
     where = torch.device("cuda:0")
-    assert _choice.why_torch(where, "float32", n_images=9, n_views=1) == "runs on cuda:0"
-    half = _choice.why_torch(torch.device("cpu"), "float16", n_images=9, n_views=1)
+    assert choice_module.why_torch(where, "float32", n_images=9, n_views=1) == "runs on cuda:0"
+    half = choice_module.why_torch(torch.device("cpu"), "float16", n_images=9, n_views=1)
     assert half == "computes in float16"
 
 
@@ -325,7 +327,7 @@ def test_what_an_engine_cannot_do_is_an_error() -> None:
     with pytest.raises(ParameterError, match="'openvino' with precision 'float16'"):
         load_backbone(engine="openvino", device="cpu", precision="float16")
     with pytest.raises(ParameterError, match="'openvino' with device 'cuda:0'"):
-        _choice.require_engine("openvino", torch.device("cuda:0"), "float32")
+        choice_module.require_engine("openvino", torch.device("cuda:0"), "float32")
     net = load_backbone(engine="torch", **CPU)
     with pytest.raises(ParameterError, match="which was loaded for engine 'torch'"):
         net.features([pictures(1, 160)], PENULTIMATE, engine="openvino")
@@ -388,7 +390,7 @@ def test_the_engine_is_chosen_by_all_images_not_by_those_left(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Would catch a resumed run that ends with another engine than it began with."""
-    monkeypatch.setattr(_choice, "MIN_PASSES", 6)
+    monkeypatch.setattr(choice_module, "MIN_PASSES", 6)
     for name in ("5.png", "4.png"):
         (photos / name).rename(tmp_path / name)
     first = featx.extract(photos, tmp_path / "f.h5", workers=0, **CPU)

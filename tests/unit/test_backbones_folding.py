@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from featx.backbones import load_backbone
-from featx.backbones._batch_norm import fold_batch_norms, has_batch_norms
-from featx.backbones._engine import Normalise
-from featx.backbones._torch import TorchEngine
+from featx.engines._batch_norm import fold_batch_norms, has_batch_norms
+from featx.engines._torch import TorchEngine
+from featx.engines.engine import Normalise
 from featx.errors import BackboneError
 from featx.pooling import get_pooling
 from featx.recipe import Preprocessing

@@ -16,10 +16,11 @@ from _encoders import load_encoder, load_recipe
 from torch import nn
 
 import featx
-from featx.backbones import _int8, load_backbone
-from featx.backbones._device import choose_precision
+from featx.backbones import load_backbone
 from featx.backbones.embedded import build_embedded
 from featx.cli.main import main
+from featx.engines import _int8
+from featx.engines.device import choose_precision
 from featx.errors import BackboneError, MissingDependencyError, ParameterError
 from featx.extraction import _networks, embed_images, loaded
 from featx.images import ImageManifest, sample_data_dir

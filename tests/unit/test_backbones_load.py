@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from featx.backbones import backbone_card, list_backbones, load_backbone
-from featx.backbones._layers import find_head
 from featx.backbones._transform import describe_transform
 from featx.backbones.download import cached_path, fetch_file
 from featx.backbones.weights import load_into, read_state_dict
+from featx.engines.layers import find_head
 from featx.errors import BackboneError, MissingDependencyError, ParameterError, WeightsError
 
 F32 = {"precision": "float32", "device": "cpu"}
@@ -344,7 +344,7 @@ def test_device_that_is_not_there_is_an_error_not_the_cpu(monkeypatch: pytest.Mo
 def test_auto_takes_a_gpu_and_bfloat16_only_where_they_are_native(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from featx.backbones._device import choose_device, choose_precision
+    from featx.engines.device import choose_device, choose_precision
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto") == torch.device("cuda")

@@ -13,7 +13,8 @@ from _encoders import load_encoder
 from PIL import Image
 
 import featx
-from featx.backbones import _device, resolve_precision, why_not_precision
+from featx.engines import device as device_module
+from featx.engines import resolve_precision, why_not_precision
 from featx.errors import ParameterError
 from featx.extraction import _precision
 from featx.extraction._precision import known_recipes
@@ -34,7 +35,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def on_a_machine(monkeypatch: pytest.MonkeyPatch, *, with_bfloat16: bool) -> None:
-    monkeypatch.setattr(_device, "_has_bfloat16", lambda _: with_bfloat16)
+    monkeypatch.setattr(device_module, "_has_bfloat16", lambda _: with_bfloat16)
     monkeypatch.setattr("platform.node", lambda: f"bfloat16 {with_bfloat16}")
 
 
@@ -132,7 +133,7 @@ def test_a_precision_that_cannot_run_here_is_said(
     featx.extract(photos / "0.png", tmp_path / "f.h5", precision="float16", **NET)
     no = "device 'cpu' does not compute float16 natively"
     monkeypatch.setattr(
-        "featx.backbones.why_not_precision", lambda p, _: no if p == "float16" else None
+        "featx.engines.why_not_precision", lambda p, _: no if p == "float16" else None
     )
     summary = featx.extract(photos, tmp_path / "f.h5", **NET).summary
     assert summary.precision == "float32"
@@ -149,7 +150,7 @@ def test_an_engine_that_cannot_compute_it_is_said(monkeypatch: pytest.MonkeyPatc
     def prepare(precision: str) -> Any:
         raise ParameterError(f"engine cannot do {precision}")
 
-    monkeypatch.setattr("featx.backbones.why_not_precision", lambda *_: None)
+    monkeypatch.setattr("featx.engines.why_not_precision", lambda *_: None)
     found = _precision.follow_tables(loaded, known, prepare)
     assert found.precision_reason.endswith("gone on with here: engine cannot do float16")
 

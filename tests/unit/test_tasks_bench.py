@@ -66,7 +66,7 @@ def test_sweeps_name_the_smallest_that_is_as_good(found) -> None:
 
 
 def test_a_slow_network_is_the_bottleneck(folder, monkeypatch) -> None:
-    from featx.backbones._torch import TorchEngine
+    from featx.engines._torch import TorchEngine
 
     whole = TorchEngine.read
 

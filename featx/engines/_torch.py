@@ -13,11 +13,11 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from featx._forks import fork_lock
-from featx.backbones._batch_norm import fold_batch_norms, has_batch_norms
-from featx.backbones._device import must_round
-from featx.backbones._engine import Normalise, Use, padded, trial_views
-from featx.backbones._layers import LayerOutput, read_layers, trace_layers
-from featx.backbones._rounding import round_between_modules, rounded
+from featx.engines._batch_norm import fold_batch_norms, has_batch_norms
+from featx.engines._rounding import round_between_modules, rounded
+from featx.engines.device import must_round
+from featx.engines.engine import Normalise, Use, padded, trial_views
+from featx.engines.layers import LayerOutput, read_layers, trace_layers
 from featx.errors import BackboneError, FeatxError
 
 __all__ = ["TorchEngine"]

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from featx.backbones._layers import LayerOutput
+from featx.engines.layers import LayerOutput
 from featx.recipe import Preprocessing
 
 __all__ = ["Engine", "Finish", "Normalise", "Use", "outputs_of", "padded", "trial_views"]

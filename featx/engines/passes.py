@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featx.backbones._engine import Engine, padded
-from featx.backbones._layers import LayerOutput
+from featx.engines.engine import Engine, padded
+from featx.engines.layers import LayerOutput
 from featx.errors import BackboneError
 
 __all__ = ["Passes", "Pending", "Read"]

@@ -20,8 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from featx.backbones._engine import Engine, Finish, Normalise, Use, outputs_of, trial_views
-from featx.backbones._int8 import (
+from featx.engines._int8 import (
     Loss,
     Samples,
     cosines,
@@ -30,14 +29,15 @@ from featx.backbones._int8 import (
     quantise,
     rest_of,
 )
-from featx.backbones._layers import LayerOutput, Reads
-from featx.backbones._streams import (
+from featx.engines._streams import (
     Compiled,
     compile_graph,
     images_at_once,
     import_openvino,
     streams_for,
 )
+from featx.engines.engine import Engine, Finish, Normalise, Use, outputs_of, trial_views
+from featx.engines.layers import LayerOutput, Reads
 from featx.errors import BackboneError, MissingDependencyError
 
 __all__ = ["TOLERANCE", "OpenVINOEngine"]

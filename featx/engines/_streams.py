@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from featx._optional import require
-from featx.backbones._forks import note_use
-from featx.backbones._int8 import rest_of
-from featx.backbones._telemetry import without_telemetry
+from featx.engines._forks import note_use
+from featx.engines._int8 import rest_of
+from featx.engines._telemetry import without_telemetry
 from featx.errors import BackboneError
 
 __all__ = ["Compiled", "compile_graph", "images_at_once", "import_openvino", "streams_for"]

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featx.backbones._engine import Use, outputs_of, padded, trial_views
-from featx.backbones._forks import note_use
-from featx.backbones._int8 import cosines
-from featx.backbones._layers import LayerOutput, Reads
-from featx.backbones._torch import TorchEngine
+from featx.engines._forks import note_use
+from featx.engines._int8 import cosines
+from featx.engines._torch import TorchEngine
+from featx.engines.engine import Use, outputs_of, padded, trial_views
+from featx.engines.layers import LayerOutput, Reads
 from featx.errors import BackboneError
 
 __all__ = ["CompiledEngine"]

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from featx._optional import require
 from featx._progress import Progress
-from featx.backbones._telemetry import without_telemetry
+from featx.engines._telemetry import without_telemetry
 from featx.errors import BackboneError, MissingDependencyError, ParameterError
 from featx.files.atomic import seal, sync_folder
 from featx.fingerprint import file_digest, json_digest

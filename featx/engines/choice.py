@@ -17,14 +17,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from featx.backbones._compile import CompiledEngine
-from featx.backbones._device import torch_dtype
-from featx.backbones._engine import Engine, Normalise
-from featx.backbones._forks import has_lost_threads, require_threads
-from featx.backbones._int8 import Loss, Samples, is_int8
-from featx.backbones._layers import LayerOutput
-from featx.backbones._openvino import OpenVINOEngine
-from featx.backbones._torch import TorchEngine
+from featx.engines._compile import CompiledEngine
+from featx.engines._forks import has_lost_threads, require_threads
+from featx.engines._int8 import Loss, Samples, is_int8
+from featx.engines._openvino import OpenVINOEngine
+from featx.engines._torch import TorchEngine
+from featx.engines.device import torch_dtype
+from featx.engines.engine import Engine, Normalise
+from featx.engines.layers import LayerOutput
 from featx.errors import BackboneError, MissingDependencyError, ParameterError, nearest
 from featx.recipe import Preprocessing
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from featx.backbones._int8 import INT8, int8_name, is_int8
+from featx.engines._int8 import INT8, int8_name, is_int8
 from featx.errors import ParameterError, nearest
 
 __all__ = [

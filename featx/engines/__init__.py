@@ -1,0 +1,21 @@
+"""What runs a network: torch, torch.compile, OpenVINO, in which arithmetic, and which one and why.
+
+An engine is given a module of torch and names of layers. It knows neither where networks and
+weights come from nor what images they are given.
+"""
+
+from __future__ import annotations
+
+from featx.engines.choice import EngineChoice
+from featx.engines.device import PrecisionChoice, resolve_precision, why_not_precision
+from featx.engines.layers import LayerOutput
+from featx.engines.passes import Read
+
+__all__ = [
+    "EngineChoice",
+    "LayerOutput",
+    "PrecisionChoice",
+    "Read",
+    "resolve_precision",
+    "why_not_precision",
+]
