@@ -8,8 +8,11 @@ it. A class exists only where somebody would catch it alone. Not-fitted is sciki
 from __future__ import annotations
 
 import difflib
+import math
+import numbers
 import re
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
+from typing import Any, TypeVar
 
 __all__ = [
     "BackboneError",
@@ -23,9 +26,14 @@ __all__ = [
     "ParameterError",
     "StoreWriteError",
     "WeightsError",
+    "choose",
     "hide_secrets",
     "nearest",
+    "require_count",
+    "require_number",
 ]
+
+T = TypeVar("T")
 
 # In quotes a URL may hold anything but the quote; elsewhere it ends at a space, or at what usually
 # ends a word.
@@ -145,3 +153,108 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     by_letters = {candidate.casefold(): candidate for candidate in candidates}
     found = difflib.get_close_matches(name.casefold(), list(by_letters), n=1, cutoff=0.6)
     return f" Did you mean {by_letters[found[0]]!r}?" if found else ""
+
+
+def choose(
+    name: str, value: Any, options: Iterable[T], *, error: type[FeatxError] = ParameterError
+) -> T:
+    """Return a value that is one of the options.
+
+    Parameters
+    ----------
+    name : str
+        What the caller calls the value, for the message.
+    value : object
+        What the user wrote.
+    options : iterable
+        What is accepted.
+    error : type, default ParameterError
+        What is raised.
+
+    Raises
+    ------
+    ParameterError
+        Where `value` is none of them: lists them and the nearest.
+
+    Examples
+    --------
+    >>> choose("metric", "cosine", ("cosine", "dot"))
+    'cosine'
+    >>> choose("metric", "cosin", ("cosine", "euclidean", "dot"))
+    Traceback (most recent call last):
+    featx.errors.ParameterError: metric: got 'cosin', expected one of 'cosine', 'euclidean' or \
+'dot'. Did you mean 'cosine'?
+    """
+    accepted = list(options)
+    if isinstance(value, Hashable):  # an array equals no option, but one for each element
+        for option in accepted:
+            if option == value:
+                return option
+    *first, last = map(repr, accepted)
+    expected = f"one of {', '.join(first)} or {last}" if first else last
+    texts = [option for option in accepted if isinstance(option, str)]
+    hint = nearest(value, texts) if isinstance(value, str) else ""
+    raise error(f"{name}: got {value!r}, expected {expected}.{hint}")
+
+
+def require_count(name: str, value: Any, least: int = 1) -> None:
+    """Refuse what is not an integer of at least `least`.
+
+    Examples
+    --------
+    >>> require_count("k", 0)
+    Traceback (most recent call last):
+    featx.errors.ParameterError: k: got 0, expected an integer of at least 1
+    """
+    is_integer = not isinstance(value, bool) and isinstance(value, numbers.Integral)
+    if not (is_integer and value >= least):
+        raise ParameterError(f"{name}: got {value!r}, expected an integer of at least {least}")
+
+
+def require_number(
+    name: str,
+    value: Any,
+    least: float = -math.inf,
+    most: float = math.inf,
+    *,
+    above: bool = False,
+    below: bool = False,
+) -> None:
+    """Refuse what is not a finite number from `least` to `most`.
+
+    Parameters
+    ----------
+    name : str
+        What the caller calls the value, for the message.
+    value : object
+        What the user wrote.
+    least, most : float
+        The limits, which are accepted themselves.
+    above, below : bool, default False
+        Whether `least` and `most` are refused.
+
+    Raises
+    ------
+    ParameterError
+        With the range.
+
+    Examples
+    --------
+    >>> require_number("tol", 0, 0, above=True)
+    Traceback (most recent call last):
+    featx.errors.ParameterError: tol: got 0, expected a number above 0
+    >>> require_number("alpha", 1, 0, 1, below=True)
+    Traceback (most recent call last):
+    featx.errors.ParameterError: alpha: got 1, expected a number from 0 to below 1
+    """
+    if not isinstance(value, bool) and isinstance(value, numbers.Real) and math.isfinite(value):
+        number = float(value)
+        is_high_enough = number > least if above else number >= least
+        if is_high_enough and (number < most if below else number <= most):
+            return
+    if math.isinf(most):
+        expected = f"number above {least:g}" if above else f"finite number of at least {least:g}"
+    else:
+        start = f"above {least:g} and" if above else f"from {least:g} to"
+        expected = f"number {start} {'below ' if below else ''}{most:g}"
+    raise ParameterError(f"{name}: got {value!r}, expected a {expected}")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.manifold import TSNE
 
+from featx._arrays import scale_to_unit
 from featx._version import __version__
 from featx.demo.tasks import Attributes, FewLabels, Retrieval, attributes, few_labels, retrieval
 from featx.errors import StoreWriteError
@@ -238,8 +239,7 @@ def _report(found: _Results, store: FeatureStore) -> Report:
         list(found.attributes.by_attribute.values()),
         title="Attributes of the creatures: average precision",
     )
-    unit = samples.features[rows["objects"]]
-    unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
+    unit = scale_to_unit(samples.features[rows["objects"]])
     plane = TSNE(perplexity=15, init="pca", random_state=0).fit_transform(unit)
     report.add_embedding_map(
         plane,

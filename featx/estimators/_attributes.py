@@ -12,15 +12,15 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from featx._arrays import scale_to_unit
 from featx._repr import OneLine
 from featx._values import float_array
-from featx.errors import ParameterError
+from featx.errors import ParameterError, choose, require_count, require_number
 from featx.estimators._attribute_fit import fit_attributes
 from featx.estimators._attribute_targets import Targets
 from featx.estimators._folds import copies, deal_attributes, folds_of_splits
-from featx.estimators._linalg import l2_normalize
 from featx.estimators._path import default_grid, default_strength
-from featx.estimators._validation import checked_grid, checked_weights, choose, require_positive
+from featx.estimators._validation import checked_grid, checked_weights
 
 __all__ = ["AttributeClassifier"]
 
@@ -196,7 +196,7 @@ class AttributeClassifier(OneLine, BaseEstimator):  # type: ignore[misc]
         return float((predicted == Y)[known].mean())
 
     def _prepared(self, X: NDArray[Any]) -> NDArray[Any]:
-        return l2_normalize(X) if self.normalize else X
+        return scale_to_unit(X) if self.normalize else X
 
     def _folds(self, X: NDArray[Any], Y: Array, kept: NDArray[np.bool_]) -> NDArray[np.intp]:
         """Return the fold that holds out each label, -1 for none: (n_kept, n_attributes)."""
@@ -210,9 +210,9 @@ class AttributeClassifier(OneLine, BaseEstimator):  # type: ignore[misc]
         if self.class_weight is not None:
             choose("class_weight", self.class_weight, ("balanced",))
         if isinstance(self.cv, int | np.integer):
-            require_positive("cv", self.cv, integer=True, least=2)
-        require_positive("tol", self.tol)
-        require_positive("max_iter", self.max_iter, integer=True, least=1)
+            require_count("cv", self.cv, 2)
+        require_number("tol", self.tol, 0, above=True)
+        require_count("max_iter", self.max_iter)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: several targets, which are required."""

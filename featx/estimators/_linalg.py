@@ -1,38 +1,13 @@
-"""Rows to unit length, and the rotation that makes a linear probe's problem small."""
+"""The rotation that makes a linear probe's problem small."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Rotation", "l2_normalize", "rotate"]
-
-
-def l2_normalize(X: NDArray[Any]) -> NDArray[Any]:
-    """Divide each row by its Euclidean length; a row of zeros stays a row of zeros.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        float32 or float64.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_features)
-        A new array of the dtype of `X`.
-    """
-    # Squares of very large or small values leave float's range, so each row is scaled by its
-    # largest element first.
-    peak = np.abs(X).max(axis=1, keepdims=True, initial=0)
-    peak[peak == 0] = 1
-    scaled = X / peak
-    norm = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))[:, None]
-    norm[norm == 0] = 1
-    scaled /= norm
-    return np.asarray(scaled)
+__all__ = ["Rotation", "rotate"]
 
 
 @dataclass(frozen=True)

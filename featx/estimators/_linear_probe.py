@@ -11,21 +11,15 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from featx._arrays import scale_to_unit
 from featx._repr import OneLine
 from featx._values import require_known
-from featx.errors import ParameterError
+from featx.errors import ParameterError, choose, require_count, require_number
 from featx.estimators._calibration import probabilities
 from featx.estimators._folds import copies, deal
-from featx.estimators._linalg import l2_normalize
 from featx.estimators._path import default_grid, default_strength
 from featx.estimators._probe_fit import Problem, choose_strength, fit_probe
-from featx.estimators._validation import (
-    checked_grid,
-    checked_weights,
-    choose,
-    class_factors,
-    require_positive,
-)
+from featx.estimators._validation import checked_grid, checked_weights, class_factors
 
 __all__ = ["LinearProbeClassifier"]
 
@@ -247,7 +241,7 @@ class LinearProbeClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: i
         return np.asarray(self._prepared(X) @ coef.T + intercept)
 
     def _prepared(self, X: NDArray[Any]) -> NDArray[Any]:
-        return l2_normalize(X) if self.normalize else X
+        return scale_to_unit(X) if self.normalize else X
 
     def _splits(
         self, X: NDArray[Any], y: NDArray[Any], kept: NDArray[np.bool_], problem: Problem
@@ -273,6 +267,6 @@ class LinearProbeClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: i
                 "C is chosen; expected 'accuracy' or 'balanced_accuracy', or method='logistic'"
             )
         if isinstance(self.cv, int | np.integer):
-            require_positive("cv", self.cv, integer=True, least=2)
-        require_positive("tol", self.tol)
-        require_positive("max_iter", self.max_iter, integer=True, least=1)
+            require_count("cv", self.cv, 2)
+        require_number("tol", self.tol, 0, above=True)
+        require_count("max_iter", self.max_iter)

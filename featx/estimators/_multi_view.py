@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d,
 
 from featx._repr import OneLine
 from featx._values import require_known
-from featx.errors import ParameterError
+from featx.errors import ParameterError, require_count
 from featx.estimators._linear_probe import LinearProbeClassifier
 
 __all__ = ["MultiViewClassifier"]
@@ -81,9 +81,7 @@ class MultiViewClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: ign
             If the rows do not divide into `n_views` views of one length.
         """
         X = validate_data(self, X, dtype=[np.float64, np.float32])
-        n: Any = self.n_views
-        if not isinstance(n, numbers.Integral) or n < 1:
-            raise ParameterError(f"n_views: got {n!r}, expected an integer above 0")
+        require_count("n_views", self.n_views)
         if X.shape[1] % self.n_views:
             raise ParameterError(
                 f"n_views: got {self.n_views}, expected a divisor of the {X.shape[1]} features; "

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from featx._arrays import scale_to_unit
 from featx._repr import OneLine
 from featx.errors import ParameterError
-from featx.estimators._linalg import l2_normalize
 
 __all__ = ["PCAWhitening"]
 
@@ -158,12 +158,12 @@ class PCAWhitening(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
         if self.l2_before:
-            X = l2_normalize(X)
+            X = scale_to_unit(X)
         variance = self.explained_variance_
         scale = (variance + self.regularization * variance[0]) ** (-self.power / 2)
         projection = (self.components_.T * scale).astype(X.dtype)
         out = (X - self.mean_.astype(X.dtype)) @ projection
-        return l2_normalize(out) if self.l2_after else np.asarray(out)
+        return scale_to_unit(out) if self.l2_after else np.asarray(out)
 
     @property
     def _n_features_out(self) -> int:
@@ -183,7 +183,7 @@ def _principal_axes(X: NDArray[Any], *, l2: bool) -> tuple[Array, Array, Array]:
     def blocks() -> Any:
         for start in range(0, n_samples, BLOCK_ROWS):
             block = X[start : start + BLOCK_ROWS].astype(np.float64)
-            yield l2_normalize(block) if l2 else block
+            yield scale_to_unit(block) if l2 else block
 
     mean = sum(block.sum(axis=0) for block in blocks()) / n_samples
     if n_samples < n_features:

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from featx._repr import OneLine
-from featx.errors import FileFormatError, ParameterError, nearest
+from featx.errors import FileFormatError, ParameterError, choose, nearest
 from featx.estimators._codec import decode, encode
 from featx.estimators._container import pack, unpack, write_beside
-from featx.estimators._validation import choose
 from featx.files.atomic import open_regular
 from featx.recipe import Recipe
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from featx._arrays import scale_to_unit
 from featx._repr import OneLine
-from featx.estimators._linalg import l2_normalize
-from featx.estimators._validation import require_positive
+from featx.errors import require_number
 
 __all__ = ["PowerNormalizer"]
 
@@ -49,7 +49,7 @@ class PowerNormalizer(OneLine, OneToOneFeatureMixin, TransformerMixin, BaseEstim
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Check the parameters and note the number of features; X of (n_samples, n_features)."""
-        require_positive("power", self.power)
+        require_number("power", self.power, 0, above=True)
         validate_data(self, X, dtype=[np.float64, np.float32])
         return self
 
@@ -68,7 +68,7 @@ class PowerNormalizer(OneLine, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
         raised = np.sign(X) * np.abs(X) ** X.dtype.type(self.power)
-        return l2_normalize(raised) if self.l2 else np.asarray(raised)
+        return scale_to_unit(raised) if self.l2 else np.asarray(raised)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: float32 is kept, and only the width is learned."""

@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import _check_sample_weight
 
-from featx.errors import ParameterError, nearest
+from featx.errors import ParameterError, nearest, require_number
 
-__all__ = ["checked_grid", "checked_weights", "choose", "class_factors", "require_positive"]
-
-
-def choose(name: str, value: Any, options: Sequence[str]) -> str:
-    """Return `value` where it is one of the options.
-
-    Raises
-    ------
-    ParameterError
-        With the options and the nearest of them.
-    """
-    if isinstance(value, str) and value in options:
-        return value
-    hint = nearest(value, options) if isinstance(value, str) else ""
-    raise ParameterError(
-        f"{name}: got {value!r}, expected one of {', '.join(map(repr, options))}.{hint}"
-    )
-
-
-def require_positive(name: str, value: Any, *, integer: bool = False, least: float = 0) -> None:
-    """Refuse what is not a number above `least` (or an integer of at least `least`)."""
-    kind = numbers.Integral if integer else numbers.Real
-    fits = isinstance(value, kind) and not isinstance(value, bool)
-    if fits and (value >= least if integer else least < value < np.inf):
-        return
-    wanted = f"an integer of at least {least:g}" if integer else f"a number above {least:g}"
-    raise ParameterError(f"{name}: got {value!r}, expected {wanted}")
+__all__ = ["checked_grid", "checked_weights", "class_factors"]
 
 
 def checked_grid(Cs: Any) -> NDArray[np.float64]:
@@ -115,5 +88,5 @@ def class_factors(
                 f"class_weight: got a weight for {label!r}, expected classes of y: {known[:10]!r}"
                 f"{nearest(str(label), map(str, known))}"
             )
-        require_positive(f"class_weight of {label!r}", factor)
+        require_number(f"class_weight of {label!r}", factor, 0, above=True)
     return np.array([float(class_weight.get(label, 1.0)) for label in known])

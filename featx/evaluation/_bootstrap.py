@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from featx.errors import ParameterError
+from featx.errors import ParameterError, require_count, require_number
 
 __all__ = ["bootstrap_interval"]
 
@@ -51,12 +51,8 @@ def bootstrap_interval(
     >>> bool(40 < low < 49.5 < high < 59)
     True
     """
-    if n_resamples < 1:
-        raise ParameterError(
-            f"n_resamples: got {n_resamples!r}, expected an integer of at least 1"
-        )
-    if not 0 < level < 1:
-        raise ParameterError(f"level: got {level!r}, expected a number between 0 and 1")
+    require_count("n_resamples", n_resamples)
+    require_number("level", level, 0, 1, above=True, below=True)
     columns = [np.asarray(array) for array in arrays]
     lengths = sorted({len(column) for column in columns})
     if len(lengths) != 1 or lengths[0] == 0:

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from sklearn.utils import gen_batches
 
+from featx._arrays import scale_to_unit
 from featx._repr import OneLine
-from featx.errors import ParameterError
-from featx.evaluation._validation import require_count
+from featx.errors import ParameterError, require_count
 
 __all__ = ["Leaks", "duplicate_groups", "find_leaks"]
 
@@ -211,17 +212,12 @@ def _unit(name: str, features: Any) -> Array:
             f"{name}: got shape {rows.shape} and dtype {rows.dtype}, expected numbers of shape "
             "(n_samples, n_features)"
         )
-    # float64 first: the square of a large float16 is not one.
-    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
-    if not np.isfinite(lengths).all():
-        raise ParameterError(
-            f"{name}: row {int(np.argmin(np.isfinite(lengths)))} has NaN or infinity, expected "
-            "finite numbers"
-        )
     unit = np.empty(rows.shape, dtype=np.float32)
-    for start in range(0, len(rows), 4096):  # no float64 copy of the whole
-        part = slice(start, start + 4096)
-        unit[part] = rows[part] / np.where(lengths > 0, lengths, 1)[part, None]
+    for part in gen_batches(len(rows), 4096):  # no float64 copy of the whole
+        unit[part] = scale_to_unit(rows[part])
+    if not np.isfinite(unit).all():
+        row = int(np.argmin(np.isfinite(rows).all(axis=1)))
+        raise ParameterError(f"{name}: row {row} has NaN or infinity, expected finite numbers")
     return unit
 
 

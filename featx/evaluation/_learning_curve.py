@@ -18,16 +18,10 @@ from sklearn.utils import _safe_indexing, check_random_state
 
 from featx._progress import Progress
 from featx._repr import OneLine
-from featx.errors import ParameterError
+from featx.errors import ParameterError, choose, require_count
 from featx.evaluation._scores import mean_per_class_accuracy
 from featx.evaluation._splits import Draw, draw_order
-from featx.evaluation._validation import (
-    as_group_numbers,
-    as_labels,
-    as_rows,
-    choose,
-    require_count,
-)
+from featx.evaluation._validation import as_group_numbers, as_labels, as_rows
 
 __all__ = ["FewLabelCurve", "few_label_curve"]
 

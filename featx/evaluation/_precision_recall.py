@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
 
-from featx.errors import ParameterError
-from featx.evaluation._validation import labels_and_scores, require_count
+from featx.errors import ParameterError, require_count
+from featx.evaluation._validation import labels_and_scores
 
 __all__ = ["precision_recall_points"]
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._values import label_array, require_known
-from featx.errors import ParameterError
-from featx.evaluation._validation import as_rankings, as_row_sets, choose
+from featx.errors import ParameterError, choose, require_count
+from featx.evaluation._validation import as_rankings, as_row_sets
 
 __all__ = [
     "Relevance",
@@ -178,7 +178,7 @@ def mean_precision_at_k(indices: Any, positives: Any, *, k: int, junk: Any = Non
     >>> mean_precision_at_k([[4, 1, 0, 3]], [[1, 4]], k=3)
     1.0
     """
-    _require_k(k)
+    require_count("k", k)
     values = []
     for ranks, n_positives in _ranks(indices, positives, junk):
         if not n_positives:
@@ -217,7 +217,7 @@ def recall_at_k(
     >>> recall_at_k([[4, 1, 0, 3]], [[1, 3]], k=2, convention="share")
     0.5
     """
-    _require_k(k)
+    require_count("k", k)
     choose("convention", convention, ("any", "share"))
     values = []
     for ranks, n_positives in _ranks(indices, positives, junk):
@@ -290,8 +290,3 @@ def _mean(values: Array) -> float:
             f"positives: got none for any of {len(values)} queries, expected some for at least one"
         )
     return float(np.nanmean(values))
-
-
-def _require_k(k: Any) -> None:
-    if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
-        raise ParameterError(f"k: got {k!r}, expected an integer of at least 1")

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from featx.errors import ParameterError
-from featx.evaluation._validation import choose, labels_and_scores
+from featx.errors import ParameterError, choose
+from featx.evaluation._validation import labels_and_scores
 
 __all__ = [
     "average_precision_voc",

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from featx.errors import ParameterError
+from featx.errors import ParameterError, require_count
 from featx.evaluation._draws import NEVER, class_ranks, known_classes, multilabel_ranks
-from featx.evaluation._validation import as_group_numbers, as_labels, as_rows, require_count
+from featx.evaluation._validation import as_group_numbers, as_labels, as_rows
 
 __all__ = ["Draw", "Split", "draw_order", "few_label_split", "few_label_splits"]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featx._values import float_array, is_missing, label_array
-from featx.errors import ParameterError, nearest
+from featx.errors import ParameterError
 
 __all__ = [
     "as_group_numbers",
@@ -17,23 +16,10 @@ __all__ = [
     "as_rankings",
     "as_row_sets",
     "as_rows",
-    "choose",
     "labels_and_scores",
-    "require_count",
 ]
 
 Rows = NDArray[np.intp]
-
-
-def choose(name: str, value: Any, options: Sequence[Any]) -> Any:
-    """Return `value` where it is one of the options."""
-    if value in options:
-        return value
-    texts = [option for option in options if isinstance(option, str)]
-    hint = nearest(value, texts) if isinstance(value, str) else ""
-    raise ParameterError(
-        f"{name}: got {value!r}, expected one of {', '.join(map(repr, options))}.{hint}"
-    )
 
 
 def as_rankings(indices: Any) -> list[Rows]:
@@ -111,12 +97,6 @@ def labels_and_scores(
     if labels.ndim == 1:
         return labels[:, None], scores[:, None], True
     return labels, scores, False
-
-
-def require_count(name: str, value: Any, least: int = 1) -> None:
-    """Refuse what is not an integer of at least `least`."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise ParameterError(f"{name}: got {value!r}, expected an integer of at least {least}")
 
 
 def as_labels(y: Any) -> NDArray[Any]:

@@ -15,9 +15,9 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from featx._repr import OneLine
 from featx._values import require_known
-from featx.errors import ParameterError
-from featx.finetuning._parameters import check_choice, check_number, held_out, sources_of
-from featx.finetuning._views import check_augment
+from featx.errors import ParameterError, choose, require_count, require_number
+from featx.finetuning._parameters import held_out, sources_of
+from featx.finetuning._views import AUGMENTS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -325,15 +325,15 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
         return tags
 
     def _check_parameters(self) -> None:
-        check_augment(self.augment)
-        check_choice("head", self.head, HEADS)
+        choose("augment", self.augment, AUGMENTS)
+        choose("head", self.head, HEADS)
         for name, least in (
             ("n_views", 1), ("epochs", 1), ("batch_size", 1), ("patience", 1),
             ("max_cache_bytes", 0),
         ):  # fmt: skip
-            check_number(name, getattr(self, name), least=least, integer=True)
+            require_count(name, getattr(self, name), least)
         if self.learning_rate is not None:
-            check_number("learning_rate", self.learning_rate, least=1e-12)
-        check_number("weight_decay", self.weight_decay, least=0)
-        check_number("label_smoothing", self.label_smoothing, least=0, most=0.99)
-        check_number("validation_fraction", self.validation_fraction, least=0, most=0.9)
+            require_number("learning_rate", self.learning_rate, 0, above=True)
+        require_number("weight_decay", self.weight_decay, 0)
+        require_number("label_smoothing", self.label_smoothing, 0, 0.99)
+        require_number("validation_fraction", self.validation_fraction, 0, 0.9)

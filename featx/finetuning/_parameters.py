@@ -1,51 +1,17 @@
-"""Check what a user passes, and deal the images that are held out."""
+"""Take the images that a user passes, and deal the images that are held out."""
 
 from __future__ import annotations
 
-import math
-import numbers
 import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import ParameterError, nearest
+from featx.errors import ParameterError
 from featx.images import as_sources
 
-__all__ = ["check_choice", "check_number", "held_out", "sources_of"]
-
-
-def check_number(
-    name: str, value: Any, *, least: float, most: float = math.inf, integer: bool = False
-) -> None:
-    """Refuse what is no number from `least` to `most`, both included where they are finite.
-
-    Raises
-    ------
-    ParameterError
-    """
-    kind = numbers.Integral if integer else numbers.Real
-    is_number: bool = isinstance(value, kind) and type(value).__name__ != "bool"
-    if is_number and least <= value <= most and math.isfinite(value):
-        return
-    what = "an integer" if integer else "a number"
-    upper = f" to {most:g}" if math.isfinite(most) else " up"
-    raise ParameterError(f"{name}: got {value!r}, expected {what} from {least:g}{upper}")
-
-
-def check_choice(name: str, value: Any, options: tuple[str, ...]) -> None:
-    """Refuse what is none of the options.
-
-    Raises
-    ------
-    ParameterError
-    """
-    if value not in options:
-        raise ParameterError(
-            f"{name}: got {value!r}, expected one of {', '.join(map(repr, options))}."
-            f"{nearest(str(value), options)}"
-        )
+__all__ = ["held_out", "sources_of"]
 
 
 def sources_of(X: Any) -> tuple[list[Any], list[str]]:

@@ -14,32 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from featx.errors import ParameterError, nearest
 from featx.images import DEFAULT_MAX_PIXELS, ImagePreprocessor
 from featx.recipe import Preprocessing
 
-__all__ = ["AUGMENTS", "TrainingViews", "check_augment"]
+__all__ = ["AUGMENTS", "TrainingViews"]
 
 AUGMENTS = ("crop-hflip", "hflip", "none")
 # Smallest share of the image's area. Inception's 0.08 (Szegedy et al. 2015, section 6) suits a
 # million images; of a few, a twelfth of the picture often misses the object.
 MIN_SCALE = 0.35
 ASPECTS = (3 / 4, 4 / 3)
-
-
-def check_augment(augment: str) -> None:
-    """Refuse what is no augmentation.
-
-    Raises
-    ------
-    ParameterError
-        With the options and the nearest of them.
-    """
-    if augment not in AUGMENTS:
-        raise ParameterError(
-            f"augment: got {augment!r}, expected one of {', '.join(map(repr, AUGMENTS))}."
-            f"{nearest(str(augment), AUGMENTS)}"
-        )
 
 
 @dataclass(frozen=True)

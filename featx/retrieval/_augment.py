@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from featx.errors import ParameterError
+from featx.errors import ParameterError, require_count, require_number
 from featx.retrieval._expansion import blocks_of, expanded
 from featx.retrieval._index import RetrievalIndex
 from featx.retrieval._queries import check_vectors
-from featx.retrieval._rerank import require_count, require_number
 from featx.retrieval._search import Vectors, row_norms, search
 
 __all__ = ["augment_database"]

@@ -10,15 +10,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import cg
 
-from featx.retrieval._rerank import (
-    Ranking,
-    RankingInput,
-    Reranking,
-    reordered,
-    require_count,
-    require_number,
-    unit_rows,
-)
+from featx._arrays import scale_to_unit
+from featx.errors import require_count, require_number
+from featx.retrieval._rerank import Ranking, RankingInput, Reranking, reordered
 
 __all__ = ["DiffusionReranking"]
 
@@ -90,8 +84,8 @@ class DiffusionReranking(Reranking):
         candidates = found.rows[:, : self.n_candidates]
         distances = np.empty(candidates.shape, np.float32)
         for i, (query, rows) in enumerate(zip(given.queries, candidates, strict=True)):
-            nodes = unit_rows(np.asarray(given.vectors.data[rows], np.float32))
-            distances[i] = self._distances(unit_rows(query), nodes)
+            nodes = scale_to_unit(np.asarray(given.vectors.data[rows], np.float32))
+            distances[i] = self._distances(scale_to_unit(query), nodes)
         return reordered(found, distances).first(given.k)
 
     def _distances(self, query: Floats, nodes: Floats) -> Floats:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.retrieval._rerank import Ranking, RankingInput, require_count, require_number, unit_rows
+from featx._arrays import scale_to_unit
+from featx.errors import require_count, require_number
+from featx.retrieval._rerank import Ranking, RankingInput
 from featx.retrieval._search import Vectors
 
 __all__ = ["AlphaQueryExpansion", "AverageQueryExpansion", "expanded"]
@@ -133,7 +135,7 @@ def expanded(own: Floats, vectors: Vectors, rows: Rows, alpha: float, metric: st
     ndarray of shape (m, n_features), float32
     """
     found = np.asarray(vectors.data[rows.reshape(-1)], np.float32).reshape(*rows.shape, -1)
-    unit_own, unit_found = unit_rows(own), unit_rows(found)
+    unit_own, unit_found = scale_to_unit(own), scale_to_unit(found)
     cosines = np.einsum("md,mnd->mn", unit_own, unit_found)
     weights = np.maximum(cosines, 0) ** alpha if alpha else np.ones_like(cosines)
     if metric == "cosine":

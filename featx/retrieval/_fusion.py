@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from featx.errors import ParameterError
+from featx.errors import ParameterError, require_count, require_number
 from featx.retrieval._matches import Matches
-from featx.retrieval._rerank import require_count, require_number
 
 __all__ = ["fuse_matches"]
 

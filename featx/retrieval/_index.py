@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from featx._repr import OneLine
 from featx._values import is_frame
-from featx.errors import FileFormatError, ParameterError
+from featx.errors import FileFormatError, ParameterError, require_count, require_number
 from featx.recipe import Recipe
 from featx.retrieval._approximate import ApproximateFinder
 from featx.retrieval._database import (
@@ -29,13 +29,7 @@ from featx.retrieval._growth import Column, GrowingRows, columns_of
 from featx.retrieval._matches import Matches
 from featx.retrieval._names import reranking
 from featx.retrieval._queries import Queries, as_queries, check_vectors, own_table, recipe_backbone
-from featx.retrieval._rerank import (
-    Ranking,
-    RankingInput,
-    Reranking,
-    require_count,
-    require_number,
-)
+from featx.retrieval._rerank import Ranking, RankingInput, Reranking
 from featx.retrieval._search import Floats, Vectors, search, search_within
 from featx.store import FeatureStore
 

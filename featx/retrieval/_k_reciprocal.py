@@ -9,16 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from featx.errors import ParameterError
-from featx.retrieval._rerank import (
-    Ranking,
-    RankingInput,
-    Reranking,
-    reordered,
-    require_count,
-    require_number,
-    unit_rows,
-)
+from featx._arrays import scale_to_unit
+from featx.errors import ParameterError, require_count, require_number
+from featx.retrieval._rerank import Ranking, RankingInput, Reranking, reordered
 
 __all__ = ["KReciprocalReranking"]
 
@@ -91,7 +84,7 @@ class KReciprocalReranking(Reranking):
         for i, (query, rows) in enumerate(zip(given.queries, candidates, strict=True)):
             nodes = np.concatenate([query[None], np.asarray(given.vectors.data[rows], np.float32)])
             distances[i] = self._distances(
-                nodes if given.metric == "euclidean" else unit_rows(nodes)
+                nodes if given.metric == "euclidean" else scale_to_unit(nodes)
             )
         return reordered(found, distances).first(given.k)
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._arrays import scale_to_unit
 from featx.errors import ImageDecodeError
 from featx.retrieval._geometry import LocalFeatures
-from featx.retrieval._rerank import unit_rows
 
 __all__ = ["LocalReader", "learn_reader"]
 
@@ -94,7 +94,7 @@ class LocalReader:
         vectors: Floats = np.matmul(centred, self.projection)
         y, x = np.mgrid[:height, :width]
         points = np.stack([(x + 0.5) / width, (y + 0.5) / height], axis=-1)
-        return LocalFeatures(unit_rows(vectors), points.reshape(-1, 2).astype(np.float32))
+        return LocalFeatures(scale_to_unit(vectors), points.reshape(-1, 2).astype(np.float32))
 
 
 def learn_reader(
@@ -144,7 +144,7 @@ def _maps(backbone: Any, images: Sequence[Any], layer: str, side_px: int) -> Any
 
 def _positions(feature_map: Floats) -> Floats:
     """Return a map's positions as rows of length 1, row by row of the picture."""
-    return unit_rows(np.ascontiguousarray(feature_map.reshape(len(feature_map), -1).T))
+    return scale_to_unit(np.ascontiguousarray(feature_map.reshape(len(feature_map), -1).T))
 
 
 def _whitening(X: Floats, n_components: int, power: float) -> tuple[Floats, Floats]:

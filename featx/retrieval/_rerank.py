@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import ParameterError
 from featx.retrieval._search import Vectors, search
 
 __all__ = [
@@ -23,9 +22,6 @@ __all__ = [
     "Reranking",
     "Rows",
     "reordered",
-    "require_count",
-    "require_number",
-    "unit_rows",
 ]
 
 Floats = NDArray[np.float32]
@@ -142,35 +138,3 @@ def reordered(found: Ranking, distances: Floats, inliers: Rows | None = None) ->
     counts = np.full(rows.shape, -1, np.intp)
     counts[:, :n] = np.take_along_axis(inliers, order, axis=1)
     return Ranking(rows, below, counts)
-
-
-def unit_rows(X: Floats) -> Floats:
-    """Scale vectors, along the last axis, to length 1; zeros stay zeros."""
-    norms = np.linalg.norm(X, axis=-1, keepdims=True)
-    unit: Floats = np.divide(X, norms, out=np.zeros_like(X), where=norms > 0)
-    return unit
-
-
-def require_count(name: str, value: Any, *, least: int = 1) -> None:
-    """Refuse what is no integer of at least `least`."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise ParameterError(f"{name}: got {value!r}, expected an integer of at least {least}")
-
-
-def require_number(
-    name: str, value: Any, least: float, most: float, *, below: bool = False
-) -> None:
-    """Refuse what is no number from `least` to `most`; with `below`, `most` is not one either."""
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if (
-        is_number
-        and np.isfinite(value)
-        and least <= value
-        and (value < most if below else value <= most)
-    ):
-        return
-    if np.isinf(most):
-        expected = f"a finite number of at least {least:g}"
-    else:
-        expected = f"a number from {least:g} to {'below ' if below else ''}{most:g}"
-    raise ParameterError(f"{name}: got {value!r}, expected {expected}")

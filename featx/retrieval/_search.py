@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._arrays import scale_to_unit
 from featx.errors import ParameterError
 from featx.retrieval._file_rows import FileRows
 
@@ -282,13 +283,7 @@ def _within(
 
 def scaled(X: Floats, metric: str) -> Floats:
     """Scale vectors to length 1, zeros aside, where the metric is cosine."""
-    if metric != "cosine":
-        return X
-    norms = np.sqrt(np.einsum("ij,ij->i", X, X))[:, None]
-    if not np.isfinite(norms).all():  # squares beyond float32
-        norms = np.linalg.norm(X.astype(np.float64), axis=1, keepdims=True)
-    unit: Floats = np.divide(X, norms, out=np.zeros_like(X), where=norms > 0, casting="same_kind")
-    return unit
+    return scale_to_unit(X) if metric == "cosine" else X
 
 
 def _named(

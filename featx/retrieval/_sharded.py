@@ -9,11 +9,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import ParameterError, nearest
+from featx.errors import ParameterError, nearest, require_count
 from featx.recipe import Recipe, require_same_recipe
 from featx.retrieval._matches import Matches
 from featx.retrieval._queries import as_queries, own_table
-from featx.retrieval._rerank import require_count
 from featx.retrieval._shard import About, Answer, LocalShards, RayShards, Shards, list_shards
 
 __all__ = ["ShardedIndex"]

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from featx._arrays import scale_to_unit
 from featx._repr import OneLine
-from featx.errors import ParameterError
+from featx.errors import ParameterError, require_count
 from featx.recipe import Recipe
 from featx.retrieval._columns import checked_ids, column
 from featx.retrieval._matches import Matches
 from featx.retrieval._queries import as_queries, own_table
-from featx.retrieval._rerank import require_count, unit_rows
 from featx.store import FeatureStore
 
 __all__ = ["SpatialSearch"]
@@ -192,7 +192,7 @@ class SpatialSearch(OneLine, BaseEstimator):  # type: ignore[misc]
             )
         if self.transform is not None:
             rows = np.asarray(self.transform.transform(rows), np.float32)
-        return unit_rows(rows).reshape(n, -1, rows.shape[1])
+        return scale_to_unit(rows).reshape(n, -1, rows.shape[1])
 
     def _queries(self, X: Any) -> tuple[Floats, tuple[str, ...], bool]:
         width = self.n_patch_features_

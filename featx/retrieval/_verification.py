@@ -10,17 +10,16 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from featx._repr import OneLine
-from featx.errors import FingerprintMismatchError, ImageDecodeError, ParameterError
-from featx.retrieval._geometry import Agreement, LocalFeatures, agreement
-from featx.retrieval._local import LocalReader, learn_reader
-from featx.retrieval._rerank import (
-    Ranking,
-    RankingInput,
-    Rows,
-    reordered,
+from featx.errors import (
+    FingerprintMismatchError,
+    ImageDecodeError,
+    ParameterError,
     require_count,
     require_number,
 )
+from featx.retrieval._geometry import Agreement, LocalFeatures, agreement
+from featx.retrieval._local import LocalReader, learn_reader
+from featx.retrieval._rerank import Ranking, RankingInput, Rows, reordered
 
 __all__ = ["SpatialVerification"]
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._arrays import scale_to_unit
 from featx.errors import StoreWriteError, nearest
 from featx.files.paths import show_path
 from featx.files.remote import is_url
@@ -310,7 +311,7 @@ def _copies(
     query: Floats, found: Floats, distance: float
 ) -> tuple[list[bool], Sequence[int | None]]:
     """Tell which vectors are copies of the query, and of which earlier one the others are."""
-    unit = _unit(np.concatenate([query[None], found]))
+    unit = scale_to_unit(np.concatenate([query[None], found]))
     is_near = 1 - unit @ unit.T <= max(distance, 1e-6)  # the rounding of a product in float32
     is_copy = is_near[0, 1:].tolist()
     first: list[int | None] = []
@@ -320,9 +321,3 @@ def _copies(
         )
         first.append(None if copies_query else next(heads, None))
     return is_copy, first
-
-
-def _unit(X: Floats) -> Floats:
-    lengths = np.linalg.norm(X, axis=1, keepdims=True)
-    unit: Floats = np.divide(X, lengths, out=np.zeros_like(X), where=lengths > 0)
-    return unit

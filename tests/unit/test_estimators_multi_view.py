@@ -85,5 +85,5 @@ def test_rows_that_do_not_divide_are_refused(rows):
     X, y = rows
     with pytest.raises(ParameterError, match="got 4, expected a divisor of the 15 features"):
         MultiViewClassifier(n_views=4).fit(X, y)
-    with pytest.raises(ParameterError, match="got 0, expected an integer above 0"):
+    with pytest.raises(ParameterError, match="got 0, expected an integer of at least 1"):
         MultiViewClassifier(n_views=0).fit(X, y)

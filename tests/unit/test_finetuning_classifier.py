@@ -298,7 +298,7 @@ def test_an_images_probabilities_do_not_depend_on_its_batch(pictures, tuned) -> 
     [
         ({"augment": "hflipp"}, r"augment: got 'hflipp', .* Did you mean 'hflip'"),
         ({"head": "prob"}, r"head: got 'prob', .* Did you mean 'probe'"),
-        ({"epochs": 0}, "epochs: got 0, expected an integer from 1 up"),
+        ({"epochs": 0}, "epochs: got 0, expected an integer of at least 1"),
         ({"epochs": 1.5}, r"epochs: got 1\.5"),
         ({"n_views": True}, "n_views: got True"),
         ({"learning_rate": -1.0}, r"learning_rate: got -1\.0"),
