@@ -20,9 +20,9 @@ from sklearn.preprocessing import Normalizer
 
 from featx import LinearProbeClassifier
 from featx.errors import FeatxError
+from featx.estimators import get_preset
 from featx.evaluation import FewLabelCurve, extrapolate, few_label_curve
 from featx.finetuning import FineTuneClassifier
-from featx.tasks import get_preset
 from pipelines.options import add_common, command_line, data_set, encoder_of, run, run_of, write
 from pipelines.protocols import curve_report, prepare_features
 

@@ -1,4 +1,4 @@
-"""`MultiViewClassifier`: train on every view of an image, add up the responses at test."""
+"""Several views of an image in a row: all of them train, or mirror images are averaged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
@@ -17,7 +17,11 @@ from featx._values import require_known
 from featx.errors import ParameterError, require_count
 from featx.estimators._linear_probe import LinearProbeClassifier
 
-__all__ = ["MultiViewClassifier"]
+__all__ = ["MirrorMean", "MultiViewClassifier"]
+
+# Of ten crops: the corners and the centre, then where each one's mirror image is in the mirrored
+# picture, whose left corner shows what the picture has on its right.
+PLACES, MIRRORED = [0, 1, 2, 3, 4], [6, 5, 8, 7, 9]
 
 Array = NDArray[np.float64]
 
@@ -165,3 +169,57 @@ def _labels(y: Any) -> NDArray[Any]:
         check_array(labels, ensure_2d=False, dtype=None, input_name="y")
         check_classification_targets(labels)
     return labels
+
+
+class MirrorMean(OneLine, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Average each of the five places of ten crops with its mirror image.
+
+    A row holds the vectors of ten crops side by side, as `featx.extract` with ``augment=
+    "ten-crop:keep"`` writes them; it becomes those of the five places.
+
+    Attributes
+    ----------
+    n_features_in_, feature_names_in_
+        As in scikit-learn. Nothing else is learned.
+
+    Examples
+    --------
+    >>> MirrorMean().fit_transform(np.arange(10.0)[None])
+    array([[3. , 3. , 5. , 5. , 6.5]])
+    """
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Note the number of features.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, 10 * n_features)
+        y : Any
+            Ignored.
+
+        Raises
+        ------
+        ParameterError
+            If the rows do not divide into ten views of one length.
+        """
+        X = validate_data(self, X, dtype=[np.float64, np.float32])
+        if X.shape[1] % 10:
+            raise ParameterError(
+                f"X: got rows of {X.shape[1]} features, expected those of ten views side by side; "
+                "extract with augment 'ten-crop:keep' (--augment ten-crop:keep)"
+            )
+        return self
+
+    def transform(self, X: Any) -> NDArray[Any]:
+        """Return the rows, (n_samples, 5 * n_features), float32 where X is, else float64."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        views = X.reshape(len(X), 10, -1)
+        return np.asarray((views[:, PLACES] + views[:, MIRRORED]) / 2).reshape(len(X), -1)
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: float32 is kept, and only the width is learned."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.requires_fit = True
+        return tags

@@ -15,13 +15,13 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from featx._repr import OneLine
 from featx._values import require_known
 from featx.errors import ParameterError
+from featx.estimators import Preset, get_preset
 from featx.evaluation import bootstrap_interval
 from featx.extraction import DEFAULT_BACKBONE, Encoder, RunOptions, embed_images, extract
 from featx.images import absolute_path
 from featx.report.scatter import on_frontier
 from featx.store import open_store
 from featx.tasks.figure import Figure
-from featx.tasks.presets import Preset, get_preset
 
 __all__ = ["Comparison", "ComparisonRow", "compare"]
 

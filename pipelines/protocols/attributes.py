@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import ParameterError
+from featx.estimators import Preset, get_preset
 from featx.evaluation import (
     average_precision_voc,
     bootstrap_interval,
@@ -17,7 +18,7 @@ from featx.evaluation import (
     multilabel_mean_roc_auc,
 )
 from featx.extraction import Encoder, RunOptions
-from featx.tasks import Figure, Preset, get_preset
+from featx.tasks import Figure
 from pipelines.datasets import ImageDataset
 from pipelines.protocols.features import prepare_features
 from pipelines.protocols.results import Predictions, TaskResult
@@ -47,7 +48,7 @@ def run_attributes(
     run : RunOptions, optional
         How it is run.
     preset : str or Preset, default "plain"
-        See `featx.tasks.PRESETS`.
+        See `featx.estimators.PRESETS`.
     test_fraction : float, default 0.25
         Share of the images, the last ones, that is tested on where the set has no split.
 

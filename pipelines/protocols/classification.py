@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from featx.errors import ParameterError
+from featx.estimators import Preset, get_preset
 from featx.evaluation import evaluate_classes, few_label_splits, find_leaks
 from featx.extraction import Encoder, RunOptions
-from featx.tasks import Figure, Preset, get_preset
+from featx.tasks import Figure
 from pipelines.datasets import ImageDataset
 from pipelines.protocols.features import Features, prepare_features
 from pipelines.protocols.results import Predictions, TaskResult
@@ -48,7 +49,7 @@ def run_classification(
     run : RunOptions, optional
         How it is run.
     preset : str or Preset, default "plain"
-        See `featx.tasks.PRESETS`.
+        See `featx.estimators.PRESETS`.
     n_per_class : int, optional
         Training labels a class, drawn anew for each repeat; needed where the set has no split,
         where the rest is tested on. Default: all training images, once.

@@ -6,27 +6,20 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featx._repr import OneLine
 from featx.errors import ManifestError
+from featx.estimators import MirrorMean, Preset
 from featx.extraction import Encoder, RunOptions, extract
 from featx.images import ImagePreprocessor, absolute_path
 from featx.recipe import Recipe
 from featx.store import FeatureStore, open_store
-from featx.tasks import Preset
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Features", "prepare_features"]
-
-# Of ten crops: the corners and the centre, then where each one's mirror image is in the mirrored
-# picture, whose left corner shows what the picture has on its right.
-PLACES, MIRRORED = [0, 1, 2, 3, 4], [6, 5, 8, 7, 9]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -98,7 +91,7 @@ def prepare_features(
     ManifestError
         If none of the images can be read.
     """
-    encoder = dataclasses.replace(encoder, augment=preset.extract_augment)
+    encoder = dataclasses.replace(encoder, **preset.encoder_options)
     with extract(list(paths), store, encoder, **vars(run or RunOptions())) as first:
         summary = first.summary
         row_of = _row_of(first)
@@ -119,7 +112,8 @@ def prepare_features(
             recipes.append(table.recipe)
             own = _row_of(table)  # a table that was begun earlier has another order
             X = table[[own[absolute[i]] for i in good]]
-            tables.append(_arranged(X, preset, table.recipe))
+            # mirror images are averaged before layers are put side by side
+            tables.append(MirrorMean().fit_transform(X) if preset.views == "places" else X)
     n_views = _n_views(recipes[0]) if preset.views == "train" else 1
     return Features(
         X=_beside(tables, n_views),
@@ -138,16 +132,6 @@ def _row_of(table: FeatureStore) -> dict[str, int]:
 
 def _n_views(recipe: Recipe) -> int:
     return ImagePreprocessor(recipe.preprocessing, recipe.augment).n_views
-
-
-def _arranged(X: NDArray[Any], preset: Preset, recipe: Recipe) -> NDArray[np.float32]:
-    """Average mirror images where places are kept apart; else leave the rows alone."""
-    X = np.asarray(X, dtype=np.float32)
-    if preset.views != "places":
-        return X
-    views = X.reshape(len(X), _n_views(recipe), -1)
-    averaged: NDArray[np.float32] = (views[:, PLACES] + views[:, MIRRORED]) / 2
-    return averaged.reshape(len(X), -1)
 
 
 def _beside(tables: list[NDArray[np.float32]], n_views: int) -> NDArray[np.float32]:

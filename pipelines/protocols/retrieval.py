@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import make_pipeline
 
 from featx.errors import ImageDecodeError, ParameterError, nearest
-from featx.estimators import PCAWhitening, PowerNormalizer
+from featx.estimators import PCAWhitening, PowerNormalizer, Preset
 from featx.evaluation import (
     Relevance,
     average_precision_scores,
@@ -23,7 +23,7 @@ from featx.evaluation import (
 )
 from featx.extraction import Encoder, RunOptions
 from featx.retrieval import RetrievalIndex, SpatialSearch, SpatialVerification
-from featx.tasks import Figure, Preset
+from featx.tasks import Figure
 from pipelines.datasets import RetrievalDataset
 from pipelines.protocols.features import Features, prepare_features
 from pipelines.protocols.results import Rankings, TaskResult

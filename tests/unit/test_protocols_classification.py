@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,8 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score
 from featx import LinearProbeClassifier, extract, open_store
 from featx.demo import sample_data_dir
 from featx.errors import ManifestError, ParameterError
+from featx.estimators import PRESETS, get_preset
 from featx.extraction import Encoder, RunOptions
-from featx.tasks import PRESETS, get_preset
 from pipelines.datasets import ImageDataset, read_dataset
 from pipelines.protocols import (
     Predictions,
@@ -453,3 +455,22 @@ def test_a_preset_of_ones_own_is_taken_as_it_is(objects, store) -> None:
         objects, store, encoder=NET, run=RUN, preset=own, n_per_class=2, n_repeats=2
     )
     assert result.preset == "svm"
+
+
+def test_places_of_rows_with_all_views_are_those_that_the_pipelines_prepare(objects) -> None:
+    rows = np.random.default_rng(0).normal(size=(28, 10 * 4)).astype(np.float32)
+    preset, y = get_preset("places"), objects.labels
+    whole = preset.classifier(n_views=10).fit(rows, y)
+    parts = preset.classifier().fit(whole[0].transform(rows), y)
+    assert (
+        whole.predict_proba(rows).tolist()
+        == parts.predict_proba(whole[0].transform(rows)).tolist()
+    )
+    with pytest.raises(ParameterError, match="got rows of 39 features, expected those of ten"):
+        preset.classifier(n_views=10).fit(rows[:, 1:], y)
+
+
+def test_presets_are_listed_without_scikit_learn() -> None:
+    code = "import sys; from featx.estimators import PRESETS; print('sklearn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -1,20 +1,18 @@
-"""Presets: which views of an image, what is done to their vectors, which linear classifier."""
+"""Presets: which views of an image, what is done to their vectors, which linear classifier.
+
+A preset is a value without any estimator in it, so that the command line can list presets without
+loading scikit-learn.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-from sklearn.pipeline import make_pipeline
+from typing import TYPE_CHECKING, Any
 
 from featx.errors import ParameterError, nearest
-from featx.estimators import (
-    AttributeClassifier,
-    LinearProbeClassifier,
-    MultiViewClassifier,
-    PCAWhitening,
-    PowerNormalizer,
-)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["PRESETS", "Preset", "get_preset"]
 
@@ -30,7 +28,7 @@ class Preset:
     note : str
         One line on what it does and where it comes from.
     augment : str, default "none"
-        As for `featx.extract`. Extraction takes as many times longer as there are views.
+        As for `featx.Encoder`. Extraction takes as many times longer as there are views.
     views : {"average", "train", "places"}, default "average"
         What becomes of several views: their vectors are averaged; or each trains and the
         responses are added up (`MultiViewClassifier`); or, of "ten-crop", the vectors of the five
@@ -44,8 +42,10 @@ class Preset:
 
     Examples
     --------
-    >>> get_preset("best").augment
-    'ten-crop'
+    >>> preset = get_preset("best")
+    >>> preset.encoder_options, preset.classifier()
+    ({'augment': 'ten-crop'}, Pipeline(steps=[('powernormalizer', PowerNormalizer()),
+                ('linearprobeclassifier', LinearProbeClassifier())]))
     """
 
     name: str
@@ -57,35 +57,59 @@ class Preset:
     method: str = "logistic"
 
     @property
-    def extract_augment(self) -> str:
-        """The `augment` that extraction is asked for."""
+    def encoder_options(self) -> dict[str, Any]:
+        """The fields of `featx.Encoder` that it sets: ``Encoder("resnet50", **these)``."""
         is_kept = self.views != "average"
-        return f"{self.augment}:keep" if is_kept else self.augment
+        return {"augment": f"{self.augment}:keep" if is_kept else self.augment}
 
     def classifier(self, n_views: int = 1) -> Any:
-        """Return an unfitted classifier of one label an image.
+        """Return an unfitted classifier of one label per image.
 
         Parameters
         ----------
         n_views : int, default 1
-            Views that a row of features holds side by side, where each trains.
+            Views that a row of features holds side by side.
         """
-        return self._wrapped(LinearProbeClassifier(self.method), n_views)
+        from featx.estimators import LinearProbeClassifier
 
-    def attribute_classifier(self, attribute_names: Any = None, n_views: int = 1) -> Any:
-        """Return an unfitted classifier of several labels an image."""
+        return self._prepend_steps(LinearProbeClassifier(self.method), n_views)
+
+    def attribute_classifier(
+        self, attribute_names: Sequence[str] | None = None, n_views: int = 1
+    ) -> Any:
+        """Return an unfitted classifier of several labels per image.
+
+        Parameters
+        ----------
+        attribute_names : sequence of str, optional
+            Names of the columns of y, as for `AttributeClassifier`.
+        n_views : int, default 1
+            Views that a row of features holds side by side.
+        """
+        from featx.estimators import AttributeClassifier
+
         probe = AttributeClassifier(self.method, attribute_names=attribute_names)
-        return self._wrapped(probe, n_views)
+        return self._prepend_steps(probe, n_views)
 
-    def _wrapped(self, probe: Any, n_views: int) -> Any:
+    def _prepend_steps(self, probe: Any, n_views: int) -> Any:
+        from sklearn.pipeline import make_pipeline
+
+        from featx.estimators import (
+            MirrorMean,
+            MultiViewClassifier,
+            PCAWhitening,
+            PowerNormalizer,
+        )
+
         steps: list[Any] = []
+        if self.views == "places" and n_views > 1:
+            steps.append(MirrorMean())
         if self.whitening is not None:
             steps.append(PCAWhitening(power=self.whitening))
         if self.power is not None:
             steps.append(PowerNormalizer(self.power))
-        if steps:
-            probe = make_pipeline(*steps, probe)
-        return MultiViewClassifier(probe, n_views) if self.views == "train" else probe
+        model = make_pipeline(*steps, probe) if steps else probe
+        return MultiViewClassifier(model, n_views) if self.views == "train" else model
 
 
 PRESETS: dict[str, Preset] = {
