@@ -29,14 +29,13 @@ def scale_to_unit(X: NDArray[Any]) -> NDArray[Any]:
     [[0.6, 0.8], [0.0, 0.0], [0.6, 0.8]]
     """
     X = X.astype(np.result_type(X, np.float32), copy=False)
-    with np.errstate(all="ignore"):  # a vector with NaN or infinity gives NaN
-        squares = np.einsum("...i,...i->...", X, X)[..., None]
-        limits = np.finfo(X.dtype)
-        # A sum of squares near the ends of float's range has lost digits, or is 0 or infinite.
-        is_exact = (squares > limits.tiny / limits.eps) & (squares < limits.max)
-        if not is_exact.all():
-            peaks = np.abs(X).max(axis=-1, keepdims=True, initial=0)
-            X = X / np.where(is_exact | (peaks == 0), 1, peaks).astype(X.dtype)
-            squares = np.einsum("...i,...i->...", X, X)[..., None]
-        unit: NDArray[Any] = X / np.sqrt(np.where(squares == 0, 1, squares)).astype(X.dtype)
+    # Squares of very large or small numbers leave float's range, so each vector is divided by its
+    # largest element first.
+    peaks = np.maximum(
+        X.max(axis=-1, keepdims=True, initial=0), -X.min(axis=-1, keepdims=True, initial=0)
+    )
+    with np.errstate(invalid="ignore"):  # a vector with NaN or infinity gives NaN
+        unit: NDArray[Any] = X / np.where(peaks == 0, 1, peaks).astype(X.dtype, copy=False)
+        norms = np.sqrt(np.einsum("...i,...i->...", unit, unit))[..., None]
+        unit /= np.where(norms == 0, 1, norms).astype(X.dtype, copy=False)
     return unit
