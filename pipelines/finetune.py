@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from featx import FeatureExtractor, LinearProbeClassifier
+from featx.cli.options import read_options
 from featx.evaluation import few_label_splits
 from featx.finetuning import FineTuneClassifier
 from featx.report import Report
@@ -34,23 +35,8 @@ def main() -> None:
     own = np.flatnonzero(data.split == "test")
     pool = np.flatnonzero(data.split != "test")
     draws = few_label_splits(data.labels, args.labels_per_class, args.repeats, pool=pool)
-    cache = FeatureExtractor(
-        args.backbone,
-        weights=args.weights,
-        resize_px=args.resize,
-        crop_px=args.crop,
-        cache=args.out / "features.h5",
-        device=args.device,
-        workers=args.workers,
-    )
-    X = cache.transform(paths.tolist())
-    options = {
-        "epochs": args.epochs,
-        "resize_px": args.resize,
-        "crop_px": args.crop,
-        "device": args.device,
-        "workers": args.workers,
-    }
+    network = read_options(args, FeatureExtractor, cache=args.out / "features.h5")
+    X = network.transform(paths.tolist())
     found: dict[str, list[float]] = {"probe": [], "fine-tuned": [], "from scratch": []}
     seconds: dict[str, list[float]] = {name: [] for name in found}
     for seed, (train, rest) in enumerate(draws):
@@ -61,10 +47,9 @@ def main() -> None:
                 model: Any = LinearProbeClassifier().fit(X[train], data.labels[train])
                 score = model.score(X[test], data.labels[test])
             else:
-                weights = args.weights if name == "fine-tuned" else None
-                model = FineTuneClassifier(
-                    args.backbone, weights=weights, random_state=seed, **options
-                )
+                model = read_options(args, FineTuneClassifier, random_state=seed)
+                if name == "from scratch":
+                    model.set_params(weights=None)
                 model.fit(paths[train].tolist(), data.labels[train])
                 score = model.score(paths[test].tolist(), data.labels[test])
             found[name].append(float(score))
@@ -75,7 +60,7 @@ def main() -> None:
     means = {name: float(np.mean(values)) for name, values in found.items()}
     report = Report(
         f"{data.name}: probe, fine-tuned, from scratch",
-        subtitle=f"{args.labels_per_class} labels a class, {args.repeats} draws, {args.backbone}",
+        subtitle=f"{args.labels_per_class} per class, {args.repeats} draws, {network.backbone}",
     )
     report.add_scores(means, title="Mean accuracy")
     report.add_bars(list(found), list(means.values()), limit=1.0)

@@ -19,11 +19,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 
 from featx import LinearProbeClassifier
+from featx.cli.options import read_options
 from featx.errors import FeatxError
 from featx.estimators import get_preset
 from featx.evaluation import FewLabelCurve, extrapolate, few_label_curve
+from featx.extraction import Encoder, RunOptions
 from featx.finetuning import FineTuneClassifier
-from pipelines.options import add_common, command_line, data_set, encoder_of, run, run_of, write
+from pipelines.options import add_common, command_line, data_set, run, write
 from pipelines.protocols import curve_report, prepare_features
 
 
@@ -41,7 +43,11 @@ def main() -> None:
     data = data_set(args, needs="labels")
     preset = get_preset(args.presets[0])
     features = prepare_features(
-        data.paths, args.out / "features.h5", preset, encoder_of(args), run_of(args)
+        data.paths,
+        args.out / "features.h5",
+        preset,
+        read_options(args, Encoder),
+        read_options(args, RunOptions),
     )
     y = data.labels[features.good]
     test = np.flatnonzero(data.split[features.good] == "test")
@@ -92,17 +98,9 @@ def _heads() -> dict[str, Any]:
 
 
 def _from_scratch(args: argparse.Namespace) -> Any:
-    return FineTuneClassifier(
-        args.backbone,
-        weights=None,
-        epochs=args.epochs,
-        validation_fraction=0,
-        resize_px=args.scratch_px or args.resize,
-        crop_px=args.scratch_px or args.crop,
-        device=args.device,
-        workers=args.workers,
-        progress=False,
-    )
+    model = read_options(args, FineTuneClassifier, validation_fraction=0, progress=False)
+    sizes = {"resize_px": args.scratch_px, "crop_px": args.scratch_px} if args.scratch_px else {}
+    return model.set_params(weights=None, **sizes)
 
 
 def _estimates(curve: FewLabelCurve, largest: int) -> list[str]:

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from featx.cli.options import read_options
 from featx.errors import ManifestError
+from featx.extraction import Encoder, RunOptions
 from featx.report import Report
 from pipelines.datasets import read_dataset, write_crops
-from pipelines.options import add_common, command_line, encoder_of, run, run_of, write
+from pipelines.options import add_common, command_line, run, write
 from pipelines.protocols import TaskResult, run_attributes, run_classification, run_retrieval
 
 
@@ -68,7 +70,9 @@ def main() -> None:
         print(f"{row.name:12}{row.metric:20}{found[0]:8.3f}{found[1]:8.3f}")
     for text in absent:
         print(f"left out: {text}")
-    report = Report("CNN features off the shelf", subtitle=f"{args.backbone}")
+    report = Report(
+        "CNN features off the shelf", subtitle=str(read_options(args, Encoder).backbone)
+    )
     columns = ["set", "metric", "paper, plain", "plain", "paper, augmented", "augmented"]
     report.add_table(lines, columns, caption="the paper's columns are those of its own network")
     if absent:
@@ -88,7 +92,11 @@ def _figure(
     if getattr(data, "query_boxes", None) is not None:
         data = write_crops(data, out / "queries")
     result = row.run(
-        data, out / "features.h5", encoder=encoder_of(args), run=run_of(args), preset=preset
+        data,
+        out / "features.h5",
+        encoder=read_options(args, Encoder),
+        run=read_options(args, RunOptions),
+        preset=preset,
     )
     results.append(result.to_dict())
     return result.figures[row.metric].value

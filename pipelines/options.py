@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from featx.cli.options import ENCODER, RUN, add_options, read_options
 from featx.errors import FeatxError, ParameterError
 from featx.extraction import Encoder, RunOptions
 from featx.report import Report
@@ -21,9 +22,7 @@ __all__ = [
     "add_common",
     "command_line",
     "data_set",
-    "encoder_of",
     "run",
-    "run_of",
     "sweep",
     "write",
 ]
@@ -35,14 +34,9 @@ def add_common(parser: argparse.ArgumentParser, *, dataset: str, presets: Sequen
     parser.add_argument("--dataset", default=dataset, help=f"its layout (default {dataset})")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
                         help="an option of the reader, such as partition=2")  # fmt: skip
-    parser.add_argument("--backbone", default="featx_small")
-    parser.add_argument("--weights", default="default", help="a weights file")
-    parser.add_argument("--layer", action="append", help="several are put side by side")
-    parser.add_argument("--pooling")
-    parser.add_argument("--resize", type=int, help="shorter side, in px")
-    parser.add_argument("--crop", type=int, help="side of the crop, in px")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--workers", type=int)
+    add_options(parser, Encoder, [name for name in ENCODER if name != "augment"],
+                layers="module by dotted name; several are put side by side")  # fmt: skip
+    add_options(parser, RunOptions, RUN)
     parser.add_argument("--preset", nargs="+", default=list(presets), dest="presets")
     parser.add_argument("--out", type=Path, help="folder of features and results (default: the "
                         "data set's name under results/)")  # fmt: skip
@@ -70,23 +64,6 @@ def data_set(args: argparse.Namespace, *, needs: str | None = None) -> Any:
     return found
 
 
-def encoder_of(args: argparse.Namespace) -> Encoder:
-    """Return what is to be read from which network."""
-    return Encoder(
-        args.backbone,
-        weights=args.weights,
-        layers=args.layer,
-        poolings=args.pooling,
-        resize_px=args.resize,
-        crop_px=args.crop,
-    )
-
-
-def run_of(args: argparse.Namespace) -> RunOptions:
-    """Return how it is to be run."""
-    return RunOptions(args.device, workers=args.workers)
-
-
 def sweep(
     name: str,
     data: Any,
@@ -100,8 +77,8 @@ def sweep(
         result = task(
             data,
             args.out / "features.h5",
-            encoder=encoder_of(args),
-            run=run_of(args),
+            encoder=read_options(args, Encoder),
+            run=read_options(args, RunOptions),
             preset=preset,
             **settings,
         )

@@ -16,8 +16,8 @@ from PIL import Image
 
 import featx
 from featx import LinearProbeClassifier, RetrievalIndex
-from featx.cli._tables import write_table
 from featx.cli.main import main
+from featx.cli.predict import _write_table as write_table
 from featx.errors import FeatxError, StoreWriteError
 from featx.estimators import save_model
 from featx.files.outputs import check_output, kind_of, write_output

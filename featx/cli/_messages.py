@@ -1,25 +1,26 @@
-"""Errors as one line, in the words of the command line."""
+"""What a person reads: errors, failed images, labels and figures, in the words of the options."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from typing import Any
 
 from featx.errors import FeatxError, hide_secrets
 
-__all__ = ["describe_error", "keep_known_options", "name_options"]
+__all__ = [
+    "describe_error",
+    "describe_failures",
+    "keep_known_options",
+    "list_failures",
+    "name_options",
+    "show_coverage",
+    "show_figure",
+]
 
-# What options are called in Python, where that is not the option with underscores.
-PARAMETERS = {
-    "--resize": "resize_px",
-    "--crop": "crop_px",
-    "--layer": "layers",
-    "--pooling": "poolings",
-    "--images": "n_images",
-    "--folds": "n_folds",
-    "--backbone": "backbones",
-}
+MAX_LISTED = 20
+
 # What the library calls what files give.
 CONTENTS = {"y": "labels", "y_true": "labels", "X": "features"}
 # Text in quotes stays as it is; a name is what begins the message, or has an underscore.
@@ -34,8 +35,8 @@ def name_options(parser: argparse.ArgumentParser) -> dict[str, str]:
     for action in parser._actions:
         if action.option_strings:
             flag = max(action.option_strings, key=len)
-            flags[action.dest] = flag
-            flags[PARAMETERS.get(flag, action.dest)] = flag
+            # the library says "layers" of several and "layer" of one
+            flags[action.dest] = flags[flag.strip("-").replace("-", "_")] = flag
         elif action.metavar:
             flags[action.dest] = str(action.metavar)
     return flags
@@ -76,3 +77,45 @@ def _flag(word: str, flags: dict[str, Any]) -> str:
     if not flag:
         return word
     return f"{flag} " if word.endswith("=") else flag
+
+
+def describe_failures(failures: list[dict[str, str]]) -> str:
+    """Say on one line that no image could be read, and why the first could not."""
+    first = failures[0]
+    more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
+    return (
+        f"none of the {len(failures)} images could be read: {first['path']!r} "
+        f"({first['reason']}){more}; expected at least one that is whole: check the source"
+    )
+
+
+def list_failures(failures: list[dict[str, str]]) -> list[str]:
+    """Return a line per image, as far as a person reads."""
+    lines = [f"{f['path']}: could not be read: {f['reason']}" for f in failures[:MAX_LISTED]]
+    if len(failures) > MAX_LISTED:
+        lines.append(f"{len(failures) - MAX_LISTED} more could not be read (--json lists all)")
+    return lines
+
+
+def show_coverage(result: dict[str, Any]) -> list[str]:
+    """Say what the join of labels left over, from the keys of `Coverage.to_dict`."""
+    lines = []
+    if n := result["n_unlabelled"]:
+        examples = _list_examples(result["unlabelled"], n)
+        lines.append(f"{n} images have no label and were left out: {examples}")
+    if n := result["n_unused"]:
+        near = f"; nearest: {result['nearest']}" if result["nearest"] else ""
+        lines.append(
+            f"{n} rows of {result['labels_from']} fit none of the images: "
+            f"{_list_examples(result['unused'], n)}{near}"
+        )
+    return lines
+
+
+def _list_examples(examples: list[str], n: int) -> str:
+    return ", ".join(examples) + (", ..." if n > len(examples) else "")
+
+
+def show_figure(value: float | None) -> str:
+    """Return a measured figure as text; NaN and None were not measured."""
+    return "not measured" if value is None or math.isnan(value) else f"{value:.3f}"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.cli.options import read_options
 from featx.errors import BackboneError
 from featx.recipe import Recipe
 
@@ -39,12 +40,7 @@ def embed_sources(
         )
     manifest = ImageManifest.from_source(source)
     weights = args.weights or made_with.get("weights", "default")
-    run = RunOptions(
-        args.device,
-        batch_size=args.batch_size,
-        workers=args.workers,
-        max_pixels=args.max_pixels,
-    )
+    run = read_options(args, RunOptions)
     paths = manifest.paths
     found = embed_images(Encoder.from_recipe(recipe, weights=weights).load(run), paths)
     bad = [(paths[i], reason) for i, reason in found.failures]

@@ -99,8 +99,8 @@ def _inputs(args: argparse.Namespace) -> Iterator[str]:
         for word in value if isinstance(value, list) else [value]:
             if word and not isinstance(word, Output):
                 yield from map(str, files_of(word)) if name == "weights" else [word]
-    named = getattr(args, "backbone", None)
-    for word in named if isinstance(named, list) else []:
+    named = getattr(args, "backbones", [])
+    for word in named or []:
         if file := word.partition("=")[2]:
             yield from map(str, files_of(file))
 

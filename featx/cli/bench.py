@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import Any
 
-from featx.cli._options import add_run, add_sources, as_source, defaults_of
 from featx.cli._outputs import PAGE, add_output
+from featx.cli.options import ENCODER, RUN, add_options, add_sources, as_source, read_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,32 +15,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from featx.extraction import Encoder, RunOptions
     from featx.tasks import benchmark
 
-    defaults = defaults_of(Encoder) | defaults_of(RunOptions) | defaults_of(benchmark)
     add_sources(parser)
-    for name, text in (
-        ("backbone", "see featx backbones"),
-        ("weights", "a .pth or .safetensors file, or the name of published weights"),
-        ("device", "auto, cpu, cuda, cuda:1"),
-        ("precision", "auto, float32, bfloat16, float16 or int8"),
-        ("engine", "auto, torch, compile or openvino"),
-    ):
-        parser.add_argument(
-            f"--{name}", default=defaults[name], help=f"{text} (default {defaults[name]})"
-        )
-    parser.add_argument(
-        "--images",
-        type=int,
-        default=defaults["n_images"],
-        help=f"how many to read, evenly over SOURCE (default {defaults['n_images']})",
-    )
-    parser.add_argument(
-        "--repeats", type=int, default=defaults["repeats"], help="of which the median is taken"
-    )
-    parser.add_argument(
-        "--sweep", action="store_true", help="also try other numbers of workers and batch sizes"
-    )
+    add_options(parser, Encoder, ENCODER)
+    add_options(parser, RunOptions, RUN)
+    add_options(
+        parser, benchmark, (),
+        n_images="how many to read, evenly over SOURCE", repeats="of which the median is taken",
+        sweep="also try other numbers of workers and batch sizes",
+    )  # fmt: skip
     add_output(parser, "--html", PAGE, metavar="OUT.html", help="write a page with plots")
-    add_run(parser, defaults)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -47,14 +31,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from featx.extraction import Encoder, RunOptions
     from featx.tasks import benchmark, benchmark_report
 
-    found = benchmark(
-        as_source(args.source),
-        Encoder(args.backbone, weights=args.weights, precision=args.precision),
-        RunOptions(args.device, args.engine, args.batch_size, args.workers),
-        n_images=args.images,
-        repeats=args.repeats,
-        sweep=args.sweep,
-    )
+    encoder, run = read_options(args, Encoder), read_options(args, RunOptions)
+    found = read_options(args, partial(benchmark, as_source(args.source), encoder, run))
     result = found.to_dict()
     if args.html:
         result["report"] = str(benchmark_report(found).save(args.html))

@@ -5,28 +5,25 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from featx.cli._options import defaults_of
 from featx.cli._outputs import add_output
+from featx.cli.options import add_options, read_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     from featx.demo import run_demo
 
-    defaults = defaults_of(run_demo)
     add_output(
         parser, "--out", "folder", default="featx-demo", metavar="DIR", help="default featx-demo"
     )
-    parser.add_argument("--backbone", default=defaults["backbone"], metavar="NAME")
-    parser.add_argument("--weights", default=defaults["weights"], help="a file or a name")
-    parser.add_argument("--device", default=defaults["device"])
+    add_options(parser, run_demo, ("backbone", "weights", "device"))
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Run all tasks on the sample images."""
     from featx.demo import run_demo
 
-    return run_demo(args.out, backbone=args.backbone, weights=args.weights, device=args.device)
+    return read_options(args, run_demo)
 
 
 def show(result: dict[str, Any]) -> str:

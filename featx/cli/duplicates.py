@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from featx.cli._options import add_table, defaults_of
 from featx.cli._outputs import PAGE, add_output
 from featx.cli._streams import show_name
+from featx.cli.options import add_table
 
 MAX_PRINTED = 20
 
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold",
         type=float,
-        default=defaults_of(duplicate_groups)["threshold"],
+        default=signature(duplicate_groups).parameters["threshold"].default,
         help="smallest cosine of a near copy (default 0.95)",
     )
     add_output(parser, "--html", PAGE, metavar="OUT.html", help="write a page with the pictures")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from featx.cli._labels import show_coverage
-from featx.cli._options import add_table, show_figure
+from featx.cli._messages import show_coverage, show_figure
+from featx.cli.options import add_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from featx.cli._options import add_table
 from featx.cli._outputs import add_output
+from featx.cli.options import add_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,16 +7,16 @@ import shlex
 import time
 from typing import Any
 
-from featx.cli._labels import labelled_images, show_coverage
-from featx.cli._options import add_run, add_sources, as_source, defaults_of, show_figure
+from featx.cli._labels import labelled_images
+from featx.cli._messages import show_coverage, show_figure
 from featx.cli._outputs import add_output
+from featx.cli.options import add_options, add_sources, as_source, read_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     from featx.finetuning import FineTuneClassifier
 
-    defaults = defaults_of(FineTuneClassifier)
     add_sources(parser)
     add_output(
         parser,
@@ -27,24 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="weights file",
     )
     parser.add_argument("--labels", metavar="L.csv", help="columns path and label")
-    parser.add_argument(
-        "--train-from",
-        metavar="LAYER",
-        help="first layer that is trained, or all (default about the last third)",
-    )
-    for name, kind, text in (
-        ("backbone", str, "see featx backbones"),
-        ("weights", str, "a .pth or .safetensors file, or the name of published weights"),
-        ("epochs", int, "most epochs"),
-        ("learning-rate", float, "its peak; None is 1e-4"),
-        ("validation-fraction", float, "share of each class that chooses the epoch; 0 is none"),
-        ("device", str, "auto, cpu, cuda, cuda:1"),
-    ):
-        default = defaults[name.replace("-", "_")]
-        parser.add_argument(
-            f"--{name}", type=kind, default=default, help=f"{text} (default {default})"
-        )
-    add_run(parser, defaults)
+    add_options(
+        parser, FineTuneClassifier, ("backbone", "weights", "device", "batch_size", "workers"),
+        train_from="first layer that is trained, or all (default about the last third)",
+        epochs="most epochs",
+        learning_rate="its peak (default 1e-4)",
+        validation_fraction="share of each class that chooses the epoch; 0 is none",
+        batch_size="images per step",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -53,17 +43,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     start = time.monotonic()
     paths, labelled = labelled_images(as_source(args.source), args.labels)
-    model = FineTuneClassifier(
-        args.backbone,
-        weights=args.weights,
-        train_from=args.train_from,
-        epochs=args.epochs,
-        learning_rate=args.learning_rate,
-        validation_fraction=args.validation_fraction,
-        batch_size=args.batch_size,
-        device=args.device,
-        workers=args.workers,
-    )
+    model = read_options(args, FineTuneClassifier)
     model.fit(paths, labelled.labels).save_backbone(args.out)
     return {
         "classes": model.classes_.tolist(),
@@ -73,7 +53,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "best_epoch": model.best_epoch_,
         "seconds": time.monotonic() - start,
         "out": args.out,
-        "backbone": args.backbone,
+        "backbone": model.backbone,
         "train_from": model.train_from_,
         "n_trained_parameters": model.n_trained_parameters_,
         "n_samples": len(paths),

@@ -6,8 +6,8 @@ import argparse
 import time
 from typing import Any
 
-from featx.cli._options import add_table
 from featx.cli._outputs import add_output
+from featx.cli.options import add_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

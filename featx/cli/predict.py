@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import csv
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.cli._failures import describe_failures, list_failures
-from featx.cli._options import (
-    add_max_pixels,
-    add_network,
-    add_run,
-    add_sources,
-    add_table,
-    as_source,
-    defaults_of,
-)
+from featx._optional import require
+from featx.cli._messages import describe_failures, list_failures
 from featx.cli._outputs import add_output
 from featx.cli._streams import show_name
-from featx.cli._tables import TABLES, write_table
+from featx.cli.options import add_moved_weights, add_options, add_sources, add_table, as_source
 from featx.errors import ParameterError
+from featx.files.outputs import write_output
+from featx.files.paths import show_path
 
 Part = tuple[list[str], NDArray[np.float32]]
 BLOCK_ROWS = 4096
+TABLES = {".csv": "predictions", ".parquet": "predictions"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,14 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from featx.extraction import RunOptions
 
     parser.add_argument("model", metavar="MODEL", help="a file of featx train")
-    add_sources(parser, stores=True)
+    add_sources(parser, also="; or stores, whose vectors are taken")
     add_output(
         parser, "--out", TABLES, metavar="P.csv", help="also write a table: .csv or .parquet"
     )
     add_table(parser)
-    add_network(parser)
-    add_max_pixels(parser)
-    add_run(parser, defaults_of(RunOptions))
+    add_moved_weights(parser)
+    add_options(parser, RunOptions, ("device", "batch_size", "workers", "max_pixels"))
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -58,7 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if failures and not predictions:
         return {**result, "ok": False, "error": describe_failures(failures)}
     if args.out:
-        write_table(args.out, _columns(predictions, names, is_attributes=is_attributes))
+        _write_table(args.out, _columns(predictions, names, is_attributes=is_attributes))
         result["out"] = args.out
     return result
 
@@ -123,6 +119,37 @@ def _columns(
         **{name: [int(name in p["label"]) for p in predictions] for name in names},
         **{f"score.{name}": [p["scores"][name] for p in predictions] for name in names},
     }
+
+
+def _write_table(path: str, columns: dict[str, list[Any]]) -> None:
+    """Write columns of one length; the ending is the format.
+
+    Raises
+    ------
+    StoreWriteError
+        If the file cannot be written, or is another kind of file.
+    MissingDependencyError
+        If Parquet is asked for and pyarrow is not installed.
+    """
+    shown = {show_path(name): [_shown(v) for v in values] for name, values in columns.items()}
+    with write_output(path, "predictions") as beside:
+        if Path(path).suffix.lower() == ".csv":
+            with beside.open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(shown)
+                writer.writerows(zip(*shown.values(), strict=True))
+            return
+        arrow = require("pyarrow", extra="parquet", purpose="writing .parquet")
+        parquet = require("pyarrow.parquet", extra="parquet", purpose="writing .parquet")
+        table = arrow.table(shown)
+        # how an older file of ours is known from one of other origin
+        notes = {**(table.schema.metadata or {}), b"featx_predictions": b"1"}
+        with beside.open("wb") as file:  # since Arrow takes no name that is not UTF-8
+            parquet.write_table(table.replace_schema_metadata(notes), file)
+
+
+def _shown(value: Any) -> Any:
+    return show_path(value) if isinstance(value, str) else value
 
 
 def notes(result: dict[str, Any]) -> list[str]:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from featx.cli._failures import describe_failures, list_failures
-from featx.cli._options import add_max_pixels, add_network, add_run, as_source, defaults_of
+from featx.cli._messages import describe_failures, list_failures
 from featx.cli._outputs import PAGE, add_output
 from featx.cli._streams import show_name
+from featx.cli.options import add_moved_weights, add_options, as_source, read_options
 from featx.errors import ParameterError
 from featx.files.paths import read_shown
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         help="images, folders, globs or a CSV with 'path'; or stores, whose vectors are asked",
     )
-    parser.add_argument("-k", type=int, default=10, help="matches an image (default 10)")
+    parser.add_argument("-k", type=int, default=10, help="matches per image (default 10)")
     parser.add_argument(
         "--rerank",
         default="none",
@@ -48,16 +48,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--engine",
+        dest="shards_engine",
         default="local",
         choices=["local", "ray"],
-        help="ray: an actor an index of the folder (default local, one after the other)",
+        help="ray: an actor per index of the folder (default local, one after the other)",
     )
     add_output(
         parser, "--html", PAGE, metavar="OUT.html", help="also write a page with the pictures"
     )
-    add_network(parser)
-    add_max_pixels(parser)
-    add_run(parser, defaults_of(RunOptions))
+    add_moved_weights(parser)
+    add_options(parser, RunOptions, ("device", "batch_size", "workers", "max_pixels"))
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -101,11 +101,12 @@ def _asked(args: argparse.Namespace, index: Any) -> tuple[list[str], Any, list[d
 
 def _opened(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Any, dict[str, Any]]:
     """Return one index, or one of many shards, and how it is asked."""
+    from featx.extraction import RunOptions
     from featx.retrieval import RetrievalIndex, ShardedIndex
 
-    if args.engine == "local" and not os.path.isdir(args.index):  # noqa: PTH112
+    if args.shards_engine == "local" and not os.path.isdir(args.index):  # noqa: PTH112
         index = RetrievalIndex.load(args.index, mmap=True)
-        index.set_params(weights=args.weights, device=args.device)
+        index.set_params(weights=args.weights, device=read_options(args, RunOptions).device)
         return index, {"rerank": args.rerank}
     if args.rerank != "none":
         raise ParameterError(
@@ -113,7 +114,7 @@ def _opened(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Any,
             "expected none; make one index of the store"
         )
     shards = args.index if os.path.isdir(args.index) else [args.index]  # noqa: PTH112
-    return stack.enter_context(ShardedIndex(shards, engine=args.engine, mmap=True)), {}
+    return stack.enter_context(ShardedIndex(shards, engine=args.shards_engine, mmap=True)), {}
 
 
 def _filter(words: list[str]) -> dict[str, list[str]] | None:

@@ -8,12 +8,13 @@ import os
 from typing import Any
 
 from featx._optional import require
-from featx.cli._options import add_network
 from featx.cli._streams import print_error, print_result
+from featx.cli.options import add_moved_weights, add_options, read_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options; their defaults are those of `ServeOptions`."""
+    from featx.extraction import RunOptions
     from featx.serve import ServeOptions
 
     d = ServeOptions()
@@ -50,11 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             flag, metavar=metavar, type=type(default), default=default,
             help=f"{text} (default {default:g})",
         )  # fmt: skip
-    add_network(parser)
+    add_moved_weights(parser)
+    add_options(parser, RunOptions, ("device",))
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Serve until stopped; what there is to print was printed when it was ready."""
+    from featx.extraction import RunOptions
     from featx.serve import ServeOptions, open_service, run_server
 
     for package in ("fastapi", "uvicorn"):  # before the index is loaded, which may take a while
@@ -62,7 +65,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(ServeOptions)]
     options = ServeOptions(**{name: getattr(args, name) for name in names})
     service = open_service(
-        args.index, model=args.model, options=options, weights=args.weights, device=args.device
+        args.index,
+        model=args.model,
+        options=options,
+        weights=args.weights,
+        device=read_options(args, RunOptions).device,
     )
 
     def ready(address: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import itertools
 import json
 import re
 import shutil
@@ -20,6 +23,9 @@ from PIL import Image
 
 from featx.cli._messages import keep_known_options
 from featx.cli.main import COMMANDS, build_parser, main
+from featx.cli.options import ENCODER, RUN, read_options, read_preset
+from featx.estimators import PRESETS
+from featx.extraction import Encoder, RunOptions
 from featx.store import open_store, store_info
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -546,17 +552,62 @@ def test_every_command_and_option_has_help_and_is_documented(name, capsys) -> No
         assert f"`{option}" in section, option
 
 
-def test_defaults_are_the_librarys() -> None:
-    import inspect
+def parsed(*words) -> argparse.Namespace:
+    return build_parser(words[0]).parse_args(words)
 
-    from featx.extraction import Encoder, RunOptions, extract
 
-    args = build_parser("extract").parse_args(["extract", "s", "--store", "f"])
-    signatures = [inspect.signature(one) for one in (Encoder, RunOptions, extract)]
-    defaults = {p.name: p.default for s in signatures for p in s.parameters.values()}
-    for name in ("backbone", "weights", "augment", "decode", "device", "precision", "engine",
-                 "batch_size", "workers", "on_error"):  # fmt: skip
-        assert getattr(args, name) == defaults[name]
+@pytest.mark.parametrize("command", ["extract", "bench"])
+def test_defaults_are_the_librarys(command) -> None:
+    args = parsed(*{"extract": ("extract", "s", "--store", "f"), "bench": ("bench", "s")}[command])
+    assert read_options(args, Encoder) == Encoder()
+    assert read_options(args, RunOptions) == RunOptions()
+    assert not hasattr(args, "on_error")  # so that the library's holds
+
+
+def test_every_field_of_an_encoder_and_of_a_run_has_an_option() -> None:
+    """Would catch a field that the library gained and the command line did not."""
+    fields = {f.name for f in dataclasses.fields(Encoder)} - {"transform", "recipe"}
+    assert fields == set(ENCODER)
+    assert {f.name for f in dataclasses.fields(RunOptions)} - {"progress"} == set(RUN)
+    words = {"--backbone": "a", "--weights": "b", "--layer": "c", "--pooling": "max",
+             "--augment": "hflip", "--resize": "64", "--crop": "48", "--decode": "full",
+             "--precision": "float32"}  # fmt: skip
+    args = parsed("extract", "s", "--store", "f", *itertools.chain(*words.items()))
+    assert read_options(args, Encoder) == Encoder(
+        "a", weights="b", layers="c", poolings="max", augment="hflip", resize_px=64, crop_px=48,
+        decode="full", precision="float32",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "augment"),
+    [
+        ("", "none"),
+        ("--preset best", "ten-crop"),
+        ("--preset paper", "sixteen-view:keep"),
+        ("--preset best --augment none", "none"),
+        ("--augment hflip --preset best", "hflip"),
+    ],
+)
+def test_a_preset_sets_the_views_unless_they_are_given(words, augment) -> None:
+    args = parsed("extract", "s", "--store", "f", *words.split())
+    preset = read_preset(args)
+    assert read_options(args, Encoder, **preset.encoder_options).augment == augment
+
+
+@pytest.mark.parametrize("command", ["extract", "compare"])
+def test_help_lists_the_presets_and_a_miss_names_the_nearest(world, capsys, command) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        run(command, "--help")
+    text = capsys.readouterr().out
+    for preset in PRESETS.values():
+        assert re.search(rf"\n  {preset.name} +{re.escape(preset.note)}\n", text)
+    error = refused(
+        capsys, command, world / "test", "--store", world / "no.h5", "--preset", "bset"
+    )
+    assert "--preset: got 'bset'" in error
+    assert "Did you mean 'best'?" in error
+    assert not (world / "no.h5").exists()
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf"])
