@@ -72,7 +72,7 @@ def counters(where):
     connection.request("GET", "/metrics")
     lines = connection.getresponse().read().decode().splitlines()
     found = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    return int(found["featx_batched_total"]), int(found["featx_batches_total"])
+    return float(found["featx_batched_total"]), float(found["featx_batches_total"])
 
 
 def rubbish(images, n):

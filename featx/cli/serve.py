@@ -38,11 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--show-names", action="store_true", help="show the images' file names")
     numbers = (
-        ("--batch-size", "N", "images a pass of the network"),
+        ("--batch-size", "N", "images per pass of the network"),
         ("--wait-ms", "MS", "how long a query waits for others to go with"),
         ("--max-upload-mb", "MB", "largest request"),
         ("--max-pixels", "N", "largest width x height of an upload"),
-        ("--rate", "R", "images a second and client; 0 is any number"),
+        ("--rate", "R", "images per second and client; 0 is any number"),
         ("--copy-distance", "D", "cosine distance up to which two images are near-duplicates"),
     )
     for flag, metavar, text in numbers:
@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from featx.extraction import RunOptions
     from featx.serve import ServeOptions, open_service, run_server
 
-    for package in ("fastapi", "uvicorn"):  # before the index is loaded, which may take a while
+    # before the index is loaded, which may take a while
+    for package in ("fastapi", "uvicorn", "prometheus_client"):
         require(package, extra="serve", purpose="featx serve")
     names = [field.name for field in dataclasses.fields(ServeOptions)]
     options = ServeOptions(**{name: getattr(args, name) for name in names})

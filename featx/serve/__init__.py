@@ -88,9 +88,10 @@ def create_app(service: Service) -> Any:
     Raises
     ------
     MissingDependencyError
-        If FastAPI is not installed.
+        If FastAPI or prometheus-client is not installed.
     """
-    require("fastapi", extra="serve", purpose=PURPOSE)
+    for package in ("fastapi", "prometheus_client"):
+        require(package, extra="serve", purpose=PURPOSE)
     from featx.serve._app import build_app
 
     return build_app(service)
@@ -111,7 +112,7 @@ def run_server(service: Service, on_ready: Callable[[str], None]) -> None:
     ParameterError
         If the address cannot be listened on.
     MissingDependencyError
-        If FastAPI or uvicorn is not installed.
+        If FastAPI, uvicorn or prometheus-client is not installed.
     """
     require("uvicorn", extra="serve", purpose=PURPOSE)
     app = create_app(service)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mimetypes
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,15 +13,15 @@ from fastapi import APIRouter, FastAPI, Path, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
+from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from featx._version import __version__
-from featx.serve._bodies import BATCH_BODY, IMAGE_BODY, images_of, require_json, suffix_of
+from featx.serve._bodies import BATCH_BODY, IMAGE_BODY, JSON, images_of, suffix_of
 from featx.serve._database import Example, LabelCount
 from featx.serve._guard import Guard
 from featx.serve._limits import TokenBuckets, read_body
 from featx.serve._metrics import CONTENT_TYPE, Metrics
-from featx.serve._page import add_page
 from featx.serve._refusal import Problem, RefusalError
 from featx.serve._service import Answer, Service
 
@@ -60,7 +61,7 @@ class Description:
 
 @dataclass(frozen=True)
 class BatchAnswer:
-    """One answer or one problem an image, in their order."""
+    """One answer or one problem for each image, in their order."""
 
     results: list[Answer | Problem]
 
@@ -73,10 +74,9 @@ class Added:
     n_samples: int
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what the description says of refusals."""
-    every = sorted({401, 422, 429, 503, *statuses})
-    return {status: {"model": Problem} for status in every}
+    return {s: {"model": Problem} for s in sorted({401, 422, 429, 503, *statuses})}
 
 
 def build_app(service: Service) -> FastAPI:
@@ -97,7 +97,7 @@ def build_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    metrics = Metrics()
+    metrics = Metrics(service)
     buckets = TokenBuckets(service.options.rate)
     api = APIRouter(dependencies=[Security(HTTPBearer(auto_error=False))])
     _add_queries(api, service, buckets)
@@ -105,9 +105,9 @@ def build_app(service: Service) -> FastAPI:
     if service.options.writable:
         _add_changes(api, service)
     app.include_router(api)
-    add_page(app)
-    app.add_exception_handler(HTTPException, _told)
-    app.add_exception_handler(RequestValidationError, _explained)
+    _add_page(app)
+    app.add_exception_handler(HTTPException, _refuse_request)
+    app.add_exception_handler(RequestValidationError, _refuse_parameters)
     app.add_middleware(Guard, options=service.options, buckets=buckets, metrics=metrics)
     return app
 
@@ -115,44 +115,46 @@ def build_app(service: Service) -> FastAPI:
 def _add_queries(api: APIRouter, service: Service, buckets: TokenBuckets) -> None:
     limit = service.options.max_upload_bytes
 
-    @api.post("/api/query", responses=problems(408, 413, 415), openapi_extra=IMAGE_BODY)
+    @api.post("/api/query", responses=describe_problems(408, 413, 415), openapi_extra=IMAGE_BODY)
     async def query(request: Request, k: Count = 12, label: Label = None) -> Answer:
         """Find what looks like the image in the body."""
         suffix_of(request.headers.get("content-type"))
         data = await read_body(request, limit)
         return await service.query(data, k=k, label=label, client=_client(request))
 
-    @api.post("/api/query/batch", responses=problems(408, 413, 415), openapi_extra=BATCH_BODY)
+    @api.post(
+        "/api/query/batch", responses=describe_problems(408, 413, 415), openapi_extra=BATCH_BODY
+    )
     async def query_batch(request: Request, k: Count = 12, label: Label = None) -> BatchAnswer:
         """Find what looks like each of up to 32 images; 422 only where none can be read."""
-        require_json(request.headers.get("content-type"))
+        suffix_of(request.headers.get("content-type"), JSON)
         body = await read_body(request, 4 * -(-limit // 3) + 4096)
         images = await asyncio.to_thread(images_of, body, limit)
         client = _client(request)
         buckets.take(client, len(images) - 1)
-        asked = (service.query(image, k=k, label=label, client=client) for image in images)
-        found = await asyncio.gather(*asked, return_exceptions=True)
-        results: list[Answer | Problem] = []
-        for one in found:
-            if isinstance(one, RefusalError):
-                results.append(Problem(one.message))
-            elif isinstance(one, BaseException):
-                raise one
-            else:
-                results.append(one)
-        refused = [one for one in found if isinstance(one, RefusalError)]
+
+        async def answer(image: bytes) -> Answer | RefusalError:
+            try:
+                return await service.query(image, k=k, label=label, client=client)
+            except RefusalError as err:
+                return err
+
+        results = await asyncio.gather(*map(answer, images))
+        refused = [result for result in results if isinstance(result, RefusalError)]
         if len(refused) == len(images):
             raise refused[0]
-        return BatchAnswer(results)
+        return BatchAnswer(
+            [Problem(r.message) if isinstance(r, RefusalError) else r for r in results]
+        )
 
-    @api.get("/api/neighbours/{row}", responses=problems(404))
+    @api.get("/api/neighbours/{row}", responses=describe_problems(404))
     async def neighbours(row: Row, k: Count = 12, label: Label = None) -> Answer:
         """Find what looks like an image of the index."""
         return await service.neighbours(row, k=k, label=label)
 
     @api.get(
         "/thumbnails/{row}",
-        responses={**problems(404), **JPEG},
+        responses={**describe_problems(404), **JPEG},
         response_class=Response,
     )
     async def thumbnail(request: Request, row: Row) -> Response:
@@ -161,18 +163,29 @@ def _add_queries(api: APIRouter, service: Service, buckets: TokenBuckets) -> Non
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
 
 
+def _add_page(app: FastAPI) -> None:
+    """Add ``/`` and ``/static/*``, which the description leaves out."""
+    mimetypes.add_type("text/javascript", ".js")  # on Windows the registry may say otherwise
+    static = StaticFiles(packages=[("featx.serve", "static")])
+    app.mount("/static", static)
+
+    @app.get("/", include_in_schema=False)
+    async def page(request: Request) -> Response:
+        return await static.get_response("index.html", request.scope)
+
+
 def _add_notes(api: APIRouter, app: FastAPI, service: Service, metrics: Metrics) -> None:
     @app.get("/health", responses={421: {"model": Problem}})
     async def health() -> Health:
         """Say that it runs; needs no token."""
         return Health("ok", service.database.n_samples)
 
-    @api.get("/metrics", responses=problems(), response_class=Response)
+    @api.get("/metrics", responses=describe_problems(), response_class=Response)
     async def prometheus() -> Response:
         """Return counters in Prometheus' text format."""
-        return Response(metrics.page(service), headers={"Content-Type": CONTENT_TYPE})
+        return Response(metrics.page(), headers={"Content-Type": CONTENT_TYPE})
 
-    @api.get("/api/index", responses=problems())
+    @api.get("/api/index", responses=describe_problems())
     async def describe() -> Description:
         """Say what the index has and what may be asked."""
         options, database = service.options, service.database
@@ -192,7 +205,7 @@ def _add_changes(api: APIRouter, service: Service) -> None:
     @api.post(
         "/api/add",
         status_code=201,
-        responses=problems(408, 409, 413, 415, 507),
+        responses=describe_problems(408, 409, 413, 415, 507),
         openapi_extra=IMAGE_BODY,
     )
     async def add(
@@ -208,7 +221,7 @@ def _add_changes(api: APIRouter, service: Service) -> None:
         "/api/images/{row}",
         status_code=204,
         response_model=None,  # older versions of FastAPI take "None" for a body
-        responses=problems(404, 507),
+        responses=describe_problems(404, 507),
     )
     async def remove(row: Row) -> None:
         """Remove an image from the index."""
@@ -219,18 +232,17 @@ def _client(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-async def _told(request: Request, err: Exception) -> Response:
+async def _refuse_request(request: Request, err: Exception) -> Response:
     assert isinstance(err, HTTPException)
     asked = f"{request.method} {request.url.path}"[:200]
     return JSONResponse({"error": f"{asked}: {err.detail}"}, err.status_code, headers=err.headers)
 
 
-async def _explained(_: Request, err: Exception) -> Response:
+async def _refuse_parameters(_: Request, err: Exception) -> Response:
     """Say which parameter does not fit, in one line as everywhere."""
     assert isinstance(err, RequestValidationError)
-    parts = [f"{e['loc'][-1]}: got {e['input']!r:.100}, {_lower(e['msg'])}" for e in err.errors()]
+    parts = [
+        f"{e['loc'][-1]}: got {e['input']!r:.100}, {e['msg'][:1].lower()}{e['msg'][1:]}"
+        for e in err.errors()
+    ]
     return JSONResponse({"error": "; ".join(parts)}, 422)
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]

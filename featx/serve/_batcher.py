@@ -25,9 +25,10 @@ class Batcher(Generic[Item, Result]):
     Parameters
     ----------
     run : callable
-        Turns items into as many results, in order. If it raises, each of them gets the error.
+        Turns items into as many results, in order. One that is an exception is raised where its
+        item came from; if `run` raises, all are.
     size : int
-        Most items a call.
+        Most items per call.
     wait_s : float
         How long the first item of a call waits for others, in seconds.
 
@@ -46,7 +47,11 @@ class Batcher(Generic[Item, Result]):
     """
 
     def __init__(
-        self, run: Callable[[Sequence[Item]], Sequence[Result]], *, size: int, wait_s: float
+        self,
+        run: Callable[[Sequence[Item]], Sequence[Result | Exception]],
+        *,
+        size: int,
+        wait_s: float,
     ) -> None:
         self._run, self._size, self._wait_s = run, size, wait_s
         self.sizes = [0] * size
@@ -89,9 +94,9 @@ class Batcher(Generic[Item, Result]):
         while not is_last:
             batch, is_last = self._gather()
             # one whose client has gone was cancelled, and is left out
-            wanted = [(i, f) for i, f in batch if f.set_running_or_notify_cancel()]
-            if wanted:
-                self._answer(wanted)
+            batch = [(i, f) for i, f in batch if f.set_running_or_notify_cancel()]
+            if batch:
+                self._answer(batch)
 
     def _gather(self) -> tuple[list[tuple[Item, Future[Result]]], bool]:
         first = self._queue.get()
@@ -111,11 +116,13 @@ class Batcher(Generic[Item, Result]):
 
     def _answer(self, batch: list[tuple[Item, Future[Result]]]) -> None:
         self.sizes[len(batch) - 1] += 1
+        results: Sequence[Result | Exception]
         try:
             results = self._run([item for item, _ in batch])
         except Exception as err:  # noqa: BLE001 - the thread must outlive any query
-            for _, future in batch:
-                future.set_exception(err)
-            return
+            results = [err] * len(batch)
         for (_, future), result in zip(batch, results, strict=True):
-            future.set_result(result)
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)

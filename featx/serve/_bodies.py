@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from featx.serve._refusal import RefusalError
 
-__all__ = ["BATCH_BODY", "IMAGE_BODY", "MAX_IMAGES", "images_of", "require_json", "suffix_of"]
+__all__ = ["BATCH_BODY", "IMAGE_BODY", "MAX_IMAGES", "Batch", "images_of", "suffix_of"]
 
 MAX_IMAGES = 32
 # Most that a document with MAX_IMAGES images has of what makes it dear to parse.
@@ -29,46 +29,36 @@ SUFFIXES = {
     "image/x-portable-bitmap": ".pbm",
     "image/avif": ".avif",
 }
-IMAGE_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            kind: {"schema": {"type": "string", "format": "binary", "minLength": 1}}
-            for kind in SUFFIXES
-        },
-    }
-}
-BATCH_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["images"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "images": {
-                            "type": "array",
-                            "minItems": 1,
-                            "maxItems": MAX_IMAGES,
-                            "items": {"type": "string", "contentEncoding": "base64"},
-                        }
-                    },
-                }
-            }
-        },
-    }
-}
+JSON = {"application/json": ".json"}
+
+Base64 = Annotated[bytes, WithJsonSchema({"type": "string", "contentEncoding": "base64"})]
 
 
-def suffix_of(content_type: str | None) -> str:
+class Batch(BaseModel):
+    """Several images in one document."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, val_json_bytes="base64")
+
+    images: Annotated[list[Base64], Field(min_length=1, max_length=MAX_IMAGES)]
+
+
+def _describe_body(schemas: dict[str, Any]) -> dict[str, Any]:
+    content = {kind: {"schema": schema} for kind, schema in schemas.items()}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+BINARY = {"type": "string", "format": "binary", "minLength": 1}
+IMAGE_BODY = _describe_body(dict.fromkeys(SUFFIXES, BINARY))
+BATCH_BODY = _describe_body({"application/json": Batch.model_json_schema()})
+
+
+def suffix_of(content_type: str | None, suffixes: dict[str, str] = SUFFIXES) -> str:
     """Return the usual ending of a file of a type; which format it is, its content tells.
 
     Raises
     ------
     RefusalError
-        If it is no type of an image that featx decodes.
+        If it is none of the types that are taken: by default those of images.
 
     Examples
     --------
@@ -76,26 +66,13 @@ def suffix_of(content_type: str | None) -> str:
     '.jpg'
     """
     kind = (content_type or "").partition(";")[0].strip().lower()
-    if kind not in SUFFIXES:
+    if kind not in suffixes:
         raise RefusalError(
             415,
             f"content-type: got {content_type or ''!r:.100}, expected one of "
-            f"{', '.join(SUFFIXES)}, with the bytes of the image as the body",
+            f"{', '.join(suffixes)}, with the bytes of such a file as the body",
         )
-    return SUFFIXES[kind]
-
-
-def require_json(content_type: str | None) -> None:
-    """Refuse anything but JSON.
-
-    Raises
-    ------
-    RefusalError
-    """
-    if (content_type or "").partition(";")[0].strip().lower() != "application/json":
-        raise RefusalError(
-            415, f"content-type: got {content_type or ''!r:.100}, expected application/json"
-        )
+    return suffixes[kind]
 
 
 def images_of(body: bytes, max_bytes: int) -> list[bytes]:
@@ -114,33 +91,21 @@ def images_of(body: bytes, max_bytes: int) -> list[bytes]:
     # The parser holds the interpreter, and so the server, until it is done: a document that may be
     # ours has few of these bytes, of which base64 has none.
     if any(body.count(mark) > most for mark, most in MARKS.items()):
-        raise _not_images()
+        raise _refuse_body("got more than that")
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as err:
-        reason = " ".join(str(err).split())[:100]
-        raise RefusalError(422, f"body: got no JSON ({reason})") from err
-    texts = document.get("images") if isinstance(document, dict) and len(document) == 1 else None
-    if not isinstance(texts, list) or not 1 <= len(texts) <= MAX_IMAGES:
-        raise _not_images()
-    images = [_decoded(i, text) for i, text in enumerate(texts)]
+        images = Batch.model_validate_json(body).images
+    except ValidationError as err:
+        first = err.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise _refuse_body(f"{place}: {first['msg']}" if place else first["msg"]) from err
     if sum(map(len, images)) > max_bytes:
         raise RefusalError(413, f"images: too large, expected at most {max_bytes} bytes together")
     return images
 
 
-def _not_images() -> RefusalError:
+def _refuse_body(reason: str) -> RefusalError:
     return RefusalError(
         422,
         f'body: expected {{"images": [...]}} and nothing else, with 1 to {MAX_IMAGES} images in '
-        "base64",
+        f"base64 ({reason:.200})",
     )
-
-
-def _decoded(i: int, text: Any) -> bytes:
-    if not isinstance(text, str):
-        raise RefusalError(422, f"images[{i}]: got {type(text).__name__}, expected text in base64")
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError as err:  # of which binascii.Error is one
-        raise RefusalError(422, f"images[{i}]: got no base64 ({err})") from err

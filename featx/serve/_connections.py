@@ -13,14 +13,15 @@ import time
 from collections.abc import Iterable
 from typing import Any, cast
 
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from featx.serve._guard import CLOSE, RETRY, refuse
+from featx.serve._guard import CLOSE, RETRY, response_to
 from featx.serve._limits import network_of
 from featx.serve._options import ServeOptions
 from featx.serve._refusal import RefusalError
 
-__all__ = ["Connection", "connection_class", "max_connections", "sweep"]
+__all__ = ["Connection", "connection_class", "max_connections"]
 
 HEAD_S = 10.0
 SEND_S = 20.0
@@ -139,13 +140,7 @@ def max_connections() -> int:
     return max(1, min(MAX_CONNECTIONS, n_open - OTHER_DESCRIPTORS))
 
 
-def sweep(connections: Iterable[Any]) -> None:
-    """Close those that have waited too long."""
-    for connection in list(connections):
-        connection.check()
-
-
-async def _refuse_connection(scope: Any, receive: Any, send: Any) -> None:
+async def _refuse_connection(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer in place of the application."""
     text = f"more than {MAX_OF_ONE_ADDRESS} connections from one address; close some, or try again"
-    await refuse(send, RefusalError(503, text, {**RETRY, **CLOSE}))
+    await response_to(RefusalError(503, text, RETRY | CLOSE))(scope, receive, send)

@@ -133,7 +133,7 @@ class Database:
     --------
     >>> index = RetrievalIndex().fit([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], ids=["a", "b", "c"])
     >>> database = Database(index, "index")
-    >>> [match.row for match in database.nearest(database.vector(0), 2, but=0)]
+    >>> [match.row for match in database.nearest(database.vector(0), 2, leave_out=0)]
     [2, 1]
     """
 
@@ -217,7 +217,7 @@ class Database:
         return state.index.vectors(state.position(row))
 
     def nearest(
-        self, vector: Floats, k: int, *, label: str | None = None, but: int | None = None
+        self, vector: Floats, k: int, label: str | None = None, *, leave_out: int | None = None
     ) -> list[Match]:
         """Return the k nearest rows of a label, or of all, one row left out.
 
@@ -227,10 +227,11 @@ class Database:
             If there is no such label.
         """
         state = self._state
-        n = k + (but is not None)
+        n = k + (leave_out is not None)
         among = None if label is None else state.of_label(label)
         found = state.index.query(vector, n, filter=among)
-        kept = np.flatnonzero(state.numbers[found.indices] != (-1 if but is None else but))[:k]
+        left_out = -1 if leave_out is None else leave_out
+        kept = np.flatnonzero(state.numbers[found.indices] != left_out)[:k]
         return self._matches(state, vector, found.indices[kept], found.distances[kept])
 
     def _matches(

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import logging
 import time
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featx.errors import hide_secrets
 from featx.serve._limits import TokenBuckets, network_of
@@ -25,11 +24,7 @@ from featx.serve._metrics import Metrics
 from featx.serve._options import ServeOptions, is_loopback
 from featx.serve._refusal import RefusalError
 
-__all__ = ["Guard", "refuse"]
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+__all__ = ["CLOSE", "RETRY", "Guard", "response_to"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +46,10 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",  # unless the route says more
 }
+RETRY = {"Retry-After": "1"}
+CLOSE = {"Connection": "close"}
 ENCODED = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
 
@@ -71,7 +69,7 @@ class Guard:
     """
 
     def __init__(
-        self, app: Any, *, options: ServeOptions, buckets: TokenBuckets, metrics: Metrics
+        self, app: ASGIApp, *, options: ServeOptions, buckets: TokenBuckets, metrics: Metrics
     ) -> None:
         self._app, self._options = app, options
         self._buckets, self._metrics = buckets, metrics
@@ -86,29 +84,33 @@ class Guard:
             return
         start, status, client = time.monotonic(), 0, _client(scope)
 
-        async def send_guarded(message: MutableMapping[str, Any]) -> None:
+        async def send_guarded(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *ENCODED]
+                status, headers = message["status"], message.get("headers", [])
+                given = {name for name, _ in headers}
+                message["headers"] = [*headers, *(h for h in ENCODED if h[0] not in given)]
             await send(message)
+
+        async def refuse(err: RefusalError) -> None:
+            await response_to(err)(scope, receive, send_guarded)
 
         self._in_flight[client] += 1
         try:
             self._check(scope, client)
             await self._app(scope, receive, send_guarded)
         except RefusalError as err:
-            await refuse(send_guarded, err)
+            await refuse(err)
         except ClientDisconnect:  # within its body; nobody is left to be answered
             status = CLIENT_GONE
         except asyncio.CancelledError:  # it did not end in the time that stopping leaves it
             if status == 0:
-                await refuse(send_guarded, RefusalError(503, "the server is being stopped"))
+                await refuse(RefusalError(503, "the server is being stopped"))
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer
             fault = hide_secrets(traceback.format_exc())
             logger.error("fault while answering %s %s\n%s", scope["method"], _route(scope), fault)  # noqa: TRY400
             if status == 0:
-                await refuse(send_guarded, RefusalError(500, "a fault in featx; its log has it"))
+                await refuse(RefusalError(500, "a fault in featx; its log has it"))
         finally:
             self._in_flight[client] -= 1
             if not self._in_flight[client]:
@@ -158,10 +160,6 @@ class Guard:
             )
 
 
-RETRY = {"Retry-After": "1"}
-CLOSE = {"Connection": "close"}
-
-
 def _client(scope: Scope) -> str:
     return network_of((scope.get("client") or ("",))[0])
 
@@ -172,20 +170,7 @@ def _route(scope: Scope) -> str:
     return path if isinstance(path, str) else "other"
 
 
-async def refuse(send: Send, err: RefusalError) -> None:
-    """Answer with a refusal, in JSON."""
-    body = json.dumps({"error": err.message}).encode()
-    headers = {
-        "Content-Type": "application/json",
-        "Content-Length": str(len(body)),
-        "Cache-Control": "no-store",
-        **err.headers,
-    }
-    await send(
-        {
-            "type": "http.response.start",
-            "status": err.status,
-            "headers": [(k.lower().encode(), v.encode()) for k, v in headers.items()],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
+def response_to(err: RefusalError) -> JSONResponse:
+    """Return the answer to a refused request."""
+    headers = {"Cache-Control": "no-store", **err.headers}
+    return JSONResponse({"error": err.message}, err.status, headers)

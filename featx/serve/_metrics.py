@@ -1,11 +1,13 @@
-"""Counters in Prometheus' text format, which is a page of lines: no package is needed for it."""
+"""Counters for Prometheus, in a registry of their own."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
     from featx.serve._service import Service
@@ -17,76 +19,58 @@ BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Metrics:
-    r"""Requests by route and status, and how long they took.
+    """Requests by route and status, how long they took, and a service's own counters.
+
+    Parameters
+    ----------
+    service : Service, optional
+        What is counted besides requests.
 
     Examples
     --------
     >>> metrics = Metrics()
     >>> metrics.count("/api/query", 200, 0.02)
-    >>> print("\n".join(metrics.lines()[:3]))
-    # HELP featx_requests_total Requests answered.
-    # TYPE featx_requests_total counter
-    featx_requests_total{route="/api/query",status="200"} 1
+    >>> metrics.page().decode().splitlines()[2]
+    'featx_requests_total{route="/api/query",status="200"} 1.0'
     """
 
-    def __init__(self) -> None:
-        self._requests: Counter[tuple[str, int]] = Counter()
-        self._slots: dict[str, list[int]] = {}
-        self._seconds: dict[str, float] = {}
+    def __init__(self, service: Service | None = None) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "featx_requests", "Requests answered.", ["route", "status"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "featx_request_seconds",
+            "From the headers of a request to its answer's end.",
+            ["route"],
+            registry=self._registry,
+            buckets=BOUNDS_S,
+        )
+        if service is not None:
+            self._registry.register(_OfService(service))
 
     def count(self, route: str, status: int, seconds: float) -> None:
-        """Count one request; called from the event loop only."""
-        self._requests[route, status] += 1
-        slots = self._slots.setdefault(route, [0] * (len(BOUNDS_S) + 1))
-        slots[bisect_left(BOUNDS_S, seconds)] += 1
-        self._seconds[route] = self._seconds.get(route, 0.0) + seconds
+        """Count one request."""
+        self._requests.labels(route, status).inc()
+        self._seconds.labels(route).observe(seconds)
 
-    def lines(self) -> list[str]:
-        """Return the lines about requests."""
-        return [*self._request_lines(), *self._time_lines()]
-
-    def _request_lines(self) -> Iterator[str]:
-        name = "featx_requests_total"
-        yield from _head(name, "counter", "Requests answered.")
-        for (route, status), n in sorted(self._requests.items()):
-            yield f'{name}{{route="{route}",status="{status}"}} {n}'
-
-    def _time_lines(self) -> Iterator[str]:
-        name = "featx_request_seconds"
-        yield from _head(name, "histogram", "From the headers of a request to its answer's end.")
-        for route, slots in sorted(self._slots.items()):
-            total = 0
-            for bound, n in zip([*map(str, BOUNDS_S), "+Inf"], slots, strict=True):
-                total += n
-                yield f'{name}_bucket{{route="{route}",le="{bound}"}} {total}'
-            yield f'{name}_sum{{route="{route}"}} {self._seconds[route]:.6f}'
-            yield f'{name}_count{{route="{route}"}} {total}'
-
-    def page(self, service: Service) -> str:
-        """Return everything, the service's own numbers included."""
-        sizes = service.batcher.sizes
-        numbers = (
-            ("featx_samples", "gauge", "Images in the index.", service.database.n_samples),
-            ("featx_waiting", "gauge", "Queries in line.", service.batcher.n_waiting),
-            (
-                "featx_images_total",
-                "counter",
-                "Images through the network.",
-                service.network.n_images,
-            ),
-            ("featx_batches_total", "counter", "Batches of queries.", sum(sizes)),
-            (
-                "featx_batched_total",
-                "counter",
-                "Queries in these batches.",
-                sum((i + 1) * n for i, n in enumerate(sizes)),
-            ),
-        )
-        found = self.lines()
-        for name, kind, text, value in numbers:
-            found += [*_head(name, kind, text), f"{name} {value}"]
-        return "\n".join(found) + "\n"
+    def page(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self._registry)
 
 
-def _head(name: str, kind: str, text: str) -> tuple[str, str]:
-    return f"# HELP {name} {text}", f"# TYPE {name} {kind}"
+class _OfService(Collector):
+    """What a service counts by itself, read when it is asked for."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def collect(self) -> Iterator[Metric]:
+        service, sizes = self._service, self._service.batcher.sizes
+        n_queries = sum((i + 1) * n for i, n in enumerate(sizes))
+        gauge, counter = GaugeMetricFamily, CounterMetricFamily
+        yield gauge("featx_samples", "Images in the index.", service.database.n_samples)
+        yield gauge("featx_waiting", "Queries in line.", service.batcher.n_waiting)
+        yield counter("featx_images", "Images through the network.", service.network.n_images)
+        yield counter("featx_batches", "Batches of queries.", sum(sizes))
+        yield counter("featx_batched", "Queries in these batches.", n_queries)

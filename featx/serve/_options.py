@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from featx.errors import ParameterError
+from featx.errors import ParameterError, require_number
 
 __all__ = ["ServeOptions", "is_loopback"]
 
@@ -46,8 +46,8 @@ class ServeOptions:
         decoded pixel takes 4 to 10 bytes (12 of a progressive JPEG), and four images are decoded
         at a time.
     rate : float, default 20
-        Requests a second that one client's address may make, each image of a batch counting one
-        and a thumbnail a tenth; unused ones are saved up for 10 s. 0: no limit.
+        Requests per second that one client's address may make. Each image of a batch counts as
+        one, a thumbnail as a tenth; unused ones are saved up for 10 s. 0: no limit.
     copy_distance : float, default 0.02
         Cosine distance of features up to which two images are shown as near-duplicates. At the
         default, those that `featx.evaluation.find_leaks` found were all copies.
@@ -87,10 +87,8 @@ class ServeOptions:
             ("rate", 0, 1e6),
             ("copy_distance", 0, 2),
         ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ParameterError(f"{name}: got {value}, expected {low} to {high:g}")
-        if self.token is not None and not _is_fit(self.token):
+            require_number(name, getattr(self, name), low, high)
+        if self.token is not None and not _is_acceptable(self.token):
             raise ParameterError(
                 f"token: got {len(self.token)} characters, expected at least {MIN_TOKEN}, "
                 f"{MIN_DIFFERENT} of them different, all printable ASCII without spaces; make one "
@@ -146,7 +144,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _is_fit(token: str) -> bool:
+def _is_acceptable(token: str) -> bool:
     """Tell whether a token fits a header and is not a plain slip, such as one letter."""
     is_long = len(token) >= MIN_TOKEN and len(set(token)) >= MIN_DIFFERENT
     return is_long and all("!" <= c <= "~" for c in token)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 
 from featx.errors import ParameterError
-from featx.serve._connections import connection_class, sweep
+from featx.serve._connections import Connection, connection_class
 from featx.serve._options import ServeOptions
 
 __all__ = ["listen", "make_server", "serve_until_stopped"]
@@ -31,13 +32,14 @@ class _Server(uvicorn.Server):
         self._accept_error_at = float("-inf")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        asyncio.get_running_loop().set_exception_handler(self._on_fault)
+        asyncio.get_running_loop().set_exception_handler(self._handle_fault)
         await super().startup(sockets=sockets)
         self._on_started()
 
     async def on_tick(self, counter: int) -> bool:
-        if counter % 10 == 0:  # a second
-            sweep(self.server_state.connections)
+        if counter % 10 == 0:  # once per second
+            for connection in cast("list[Connection]", list(self.server_state.connections)):
+                connection.check()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -46,7 +48,7 @@ class _Server(uvicorn.Server):
             connection.transport.abort()
         await asyncio.sleep(0)
 
-    def _on_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _handle_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log that no connection can be taken once a minute, not with each that waits."""
         if "accept" not in context.get("message", "") or "exception" not in context:
             loop.default_exception_handler(context)
@@ -103,24 +105,18 @@ def listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
         )[0]
-        # Not socket.create_server, whose sockets do not say that they are TCP: asyncio then leaves
-        # out TCP_NODELAY, and every answer on a connection that stays open comes 40 ms late.
-        listening = socket.socket(family, kind, protocol)
+        with contextlib.ExitStack() as opened:
+            # Not socket.create_server, whose sockets do not say that they are TCP: asyncio then
+            # leaves out TCP_NODELAY, and every answer on an open connection comes 40 ms late.
+            listening = opened.enter_context(socket.socket(family, kind, protocol))
+            if os.name == "posix":  # elsewhere it would let a second server take the port
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(BACKLOG)
+            opened.pop_all()
     except OSError as err:
-        raise _no_address(host, port, err) from err
-    try:
-        if os.name == "posix":  # elsewhere it would let a second server take the port
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(BACKLOG)
-    except OSError as err:
-        listening.close()
-        raise _no_address(host, port, err) from err
+        raise ParameterError(
+            f"host {host!r}, port {port}: cannot be listened on ({err.strerror or err}), expected "
+            "an address of this machine and a free port; choose another, or 0 for any port"
+        ) from err
     return listening
-
-
-def _no_address(host: str, port: int, err: OSError) -> ParameterError:
-    return ParameterError(
-        f"host {host!r}, port {port}: cannot be listened on ({err.strerror or err}), expected an "
-        "address of this machine and a free port; choose another, or 0 for any port"
-    )

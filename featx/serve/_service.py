@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class _Ask:
+class _Query:
     """A query in line: an image's views, or a row that is there already."""
 
     k: int
@@ -60,14 +61,8 @@ class _Ask:
     row: int | None = None
 
 
-_Found = tuple[NDArray[np.float32], Answer]
-
-
-def _finite(vector: NDArray[np.float32]) -> NDArray[np.float32] | RefusalError:
-    """Refuse an image of which the network gives no numbers, and only that one of its batch."""
-    if np.isfinite(vector).all():
-        return vector
-    return RefusalError(422, "image: the network's features of it are not finite")
+Floats: TypeAlias = NDArray[np.float32]
+_Found: TypeAlias = tuple[Floats, Answer]
 
 
 class Service:
@@ -98,8 +93,8 @@ class Service:
         self._held = held
         self.database, self.network, self.labeller = database, network, labeller
         self.options = options
-        self.batcher: Batcher[_Ask, _Found | RefusalError] = Batcher(
-            self._answers, size=options.batch_size, wait_s=options.wait_ms / 1000
+        self.batcher: Batcher[_Query, _Found] = Batcher(
+            self._answer, size=options.batch_size, wait_s=options.wait_ms / 1000
         )
         self._uploads = Decoder(network.preprocessor)
         self._thumbnails = Thumbnails(options.max_pixels)
@@ -125,7 +120,7 @@ class Service:
         RefusalError
             If the bytes are no image, or there is no such label.
         """
-        return (await self._embedded(data, k, label, client))[1]
+        return (await self._embed(data, _Query(k, label), client))[1]
 
     async def neighbours(self, row: int, *, k: int, label: str | None = None) -> Answer:
         """Find what looks like an image of the index, itself left out.
@@ -135,7 +130,7 @@ class Service:
         RefusalError
             If there is no such row or label.
         """
-        return (await self._asked(_Ask(k, label, row=row)))[1]
+        return (await self._search(_Query(k, label, row=row)))[1]
 
     async def thumbnail(self, row: int, client: str = "") -> bytes:
         """Return a small JPEG of a row's image.
@@ -170,8 +165,8 @@ class Service:
         if (label is None) == self.database.has_labels:
             got, expected = ("none", "one") if label is None else (repr(label), "none")
             raise RefusalError(422, f"label: got {got}, expected {expected}, as the index has")
-        vector, _ = await self._embedded(data, 1, None, client)
-        return await self._written(partial(self._kept, data, suffix, vector, label))
+        vector, _ = await self._embed(data, _Query(1), client)
+        return await self._write(partial(self._keep, data, suffix, vector, label))
 
     async def remove(self, row: int) -> None:
         """Remove a row, and its file if it was added here.
@@ -181,9 +176,9 @@ class Service:
         RefusalError
             If there is no such row, or the disk does not take it; nothing has changed then.
         """
-        await self._written(partial(self._removed, row))
+        await self._write(partial(self._remove, row))
 
-    async def _written(self, work: Callable[[], T]) -> T:
+    async def _write(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._writer, work)
         except StoreWriteError as err:
@@ -192,56 +187,52 @@ class Service:
                 507, "the index cannot be written, so nothing was changed; the log says why"
             ) from err
 
-    async def _embedded(self, data: bytes, k: int, label: str | None, client: str) -> _Found:
+    async def _embed(self, data: bytes, query: _Query, client: str) -> _Found:
         try:
             views = await self._uploads.read(data, client)
         except ImageDecodeError as err:
             raise RefusalError(422, f"image: {err}") from err
-        return await self._asked(_Ask(k, label, views=views))
+        return await self._search(dataclasses.replace(query, views=views))
 
-    async def _asked(self, ask: _Ask) -> _Found:
+    async def _search(self, query: _Query) -> _Found:
         try:
-            found = await asyncio.wrap_future(self.batcher.submit(ask))
+            return await asyncio.wrap_future(self.batcher.submit(query))
         except FileFormatError as err:
             logger.error("%s", err)  # noqa: TRY400 - another program's doing
             raise RefusalError(
                 503, "the index's file was changed while it is served; start the server again"
             ) from err
-        if isinstance(found, RefusalError):
-            raise found
-        return found
 
-    def _answers(self, asks: Sequence[_Ask]) -> list[_Found | RefusalError]:
-        images = [ask.views for ask in asks if ask.views is not None]
+    def _answer(self, queries: Sequence[_Query]) -> list[_Found | Exception]:
+        images = [query.views for query in queries if query.views is not None]
         embedded = iter(self.network.features(images) if images else ())
-        vectors: list[NDArray[np.float32] | RefusalError] = [
-            self._vector(ask.row) if ask.row is not None else _finite(next(embedded))
-            for ask in asks
-        ]
-        good = [v for v in vectors if not isinstance(v, RefusalError)]
-        labelled = iter(self.labeller(np.stack(good)) if self.labeller and good else ())
-        found: list[_Found | RefusalError] = []
-        for ask, vector in zip(asks, vectors, strict=True):
+        vectors = [self._vector(query, embedded) for query in queries]
+        good = [vector for vector in vectors if not isinstance(vector, RefusalError)]
+        predictions = iter(self.labeller(np.stack(good)) if self.labeller and good else ())
+        found: list[_Found | Exception] = []
+        for query, vector in zip(queries, vectors, strict=True):
             if isinstance(vector, RefusalError):
                 found.append(vector)
                 continue
-            prediction = next(labelled, None)
+            prediction = next(predictions, None)
             try:
-                matches = self.database.nearest(vector, ask.k, label=ask.label, but=ask.row)
+                matches = self.database.nearest(vector, query.k, query.label, leave_out=query.row)
                 found.append((vector, Answer(matches, prediction)))
             except RefusalError as err:
                 found.append(err)
         return found
 
-    def _vector(self, row: int) -> NDArray[np.float32] | RefusalError:
+    def _vector(self, query: _Query, embedded: Iterator[Floats]) -> Floats | RefusalError:
+        """Return the vector of a row, or the next image's; refuse that one alone of its batch."""
         try:
-            return self.database.vector(row)
+            vector = next(embedded) if query.row is None else self.database.vector(query.row)
         except RefusalError as err:
             return err
+        if not np.isfinite(vector).all():
+            return RefusalError(422, "image: the network's features of it are not finite")
+        return vector
 
-    def _kept(
-        self, data: bytes, suffix: str, vector: NDArray[np.float32], label: str | None
-    ) -> int:
+    def _keep(self, data: bytes, suffix: str, vector: Floats, label: str | None) -> int:
         name = f"{hashlib.sha256(data).hexdigest()}{suffix}"
         place = self._added_dir / name
         is_new = not place.exists()
@@ -258,7 +249,7 @@ class Service:
                 place.unlink()
             raise
 
-    def _removed(self, row: int) -> None:
+    def _remove(self, row: int) -> None:
         name = Path(str(self.database.remove(row)))
         if name.parent == self._added_dir:
             name.unlink(missing_ok=True)

@@ -77,7 +77,7 @@ def test_what_cannot_be_served_is_one_line(index, capsys, tmp_path) -> None:
 
 
 def test_a_missing_package_is_named_with_its_install_command(index, capsys, monkeypatch) -> None:
-    for package in ("fastapi", "uvicorn"):
+    for package in ("fastapi", "uvicorn", "prometheus_client"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, package, None)
             message = refused(capsys, index)
