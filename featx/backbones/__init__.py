@@ -14,8 +14,9 @@ from featx.backbones.catalogue import (
     list_backbones,
     suggest_name,
 )
-from featx.backbones.load import Network, build_network, load_backbone
+from featx.backbones.load import build_network, load_backbone
 from featx.backbones.published import choose_weights
+from featx.engines.engine import Network
 
 __all__ = [
     "Backbone",

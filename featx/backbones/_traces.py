@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featx.engines._torch import TorchEngine
+from featx.engines.engine import Network
 from featx.engines.layers import LayerOutput
 from featx.errors import BackboneError
 
@@ -27,25 +27,22 @@ class Traces:
 
     Parameters
     ----------
-    engine : TorchEngine
-        What runs it.
-    transform : callable or None
-        A user's own way from a PIL image to the network's input.
+    trace : callable
+        Describes the layers for a blank view (1, ...).
+    network : Network
+        Its name is for messages; its transform, if it has one, makes the view.
     usual_px : int
         Side of the blank image where none is asked for.
-    thing : str
-        The network, for messages.
     """
 
     def __init__(
         self,
-        engine: TorchEngine,
-        transform: Callable[[Any], Any] | None,
+        trace: Callable[[NDArray[Any]], dict[str, LayerOutput]],
+        network: Network,
         usual_px: int,
-        thing: str,
     ) -> None:
-        self._engine, self._transform = engine, transform
-        self._usual_px, self._thing = usual_px, thing
+        self._trace, self._transform = trace, network.transform
+        self._usual_px, self._thing = usual_px, str(network)
         self._found: dict[int, dict[str, LayerOutput]] = {}  # by side of the image
 
     def at(self, px: int | None = None) -> dict[str, LayerOutput]:
@@ -59,7 +56,7 @@ class Traces:
         px = self._usual_px if px is None or self._transform is not None else px
         if px not in self._found:
             try:
-                self._found[px] = self._engine.trace(self._blank(px))
+                self._found[px] = self._trace(self._blank(px))
             except BackboneError as err:
                 if px == self._usual_px:
                     raise
@@ -84,7 +81,7 @@ class Traces:
 
     def _takes(self, px: int) -> bool:
         try:
-            self._engine.trace(self._blank(px))
+            self._trace(self._blank(px))
         except BackboneError:
             return False
         return True

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from featx.backbones._traces import TRIAL_PX, Traces
-from featx.engines._forks import note_use
-from featx.engines._int8 import Samples, is_int8
+from featx.backbones.weights import state_digest
 from featx.engines.choice import EngineChoice, Engines
-from featx.engines.engine import Engine
+from featx.engines.engine import Engine, Network, Samples
 from featx.engines.layers import OUTPUT, PENULTIMATE, LayerOutput, require_layer
 from featx.engines.passes import Passes, Pending, Read
+from featx.engines.placement import Placement
 from featx.errors import BackboneError, ParameterError
-from featx.recipe import Preprocessing
 
-__all__ = ["Backbone", "Read"]
+__all__ = ["Backbone"]
 
 Tag = TypeVar("Tag")
 
@@ -32,8 +30,15 @@ class Backbone:
 
     Parameters
     ----------
-    module : nn.Module
-        Taken over: moved, converted and put in eval mode.
+    network : Network
+        Its module is taken over: moved, converted and put in eval mode.
+    placement : Placement
+        Where it runs, in which arithmetic, and by which engine. Batch-norm statistics stay
+        float32, and pooled sums are float32. Another engine than torch keeps the float32 weights
+        in memory, beside those in the placement's precision.
+
+    Attributes
+    ----------
     name : str
         As `list_backbones` has it, or ``module:Class``.
     weights : str
@@ -41,23 +46,12 @@ class Backbone:
     weights_source : str
         Where they come from, for people.
     preprocessing : Preprocessing
-        What its images must be made into.
-    preprocessing_reason : str
-        Why, for people.
-    device : torch.device
-        Where it runs.
-    precision : {"float32", "bfloat16", "float16", "int8(REST, nncf VERSION)"}
-        What it computes in. Batch-norm statistics stay float32, and pooled sums are float32.
-    head : str or None
-        Module whose input is the penultimate feature; None where that is the output.
-    transform : callable, optional
+        What its images must be made into; `preprocessing_reason` says why.
+    transform : callable or None
         A user's own way from a PIL image to the network's input.
-    engine : {"auto", "torch", "compile", "openvino"}, default "auto"
-        What runs it; auto is decided by `choose_engine`. Another than torch keeps the float32
-        weights in memory, beside those in `precision`.
-
-    Attributes
-    ----------
+    device, precision, engine : str
+        Where it runs, what it computes in as recipes have it, and what it was loaded for; engine
+        "auto" is decided by `choose_engine`.
     n_images : int
         Images that have gone through the network since it was loaded, views counted once.
 
@@ -74,43 +68,20 @@ class Backbone:
     [(2, 256), (2, 512)]
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        *,
-        name: str,
-        weights: str,
-        weights_source: str,
-        preprocessing: Preprocessing,
-        preprocessing_reason: str = "",
-        device: torch.device,
-        precision: str,
-        head: str | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        engine: str = "auto",
-    ) -> None:
-        self.name, self.weights, self.weights_source = name, weights, weights_source
-        self.preprocessing, self.transform = preprocessing, transform
-        self.preprocessing_reason = preprocessing_reason
-        self.device, self.precision, self.head = str(device), precision, head
-        self.engine = engine
-        note_use("torch")
+    @torch.inference_mode(False)  # as for `build_network`
+    def __init__(self, network: Network, placement: Placement) -> None:
+        self.name, self.weights_source = network.name, network.weights_source
+        self.weights = state_digest(network.module)
+        self.preprocessing, self.transform = network.preprocessing, network.transform
+        self.preprocessing_reason = network.preprocessing_reason
+        self.device, self.engine = str(placement.device), placement.engine
+        self.precision, self._is_int8 = str(placement.precision), placement.precision.is_int8
         self.n_images = 0
         self._counting = threading.Lock()
-        thing = f"backbone {name!r}"
-        self._passes = Passes(thing, self.device)
-        self._engines = Engines(
-            module,
-            thing=thing,
-            asked=engine,
-            head=head,
-            preprocessing=preprocessing,
-            device=device,
-            precision=precision,
-            weights=weights,
-        )
+        self._passes = Passes(str(network), self.device)
+        self._engines = Engines(network, placement, self.weights)
         self._torch = self._engines.torch
-        self._traces = Traces(self._torch, transform, self.trial_px, thing)
+        self._traces = Traces(self._torch.trace, network, self.trial_px)
 
     def __repr__(self) -> str:
         return (
@@ -303,7 +274,7 @@ class Backbone:
                 "expected a map (1, C, H, W); read another layer"
             )
         # Int8 is calibrated for what `choose_engine` was told of; this may be any size.
-        engine = self._torch if is_int8(self.precision) else self._engines.named(None)
+        engine = self._torch if self._is_int8 else self._engines.named()
         pending = self._begin([images], [(layer, _copied)], engine)
         return pending()[0]
 
@@ -350,7 +321,7 @@ class Backbone:
         EngineChoice(name='torch', reason='as asked for')
         """
         dtype: Any = np.uint8
-        if shapes is None and is_int8(self.precision):
+        if shapes is None and self._is_int8:
             if self.transform is None:
                 raise ParameterError(
                     "precision: got 'int8' for images that keep their own sizes, expected ones of "
@@ -359,7 +330,7 @@ class Backbone:
             view = self._traces.transformed()
             shapes, dtype = [view.shape], view.dtype
         return self._engines.choose(
-            lambda: {name: self.layer(name) for name in layers},
+            {name: self.layer(name) for name in layers},
             shapes,
             dtype,
             n_images=n_images,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,12 +14,10 @@ from featx.backbones._transform import describe_transform
 from featx.backbones._weights_file import find_file, read_state_dict
 from featx.backbones.backbone import Backbone
 from featx.backbones.published import ChosenWeights, choose_weights
-from featx.backbones.weights import load_into, state_digest
-from featx.engines._int8 import is_int8
-from featx.engines._streams import import_openvino
-from featx.engines.choice import require_engine
-from featx.engines.device import choose_precision, settle_device
-from featx.engines.layers import find_head
+from featx.backbones.torchvision_source import find_head
+from featx.backbones.weights import load_into
+from featx.engines.engine import Network
+from featx.engines.placement import place
 from featx.errors import ParameterError, WeightsError
 from featx.recipe import Preprocessing
 
@@ -29,35 +26,6 @@ __all__ = ["Network", "build_network", "load_backbone"]
 SEED = 0
 
 
-@dataclass(frozen=True)
-class Network:
-    """A network as it was built, before anything is done to it for speed.
-
-    Parameters
-    ----------
-    name : str
-        As `list_backbones` has it, or ``module:Class`` of your own.
-    module : nn.Module
-        On the CPU; its layers and parameters are those of the weights file.
-    head : str or None
-        Module whose input is the penultimate feature; None where that is the output.
-    weights_source : str
-        Where the weights come from, for people.
-    preprocessing : Preprocessing
-        What its images must be made into.
-    preprocessing_reason : str
-        Why, for people.
-    """
-
-    name: str
-    module: nn.Module = field(repr=False)
-    head: str | None
-    weights_source: str
-    preprocessing: Preprocessing = field(repr=False)
-    preprocessing_reason: str = ""
-
-
-@torch.inference_mode(False)  # whoever calls: some kernels refuse weights that are made in it
 def load_backbone(
     backbone: str | nn.Module = "featx_small",
     *,
@@ -124,36 +92,24 @@ def load_backbone(
     >>> net.layer("penultimate").shape
     (1, 512)
     """
-    if engine == "auto" and is_int8(precision):
-        engine = "openvino"
-    where = settle_device(device, precision, engine)
-    kind = choose_precision(precision, where)
-    require_engine(engine, where, kind)
-    if engine == "openvino":
-        import_openvino()
-    network = build_network(backbone, weights=weights, any_size=any_size)
-    if transform is not None:
-        preprocessing = Preprocessing(transform=describe_transform(transform))
-    reason = "as asked for" if preprocessing else network.preprocessing_reason
-    return Backbone(
-        network.module,
-        name=network.name,
-        weights=state_digest(network.module),
-        weights_source=network.weights_source,
-        preprocessing=preprocessing or network.preprocessing,
-        preprocessing_reason=reason,
-        device=where,
-        precision=kind,
-        head=network.head,
+    placement = place(device, precision, engine)
+    network = build_network(
+        backbone,
+        weights=weights,
         transform=transform,
-        engine=engine,
+        preprocessing=preprocessing,
+        any_size=any_size,
     )
+    return Backbone(network, placement)
 
 
+@torch.inference_mode(False)  # whoever calls: some kernels refuse weights that are made in it
 def build_network(
     backbone: str | nn.Module,
     *,
     weights: str | os.PathLike[str] | None = "default",
+    transform: Callable[[Any], Any] | None = None,
+    preprocessing: Preprocessing | None = None,
     any_size: bool = False,
 ) -> Network:
     """Build a network with its weights, for training; `load_backbone` is for features.
@@ -173,13 +129,16 @@ def build_network(
     if isinstance(backbone, str):
         chosen = choose_weights(backbone, weights)
         module, head, source = _named(chosen, any_size=any_size)
-        preprocessing, reason = chosen.preprocessing, chosen.reason
-        name = backbone
+        native, reason, name = chosen.preprocessing, chosen.reason, backbone
     else:
         module, source = _own(backbone, weights)
-        head, preprocessing, reason = None, Preprocessing(), "for a network of your own"
+        head, native, reason = None, Preprocessing(), "for a network of your own"
         name = f"{type(backbone).__module__}:{type(backbone).__qualname__}"
-    return Network(name, module, head, source, preprocessing, reason)
+    if transform is not None:
+        preprocessing = Preprocessing(transform=describe_transform(transform))
+    if preprocessing is not None:
+        native, reason = preprocessing, "as asked for"
+    return Network(name, module, head, native, reason, source, transform)
 
 
 def _named(chosen: ChosenWeights, *, any_size: bool) -> tuple[nn.Module, str | None, str]:

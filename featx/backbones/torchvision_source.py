@@ -12,17 +12,16 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import nn
 
 from featx.backbones.cards import BackboneCard, WeightsEntry
 from featx.backbones.download import content_problem, fetch_file
 from featx.backbones.weights import load_into, read_state_dict
 from featx.recipe import Preprocessing
 
-if TYPE_CHECKING:
-    from torch import nn
-
-__all__ = ["TorchvisionSource"]
+__all__ = ["TorchvisionSource", "find_head"]
 
 # The two networks ported from TensorFlow: they renormalise their input, as torchvision's own
 # pretrained ones do, and their auxiliary classifiers serve training only.
@@ -97,6 +96,16 @@ class TorchvisionSource:
     def ignored(self, card: BackboneCard) -> tuple[str, ...]:
         """Return the auxiliary classifiers of the two networks that have them."""
         return _AUXILIARY if card.name in _PORTED else ()
+
+
+def find_head(module: nn.Module) -> str | None:
+    """Return the name of the final classifier of a classification network.
+
+    That is the linear layer or convolution that was registered last; torchvision's networks all
+    keep to it. None where there is no such layer.
+    """
+    names = [n for n, m in module.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    return names[-1] if names else None
 
 
 def _vit_px(name: str, state: Mapping[str, Any]) -> int | None:

@@ -7,15 +7,7 @@ weights come from nor what images they are given.
 from __future__ import annotations
 
 from featx.engines.choice import EngineChoice
-from featx.engines.device import PrecisionChoice, resolve_precision, why_not_precision
 from featx.engines.layers import LayerOutput
-from featx.engines.passes import Read
+from featx.engines.placement import Placement, place, why_not_precision
 
-__all__ = [
-    "EngineChoice",
-    "LayerOutput",
-    "PrecisionChoice",
-    "Read",
-    "resolve_precision",
-    "why_not_precision",
-]
+__all__ = ["EngineChoice", "LayerOutput", "Placement", "place", "why_not_precision"]

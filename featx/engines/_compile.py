@@ -12,14 +12,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from featx.engines._forks import note_use
-from featx.engines._int8 import cosines
 from featx.engines._torch import TorchEngine
-from featx.engines.engine import Use, outputs_of, padded, trial_views
+from featx.engines.engine import Use, cosines, outputs_of, padded, trial_views
 from featx.engines.layers import LayerOutput, Reads
 from featx.errors import BackboneError
 
@@ -40,21 +38,14 @@ class CompiledEngine:
     ----------
     torch_engine : TorchEngine
         The same network, whose module and device it takes, and which it must agree with.
-    head : str or None
-        Module whose input is the penultimate feature.
-    thing : str
-        The network, for messages.
     """
 
-    def __init__(self, torch_engine: TorchEngine, *, head: str | None, thing: str) -> None:
-        self._torch, self._head, self._thing = torch_engine, head, thing
+    def __init__(self, torch_engine: TorchEngine) -> None:
+        self._torch = torch_engine
         self._ready: OrderedDict[tuple[Any, ...], Compiled] = OrderedDict()
         self._lock = threading.Lock()
         self.n_at_once = torch_engine.n_at_once
-
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """Return memory as torch reads it best."""
-        return self._torch.empty(shape, dtype)
+        self.empty = torch_engine.empty
 
     @torch.inference_mode()
     def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> None:
@@ -68,8 +59,7 @@ class CompiledEngine:
             If torch cannot compile it, or the result gives other features.
         """
         n = len(view)
-        size = 1 << (n - 1).bit_length()
-        view = padded(view, size)
+        view = padded(view, 1 << (n - 1).bit_length())
         key = (tuple(layers), view.shape, view.dtype.str)
         with self._lock:
             if key not in self._ready:
@@ -85,14 +75,15 @@ class CompiledEngine:
             use(name, output[:n])
 
     def _compiled(
-        self, layers: Mapping[str, LayerOutput], shape: Sequence[int], dtype: Any
+        self, layers: Mapping[str, LayerOutput], shape: tuple[int, ...], dtype: Any
     ) -> Compiled:
+        """Compile the network, and require of trial images what torch gives for them."""
         from torch.fx.experimental.proxy_tensor import make_fx
 
         note_use("compile")
-        views = trial_views(tuple(shape), dtype)
+        network, views = self._torch.network, trial_views(shape, dtype)
         x = self._torch.input(views)
-        whole = Reads(self._torch.module.eval(), layers, self._head)
+        whole = Reads(self._torch.module.eval(), layers, network.head)
         try:
             with warnings.catch_warnings(), self._torch.arithmetic():
                 warnings.simplefilter("ignore")  # about settings of the user's whole process
@@ -102,27 +93,18 @@ class CompiledEngine:
                 found = run(x)
         except Exception as err:
             raise BackboneError(
-                f"{self._thing}: torch.compile cannot compile it ({type(err).__name__}: "
+                f"{network}: torch.compile cannot compile it ({type(err).__name__}: "
                 f"{' '.join(str(err).split())[:200]}), expected a network of plain operations, "
                 "and a C compiler on this machine; use engine 'torch'"
             ) from err
-        self._require_same(layers, views, found)
-        return run
-
-    def _require_same(
-        self,
-        layers: Mapping[str, LayerOutput],
-        views: NDArray[Any],
-        found: Sequence[torch.Tensor],
-    ) -> None:
         expected = outputs_of(self._torch, views, layers)
-        allowed = TOLERANCES[self._torch.dtype]
+        least = 1 - TOLERANCES[self._torch.dtype]
         for name, output in zip(layers, found, strict=True):
-            a, b = (x.flatten(1).double().cpu().numpy() for x in (expected[name], output))
-            loss = float(np.max(1 - cosines(a, b)))
-            if not loss <= allowed:
+            worst = float(cosines(expected[name], output).min())
+            if not worst >= least:
                 raise BackboneError(
-                    f"{self._thing}: torch.compile gives an output of layer {name!r} with a "
-                    f"cosine of {1 - loss:.6f} to that of torch as it is, expected at least "
-                    f"{1 - allowed:g}; use engine 'torch'"
+                    f"{network}: torch.compile gives an output of layer {name!r} with a "
+                    f"cosine of {worst:.6f} to that of torch as it is, expected at least "
+                    f"{least:g}; use engine 'torch'"
                 )
+        return run

@@ -20,24 +20,28 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from featx.engines._int8 import (
-    Loss,
-    Samples,
-    cosines,
-    is_int8,
-    load_quantised,
-    quantise,
-    rest_of,
-)
-from featx.engines._streams import (
+from featx.engines._graphs import (
     Compiled,
     compile_graph,
+    convert,
     images_at_once,
     import_openvino,
     streams_for,
 )
-from featx.engines.engine import Engine, Finish, Normalise, Use, outputs_of, trial_views
+from featx.engines._int8 import Loss, load_quantised, quantise
+from featx.engines.engine import (
+    Engine,
+    Finish,
+    Network,
+    Normalise,
+    Samples,
+    Use,
+    cosines,
+    outputs_of,
+    trial_views,
+)
 from featx.engines.layers import LayerOutput, Reads
+from featx.engines.placement import Precision
 from featx.errors import BackboneError, MissingDependencyError
 
 __all__ = ["TOLERANCE", "OpenVINOEngine"]
@@ -51,6 +55,8 @@ MAX_GRAPHS = 8
 # Traced with another number of images than it is compared with: a batch size that the module has
 # turned into a number would show.
 N_TRACED, N_COMPARED = 2, 3
+
+Layers = Mapping[str, LayerOutput]
 
 
 @dataclass(frozen=True)
@@ -77,36 +83,23 @@ class OpenVINOEngine:
 
     Parameters
     ----------
-    module : nn.Module
-        Float32, on the CPU; not changed.
-    head : str or None
-        Module whose input is the penultimate feature.
-    normalise : Normalise
-        On the CPU.
-    precision : {"float32", "bfloat16", "int8(bfloat16, nncf VERSION)"}
-        What it computes in.
+    network : Network
+        Its module is put in eval mode and not changed otherwise.
+    precision : Precision
+        What it computes in: float32, bfloat16 or int8.
     weights : str
         Digest of the module's weights, by which a quantised graph is kept.
     torch_engine : Engine
         The same network in the same precision, to compare with.
-    thing : str
-        The network, for messages.
     """
 
     def __init__(
-        self,
-        module: nn.Module,
-        *,
-        head: str | None,
-        normalise: Normalise,
-        precision: str,
-        weights: str,
-        torch_engine: Engine,
-        thing: str,
+        self, network: Network, precision: Precision, weights: str, torch_engine: Engine
     ) -> None:
-        self._module, self._head, self._normalise = module, head, normalise
-        self._precision, self._torch, self._thing = precision, torch_engine, thing
-        self._weights = weights
+        self._network, self._precision, self._weights = network, precision, weights
+        self._module = network.module.eval().requires_grad_(False)
+        self._normalise = Normalise(network.preprocessing)
+        self._torch = torch_engine
         self._ready: OrderedDict[tuple[Any, ...], Ready] = OrderedDict()
         self.n_at_once = 2  # so that no core waits for the last part of a batch
 
@@ -114,13 +107,12 @@ class OpenVINOEngine:
         """Return memory as any other."""
         return np.empty(shape, dtype)
 
-    def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> Finish:
+    def read(self, view: NDArray[Any], layers: Layers, use: Use) -> Finish:
         """Begin one batch; converts the network where this is the first of its size."""
-        n = len(view)
+        n, shape = len(view), view.shape[1:]
         n_streams = streams_for(n)
-        ready = self.prepare(layers, view.shape[1:], view.dtype, n_images=n)
-        compiled = ready.compiled[n_streams]
-        size = images_at_once(n, n_streams, view.shape[1:], self._precision)
+        compiled = self.prepare(layers, shape, view.dtype, n_images=n).compiled[n_streams]
+        size = images_at_once(n, n_streams, shape, self._precision.rest)
         begun = [compiled.start(view[at : at + size]) for at in range(0, max(n, 1), size)]
 
         def hand_over(outputs: list[torch.Tensor]) -> None:
@@ -135,7 +127,7 @@ class OpenVINOEngine:
 
     def prepare(
         self,
-        layers: Mapping[str, LayerOutput],
+        layers: Layers,
         shape: Sequence[int],
         dtype: Any = np.uint8,
         *,
@@ -169,19 +161,19 @@ class OpenVINOEngine:
         n_streams = streams_for(n_images)
         try:
             if key not in self._ready:
-                if is_int8(self._precision):
-                    graph, loss = self._quantised(layers, shape, dtype, samples)
-                    self._ready[key] = Ready(graph, loss)
+                if self._precision.is_int8:
+                    self._ready[key] = Ready(*self._quantised(layers, shape, dtype, samples))
                 else:
                     self._ready[key] = self._converted(layers, shape, dtype, n_streams)
             ready = self._ready[key]
             if n_streams not in ready.compiled:
-                ready.compiled[n_streams] = compile_graph(ready.graph, self._precision, n_streams)
+                compiled = compile_graph(ready.graph, self._precision.rest, n_streams)
+                ready.compiled[n_streams] = compiled
         except (BackboneError, MissingDependencyError):
             raise
         except Exception as err:
             raise BackboneError(
-                f"{self._thing}: OpenVINO cannot run it ({type(err).__name__}: "
+                f"{self._network}: OpenVINO cannot run it ({type(err).__name__}: "
                 f"{' '.join(str(err).split())[:200]}), expected a network that torch.jit.trace "
                 "and OpenVINO's converter take; use engine 'torch'"
             ) from err
@@ -191,130 +183,88 @@ class OpenVINOEngine:
         return ready
 
     def _converted(
-        self, layers: Mapping[str, LayerOutput], shape: Sequence[int], dtype: Any, n_streams: int
+        self, layers: Layers, shape: Sequence[int], dtype: Any, n_streams: int
     ) -> Ready:
         """Return the network converted, compiled in its precision and compared with torch."""
-        graph, expected, probe = self._graph(layers, shape, dtype)
-        compiled = compile_graph(graph, "float32", n_streams)
-        self._require_same(layers, expected, compiled.infer(probe))
-        if self._precision != "float32":
-            compiled = compile_graph(graph, self._precision, n_streams)
-            self._require_as_near(layers, expected, compiled.infer(probe), probe)
+        probe = trial_views((N_COMPARED, *shape), dtype)
+        graph, compiled, expected = self._graph(layers, probe, n_streams)
+        if self._precision.rest != "float32":
+            compiled = compile_graph(graph, self._precision.rest, n_streams)
+            theirs = outputs_of(self._torch, probe, layers)
+            for name, a, b in zip(layers, expected, compiled.infer(probe), strict=True):
+                self._require_as_near(name, a, b, theirs[name].float())
         return Ready(graph, None, {n_streams: compiled})
 
     def _quantised(
-        self,
-        layers: Mapping[str, LayerOutput],
-        shape: Sequence[int],
-        dtype: Any,
-        samples: Samples | None,
+        self, layers: Layers, shape: Sequence[int], dtype: Any, samples: Samples | None
     ) -> tuple[Any, Loss]:
         """Return the network in eight bits, and what that loses."""
-        openvino = import_openvino()
         if samples is None:
             raise BackboneError(
-                f"{self._thing}: precision int8 was not calibrated for views of shape "
+                f"{self._network}: precision int8 was not calibrated for views of shape "
                 f"{tuple(shape)}, expected images of one size that choose_engine was told of; "
                 "extract with a crop (crop_px), or use another precision"
             )
-        views = samples(shape)
-        # Faster than float32 where the processor has it, and nothing beside the loss of int8.
-        rest = rest_of(self._precision)
-
-        def vectors(graph: Any, some: NDArray[Any], precision: str) -> list[NDArray[np.float64]]:
-            compiled = compile_graph(graph, precision, 1)
-            parts = [
-                [x.flatten(1).double().numpy() for x in compiled.infer(some[i : i + 1])]
-                for i in range(len(some))
-            ]
-            return [np.concatenate(of_layer) for of_layer in zip(*parts, strict=True)]
+        views, names = samples(shape), list(layers)
 
         def make() -> tuple[Any, Loss]:
-            graph, expected, probe = self._graph(layers, shape, dtype)
-            self._require_same(layers, expected, compile_graph(graph, "float32", 1).infer(probe))
-            return quantise(
-                graph, views, vectors, rest=rest, layers=list(layers), thing=self._thing
-            )
+            graph, *_ = self._graph(layers, trial_views((N_COMPARED, *shape), dtype), 1)
+            # Bfloat16 is faster than float32 where the processor has it, and nothing beside the
+            # loss of int8.
+            rest = self._precision.rest
+            return quantise(graph, views, rest=rest, layers=names, thing=str(self._network))
 
         key = {
             "weights": self._weights,
-            "network": self._thing,
-            "layers": list(layers),
+            "network": str(self._network),
+            "layers": names,
             "views": [list(shape), np.dtype(dtype).str],
             "mean": self._normalise.shift.flatten().tolist(),
             "std": self._normalise.scale.flatten().tolist(),
             "samples": hashlib.sha256(views.tobytes()).hexdigest(),
-            "precision": self._precision,
-            "openvino": openvino.__version__,
+            "precision": str(self._precision),
+            "openvino": import_openvino().__version__,
         }
-        return load_quantised(openvino, key, make)
+        return load_quantised(key, make)
 
     def _graph(
-        self, layers: Mapping[str, LayerOutput], shape: Sequence[int], dtype: Any
-    ) -> tuple[Any, tuple[torch.Tensor, ...], NDArray[Any]]:
-        """Convert; also return trial views and torch's outputs for them."""
-        whole = nn.Sequential(self._normalise, Reads(self._module.eval(), layers, self._head))
-        probe = trial_views((N_COMPARED, *shape), dtype)
+        self, layers: Layers, probe: NDArray[Any], n_streams: int
+    ) -> tuple[Any, Compiled, tuple[torch.Tensor, ...]]:
+        """Convert in float32 and require what torch gives for trial views, which is returned."""
+        reads = Reads(self._module.eval(), layers, self._network.head)
+        whole = nn.Sequential(self._normalise, reads)
         with torch.inference_mode(), _one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is deprecated; its successor cannot do hooks
             x = torch.from_numpy(probe)
             expected = whole(x)
             trace: Any = torch.jit.trace
             traced = trace(whole, x[:N_TRACED], check_trace=False, strict=False)
-            graph = _graph_of(traced, x[:N_TRACED])
-        graph.reshape([-1, *shape])
-        return graph, expected, probe
-
-    def _require_same(
-        self,
-        layers: Mapping[str, LayerOutput],
-        expected: Sequence[torch.Tensor],
-        found: Sequence[torch.Tensor],
-    ) -> None:
-        for name, a, b in zip(layers, expected, found, strict=True):
+            graph = convert(traced, x[:N_TRACED])
+        graph.reshape([-1, *probe.shape[1:]])
+        compiled = compile_graph(graph, "float32", n_streams)
+        for name, a, b in zip(layers, expected, compiled.infer(probe), strict=True):
             scale = float(a.abs().max())
             if a.shape != b.shape or not float((a - b).abs().max()) <= TOLERANCE * scale:
                 raise BackboneError(
-                    f"{self._thing}: OpenVINO gives another output of layer {name!r} than torch: "
-                    f"shapes {tuple(b.shape)} and {tuple(a.shape)}, largest elements "
+                    f"{self._network}: OpenVINO gives another output of layer {name!r} than torch:"
+                    f" shapes {tuple(b.shape)} and {tuple(a.shape)}, largest elements "
                     f"{float(b.abs().max()):.6g} and {scale:.6g}, expected them to agree to "
                     f"{TOLERANCE:g} of the largest; use engine 'torch'"
                 )
+        return graph, compiled, expected
 
     def _require_as_near(
-        self,
-        layers: Mapping[str, LayerOutput],
-        expected: Sequence[torch.Tensor],
-        found: Sequence[torch.Tensor],
-        probe: NDArray[Any],
+        self, layer: str, exact: torch.Tensor, found: torch.Tensor, theirs: torch.Tensor
     ) -> None:
         """Let OpenVINO lose what torch loses in this precision, and little more."""
-        theirs = outputs_of(self._torch, probe, layers)
-        for name, a, b in zip(layers, expected, found, strict=True):
-            loss = _loss(a, b)
-            allowed = TIMES_TORCH * _loss(a, theirs[name].float()) + MORE_THAN_TORCH
-            if not loss <= allowed:
-                raise BackboneError(
-                    f"{self._thing}: OpenVINO in {self._precision} gives an output of layer "
-                    f"{name!r} with a cosine of {1 - loss:.4f} to float32, expected at least "
-                    f"{1 - allowed:.4f}; use engine 'torch', or precision 'float32'"
-                )
-
-
-def _graph_of(traced: Any, x: torch.Tensor) -> Any:
-    """Convert as ``openvino.convert_model`` does, which besides sets up the root logger."""
-    import_openvino()  # first of all, without its telemetry
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
-    front_end = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchScriptPythonDecoder(traced, example_input=x)  # must outlive the conversion
-    return front_end.convert(front_end.load(decoder))
-
-
-def _loss(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Return 1 - cosine of the image that is worst, 0 where both are zeros."""
-    return float((1 - cosines(*(x.flatten(1).double().numpy() for x in (a, b)))).max())
+        loss = 1 - float(cosines(exact, found).min())
+        allowed = TIMES_TORCH * (1 - float(cosines(exact, theirs).min())) + MORE_THAN_TORCH
+        if not loss <= allowed:
+            raise BackboneError(
+                f"{self._network}: OpenVINO in {self._precision} gives an output of layer "
+                f"{layer!r} with a cosine of {1 - loss:.4f} to float32, expected at least "
+                f"{1 - allowed:.4f}; use engine 'torch', or precision 'float32'"
+            )
 
 
 @contextlib.contextmanager

@@ -1,8 +1,15 @@
-"""Torch as the engine: the module itself, with what can be folded folded."""
+"""Torch as the engine: the module itself, with what can be folded folded.
+
+On an x86 processor that has no bfloat16 it is computed in float32 and rounded where a layer would
+have rounded: torch computes it there one multiplication at a time, 7 to 25 times slower. A
+convolution in bfloat16 sums in float32 and rounds the sum, so rounding what goes in and what comes
+out is the same arithmetic, but for operations between modules.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import platform
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,13 +21,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from featx._forks import fork_lock
 from featx.engines._batch_norm import fold_batch_norms, has_batch_norms
-from featx.engines._rounding import round_between_modules, rounded
-from featx.engines.device import must_round
-from featx.engines.engine import Normalise, Use, padded, trial_views
+from featx.engines._forks import note_use
+from featx.engines.engine import Network, Normalise, Use, padded, trial_views
 from featx.engines.layers import LayerOutput, read_layers, trace_layers
+from featx.engines.placement import Placement, has_bfloat16
 from featx.errors import BackboneError, FeatxError
 
-__all__ = ["TorchEngine"]
+__all__ = ["TorchEngine", "must_round", "round_between_modules"]
 
 # A processor is fastest with so many images in a pass: of more, what one step hands to the next
 # leaves its caches, and is larger than what the C library gives out without asking the system.
@@ -35,50 +42,37 @@ class TorchEngine:
 
     Parameters
     ----------
-    module : nn.Module
-        In float32. Taken over: moved, converted and put in eval mode.
-    head : str or None
-        Module whose input is the penultimate feature.
-    normalise : Normalise
-        Moved to the device.
-    device, dtype
+    network : Network
+        Its module is taken over: moved, converted and put in eval mode.
+    placement : Placement
         Where, and in what arithmetic. Batch-norm statistics stay float32.
-    thing : str
-        The network, for messages.
 
     Attributes
     ----------
+    network : Network
     module : nn.Module
         As it is run, but for folding.
     dtype : torch.dtype
         As given; a processor without bfloat16 computes in float32 and rounds.
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        *,
-        head: str | None,
-        normalise: Normalise,
-        device: torch.device,
-        dtype: torch.dtype,
-        thing: str,
-    ) -> None:
-        self._normalise, self._device = normalise, device
-        self.dtype = dtype
-        self._must_round = must_round(dtype, device)
-        self._dtype = torch.float32 if self._must_round else dtype
-        self._head, self._thing = head, thing
-        self._is_cuda = device.type == "cuda"
+    def __init__(self, network: Network, placement: Placement) -> None:
+        note_use("torch")
+        self.network = network
+        self._device, self.dtype = placement.device, placement.precision.dtype
+        self._must_round = must_round(self.dtype, self._device)
+        self._dtype = torch.float32 if self._must_round else self.dtype
+        self._is_cuda = self._device.type == "cuda"
         self.n_at_once = 2 if self._is_cuda else 1  # one takes all cores of a processor
         self._copies: Any = None  # the stream of copies to a GPU
         self._lock = fork_lock()
+        self._normalise = Normalise(network.preprocessing)
         self._folded: nn.Module | None = None
         self._changed: frozenset[str] = frozenset()
-        self.module = module.eval().requires_grad_(False)
+        self.module = network.module.eval().requires_grad_(False)
         self._is_placed = False
         # cuDNN adds a bias in a pass of its own, so that folding gains nothing on a GPU
-        if self._is_cuda or not has_batch_norms(module):
+        if self._is_cuda or not has_batch_norms(self.module):
             self._place()
 
     @torch.inference_mode(False)  # the weights made here must have versions, as kernels ask
@@ -90,7 +84,8 @@ class TorchEngine:
         if not self._is_placed:
             self._fold(blank)
             self._place()
-        return trace_layers(self.module, self.input(blank), head=self._head, thing=self._thing)
+        x, network = self.input(blank), self.network
+        return trace_layers(self.module, x, head=network.head, thing=str(network))
 
     def _fold(self, blank: NDArray[Any]) -> None:
         self.module = self.module.to("cpu").to(memory_format=torch.channels_last)
@@ -105,16 +100,24 @@ class TorchEngine:
     def _place(self) -> None:
         """Move and convert the network, and the folded one, which shares with it on a CPU."""
         self._normalise = self._normalise.to(self._device)
-        self.module = _converted(self.module.to(self._device), self._dtype)
-        self.module = self.module.to(memory_format=torch.channels_last)
+        self.module = self._converted(self.module)
         if self._folded is not None:
-            self._folded = _converted(self._folded.to(self._device), self._dtype)
-            self._folded = self._folded.to(memory_format=torch.channels_last)
+            self._folded = self._converted(self._folded)
         if self._must_round:
             for module in (self.module, self._folded):
                 if module is not None:
                     round_between_modules(module, keep=_BatchNorm)
         self._is_placed = True
+
+    def _converted(self, module: nn.Module) -> nn.Module:
+        module = module.to(self._device)
+        # 8 bits of a variance would scale a whole channel wrongly, for every image.
+        norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+        exact = [{name: x.clone() for name, x in part.state_dict().items()} for part in norms]
+        module = module.to(self._dtype)
+        for part, state in zip(norms, exact, strict=True):
+            part.float().load_state_dict(state)
+        return module.to(memory_format=torch.channels_last)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """Return memory that is pinned where a GPU takes it from there."""
@@ -126,7 +129,7 @@ class TorchEngine:
     def input(self, view: NDArray[Any]) -> torch.Tensor:
         """Return a view as the module takes it."""
         x = self._float32(view).to(self._dtype)
-        return rounded(x) if self._must_round else x
+        return _rounded(x) if self._must_round else x
 
     def _float32(self, view: NDArray[Any]) -> torch.Tensor:
         # uint8 travels to the device, a quarter of the bytes; the rest happens there.
@@ -167,7 +170,7 @@ class TorchEngine:
             x = self.input(padded(part, size) if start else part)
             # the hooks of one pass would take the other's outputs too
             with self._lock, self.arithmetic(), self._explained(part):
-                read_layers(module.eval(), x, layers, use_part, head=self._head)
+                read_layers(module.eval(), x, layers, use_part, head=self.network.head)
 
     @contextlib.contextmanager
     def _explained(self, part: NDArray[Any]) -> Iterator[None]:
@@ -178,7 +181,7 @@ class TorchEngine:
             raise
         except Exception as err:
             raise BackboneError(
-                f"{self._thing}: cannot process images of shape {part.shape[1:]} "
+                f"{self.network}: cannot process images of shape {part.shape[1:]} "
                 f"({type(err).__name__}: {' '.join(str(err).split())[:200]}); expected images of "
                 "the size that it is built for"
             ) from err
@@ -196,11 +199,44 @@ class TorchEngine:
         )
 
 
-def _converted(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    # 8 bits of a variance would scale a whole channel wrongly, for every image.
-    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
-    exact = [{name: x.clone() for name, x in part.state_dict().items()} for part in norms]
-    module = module.to(dtype)
-    for part, state in zip(norms, exact, strict=True):
-        part.float().load_state_dict(state)
-    return module
+def must_round(dtype: torch.dtype, device: torch.device) -> bool:
+    """Tell whether bfloat16 is best done by rounding float32: on x86 that does not compute it."""
+    is_x86 = device.type == "cpu" and platform.machine().lower() in ("x86_64", "amd64")
+    return dtype is torch.bfloat16 and is_x86 and not has_bfloat16(device)
+
+
+@torch.no_grad()
+def round_between_modules(module: nn.Module, keep: type[nn.Module]) -> None:
+    """Round a module's weights, and from now on what each of its parts gives.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In float32, on a processor; changed.
+    keep : type
+        Parts whose weights stay as they are.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(1, 1)
+    >>> _ = nn.init.constant_(layer.weight, 1.001), nn.init.zeros_(layer.bias)
+    >>> round_between_modules(layer, nn.BatchNorm2d)
+    >>> layer.weight.item(), layer(torch.tensor([1.0078125])).item()
+    (1.0, 1.0078125)
+    """
+    for part in module.modules():
+        if not isinstance(part, keep):
+            for parameter in part.parameters(recurse=False):
+                parameter.data = _rounded(parameter.data)
+        if not isinstance(part, nn.Sequential):  # gives what its last part gave
+            part.register_forward_hook(_round_output)
+
+
+def _round_output(_: nn.Module, __: Any, output: Any) -> torch.Tensor | None:
+    is_float = isinstance(output, torch.Tensor) and output.dtype is torch.float32
+    return _rounded(output) if is_float else None
+
+
+def _rounded(x: torch.Tensor) -> torch.Tensor:
+    """Return the nearest float32 numbers that bfloat16 has."""
+    return x.bfloat16().float()

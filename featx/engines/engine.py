@@ -1,8 +1,9 @@
-"""What runs a network, and what its engines share: how a view becomes the network's input."""
+"""What an engine is given and must offer, and what engines share to begin with and to compare."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +14,18 @@ from torch import nn
 from featx.engines.layers import LayerOutput
 from featx.recipe import Preprocessing
 
-__all__ = ["Engine", "Finish", "Normalise", "Use", "outputs_of", "padded", "trial_views"]
+__all__ = [
+    "Engine",
+    "Finish",
+    "Network",
+    "Normalise",
+    "Samples",
+    "Use",
+    "cosines",
+    "outputs_of",
+    "padded",
+    "trial_views",
+]
 
 SEED = 0
 
@@ -21,6 +33,42 @@ Use = Callable[[str, torch.Tensor], None]
 """What takes a layer's name and its output, which it must copy."""
 Finish = Callable[[], None]
 """Waits for a batch, and hands its outputs over."""
+Samples = Callable[[Sequence[int]], NDArray[Any]]
+"""What gives sample views of a shape, (n, *shape)."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as it was built, before anything is done to it for speed.
+
+    Parameters
+    ----------
+    name : str
+        As `list_backbones` has it, or ``module:Class`` of your own.
+    module : nn.Module
+        On the CPU, in float32; its layers and parameters are those of the weights file.
+    head : str or None
+        Module whose input is the penultimate feature; None where that is the output.
+    preprocessing : Preprocessing
+        What its images must be made into.
+    preprocessing_reason : str
+        Why, for people.
+    weights_source : str
+        Where the weights come from, for people.
+    transform : callable, optional
+        A user's own way from a PIL image to the network's input.
+    """
+
+    name: str
+    module: nn.Module = field(repr=False)
+    head: str | None
+    preprocessing: Preprocessing = field(repr=False)
+    preprocessing_reason: str = ""
+    weights_source: str = ""
+    transform: Callable[[Any], Any] | None = None
+
+    def __str__(self) -> str:
+        return f"backbone {self.name!r}"
 
 
 class Engine(Protocol):
@@ -97,3 +145,13 @@ def trial_views(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     blocks = rng.integers(0, 192, (n, -(-height // 16), -(-width // 16), channels))
     large = blocks.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
     return (large + rng.integers(0, 64, shape)).astype(np.uint8)
+
+
+def cosines(a: torch.Tensor, b: torch.Tensor) -> NDArray[np.float64]:
+    """Return the cosine of each image's outputs, 1 where both are zeros."""
+    x, y = (t.flatten(1).double().cpu().numpy() for t in (a, b))
+    lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
+    both_zero = ~x.any(axis=1) & ~y.any(axis=1)
+    products = np.einsum("nd,nd->n", x, y)
+    found: NDArray[np.float64] = np.where(both_zero, 1.0, products / np.where(lengths, lengths, 1))
+    return found

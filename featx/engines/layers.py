@@ -7,8 +7,10 @@ after the deepest of them.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +24,6 @@ __all__ = [
     "PENULTIMATE",
     "LayerOutput",
     "Reads",
-    "find_head",
     "read_layers",
     "require_layer",
     "trace_layers",
@@ -61,16 +62,6 @@ class LayerOutput:
         return x.permute(0, 3, 1, 2) if self.has_channels_last else x
 
 
-def find_head(module: nn.Module) -> str | None:
-    """Return the name of the final classifier of a classification network.
-
-    That is the linear layer or convolution that was registered last; torchvision's networks all
-    keep to it. None where there is no such layer.
-    """
-    names = [n for n, m in module.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    return names[-1] if names else None
-
-
 def trace_layers(
     module: nn.Module, x: torch.Tensor, *, head: str | None, thing: str
 ) -> dict[str, LayerOutput]:
@@ -92,22 +83,23 @@ def trace_layers(
     BackboneError
         If the network cannot take such an image.
     """
-    events: list[tuple[str, Any]] = []
+    shapes: list[tuple[str, tuple[int, ...] | None]] = []
 
     def after(name: str, _: nn.Module, __: Any, output: Any) -> None:
-        events.append((name, output.shape if isinstance(output, torch.Tensor) else None))
+        is_tensor = isinstance(output, torch.Tensor)
+        shapes.append((name, tuple(output.shape) if is_tensor else None))
 
     def before(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        events.append((PENULTIMATE, inputs[0].shape))
+        shapes.append((PENULTIMATE, tuple(inputs[0].shape)))
 
-    handles = [
-        m.register_forward_hook(functools.partial(after, n or OUTPUT))
-        for n, m in module.named_modules()
-    ]
-    if head is not None:
-        handles.append(module.get_submodule(head).register_forward_pre_hook(before))
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), ExitStack() as hooks:
+            for name, part in module.named_modules():
+                hook = functools.partial(after, name or OUTPUT)
+                hooks.enter_context(part.register_forward_hook(hook))
+            if head is not None:
+                target = module.get_submodule(head)
+                hooks.enter_context(target.register_forward_pre_hook(before))
             module(x)
     except Exception as err:
         raise BackboneError(
@@ -116,28 +108,21 @@ def trace_layers(
             "takes (B, 3, H, W); give a transform that makes the size it needs, or another "
             "precision"
         ) from err
-    finally:
-        for handle in handles:
-            handle.remove()
     found: dict[str, LayerOutput] = {}
-    for depth, (name, shape) in enumerate(events):
-        calls = found[name].n_calls + 1 if name in found else 1
+    for depth, (name, shape) in enumerate(shapes):
+        n_calls = found[name].n_calls + 1 if name in found else 1
         if shape is not None:
-            found[name] = _described(name, tuple(shape), calls, depth)
+            found[name] = _described(name, shape, n_calls, depth)
     if head is None and OUTPUT in found:
-        last = found[OUTPUT]
-        found[PENULTIMATE] = LayerOutput(
-            PENULTIMATE, last.shape, last.n_calls, last.depth, last.has_channels_last
-        )
+        found[PENULTIMATE] = dataclasses.replace(found[OUTPUT], name=PENULTIMATE)
     return found
 
 
 def _described(name: str, shape: tuple[int, ...], n_calls: int, depth: int) -> LayerOutput:
     # The trial image is square, so the two equal sides are height and width.
-    if len(shape) == 4 and shape[1] == shape[2] != shape[3]:
-        first = (shape[0], shape[3], shape[1], shape[2])
-        return LayerOutput(name, first, n_calls, depth, has_channels_last=True)
-    return LayerOutput(name, shape, n_calls, depth)
+    is_last = len(shape) == 4 and shape[1] == shape[2] != shape[3]
+    first = (shape[0], shape[3], shape[1], shape[2]) if is_last else shape
+    return LayerOutput(name, first, n_calls, depth, has_channels_last=is_last)
 
 
 def require_layer(layers: Mapping[str, LayerOutput], name: str, *, thing: str) -> LayerOutput:

@@ -71,33 +71,31 @@ class Passes:
         BackboneError
             If not even one image fits, or a layer mixes up images.
         """
+        most = max(len(view), pad_to or 0, 1)  # what one pass takes, blank images included
         while True:
-            # what one pass takes, blank images included
-            most = max(len(view), pad_to or 0, 1)
             size = min(self._most_at_once or most, most)
-            padded = None if pad_to is None else min(pad_to, size)
+            parts = [view[start : start + size] for start in range(0, max(len(view), 1), size)]
+            if pad_to is not None:
+                parts = [padded(part, min(pad_to, size)) for part in parts]
             try:
-                parts = [
-                    self._begin_one(engine, view[start : start + size], reads, layers, padded)
-                    for start in range(0, max(len(view), 1), size)
-                ]
+                begun = [self._begin_one(engine, part, reads, layers) for part in parts]
             except torch.OutOfMemoryError as err:
-                if size == 1:
-                    raise BackboneError(
-                        f"{self._thing}: {self._device} has no memory for one image "
-                        f"({' '.join(str(err).split())[:200]}); free some, take smaller images "
-                        "(crop_px) or device 'cpu'"
-                    ) from err
-                self._most_at_once = size // 2
-                log.warning(
-                    "%s: %s has no memory for %d images at once, going on with %d",
-                    self._thing,
-                    self._device,
-                    size,
-                    self._most_at_once,
-                )
+                self._halve(size, err)
                 continue
-            return functools.partial(_joined, parts, size)
+            return functools.partial(_join, begun, size)
+
+    def _halve(self, size: int, err: Exception) -> None:
+        if size == 1:
+            raise BackboneError(
+                f"{self._thing}: {self._device} has no memory for one image "
+                f"({' '.join(str(err).split())[:200]}); free some, take smaller images (crop_px) "
+                "or device 'cpu'"
+            ) from err
+        self._most_at_once = size // 2
+        log.warning(
+            "%s: %s has no memory for %d images at once, going on with %d",
+            self._thing, self._device, size, self._most_at_once,
+        )  # fmt: skip
 
     def _begin_one(
         self,
@@ -105,45 +103,43 @@ class Passes:
         view: NDArray[Any],
         reads: Sequence[Read],
         layers: Mapping[str, LayerOutput],
-        pad_to: int | None,
     ) -> Pending:
-        view = padded(view, pad_to or 0)
         parts: list[list[torch.Tensor]] = [[] for _ in reads]
 
         def pool(name: str, x: torch.Tensor) -> None:
-            for mine, (layer, pooling) in zip(parts, reads, strict=True):
+            for vectors, (layer, pooling) in zip(parts, reads, strict=True):
                 if layer == name:
-                    mine.append(pooling(x).float())
+                    vectors.append(pooling(x).float())
 
-        def vectors() -> Pending:
+        def fetch_pooled() -> Pending:
             whole = [x[0] if len(x) == 1 else torch.cat(x) for x in parts]
             for x, (name, _) in zip(whole, reads, strict=True):
                 if len(x) != len(view):  # else one image would get parts of another
                     raise BackboneError(
                         f"{self._thing}: layer {name!r} gives {len(x)} rows for a batch of "
-                        f"{len(view)} images, expected one row an image, first axis first"
+                        f"{len(view)} images, expected one row per image, first axis first"
                     )
-            return _fetched(whole)
+            return _begin_fetch(whole)
 
         finish = engine.read(view, layers, pool)
         if finish is None:
-            return vectors()
+            return fetch_pooled()
 
         def fetch() -> list[NDArray[np.float32]]:
             finish()
-            return vectors()()
+            return fetch_pooled()()
 
         return fetch
 
 
-def _joined(parts: Sequence[Pending], size: int) -> list[NDArray[np.float32]]:
+def _join(parts: Sequence[Pending], size: int) -> list[NDArray[np.float32]]:
     found = [part() for part in parts]
     if len(found) == 1:
         return found[0]
     return [np.concatenate([v[:size] for v in vectors]) for vectors in zip(*found, strict=True)]
 
 
-def _fetched(vectors: Sequence[torch.Tensor]) -> Pending:
+def _begin_fetch(vectors: Sequence[torch.Tensor]) -> Pending:
     """Have vectors copied from where they are; a GPU does so when it has got there."""
     if not all(x.is_cuda for x in vectors):
         arrays = [x.cpu().numpy() for x in vectors]

@@ -11,6 +11,7 @@ from featx.recipe import Preprocessing
 
 if TYPE_CHECKING:
     from featx.backbones import Backbone
+    from featx.engines import Placement
 
 __all__ = ["Named", "load_by_name"]
 
@@ -39,20 +40,17 @@ class Named:
 
 
 @functools.lru_cache(maxsize=2)
-def load_by_name(named: Named, how: tuple[str, str, str]) -> Backbone:
+def load_by_name(named: Named, placement: Placement) -> Backbone:
     """Load a network, or take one of the two loaded last.
 
     A grid search clones its estimators by the hundred; each clone asks for the same network.
     """
-    from featx.backbones import load_backbone
+    from featx.backbones import Backbone, build_network
 
-    device, precision, engine = how
-    return load_backbone(
+    network = build_network(
         named.backbone,
         weights=named.weights,
         preprocessing=named.preprocessing,
         any_size=named.any_size,
-        device=device,
-        precision=precision,
-        engine=engine,
     )
+    return Backbone(network, placement)

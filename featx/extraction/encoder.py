@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from featx.backbones import Backbone
+    from featx.engines import Placement
 
 __all__ = ["DEFAULT_BACKBONE", "Encoder"]
 
@@ -229,12 +230,9 @@ class Encoder(OneLine):
         FingerprintMismatchError
             If the weights found do not give the features of `recipe`.
         """
-        from featx.engines import resolve_precision
-
         run = run or RunOptions()
-        chosen = resolve_precision(self.precision, device=run.device, engine=run.engine)
         load = functools.partial(self._load, run)
-        loaded = dataclasses.replace(load(chosen.name), precision_reason=chosen.reason)
+        loaded = load(self.precision)
         if self.precision == "auto":
             loaded = follow_tables(loaded, known, load)
         if self.recipe is not None:
@@ -242,7 +240,10 @@ class Encoder(OneLine):
         return loaded
 
     def _load(self, run: RunOptions, precision: str) -> LoadedEncoder:
-        net, preprocessing, sizes = self._network(run, precision)
+        from featx.engines import place
+
+        placement = place(run.device, precision, run.engine)
+        net, preprocessing, sizes = self._network(placement)
         specs = plan_features(
             net,
             cast("Sequence[str | None]", self.layers) or (None,),
@@ -262,25 +263,15 @@ class Encoder(OneLine):
             )
             for spec in specs
         )
-        return LoadedEncoder(net, specs, recipes, self._made_with(net), run)
+        return LoadedEncoder(net, specs, recipes, self._made_with(net), run, placement.reason)
 
-    def _network(
-        self, run: RunOptions, precision: str
-    ) -> tuple[Backbone, Preprocessing, tuple[int, ...]]:
+    def _network(self, placement: Placement) -> tuple[Backbone, Preprocessing, tuple[int, ...]]:
         """Return the network, what images are made into, and the sizes of their views."""
-        from featx.backbones import choose_weights, load_backbone
+        from featx.backbones import Backbone, build_network, choose_weights
 
-        how = (run.device, precision, run.engine)
         if not isinstance(self.backbone, str) or self.transform is not None:
-            device, precision, engine = how
-            net = load_backbone(
-                self.backbone,
-                weights=self.weights,
-                transform=self.transform,
-                device=device,
-                precision=precision,
-                engine=engine,
-            )
+            network = build_network(self.backbone, weights=self.weights, transform=self.transform)
+            net = Backbone(network, placement)
             preprocessing = self._preprocessing(net.preprocessing)
             return net, preprocessing, self._sizes(preprocessing)
         chosen = choose_weights(self.backbone, self.weights)
@@ -298,7 +289,7 @@ class Encoder(OneLine):
             preprocessing=None if asked == native else asked,
             any_size=bool(sizes) and sizes != (native.crop_px,),
         )
-        return load_by_name(named, how), preprocessing, sizes
+        return load_by_name(named, placement), preprocessing, sizes
 
     def _preprocessing(self, given: Preprocessing) -> Preprocessing:
         """Apply what was asked for to what the weights ask for."""

@@ -22,9 +22,9 @@ import featx
 from featx.backbones import load_backbone
 from featx.backbones.embedded import build_embedded
 from featx.cli.main import main
-from featx.engines import EngineChoice, _openvino
+from featx.engines import EngineChoice, _openvino, placement
 from featx.engines import choice as choice_module
-from featx.engines.device import choose_precision
+from featx.engines.placement import Placement, Precision
 from featx.errors import BackboneError, MissingDependencyError, ParameterError
 from featx.extraction import embed_images
 from featx.pooling import get_pooling
@@ -32,7 +32,7 @@ from featx.pooling import get_pooling
 CPU = {"device": "cpu", "precision": "float32"}
 AVG, NONE = get_pooling("avg"), get_pooling("none")
 PENULTIMATE = [("penultimate", NONE)]
-HAS_BFLOAT16 = choose_precision("auto", torch.device("cpu")) == "bfloat16"
+HAS_BFLOAT16 = placement.has_bfloat16(torch.device("cpu"))
 is_there = choice_module.importlib.util.find_spec("openvino") is not None
 needs_openvino = pytest.mark.skipif(not is_there, reason="needs openvino (featx[openvino])")
 needs_bfloat16 = pytest.mark.skipif(not HAS_BFLOAT16, reason="needs a CPU with bfloat16")
@@ -243,10 +243,12 @@ def test_auto_is_torch_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     asked = load_backbone(engine="torch", **CPU)
     assert asked.choose_engine([], SHAPE, n_images=1000).reason == "as asked for"
-    where = torch.device("cuda:0")
-    assert choice_module.why_torch(where, "float32", n_images=9, n_views=1) == "runs on cuda:0"
-    half = choice_module.why_torch(torch.device("cpu"), "float16", n_images=9, n_views=1)
-    assert half == "computes in float16"
+    for device, precision, reason in [
+        ("cuda:0", "float32", "runs on cuda:0"),
+        ("cpu", "float16", "computes in float16"),
+    ]:
+        where = Placement(torch.device(device), Precision(precision), "auto", "as asked for")
+        assert choice_module.why_torch(where, n_images=9, n_views=1) == reason
 
 
 @needs_openvino
@@ -327,7 +329,9 @@ def test_what_an_engine_cannot_do_is_an_error() -> None:
     with pytest.raises(ParameterError, match="'openvino' with precision 'float16'"):
         load_backbone(engine="openvino", device="cpu", precision="float16")
     with pytest.raises(ParameterError, match="'openvino' with device 'cuda:0'"):
-        choice_module.require_engine("openvino", torch.device("cuda:0"), "float32")
+        placement.require_able(
+            Placement(torch.device("cuda:0"), Precision("float32"), "openvino", "as asked for")
+        )
     net = load_backbone(engine="torch", **CPU)
     with pytest.raises(ParameterError, match="which was loaded for engine 'torch'"):
         net.features([pictures(1, 160)], PENULTIMATE, engine="openvino")
@@ -424,7 +428,7 @@ def test_the_command_line_says_what_ran_and_why(
     assert "engine torch: 6 passes do not pay" in capsys.readouterr().out
     assert main([*words, "--engine", "tvm"]) == 1
     said = capsys.readouterr().err
-    assert "engine: got 'tvm', expected one of auto, torch, compile, openvino" in said
+    assert "engine: got 'tvm', expected one of 'auto', 'torch', 'compile' or 'openvino'" in said
 
 
 def test_a_choice_is_plain_data() -> None:

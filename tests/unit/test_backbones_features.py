@@ -13,7 +13,7 @@ from _encoders import load_encoder
 from torch import nn
 
 from featx.backbones import load_backbone
-from featx.engines import _torch, device
+from featx.engines import _torch
 from featx.errors import BackboneError, ParameterError
 from featx.extraction import embed_images
 from featx.extraction.specs import plan_features
@@ -307,14 +307,14 @@ def test_rounding_stands_in_for_bfloat16(name: str, monkeypatch: pytest.MonkeyPa
 
 def test_only_processors_without_bfloat16_round(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    monkeypatch.setattr(device.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(_torch.platform, "machine", lambda: "x86_64")
     for has in (True, False):
-        monkeypatch.setattr(device, "_has_bfloat16", lambda _, has=has: has)
-        assert device.must_round(torch.bfloat16, cpu) is not has
-        assert not device.must_round(torch.float16, cpu)
-        assert not device.must_round(torch.bfloat16, torch.device("cuda"))
-    monkeypatch.setattr(device.platform, "machine", lambda: "aarch64")
-    assert not device.must_round(torch.bfloat16, cpu)
+        monkeypatch.setattr(_torch, "has_bfloat16", lambda _, has=has: has)
+        assert _torch.must_round(torch.bfloat16, cpu) is not has
+        assert not _torch.must_round(torch.float16, cpu)
+        assert not _torch.must_round(torch.bfloat16, torch.device("cuda"))
+    monkeypatch.setattr(_torch.platform, "machine", lambda: "aarch64")
+    assert not _torch.must_round(torch.bfloat16, cpu)
 
 
 def test_an_engine_that_takes_two_batches_is_given_two_and_keeps_the_order(

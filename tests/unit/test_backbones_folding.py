@@ -15,7 +15,8 @@ from torch import nn
 from featx.backbones import load_backbone
 from featx.engines._batch_norm import fold_batch_norms, has_batch_norms
 from featx.engines._torch import TorchEngine
-from featx.engines.engine import Normalise
+from featx.engines.engine import Network
+from featx.engines.placement import Placement, Precision
 from featx.errors import BackboneError
 from featx.pooling import get_pooling
 from featx.recipe import Preprocessing
@@ -234,12 +235,8 @@ def test_a_network_that_needs_its_device_is_left_as_it_is() -> None:
         return settled(NeedsMeta(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))
 
     made = TorchEngine(
-        network(),
-        head=None,
-        normalise=Normalise(Preprocessing()),
-        device=torch.device("meta"),
-        dtype=torch.float32,
-        thing="mine",
+        Network("mine", network(), None, Preprocessing()),
+        Placement(torch.device("meta"), Precision("float32"), "torch", "as asked for"),
     )
     layers = made.trace(np.zeros((1, 32, 32, 3), np.uint8))
     assert layers["1"].shape == (1, 4, 30, 30)

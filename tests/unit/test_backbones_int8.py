@@ -20,7 +20,7 @@ from featx.backbones import load_backbone
 from featx.backbones.embedded import build_embedded
 from featx.cli.main import main
 from featx.engines import _int8
-from featx.engines.device import choose_precision
+from featx.engines.placement import Precision
 from featx.errors import BackboneError, MissingDependencyError, ParameterError
 from featx.extraction import _networks, embed_images, loaded
 from featx.images import ImageManifest, sample_data_dir
@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not is_there, reason="needs nncf (featx[int8])"),
 ]
-REST = choose_precision("auto", torch.device("cpu"))
+REST = Precision.parse("auto", torch.device("cpu")).rest
 INT8 = {"device": "cpu", "precision": "int8"}
 
 

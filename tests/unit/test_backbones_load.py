@@ -18,8 +18,8 @@ from torch import nn
 from featx.backbones import backbone_card, list_backbones, load_backbone
 from featx.backbones._transform import describe_transform
 from featx.backbones.download import cached_path, fetch_file
+from featx.backbones.torchvision_source import find_head
 from featx.backbones.weights import load_into, read_state_dict
-from featx.engines.layers import find_head
 from featx.errors import BackboneError, MissingDependencyError, ParameterError, WeightsError
 
 F32 = {"precision": "float32", "device": "cpu"}
@@ -344,17 +344,17 @@ def test_device_that_is_not_there_is_an_error_not_the_cpu(monkeypatch: pytest.Mo
 def test_auto_takes_a_gpu_and_bfloat16_only_where_they_are_native(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from featx.engines.device import choose_device, choose_precision
+    from featx.engines.placement import Precision, choose_device
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto") == torch.device("cuda")
     for major, wanted in ((7, "float32"), (9, "bfloat16")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, m=major: (m, 0))
-        assert choose_precision("auto", torch.device("cuda")) == wanted
+        assert Precision.parse("auto", torch.device("cuda")) == Precision(wanted)
     for has, wanted in ((True, "bfloat16"), (False, "float32")):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda h=has: h, raising=False)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
-        assert choose_precision("auto", torch.device("cpu")) == wanted
+        assert Precision.parse("auto", torch.device("cpu")) == Precision(wanted)
 
 
 def test_transforms_with_other_settings_have_other_descriptions() -> None:

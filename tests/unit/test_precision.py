@@ -13,8 +13,7 @@ from _encoders import load_encoder
 from PIL import Image
 
 import featx
-from featx.engines import device as device_module
-from featx.engines import resolve_precision, why_not_precision
+from featx.engines import place, placement, why_not_precision
 from featx.errors import ParameterError
 from featx.extraction import _precision
 from featx.extraction._precision import known_recipes
@@ -35,7 +34,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def on_a_machine(monkeypatch: pytest.MonkeyPatch, *, with_bfloat16: bool) -> None:
-    monkeypatch.setattr(device_module, "_has_bfloat16", lambda _: with_bfloat16)
+    monkeypatch.setattr(placement, "has_bfloat16", lambda _: with_bfloat16)
     monkeypatch.setattr("platform.node", lambda: f"bfloat16 {with_bfloat16}")
 
 
@@ -163,7 +162,7 @@ def test_float16_and_int8_run_where_they_are_native(monkeypatch: pytest.MonkeyPa
     assert why_not_precision("float16", "cuda:1") is None
     assert why_not_precision("bfloat16", "cpu") is None
     assert "int8" in str(why_not_precision("int8(float32, nncf 1)", "cuda"))
-    assert resolve_precision("float16", device="cpu").reason == "as asked for"
+    assert place("cpu", "float16").reason == "as asked for"
 
 
 def test_the_transformers_cache_and_its_recipe_agree(

@@ -1,9 +1,11 @@
-"""OpenVINO's graphs on a processor's cores: how many images at a time, and waiting for them."""
+"""OpenVINO's graphs: a module converted, compiled for a processor's cores, and run there."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,17 @@ from numpy.typing import NDArray
 
 from featx._optional import require
 from featx.engines._forks import note_use
-from featx.engines._int8 import rest_of
-from featx.engines._telemetry import without_telemetry
 from featx.errors import BackboneError
 
-__all__ = ["Compiled", "compile_graph", "images_at_once", "import_openvino", "streams_for"]
+__all__ = [
+    "Compiled",
+    "compile_graph",
+    "convert",
+    "images_at_once",
+    "import_openvino",
+    "streams_for",
+    "without_telemetry",
+]
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 ITEM_BYTES = {"float32": 4, "bfloat16": 2}
@@ -25,14 +33,29 @@ MAX_STREAMS = 16
 # And few at a time, so that what one step hands to the next stays in a core's cache: bytes of the
 # network's input, as it computes, of which 4 images of 224 px in bfloat16 have so many.
 AT_ONCE_BYTES = 1_200_000
+TELEMETRY = "openvino_telemetry"
+
+
+@contextlib.contextmanager
+def without_telemetry() -> Iterator[None]:
+    """Keep OpenVINO and nncf from reporting to their makers while they are imported.
+
+    ``import openvino`` as such reports to Google Analytics, unless the user has opted out. Without
+    the package for it, it takes a stub that sends nothing. Where a program has imported that
+    package before, this does nothing.
+    """
+    if TELEMETRY in sys.modules:
+        yield
+        return
+    sys.modules[TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[TELEMETRY]
 
 
 def import_openvino() -> Any:
     """Import OpenVINO without its telemetry.
-
-    ``import openvino`` as such reports to Google Analytics, unless the user has opted out. Without
-    the package for it, it takes a stub that sends nothing. Where a program has imported OpenVINO
-    before, that has happened.
 
     Raises
     ------
@@ -88,15 +111,34 @@ def streams_for(n_images: int) -> int:
     return n_streams if n_images >= n_streams else 1
 
 
-def images_at_once(n_images: int, n_streams: int, shape: Sequence[int], precision: str) -> int:
+def images_at_once(n_images: int, n_streams: int, shape: Sequence[int], dtype: str) -> int:
     """Return how many of a batch's images, each of `shape`, one stream is given at a time."""
-    image_bytes = math.prod(shape) * ITEM_BYTES[rest_of(precision)]
+    image_bytes = math.prod(shape) * ITEM_BYTES[dtype]
     share = -(-n_images // n_streams)
     return max(min(round(AT_ONCE_BYTES / image_bytes), share), 1)
 
 
-def compile_graph(graph: Any, precision: str, n_streams: int) -> Compiled:
+def convert(traced: Any, x: torch.Tensor) -> Any:
+    """Convert as ``openvino.convert_model`` does, which besides sets up the root logger."""
+    import_openvino()  # first of all, without its telemetry
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    front_end = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(traced, example_input=x)  # must outlive the conversion
+    return front_end.convert(front_end.load(decoder))
+
+
+def compile_graph(graph: Any, dtype: str, n_streams: int) -> Compiled:
     """Compile a converted graph for so many streams.
+
+    Parameters
+    ----------
+    graph : openvino.Model
+    dtype : {"float32", "bfloat16"}
+        What is computed in, where the graph is not quantised.
+    n_streams : int
+        From `streams_for`.
 
     Raises
     ------
@@ -104,9 +146,8 @@ def compile_graph(graph: Any, precision: str, n_streams: int) -> Compiled:
         If OpenVINO would compute in another precision.
     """
     openvino = import_openvino()
-    rest = rest_of(precision)
     hints: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": HINTS[rest],
+        "INFERENCE_PRECISION_HINT": HINTS[dtype],
         # As torch: so OMP_NUM_THREADS and torch.set_num_threads hold here too.
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         # Readers and other programs need the cores too, and pinned threads wait for theirs.
@@ -116,9 +157,9 @@ def compile_graph(graph: Any, precision: str, n_streams: int) -> Compiled:
     note_use("openvino")
     compiled = openvino.Core().compile_model(graph, "CPU", hints)
     got = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    if got != HINTS[rest]:
+    if got != HINTS[dtype]:
         raise BackboneError(
-            f"precision: got {rest!r}, but OpenVINO computes in {got} on this CPU, expected "
-            f"{HINTS[rest]}; use engine 'torch', or precision 'float32'"
+            f"precision: got {dtype!r}, but OpenVINO computes in {got} on this CPU, expected "
+            f"{HINTS[dtype]}; use engine 'torch', or precision 'float32'"
         )
     return Compiled(compiled)
