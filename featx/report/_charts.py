@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.errors import ParameterError
+from featx.errors import ParameterError, choose
 from featx.report._axes import Axes, Axis, axis_of, colour_of, ticks
 from featx.report._section import Section, number, plain, require_finite, require_length
 
@@ -17,9 +17,8 @@ __all__ = ["bars_section", "curve_section", "precision_recall_section"]
 MAX_POINTS = 400  # of a precision-recall line; more are below a pixel
 
 
-def _intervals(intervals: Any, n: int, name: str) -> np.ndarray | None:
-    if intervals is None:
-        return None
+def require_intervals(intervals: Any, n: int, name: str) -> np.ndarray:
+    """Return (low, high) for each of n values, as float64 of shape (n, 2)."""
     array = require_finite(intervals, name, shape=(n, 2))
     if (wrong := np.flatnonzero(array[:, 0] > array[:, 1])).size:
         row = int(wrong[0])
@@ -32,25 +31,27 @@ def _intervals(intervals: Any, n: int, name: str) -> np.ndarray | None:
 def bars_section(
     names: Sequence[Any], values: Any, intervals: Any, limit: float | None, title: str
 ) -> Section:
-    """Lay out one horizontal bar a name, with its interval as a whisker."""
+    """Lay out one horizontal bar per name, with its interval as a whisker."""
     array = require_finite(values, "values", shape=(None,))
     require_length(names, len(array), "names", "values")
-    spans = _intervals(intervals, len(array), "intervals")
+    spans = None
+    if intervals is not None:
+        spans = require_intervals(intervals, len(array), "intervals")
     if (array < 0).any():
         raise ParameterError(f"values: found {array.min():g}, expected bars of at least 0")
     if limit is not None and not 0 < limit < math.inf:
         raise ParameterError(f"limit: got {limit!r}, expected a finite number above 0")
     top = float(max([*array, *(spans[:, 1] if spans is not None else []), 1e-12]))
     limit = float(limit) if limit is not None else (1.0 if top <= 1 else ticks(0, top)[-1])
-    rows, data = [], []
+    rows: list[dict[str, Any]] = []
+    data = []
     for k, (name, value) in enumerate(zip(names, array.tolist(), strict=True)):
         low, high = spans[k].tolist() if spans is not None else (None, None)
-        row = {"name": str(name), "value": number(value), "fill": _percent(value, limit)}
+        rows.append({"name": str(name), "value": number(value), "fill": _percent(value, limit)})
         if low is not None and high is not None:
-            start = _percent(low, limit)
-            row |= {"low": number(low), "high": number(high), "start": start}
-            row |= {"span": round(_percent(high, limit) - start, 2)}
-        rows.append(row)
+            start, end = _percent(low, limit), _percent(high, limit)
+            rows[-1] |= {"low": number(low), "high": number(high)}
+            rows[-1] |= {"start": start, "span": round(end - start, 2)}
         data.append({"name": str(name), "value": value, "low": low, "high": high})
     return Section("bars", title, {"rows": rows, "limit": number(limit)}, {"bars": data})
 
@@ -73,25 +74,24 @@ def curve_section(
     if len(xs) == 0 or not curves:
         raise ParameterError(f"curves: got {len(xs)} points and {len(curves)} curves, expected 1+")
     ys = {k: require_finite(v, f"curves[{k!r}]", shape=(len(xs),)) for k, v in curves.items()}
-    bands = {}
-    for k, band in (intervals or {}).items():
-        if k not in ys:
-            raise ParameterError(f"intervals: got {k!r}, expected one of {sorted(ys)}")
-        bands[k] = _intervals(band, len(xs), f"intervals[{k!r}]")
+    bands = {
+        choose("intervals", k, ys): require_intervals(band, len(xs), f"intervals[{k!r}]")
+        for k, band in (intervals or {}).items()
+    }
     order = np.argsort(xs, kind="stable")
-    everything = np.concatenate(
-        [*ys.values(), *(b.ravel() for b in bands.values() if b is not None)]
-    )
+    everything = np.concatenate([*ys.values(), *(band.ravel() for band in bands.values())])
     axes = Axes(_curve_axis(xs, log_x), axis_of(everything, name="curves"))
     at = axes.at
     lines, data = [], []
     for index, (name, values) in enumerate(ys.items()):
         band = bands.get(name)
         points = [(*at(xs[i], values[i]), number(xs[i]), number(values[i])) for i in order]
-        edge = [at(xs[i], band[i, 1]) for i in order] if band is not None else []
-        edge += [at(xs[i], band[i, 0]) for i in order[::-1]] if band is not None else []
+        edge = []
+        if band is not None:
+            edge = [at(xs[i], band[i, 1]) for i in order]
+            edge += [at(xs[i], band[i, 0]) for i in order[::-1]]
         lines.append({"name": name, "colour": colour_of(index), "points": points, "band": edge})
-        pairs = band.tolist() if band is not None else None
+        pairs = None if band is None else band.tolist()
         data.append({"name": name, "values": values.tolist(), "intervals": pairs})
     view = axes.view(x_label, y_label) | {"lines": lines}
     numbers = {"x": xs.tolist(), "x_label": x_label, "y_label": y_label, "log_x": log_x,
@@ -114,11 +114,11 @@ def _curve_axis(xs: np.ndarray, is_log: bool) -> Axis:
 def precision_recall_section(
     curves: Mapping[str, tuple[Any, Any]], ap: Mapping[str, float] | None, title: str
 ) -> Section:
-    """Lay out precision over recall, both from 0 to 1, a line a name."""
+    """Lay out precision over recall, both from 0 to 1, one line per name."""
     if not curves:
         raise ParameterError("curves: got none, expected at least one name and its curve")
-    if unknown := [name for name in ap or {} if name not in curves]:
-        raise ParameterError(f"ap: got {unknown[0]!r}, expected one of {sorted(curves)}")
+    for name in ap or {}:
+        choose("ap", name, curves)
     unit = Axis(0.0, 1.0, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0))
     axes = Axes(unit, unit)
     lines, data = [], []

@@ -89,66 +89,43 @@ class Mistake:
 
 
 def gallery_section(rows: Sequence[GalleryRow], press: ThumbnailPress, title: str) -> Section:
-    """Lay out a query and its matches a row."""
+    """Lay out a query and its matches per row."""
+    _require_all(rows, GalleryRow, "rows")
+    shown, data = [], []
     for row in rows:
-        if not isinstance(row, GalleryRow):
-            raise ParameterError(f"rows: got {type(row).__name__}, expected GalleryRow objects")
-    shown = [
-        {
-            "query": press.press(row.query),
-            "label": row.label,
-            "matches": [
-                {
-                    "picture": press.press(m.image),
-                    "distance": number(m.distance),
-                    "is_hit": m.is_hit,
-                }
-                for m in row.matches
-            ],
-        }
-        for row in rows
-    ]
-    data = [
-        {
-            "query": _name(row.query),
-            "label": plain(row.label),
-            "matches": [
-                {"path": _name(m.image), "distance": plain(m.distance), "is_hit": plain(m.is_hit)}
-                for m in row.matches
-            ],
-        }
-        for row in rows
-    ]
-    judged = any(m.is_hit is not None for row in rows for m in row.matches)
-    return Section("gallery", title, {"rows": shown, "is_judged": judged}, {"rows": data})
+        pictures = [
+            {"picture": press.press(m.image), "distance": number(m.distance), "is_hit": m.is_hit}
+            for m in row.matches
+        ]
+        matches = [
+            {"path": _path(m.image), "distance": plain(m.distance), "is_hit": plain(m.is_hit)}
+            for m in row.matches
+        ]
+        shown.append({"query": press.press(row.query), "label": row.label, "matches": pictures})
+        data.append({"query": _path(row.query), "label": plain(row.label), "matches": matches})
+    is_judged = any(m.is_hit is not None for row in rows for m in row.matches)
+    return Section("gallery", title, {"rows": shown, "is_judged": is_judged}, {"rows": data})
 
 
 def mistakes_section(mistakes: Sequence[Mistake], press: ThumbnailPress, title: str) -> Section:
     """Lay out wrongly labelled images as a grid."""
-    for mistake in mistakes:
-        if not isinstance(mistake, Mistake):
-            raise ParameterError(
-                f"mistakes: got {type(mistake).__name__}, expected Mistake objects"
-            )
-    shown = [
-        {
-            "picture": press.press(m.image),
-            "true": str(m.true),
-            "predicted": str(m.predicted),
-            "score": None if m.score is None else number(m.score),
-        }
-        for m in mistakes
-    ]
-    data = [
-        {
-            "path": _name(m.image),
-            "true": plain(m.true),
-            "predicted": plain(m.predicted),
-            "score": plain(m.score),
-        }
-        for m in mistakes
-    ]
+    _require_all(mistakes, Mistake, "mistakes")
+    shown, data = [], []
+    for m in mistakes:
+        score = None if m.score is None else number(m.score)
+        labels = {"true": str(m.true), "predicted": str(m.predicted)}
+        shown.append({"picture": press.press(m.image), **labels, "score": score})
+        labels = {"true": plain(m.true), "predicted": plain(m.predicted)}
+        data.append({"path": _path(m.image), **labels, "score": plain(m.score)})
     return Section("mistakes", title, {"mistakes": shown}, {"mistakes": data})
+
+
+def _require_all(values: Sequence[Any], kind: type, name: str) -> None:
+    for value in values:
+        if not isinstance(value, kind):
+            raise ParameterError(
+                f"{name}: got {type(value).__name__}, expected {kind.__name__} objects"
+            )
 
 
 def map_section(
@@ -160,45 +137,42 @@ def map_section(
 ) -> Section:
     """Lay out points of a plane, as thumbnails where they are few, else as dots."""
     xy = require_finite(points, "points", shape=(None, 2))
-    if len(xy) == 0:
+    n = len(xy)
+    if n == 0:
         raise ParameterError("points: got shape (0, 2), expected at least one point")
-    if labels is not None:
-        require_length(labels, len(xy), "labels", "points")
-    if paths is not None:
-        require_length(paths, len(xy), "paths", "points")
-    texts = [str(v) for v in labels] if labels is not None else [""] * len(xy)
-    groups = {name: k for k, name in enumerate(sorted(set(texts)))}
-    # evenly over the table's order: sorted tables keep their classes in proportion
-    chosen = np.unique(np.linspace(0, len(xy) - 1, min(len(xy), MAX_MAP_POINTS)).astype(int))
-    with_pictures = paths is not None and len(xy) <= MAX_MAP_THUMBNAILS
+    for name, values in (("labels", labels), ("paths", paths)):
+        if values is not None:
+            require_length(values, n, name, "points")
+    texts = [str(v) for v in labels] if labels is not None else [""] * n
+    colours = {name: colour_of(k) for k, name in enumerate(sorted(set(texts)))}
     low, span = xy.min(0), max(float(np.ptp(xy, axis=0).max()), 1e-12)
     room = SIDE - 2 * MARGIN
     offset = MARGIN + (room - np.ptp(xy, axis=0) / span * room) / 2
     shown = []
-    for i in chosen.tolist():
+    # evenly over the table's order: sorted tables keep their classes in proportion
+    for i in np.unique(np.linspace(0, n - 1, min(n, MAX_MAP_POINTS)).astype(int)).tolist():
         x, y = (xy[i] - low) / span * room + offset
         picture = None
-        if with_pictures and paths is not None:
+        if paths is not None and n <= MAX_MAP_THUMBNAILS:
             picture = press.press(paths[i], side_px=MAP_THUMBNAIL_PX)
-        colour = colour_of(groups[texts[i]])
-        shown.append({"x": round(x, 1), "y": round(SIDE - y, 1), "label": texts[i],
-                      "colour": colour, "picture": picture})  # fmt: skip
-    names = list(groups)[:MAX_LEGEND] if labels is not None else []
+        point = {"x": round(x, 1), "y": round(SIDE - y, 1), "picture": picture}
+        shown.append(point | {"label": texts[i], "colour": colours[texts[i]]})
+    legend = list(colours.items())[:MAX_LEGEND] if labels is not None else []
     view = {
         "points": shown,
         "side": SIDE,
         "thumbnail": MAP_THUMBNAIL_UNITS,
-        "n_points": len(xy),
-        "legend": [(name, colour_of(groups[name])) for name in names],
-        "n_unlisted": len(groups) - len(names) if labels is not None else 0,
+        "n_points": n,
+        "legend": legend,
+        "n_unlisted": len(colours) - len(legend) if labels is not None else 0,
     }
     data = {
         "points": xy.tolist(),
         "labels": [plain(v) for v in labels] if labels is not None else None,
-        "paths": [_name(p) for p in paths] if paths is not None else None,
+        "paths": [_path(p) for p in paths] if paths is not None else None,
     }
     return Section("map", title, view, data)
 
 
-def _name(source: PictureSource) -> str | None:
+def _path(source: PictureSource) -> str | None:
     return ImagePath(os.fspath(source)) if isinstance(source, (str, os.PathLike)) else None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from featx._version import __version__
-from featx.errors import ParameterError
+from featx.errors import ParameterError, choose
 from featx.files.outputs import write_output
 from featx.files.paths import show_path
 from featx.report._charts import bars_section, curve_section, precision_recall_section
@@ -100,22 +100,20 @@ class Report:
     ) -> Self:
         """Append headline numbers, each large, with its interval below."""
         spans: dict[str, Sequence[float]] = dict(intervals or {})
-        if unknown := sorted(set(spans) - set(scores)):
-            raise ParameterError(f"intervals: got {unknown[0]!r}, expected one of {list(scores)}")
         for name, span in spans.items():
+            choose("intervals", name, scores)
             if len(span) != 2 or span[0] > span[1]:
                 raise ParameterError(
                     f"intervals[{name!r}]: got {tuple(plain(span))}, expected (low, high)"
                 )
-        rows = []
+        shown, data = [], []
         for name, value in scores.items():
             low, high = spans.get(name, (None, None))
-            rows.append({"name": str(name), "value": value, "low": low, "high": high})
-        shown = [
-            {k: v if k == "name" or v is None else number(v) for k, v in row.items()}
-            for row in rows
-        ]
-        return self._add(Section("scores", title, {"scores": shown}, {"scores": plain(rows)}))
+            row = {"value": value, "low": low, "high": high}
+            data.append({"name": str(name), **plain(row)})
+            texts = {k: None if v is None else number(v) for k, v in row.items()}
+            shown.append({"name": str(name), **texts})
+        return self._add(Section("scores", title, {"scores": shown}, {"scores": data}))
 
     def add_table(
         self,
@@ -188,7 +186,7 @@ class Report:
         limit: float | None = None,
         title: str = "",
     ) -> Self:
-        """Append one bar a name, for example accuracy by class.
+        """Append one bar per name, for example accuracy by class.
 
         Parameters
         ----------
@@ -245,7 +243,7 @@ class Report:
         frontier: bool = False,
         title: str = "",
     ) -> Self:
-        """Append named points of two measures, for example accuracy against images a second.
+        """Append named points of two measures, for example accuracy against images per second.
 
         Parameters
         ----------

@@ -33,7 +33,7 @@ REFUSED = {
     ),
     "score without name": (
         lambda: Report("x").add_scores({"map": 1}, intervals={"mop": (0, 1)}),
-        r"intervals: got 'mop', expected one of \['map'\]",
+        r"intervals: got 'mop', expected 'map'\. Did you mean",
     ),
     "score interval upside down": (
         lambda: Report("x").add_scores({"map": 0.5}, intervals={"map": (0.9, 0.1)}),
@@ -77,7 +77,7 @@ REFUSED = {
     ),
     "curve to infinity": (lambda: curve([1, 2], {"a": [1, INF]}), r"\['a'\]: value inf at \(1,\)"),
     "curve of no such name": (
-        lambda: curve([1], {"a": [1]}, {"b": [(0, 1)]}), r"intervals: got 'b', expected.*\['a'\]",
+        lambda: curve([1], {"a": [1]}, {"b": [(0, 1)]}), r"intervals: got 'b', expected 'a'",
     ),
     "curve interval upside down": (
         lambda: curve([1], {"a": [1]}, {"a": [(2, 1)]}), r"intervals\['a'\]: interval 0 is \(2.0",

@@ -98,6 +98,12 @@ def one_of_each(text: str, folder: Path) -> Report:
     )  # fmt: skip
 
 
+def test_a_caption_does_not_scroll_away_with_a_wide_table() -> None:
+    """Inside the table it was as wide as that, and cut off on a phone."""
+    page = Report("t").add_table([[1]], ["n"], caption="what n is").to_html()
+    assert page.index("what n is</p>") < page.index('<div class="scroll"') < page.index("<table>")
+
+
 def test_every_section_is_in_the_page_and_in_the_json_in_one_order(tmp_path: Path) -> None:
     report = one_of_each("plain", tmp_path)
     kinds = [section["kind"] for section in report.to_dict()["sections"]]
