@@ -17,7 +17,7 @@ import pytest
 
 from featx.errors import FileFormatError, StoreWriteError
 from featx.store import StoreWriter, open_store, verify_store
-from featx.store._patched import PatchedFile
+from featx.store._transaction import PatchedFile
 
 DRIVER = Path(__file__).parent / "faults" / "store_kill.py"
 

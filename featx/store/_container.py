@@ -26,9 +26,8 @@ from featx.files.locks import require_named
 from featx.files.remote import plain_path
 from featx.store import _disk
 from featx.store._journal import ID_BYTES, apply_journal, journal_path, read_journal
-from featx.store._patched import PatchedFile
-from featx.store._schema import create_failures
-from featx.store._text import write_attribute
+from featx.store._layout import create_failures, write_attribute
+from featx.store._transaction import PatchedFile
 
 __all__ = [
     "FORMAT",

@@ -10,13 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import FileFormatError
-from featx.store._batch import check_digest
-from featx.store._crc import crc32
-from featx.store._heap import read_text
-from featx.store._patched import PatchedFile
-from featx.store._records import digest_bytes, digest_text
-from featx.store._schema import grow
-from featx.store._text import decode, encode
+from featx.store._chunks import read_text
+from featx.store._layout import crc32, decode, digest_text, encode, encode_all, grow
+from featx.store._records import check_digest
+from featx.store._transaction import PatchedFile
 
 __all__ = ["Failure", "check_failures", "read_failures", "write_failures"]
 
@@ -59,9 +56,9 @@ def write_failures(h5: Any, failures: Sequence[Failure]) -> None:
     """Replace the failures table."""
     group = h5["failures"]
     columns = {
-        "path": [encode(f.path, "path") for f in failures],
-        "reason": [encode(f.reason, "reason") for f in failures],
-        "digest": np.frombuffer(b"".join(digest_bytes(f.digest) for f in failures), "u1").reshape(
+        "path": encode_all([f.path for f in failures], "path"),
+        "reason": encode_all([f.reason for f in failures], "reason"),
+        "digest": np.frombuffer(b"".join(check_digest(f.digest) for f in failures), "u1").reshape(
             -1, 32
         ),
         "size_bytes": np.array([f.size_bytes for f in failures], "<i8"),
@@ -116,4 +113,4 @@ def _crc(failure: Failure) -> int:
     """CRC-32 over path, reason (each ended by a NUL), digest, size and time."""
     text = b"%b\0%b\0" % (encode(failure.path, "path"), encode(failure.reason, "reason"))
     numbers = np.array([failure.size_bytes, failure.mtime_ns], "<i8").tobytes()
-    return crc32(text + digest_bytes(failure.digest) + numbers)
+    return crc32(text + check_digest(failure.digest) + numbers)

@@ -1,79 +1,87 @@
-"""The rows of a table without their vectors, and the checksums that tie both together.
+"""The rows of a table, column by column: checked, joined, changed, and their checksums.
 
 `features_crc` is the CRC-32 of a row's vector as stored. `row_crc` is the CRC-32 of everything
 else of the row and of `features_crc`, so that no text, digest or vector can change, and no
-vector can come to stand beside another image's path, without a checksum that disagrees. HDF5
-guards numbers with a checksum of its own (Fletcher-32 for each chunk) but not text, so whoever
+vector can come to stand beside another image's path, without a checksum that disagrees. Whoever
 reads text checks `row_crc`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from featx.errors import FileFormatError
-from featx.store._crc import crc32
-from featx.store._heap import read_text
-from featx.store._patched import PatchedFile
-from featx.store._text import column_name, dataset_name
+from featx.errors import FileFormatError, ParameterError
+from featx.store._chunks import read_text
+from featx.store._layout import (
+    NUMERIC,
+    TEXTS,
+    column_name,
+    crc32,
+    dataset_name,
+    encode,
+    encode_all,
+    metadata_names,
+)
+from featx.store._transaction import PatchedFile
 
-__all__ = ["NUMERIC", "UNKNOWN_DIGEST", "Records", "digest_bytes", "digest_text"]
+__all__ = ["Columns", "Records", "check_columns", "check_digest", "check_features"]
 
-# Besides text; the order and the little-endian types are those that row_crc is taken over.
-NUMERIC: dict[str, tuple[str, tuple[int, ...]]] = {
-    "digest": ("u1", (32,)),
-    "size_bytes": ("<i8", ()),
-    "mtime_ns": ("<i8", ()),
-    "features_crc": ("<u4", ()),
-}
+Columns = dict[str, NDArray[Any]]
+"""Values by the name of the dataset that they belong to, of which text is bytes in UTF-8."""
+
+DIGEST_BYTES = 32
 _TAIL = np.dtype([(name, kind, shape) for name, (kind, shape) in NUMERIC.items()])
-UNKNOWN_DIGEST = bytes(32)
 
 
 @dataclass
 class Records:
-    """Some rows of a table, column by column.
+    """Some rows of a table.
 
     Parameters
     ----------
-    path, label : list of bytes
-        UTF-8; a label that is absent is empty.
-    metadata : dict of str to list of bytes
-        By column name; what a row has no value for is empty.
-    numbers : structured ndarray of shape (n,)
-        `digest`, `size_bytes`, `mtime_ns`, `features_crc`.
+    n : int
+        How many.
+    columns : dict of str to ndarray
+        Each of `TEXTS` and `NUMERIC`, which are empty and 0 where they are not given; columns of
+        metadata that any row has a value for; and of rows that are to be written, the features.
     """
 
-    path: list[bytes] = field(default_factory=list)
-    label: list[bytes] = field(default_factory=list)
-    metadata: dict[str, list[bytes]] = field(default_factory=dict)
-    numbers: NDArray[Any] = field(default_factory=lambda: np.zeros(0, _TAIL))
+    n: int = 0
+    columns: Columns = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in TEXTS:
+            self._require(name)
+        for name, (kind, shape) in NUMERIC.items():
+            self.columns.setdefault(name, np.zeros((self.n, *shape), kind))
 
     def __len__(self) -> int:
-        return len(self.path)
+        return self.n
 
-    @classmethod
-    def empty(cls, n: int) -> Records:
-        """Return `n` rows of nothing."""
-        return cls([b""] * n, [b""] * n, {}, np.zeros(n, _TAIL))
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.columns[name]
+
+    @property
+    def metadata(self) -> list[str]:
+        """Names of the further columns, as their datasets are called."""
+        return [name for name in self.columns if name.startswith("metadata/")]
 
     @classmethod
     def read(cls, group: Any, file: PatchedFile, start: int, stop: int) -> Records:
         """Read rows `start` to `stop` of a table's group, which HDF5 reads through `file`."""
-        numbers = np.zeros(stop - start, _TAIL)
-        for name in NUMERIC:
-            numbers[name] = group[name][start:stop]
-        metadata = {
-            column_name(name): read_text(dataset, file, start, stop)
-            for name, dataset in group["metadata"].items()
+        columns = {
+            name: read_text(group[name], file, start, stop)
+            for name in (*TEXTS, *metadata_names(group))
         }
-        path, label = (read_text(group[name], file, start, stop) for name in ("path", "label"))
-        return cls(path, label, metadata, numbers)
+        records = cls(stop - start, columns)
+        for name in NUMERIC:
+            records[name][:] = group[name][start:stop]
+        return records
 
     @classmethod
     def read_checked(
@@ -103,29 +111,28 @@ class Records:
         return records
 
     @classmethod
-    def joined(cls, parts: Sequence[Records]) -> Records:
+    def join(cls, parts: Sequence[Records]) -> Records:
         """Return the rows of all parts; where a part lacks a metadata column, it is empty."""
-        names = dict.fromkeys(name for part in parts for name in part.metadata)
+        names = dict.fromkeys(name for part in parts for name in part.columns)
         return cls(
-            [path for part in parts for path in part.path],
-            [label for part in parts for label in part.label],
+            sum(map(len, parts)),
             {
-                name: [
-                    value for part in parts for value in part.metadata.get(name, [b""] * len(part))
-                ]
+                name: np.concatenate(
+                    [part.columns.get(name, _empty_texts(len(part))) for part in parts]
+                )
                 for name in names
             },
-            np.concatenate([part.numbers for part in parts]),
         )
 
-    def take(self, rows: Sequence[int]) -> Records:
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Records:
         """Return some of the rows."""
-        return Records(
-            [self.path[i] for i in rows],
-            [self.label[i] for i in rows],
-            {name: [column[i] for i in rows] for name, column in self.metadata.items()},
-            self.numbers[list(rows)],
-        )
+        places = np.asarray(rows, np.int64)
+        return Records(len(places), {name: v[places] for name, v in self.columns.items()})
+
+    def change(self, row: int, values: Mapping[str, Any]) -> None:
+        """Set some columns of one row."""
+        for name, value in values.items():
+            self._require(name)[row] = value
 
     def crcs(self) -> NDArray[np.uint32]:
         """Return `row_crc` of each row.
@@ -133,30 +140,134 @@ class Records:
         A metadata value counts only where it is not empty, so that a column that comes later
         leaves the checksums of earlier rows alone.
         """
-        texts = zip(self.path, self.label, self._extra(), strict=True)
+        texts = zip(*(self[name].tolist() for name in TEXTS), self._extra(), strict=True)
         heads = (crc32(b"%b\0%b\0%b" % row) for row in texts)
-        tails = self.numbers.view(f"V{_TAIL.itemsize}").tolist()
-        return np.fromiter(map(crc32, tails, heads), np.uint32, len(self))
+        numbers = np.empty(self.n, _TAIL)
+        for name in NUMERIC:
+            numbers[name] = self[name]
+        tails = numbers.view(f"V{_TAIL.itemsize}").tolist()
+        return np.fromiter(map(crc32, tails, heads), np.uint32, self.n)
+
+    def _require(self, name: str) -> NDArray[Any]:
+        """Return a column; one of text may be new, and is empty then."""
+        if name not in self.columns:
+            self.columns[name] = _empty_texts(self.n)
+        return self.columns[name]
 
     def _extra(self) -> list[bytes]:
-        names = sorted(self.metadata)
+        names = sorted(self.metadata, key=column_name)
         if not names:
-            return [b""] * len(self)
-        keys = [dataset_name(name).encode() for name in names]
-        rows = zip(*(self.metadata[name] for name in names), strict=True)
+            return [b""] * self.n
+        keys = [name.removeprefix("metadata/").encode() for name in names]
+        rows = zip(*(self[name].tolist() for name in names), strict=True)
         return [
             b"".join(b"%b\0%b\0" % pair for pair in zip(keys, row, strict=True) if pair[1])
             for row in rows
         ]
 
 
-def digest_bytes(digest: str) -> bytes:
-    """Return the 32 bytes of 64 hexadecimal digits; the empty digest is 32 zero bytes."""
-    return bytes.fromhex(digest) if digest else UNKNOWN_DIGEST
+def _empty_texts(n: int) -> NDArray[np.object_]:
+    return np.full(n, b"", object)
 
 
-def digest_text(digests: NDArray[np.uint8]) -> NDArray[np.str_]:
-    """Return (n, 32) bytes as n texts of 64 hexadecimal digits; zeros are "" (not known)."""
-    flat = np.frombuffer(digests.tobytes().hex().encode(), "S64").astype("U64")
-    flat[~digests.any(axis=1)] = ""
-    return flat
+def check_features(
+    features: ArrayLike, paths: Sequence[str], n_features: int, dtype: str
+) -> NDArray[Any]:
+    """Return the vectors in the type that the table stores.
+
+    Raises
+    ------
+    ParameterError
+        If the shape does not fit, or a value is not finite: a network that gives NaN has gone
+        wrong, and every later step would carry it on.
+    """
+    array = np.asarray(features)
+    if array.ndim != 2 or array.shape[1] != n_features:
+        raise ParameterError(
+            f"features: got shape {array.shape}, expected (n_samples, {n_features}), the width of "
+            "the table; pass the vectors of this table's recipe"
+        )
+    if len(array) != len(paths):
+        raise ParameterError(
+            f"features: got {len(array)} rows for {len(paths)} paths, expected as many"
+        )
+    if array.dtype.kind not in "fiu":
+        raise ParameterError(f"features: got dtype {array.dtype}, expected real numbers")
+    with np.errstate(over="ignore"):
+        stored = np.array(array, np.dtype(dtype).newbyteorder("<"), order="C")
+    if not _is_finite(stored):
+        row = int(np.flatnonzero(~np.isfinite(stored).all(axis=1))[0])
+        column = int(np.flatnonzero(~np.isfinite(stored[row]))[0])
+        raise ParameterError(
+            f"features of {paths[row]!r}: got {array[row, column]!s} at position {column}, "
+            f"expected finite numbers within {dtype}; look at the image and at the precision"
+        )
+    return stored
+
+
+def _is_finite(stored: NDArray[Any]) -> bool:
+    if stored.dtype.itemsize == 2:  # NumPy takes each half to a float first, which takes long
+        return not ((stored.view("<u2") & 0x7C00) == 0x7C00).any()
+    return bool(np.isfinite(stored).all())
+
+
+def check_columns(
+    n: int, metadata: Mapping[str, Sequence[str]] | None, **given: Sequence[Any] | None
+) -> Columns:
+    """Return what is given of `n` rows, by the names of the datasets.
+
+    Raises
+    ------
+    ParameterError
+        If a column has another number of values, or a value is none that a store can hold.
+    """
+    metadata = metadata or {}
+    further = {f"metadata {name}": values for name, values in metadata.items()}
+    for name, values in {**given, **further}.items():
+        if values is not None and len(values) != n:
+            raise ParameterError(
+                f"{name}: got {len(values)} values for {n} rows, expected as many"
+            )
+    columns: Columns = {}
+    for name, values in given.items():
+        if values is not None and name in TEXTS:
+            columns[name] = encode_all(values, name)
+        elif values is not None and name == "digest":
+            columns[name] = _check_digests(values)
+        elif values is not None:
+            columns[name] = np.array(values, NUMERIC[name][0])
+    for name, values in metadata.items():
+        _check_name(name)
+        columns[dataset_name(name)] = encode_all(values, f"metadata {name!r} of row")
+    return columns
+
+
+def _check_name(column: str) -> None:
+    """Refuse what HDF5 takes for no name; a value may hold any byte but NUL."""
+    if column == "":
+        raise ParameterError("metadata: got a column named '', expected a name")
+    raw = encode(column, "metadata column")
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ParameterError(
+            f"metadata column: got {column!r}, expected a name that UTF-8 can hold; rename it"
+        ) from None
+
+
+def _check_digests(digests: Sequence[str]) -> NDArray[np.uint8]:
+    raw = bytearray(b"".join(map(check_digest, digests)))  # an update writes into it
+    return np.frombuffer(raw, np.uint8).reshape(len(digests), DIGEST_BYTES)
+
+
+def check_digest(digest: str) -> bytes:
+    """Return the 32 bytes of 64 hexadecimal digits; of "", not known, 32 zero bytes."""
+    try:
+        raw = bytes.fromhex(digest) if digest else bytes(DIGEST_BYTES)
+    except (ValueError, TypeError):
+        raw = b""
+    if len(raw) != DIGEST_BYTES:
+        raise ParameterError(
+            f"digest: got {digest!r}, expected 64 hexadecimal digits (SHA-256) or ''"
+        )
+    return raw

@@ -12,8 +12,7 @@ from featx._repr import OneLine
 from featx.errors import FileFormatError, ParameterError, nearest
 from featx.recipe import Recipe, tell_apart
 from featx.store._container import readable
-from featx.store._schema import recipe_json, table_key
-from featx.store._text import read_attribute
+from featx.store._layout import read_attribute, recipe_json, table_key
 
 __all__ = [
     "TableInfo",

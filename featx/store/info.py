@@ -10,9 +10,9 @@ from typing import Any
 from featx._repr import OneLine
 from featx.store._container import Opened
 from featx.store._failures import Failure, read_failures
-from featx.store._settled import SettledFile
+from featx.store._layout import read_attribute
+from featx.store._state import SettledFile
 from featx.store._tables import TableInfo, read_tables
-from featx.store._text import read_attribute
 
 __all__ = ["StoreInfo", "store_info", "table_notes"]
 

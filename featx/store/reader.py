@@ -15,16 +15,15 @@ from numpy.typing import NDArray
 from featx._repr import shorten
 from featx.errors import ParameterError
 from featx.files.remote import is_url
+from featx.store._chunks import Vectors
 from featx.store._container import Opened
 from featx.store._failures import Failure, read_failures
 from featx.store._frame import to_pandas
 from featx.store._indexing import read_indexed
-from featx.store._records import Records, digest_text
-from featx.store._settled import SettledFile
-from featx.store._snapshot import FrozenState, Snapshot
+from featx.store._layout import column_name, digest_text, text_array
+from featx.store._records import Records
+from featx.store._state import FrozenState, SettledFile, Snapshot
 from featx.store._tables import choose_table
-from featx.store._text import text_array
-from featx.store._vectors import Vectors
 from featx.store.prune import prune_store
 
 __all__ = ["FeatureStore", "open_store"]
@@ -212,23 +211,25 @@ class FeatureStore:
     @property
     def paths(self) -> NDArray[np.str_]:
         """Path of each image, (n_samples,)."""
-        return text_array(self._load().path)
+        return text_array(self._load()["path"])
 
     @property
     def labels(self) -> NDArray[np.str_] | None:
         """Label of each image, (n_samples,), "" where it has none; None if no image has one."""
-        return text_array(self._load().label) if self._state.snapshot.has_labels else None
+        return text_array(self._load()["label"]) if self._state.snapshot.has_labels else None
 
     @property
     def metadata(self) -> dict[str, NDArray[np.str_]]:
         """Further columns of the manifest by name, each (n_samples,)."""
-        columns = self._load().metadata
-        return {name: text_array(columns[name]) for name in self._state.snapshot.columns}
+        records = self._load()
+        return {
+            column_name(name): text_array(records[name]) for name in self._state.snapshot.metadata
+        }
 
     @property
     def digests(self) -> NDArray[np.str_]:
         """SHA-256 of each image's content, (n_samples,), "" where not known."""
-        return digest_text(self._load().numbers["digest"])
+        return digest_text(self._load()["digest"])
 
     @property
     def failures(self) -> tuple[Failure, ...]:

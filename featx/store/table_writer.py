@@ -1,14 +1,14 @@
 """Rows on their way into one table.
 
-What is appended or updated waits in memory until the store's writer commits; reads see it at
-once. Each call is checked as a whole before anything of it is kept, so a refused call changes
-nothing.
+What is appended, updated or removed waits in memory until the store's writer commits; reads see
+new rows and values at once. Each call is checked as a whole before anything of it is kept, so a
+refused call changes nothing.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,17 +16,25 @@ from numpy.typing import ArrayLike, NDArray
 
 from featx.errors import ParameterError
 from featx.recipe import Recipe
-from featx.store._batch import check_features, check_records
-from featx.store._crc import feature_crcs
-from featx.store._patched import PatchedFile
-from featx.store._pending import Batch, Change, join_batches, merge
-from featx.store._records import NUMERIC, Records, digest_text
-from featx.store._removal import kept_rows, remove_rows
-from featx.store._rows import read_any
-from featx.store._schema import append_rows, as_rows, replace_text, write_rows
-from featx.store._text import decode
+from featx.store._chunks import read_any
+from featx.store._layout import (
+    column_name,
+    datasets,
+    decode,
+    digest_text,
+    feature_crcs,
+    grow,
+    require_dataset,
+    write_rows,
+)
+from featx.store._records import Records, check_columns, check_features
+from featx.store._transaction import PatchedFile
 
-__all__ = ["KnownRow", "TableWriter"]
+__all__ = ["REMOVED_AT_ONCE", "KnownRow", "TableWriter"]
+
+# Bytes of vectors that one commit moves: they are held in memory, and go through the journal.
+REMOVED_AT_ONCE = 64 * 2**20
+WRITTEN_AT_ONCE = 8 * 2**20  # bytes of vectors, which are copied once more for it
 
 
 class KnownRow(NamedTuple):
@@ -77,14 +85,14 @@ class TableWriter:
     ) -> None:
         self.recipe, self.n_features, self.dtype = recipe, n_features, dtype
         self._open_committed = committed
-        self._batches: list[Batch] = []
-        self._changes: dict[int, Change] = {}
+        self._new: list[Records] = []
+        self._starts: list[int] = []  # the row of each one's first
+        self._changes: dict[int, dict[str, Any]] = {}
         self._removed: set[int] = set()
         records = self._committed()
         self._n_committed = len(records)
-        self._paths = [decode(path) for path in records.path]
-        self._row_of = {path: row for row, path in enumerate(self._paths)}
-        self.has_labels = any(records.label)
+        self._name_rows([decode(path) for path in records["path"].tolist()])
+        self.has_labels = bool(records["label"].any())
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -119,19 +127,25 @@ class TableWriter:
         rows: list[KnownRow] = []
         for start, records in self._all_records():
             columns = (
-                digest_text(records.numbers["digest"]).tolist(),
-                records.numbers["size_bytes"].tolist(),
-                records.numbers["mtime_ns"].tolist(),
-                [decode(label) for label in records.label],
+                digest_text(records["digest"]).tolist(),
+                records["size_bytes"].tolist(),
+                records["mtime_ns"].tolist(),
+                [decode(label) for label in records["label"].tolist()],
             )
             numbers = range(start, start + len(records))
             rows.extend(map(KnownRow._make, zip(numbers, *columns, strict=True)))
         return dict(zip(self._paths, rows, strict=True))
 
     def metadata(self) -> dict[str, list[str]]:
-        """Return the further columns, one value a row."""
-        joined = Records.joined([records for _, records in self._all_records()])
-        return {name: [decode(v) for v in values] for name, values in joined.metadata.items()}
+        """Return the further columns, one value for each row."""
+        parts = [records for _, records in self._all_records()]
+        names = dict.fromkeys(name for part in parts for name in part.metadata)
+        return {
+            column_name(name): [
+                decode(v) for part in parts for v in part.columns.get(name, [b""] * len(part))
+            ]
+            for name in names
+        }
 
     def row_of(self, path: str) -> int | None:
         """Return the row of an image, one not yet committed included; None if it has none."""
@@ -141,7 +155,7 @@ class TableWriter:
         """Return the rows of each known image content, ascending, by digest."""
         found: dict[str, list[int]] = {}
         for start, records in self._all_records():
-            for row, digest in enumerate(digest_text(records.numbers["digest"]).tolist(), start):
+            for row, digest in enumerate(digest_text(records["digest"]).tolist(), start):
                 if digest:
                     found.setdefault(digest, []).append(row)
         return found
@@ -160,10 +174,10 @@ class TableWriter:
             out[old] = read_any(self._open_committed()[0]["features"], numbers[old])
         for i, row in enumerate(numbers.tolist()):
             if row >= self._n_committed:
-                batch = self._batch_of(row)
-                out[i] = batch.features[row - batch.start]
-            elif row in self._changes and self._changes[row].features is not None:
-                out[i] = self._changes[row].features
+                records, place = self._new_row(row)
+                out[i] = records["features"][place]
+            elif "features" in self._changes.get(row, {}):
+                out[i] = self._changes[row]["features"]
         return out
 
     def append(
@@ -201,20 +215,21 @@ class TableWriter:
             finite. Nothing of the call is kept then.
         """
         stored = check_features(features, paths, self.n_features, self.dtype)
-        records, _ = check_records(
+        columns = check_columns(
             len(paths),
-            paths=paths,
-            digests=digests,
-            sizes=sizes,
-            mtimes=mtimes,
-            labels=labels,
-            metadata=metadata,
+            metadata,
+            path=paths,
+            digest=digests,
+            size_bytes=sizes,
+            mtime_ns=mtimes,
+            label=labels,
         )
         self._require_new(paths, free=frozenset())
         if not len(paths):
             return
-        records.numbers["features_crc"] = feature_crcs(stored)
-        self._batches.append(Batch(self.n_samples, records, stored))
+        columns |= {"features": stored, "features_crc": feature_crcs(stored)}
+        self._new.append(Records(len(paths), columns))
+        self._starts.append(self.n_samples)
         self._row_of.update((path, row) for row, path in enumerate(paths, self.n_samples))
         self._paths.extend(paths)
         self.has_labels |= labels is not None
@@ -246,26 +261,29 @@ class TableWriter:
         numbers = self._check_rows(rows)
         if len(np.unique(numbers)) != len(numbers):
             raise ParameterError(f"rows: got {numbers.tolist()}, expected each row once")
-        records, given = check_records(
+        columns = check_columns(
             len(numbers),
-            paths=paths,
-            digests=digests,
-            sizes=sizes,
-            mtimes=mtimes,
-            labels=labels,
-            metadata=metadata,
+            metadata,
+            path=paths,
+            digest=digests,
+            size_bytes=sizes,
+            mtime_ns=mtimes,
+            label=labels,
         )
-        stored = None
         if features is not None:
             names = [self._paths[row] for row in numbers] if paths is None else list(paths)
             stored = check_features(features, names, self.n_features, self.dtype)
-            records.numbers["features_crc"] = feature_crcs(stored)
-            given |= {"features_crc"}
+            columns |= {"features": stored, "features_crc": feature_crcs(stored)}
         if paths is not None:
             self._require_new(paths, free=frozenset(self._paths[row] for row in numbers))
             self._rename(numbers.tolist(), paths)
         for i, row in enumerate(numbers.tolist()):
-            self._change(row, records.take([i]), given, None if stored is None else stored[i])
+            values = {name: column[i] for name, column in columns.items()}
+            if row < self._n_committed:
+                self._changes.setdefault(row, {}).update(values)
+            else:
+                records, place = self._new_row(row)
+                records.change(place, values)
         self.has_labels |= labels is not None
 
     def remove(self, rows: int | Sequence[int]) -> None:
@@ -287,53 +305,48 @@ class TableWriter:
         """
         if self._changes:
             self._write_changes(group, file)
-        for batch in join_batches(self._batches):
-            append_rows(group, batch.records, batch.features)
+        for records in self._joined():
+            _append_rows(group, records)
         if self._removed:
-            remove_rows(group, file, np.array(sorted(self._removed), np.int64))
+            _remove_rows(group, file, np.array(sorted(self._removed), np.int64))
 
     def settle(self) -> None:
         """Forget what was pending: it is committed."""
         if self._removed:
             removed = np.array(sorted(self._removed), np.int64)
             kept = kept_rows(self.n_samples, removed, self.row_bytes)
-            self._paths = [self._paths[row] for row in kept.tolist()]
-            self._row_of = {path: row for row, path in enumerate(self._paths)}
-        self._batches, self._changes, self._removed = [], {}, set()
+            self._name_rows([self._paths[row] for row in kept.tolist()])
+        self._new, self._starts, self._changes, self._removed = [], [], {}, set()
         self._n_committed = self.n_samples
 
     def _write_changes(self, group: Any, file: PatchedFile) -> None:
         rows = np.array(sorted(self._changes), np.int64)
         changes = [self._changes[row] for row in rows.tolist()]
-        records = Records.read_checked(group, file, 0, self._n_committed).take(rows.tolist())
-        for i, change in enumerate(changes):
-            merge(records, i, change)
-        for name in set[str]().union(*(change.fields for change in changes)):
-            if name.startswith("metadata "):
-                column = name.removeprefix("metadata ")
-                replace_text(group, column, rows, records.metadata[column])
-            else:
-                values = records.numbers[name] if name in NUMERIC else getattr(records, name)
-                write_rows(group[name], rows, values)
+        records = Records.read_checked(group, file, 0, self._n_committed).take(rows)
+        vectors = {i: v["features"] for i, v in enumerate(changes) if "features" in v}
+        names = set[str]().union(*changes) - {"features"}
+        for i, values in enumerate(changes):
+            records.change(i, {name: values[name] for name in names & values.keys()})
+        for name in names:
+            write_rows(require_dataset(group, name), rows, records[name])
         write_rows(group["row_crc"], rows, records.crcs())
-        new = [i for i, change in enumerate(changes) if change.features is not None]
-        if new:
-            vectors = [np.asarray(changes[i].features) for i in new]
-            write_rows(group["features"], rows[new], np.stack(vectors))
+        if vectors:
+            write_rows(group["features"], rows[list(vectors)], np.stack(list(vectors.values())))
 
-    def _change(
-        self, row: int, record: Records, fields: frozenset[str], features: NDArray[Any] | None
-    ) -> None:
-        if row >= self._n_committed:
-            batch = self._batch_of(row)
-            merge(batch.records, row - batch.start, Change(record, set(fields)))
-            if features is not None:
-                batch.features[row - batch.start] = features
-            return
-        change = self._changes.setdefault(row, Change())
-        merge(change.record, 0, Change(record, set(fields)))
-        change.fields |= fields
-        change.features = change.features if features is None else features
+    def _joined(self) -> Iterator[Records]:
+        """Join small batches of new rows: HDF5 takes as long for a row as for a thousand."""
+        parts: list[Records] = []
+        n_bytes = 0
+        for i, records in enumerate(self._new, 1):
+            parts.append(records)
+            n_bytes += records["features"].nbytes
+            if n_bytes >= WRITTEN_AT_ONCE or i == len(self._new):
+                yield parts[0] if len(parts) == 1 else Records.join(parts)
+                parts, n_bytes = [], 0
+
+    def _name_rows(self, paths: list[str]) -> None:
+        self._paths = paths
+        self._row_of = {path: row for row, path in enumerate(paths)}
 
     def _rename(self, rows: Sequence[int], paths: Sequence[str]) -> None:
         for row in rows:
@@ -357,7 +370,7 @@ class TableWriter:
             seen.add(path)
 
     def _check_rows(self, rows: Any) -> NDArray[np.int64]:
-        numbers = as_rows(rows)
+        numbers = np.atleast_1d(np.asarray(rows, np.int64))
         bad = numbers[(numbers < 0) | (numbers >= self.n_samples)]
         if len(bad):
             raise ParameterError(
@@ -365,8 +378,10 @@ class TableWriter:
             )
         return numbers
 
-    def _batch_of(self, row: int) -> Batch:
-        return self._batches[bisect_right(self._batches, row, key=lambda b: b.start) - 1]
+    def _new_row(self, row: int) -> tuple[Records, int]:
+        """Return the batch that a new row is in, and its place there."""
+        number = bisect_right(self._starts, row) - 1
+        return self._new[number], row - self._starts[number]
 
     def _committed(self) -> Records:
         group, file = self._open_committed()
@@ -377,6 +392,74 @@ class TableWriter:
     def _all_records(self) -> list[tuple[int, Records]]:
         """Return the rows as they will be after the commit, as (first row, records)."""
         committed = self._committed()
-        for row, change in self._changes.items():
-            merge(committed, row, change)
-        return [(0, committed), *((batch.start, batch.records) for batch in self._batches)]
+        for row, values in self._changes.items():
+            committed.change(row, {k: v for k, v in values.items() if k != "features"})
+        return [(0, committed), *zip(self._starts, self._new, strict=True)]
+
+
+def _append_rows(group: Any, records: Records) -> None:
+    """Add rows at the end of every dataset."""
+    for name in records.metadata:
+        require_dataset(group, name)
+    columns = {**records.columns, "row_crc": records.crcs()}
+    for name, dataset in datasets(group):
+        grow(dataset, columns.get(name, np.full(len(records), b"", object)))
+
+
+def kept_rows(n: int, removed: NDArray[np.int64], row_bytes: int) -> NDArray[np.int64]:
+    """Return which row stands at each place once others were removed.
+
+    Rows keep their order where what follows the first that goes is small enough to be moved up in
+    one commit. In a larger table rows from its end take the places that become free, so that the
+    cost is that of the rows that go and not of the table: a nightly run that finds one image gone
+    must not write 5 GB.
+
+    Parameters
+    ----------
+    n : int
+        Rows so far.
+    removed : ndarray of int64
+        Those that go, each once.
+    row_bytes : int
+        Size of a vector.
+
+    Examples
+    --------
+    >>> kept_rows(6, np.array([1, 2]), row_bytes=4).tolist()
+    [0, 3, 4, 5]
+    >>> kept_rows(6, np.array([1, 2]), row_bytes=2**30).tolist()
+    [0, 4, 5, 3]
+    """
+    kept = np.setdiff1d(np.arange(n), removed)
+    first = int(removed.min(initial=n))
+    if (n - first) * row_bytes <= REMOVED_AT_ONCE:
+        return kept
+    n_left = len(kept)
+    places = np.arange(n_left)
+    places[removed[removed < n_left]] = kept[kept >= n_left]
+    return places
+
+
+def _remove_rows(group: Any, file: PatchedFile, removed: NDArray[np.int64]) -> None:
+    """Remove rows of a group that HDF5 has open in `file`.
+
+    Raises
+    ------
+    FileFormatError
+        If a row that has to move is damaged.
+    """
+    group.file.flush()  # text is read past HDF5
+    features = group["features"]
+    n = features.shape[0]
+    kept = kept_rows(n, removed, features.shape[1] * features.dtype.itemsize)
+    to = np.flatnonzero(kept != np.arange(len(kept)))
+    records = Records.read_checked(group, file, 0, n).take(kept[to])
+    columns = {
+        **records.columns,
+        "features": read_any(features, kept[to]),
+        "row_crc": records.crcs(),
+    }
+    for name, dataset in datasets(group):
+        if len(to):
+            write_rows(dataset, to, columns[name])
+        dataset.resize(len(kept), axis=0)

@@ -13,14 +13,13 @@ import numpy as np
 
 from featx._repr import OneLine
 from featx.errors import FileFormatError
+from featx.store._chunks import chunk_blocks
 from featx.store._container import Opened, StoreNotFoundError, readable
-from featx.store._crc import feature_crcs
 from featx.store._failures import read_failures
-from featx.store._records import NUMERIC, Records
-from featx.store._rows import chunk_blocks
-from featx.store._settled import SettledFile
+from featx.store._layout import datasets, feature_crcs, read_attribute
+from featx.store._records import Records
+from featx.store._state import SettledFile
 from featx.store._tables import table_info
-from featx.store._text import read_attribute
 
 __all__ = ["VerifyResult", "verify_store"]
 
@@ -123,12 +122,10 @@ def _check_head(key: str, opened: Opened) -> tuple[int, int]:
     info = table_info(key, group)
     if group["features"].chunks is None:
         raise FileFormatError("features: stored in one piece, expected chunks of rows")
-    lengths = {name: len(group[name]) for name in ("path", "label", "row_crc", *NUMERIC)}
-    lengths |= {f"metadata/{name}": len(column) for name, column in group["metadata"].items()}
-    for name, length in lengths.items():
-        if length != info.n_samples:
+    for name, dataset in datasets(group):
+        if len(dataset) != info.n_samples:
             raise FileFormatError(
-                f"table {key!r}: {name} has {length} rows, expected {info.n_samples}"
+                f"table {key!r}: {name} has {len(dataset)} rows, expected {info.n_samples}"
             )
     if info.recipe and (info.n_features, info.dtype) != (
         info.recipe.n_features,
@@ -148,7 +145,7 @@ def _check_rows(key: str, start: int, stop: int, seen: dict[bytes, int], opened:
     # Fewer, where rows were removed since it began.
     start, stop, _ = slice(start, stop).indices(len(group["path"]))
     records = Records.read_checked(group, opened.file, start, stop)
-    for row, path in enumerate(records.path, start):
+    for row, path in enumerate(records["path"].tolist(), start):
         if seen.setdefault(path, row) != row:
             raise FileFormatError(
                 f"table {group.name!r}: rows {seen[path]} and {row} have the same path {path!r}"

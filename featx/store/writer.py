@@ -30,11 +30,9 @@ from featx.store._container import (
     store_path,
 )
 from featx.store._failures import Failure, check_failures, read_failures, write_failures
-from featx.store._patched import PatchedFile
-from featx.store._schema import create_table, table_key
+from featx.store._layout import create_table, read_attribute, table_key, write_attribute
 from featx.store._tables import table_info, table_shape
-from featx.store._text import read_attribute, write_attribute
-from featx.store._transaction import AppliedLaterError, TransactionFile
+from featx.store._transaction import AppliedLaterError, PatchedFile, TransactionFile
 from featx.store.table_writer import TableWriter
 
 __all__ = ["StoreWriter"]

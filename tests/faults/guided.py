@@ -57,9 +57,9 @@ with contextlib.redirect_stderr(io.StringIO()), instrumented():
     from featx.retrieval import RetrievalIndex
     from featx.serve._bodies import images_of
     from featx.serve._refusal import RefusalError
-    from featx.store._heap import _read_heap
+    from featx.store._chunks import _read_heap
     from featx.store._journal import Journal
-    from featx.store._patched import PatchedFile
+    from featx.store._transaction import PatchedFile
     from pipelines.datasets._pickle import read_plain_pickle
 
 HANG_S, MEMORY_MB = 10, 4096

@@ -18,15 +18,15 @@ from featx.recipe import Preprocessing, Recipe
 from featx.store import (
     Failure,
     StoreWriter,
-    _pending,
     open_store,
+    table_writer,
     verify_store,
     write_features,
 )
 
 RECIPE = Recipe("resnet18", "ab" * 32, "layer4", "avg", Preprocessing(), "none", "float32", 5)
 
-SIZES = [1, 100, _pending.WRITTEN_AT_ONCE]  # a row has 20 bytes
+SIZES = [1, 100, table_writer.WRITTEN_AT_ONCE]  # a row has 20 bytes
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 
 
@@ -67,7 +67,7 @@ def test_appending_in_any_split_equals_appending_at_once(tmp_path_factory, monke
     actions = data.draw(
         st.lists(st.sampled_from(["go on", "commit", "reopen"]), min_size=5, max_size=5)
     )
-    monkeypatch.setattr(_pending, "WRITTEN_AT_ONCE", data.draw(st.sampled_from(SIZES)))
+    monkeypatch.setattr(table_writer, "WRITTEN_AT_ONCE", data.draw(st.sampled_from(SIZES)))
     for file, edges in (("split.h5", [0, *cuts, n]), ("once.h5", [0, n])):
         writer = StoreWriter(folder / file)
         for (a, b), action in zip(itertools.pairwise(edges), actions, strict=False):

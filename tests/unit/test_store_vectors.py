@@ -17,7 +17,7 @@ from featx.errors import FileFormatError, ParameterError, StoreWriteError
 from featx.store import (
     StoreWriter,
     _container,
-    _crc,
+    _layout,
     _transaction,
     info,
     open_store,
@@ -273,7 +273,7 @@ def test_a_large_tail_is_sent_to_the_disk_early_and_is_the_same(tmp_path, monkey
 
 def test_checksums_are_zlibs():
     X = vectors(300, "float32")
-    assert _crc.feature_crcs(X).tolist() == [zlib.crc32(row.tobytes()) for row in X]
+    assert _layout.feature_crcs(X).tolist() == [zlib.crc32(row.tobytes()) for row in X]
 
 
 @pytest.mark.parametrize(

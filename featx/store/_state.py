@@ -1,31 +1,145 @@
-"""What a reader remembers of the commit that it was opened after.
+"""A store open for reading: its last committed state, and one table as of one commit.
 
-A writer changes rows in place, and a reader reads most of a table later than it opens it. The
-checksums say of whatever is read then whether it is still what stood there: 8 bytes a row.
+A commit rewrites some blocks in place within milliseconds; a reader that meets one half done sees
+a checksum that disagrees, and looks again. A writer also changes rows in place, and a reader reads
+most of a table later than it opens it: the checksums that it remembers, 8 bytes for each row, say
+of whatever is read then whether it is still what stood there.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import FileFormatError
-from featx.store._container import Opened
-from featx.store._crc import crc32
-from featx.store._rows import read_run
-from featx.store._settled import RETRIES, SettledFile
+from featx.errors import FileFormatError, ParameterError
+from featx.store import _disk
+from featx.store._chunks import read_unchecked
+from featx.store._container import Opened, open_for_reading, read_head, readable, store_path
+from featx.store._journal import journal_path
+from featx.store._layout import crc32, metadata_names, read_attribute
+from featx.store._remote import readable_copy
 from featx.store._tables import TableInfo, choose_table, read_tables
-from featx.store._text import column_name, read_attribute
 
-__all__ = ["FrozenState", "Snapshot"]
+__all__ = ["FrozenState", "SettledFile", "Snapshot"]
 
 T = TypeVar("T")
 Choose = Callable[[tuple[TableInfo, ...]], TableInfo]
+
+RETRIES = 40
+RETRY_S = 0.025
+
+
+class SettledFile:
+    """The last committed state of a store; a context manager.
+
+    Parameters
+    ----------
+    path : path
+        The store; the attribute is the file itself, of a link or at a URL.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._name, self.path = os.fspath(path), store_path(readable_copy(path))
+        self._opened: Opened | None = _open_settled(self.path)
+
+    @property
+    def commit_id(self) -> bytes:
+        """Id of the commit that was read last."""
+        return self._require_open().id
+
+    def read(self, read: Callable[[Opened], T], *, of_one_commit: bool = False) -> T:
+        """Return what `read` returns; it may be called again, with a later state.
+
+        Parameters
+        ----------
+        read : callable
+            Checks what it reads.
+        of_one_commit : bool, default False
+            Read again where a commit came in meanwhile, however well all fits its checksums: for
+            what is small and has to agree.
+
+        Raises
+        ------
+        FileFormatError
+            If the file is damaged, or commits came in all the time.
+        ParameterError
+            If it was closed.
+        """
+        for left in reversed(range(RETRIES)):
+            opened = self._require_open()
+            try:
+                with readable(self.path):
+                    found = read(opened)
+                if not of_one_commit or opened.is_current():
+                    return found
+            except FileFormatError:
+                if not left or opened.is_settled(self.path):
+                    raise
+            time.sleep(RETRY_S)
+            self._opened = _open_settled(self.path)
+            opened.close()
+        raise FileFormatError(
+            f"store {self._name!r}: a writer commits faster than it can be read; try again"
+        )
+
+    def _require_open(self) -> Opened:
+        if self._opened is None:
+            raise ParameterError(f"store {self._name!r} is closed; open it again with open_store")
+        return self._opened
+
+    def close(self) -> None:
+        """Close the file; may be called again."""
+        if self._opened is not None:
+            self._opened.close()
+        self._opened = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _open_settled(path: Path) -> Opened:
+    """Open a store in its last committed state, again where a commit came in between.
+
+    Raises
+    ------
+    StoreNotFoundError, FileFormatError
+    """
+    before = _head(path)
+    for _ in range(RETRIES):
+        try:
+            return open_for_reading(path)
+        except FileFormatError:
+            is_settled = not os.path.lexists(journal_path(path))
+            now = _head(path)
+            if is_settled and now == before:
+                raise
+            before = now
+            time.sleep(RETRY_S)
+    return open_for_reading(path)
+
+
+def _head(path: Path) -> bytes:
+    with contextlib.suppress(OSError), _disk.open_file(path, "rb") as file:
+        return read_head(file)
+    return b""
 
 
 @dataclass(frozen=True, eq=False)  # arrays do not compare to one truth
@@ -40,8 +154,8 @@ class Snapshot:
         Of each row: of its path, label, digest and so on; of its vector.
     failure_crcs : ndarray of shape (n_failures,), uint32
         Of each failure.
-    columns : tuple of str
-        Names of the further columns.
+    metadata : tuple of str
+        Names of the further columns, as their datasets are called.
     has_labels : bool
         Whether any image has one.
     made_with : str
@@ -52,7 +166,7 @@ class Snapshot:
     row_crcs: NDArray[np.uint32]
     features_crcs: NDArray[np.uint32]
     failure_crcs: NDArray[np.uint32]
-    columns: tuple[str, ...]
+    metadata: tuple[str, ...]
     has_labels: bool
     made_with: str
 
@@ -60,13 +174,12 @@ class Snapshot:
     def of(cls, opened: Opened, key: str) -> Snapshot:
         """Take it of one table of an open store."""
         group = opened.h5["tables"][key]
-        n = group["features"].shape[0]
         return cls(
             opened.id,
-            read_run(group["row_crc"], 0, n),
-            read_run(group["features_crc"], 0, n),
+            read_unchecked(group["row_crc"], opened.file),
+            read_unchecked(group["features_crc"], opened.file),
             opened.h5["failures"]["row_crc"][:],
-            tuple(column_name(name) for name in group["metadata"]),
+            tuple(metadata_names(group)),
             bool(group.attrs["has_labels"]),
             read_attribute(group, "made_with"),
         )
