@@ -12,7 +12,7 @@ from featx.extraction._failures import most_failures
 from featx.extraction._options import RunOptions
 from featx.extraction._ray import RayOptions
 from featx.extraction._shards import Shard, device_of, shard_of
-from featx.extraction.embed import Embedded, embed_images
+from featx.extraction.embed import Embedded, embed_images, load_by_recipe
 from featx.extraction.encoder import DEFAULT_BACKBONE, Encoder
 from featx.extraction.fill import extract, fill_store
 from featx.extraction.loaded import LoadedEncoder
@@ -37,6 +37,7 @@ __all__ = [
     "embed_images",
     "extract",
     "fill_store",
+    "load_by_recipe",
     "local_layer",
     "most_failures",
     "read_maps",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,14 @@ from numpy.typing import NDArray
 
 from featx._progress import Progress
 from featx._repr import OneLine
+from featx.errors import BackboneError
 from featx.extraction._finite import drop_infinite
+from featx.extraction._options import RunOptions
+from featx.extraction.encoder import Encoder
 from featx.extraction.loaded import LoadedEncoder
+from featx.recipe import Recipe
 
-__all__ = ["Embedded", "embed_images"]
+__all__ = ["Embedded", "embed_images", "load_by_recipe"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,6 +39,45 @@ class Embedded(OneLine):
     features: NDArray[np.float32]
     good: NDArray[np.intp]
     failures: tuple[tuple[int, str], ...]
+
+
+def load_by_recipe(
+    recipe: Recipe | None,
+    made_with: Mapping[str, Any],
+    run: RunOptions | None = None,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    thing: str,
+) -> LoadedEncoder:
+    """Load the network that a store, a model or an index was made with, for new images.
+
+    Parameters
+    ----------
+    recipe : Recipe or None
+        None where the features were made outside featx.
+    made_with : dict
+        Notes of the extraction: where the weights were then.
+    run : RunOptions, optional
+        How it is to be run.
+    weights : str or path, optional
+        Where the weights are now.
+    thing : str
+        What has the recipe, for the message, for example ``"index 'birds.index'"``.
+
+    Raises
+    ------
+    BackboneError
+        If the recipe is not known, or its network is one of the user's own.
+    FingerprintMismatchError
+        If the weights found are not those of the recipe.
+    """
+    if recipe is None:
+        raise BackboneError(
+            f"{thing}: its features were made outside featx, so that no network is known for new "
+            "images; expected one made from a store of featx extract"
+        )
+    weights = weights or made_with.get("weights", "default")
+    return Encoder.from_recipe(recipe, weights=weights).load(run)
 
 
 def embed_images(

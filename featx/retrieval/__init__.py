@@ -1,7 +1,8 @@
 """What looks like this: nearest neighbours of feature vectors, and of images through them.
 
-Better rankings are small objects that `RetrievalIndex.query` takes as ``rerank``; a new one is a
-class with a method `rank`, and a line in `_names.RERANKINGS`.
+Better rankings are small objects that `RetrievalIndex.query` takes as ``rerank``, one or several.
+A new one is a module with a class that has a method `rank` (see `featx.retrieval.reranking`), and
+a line in `_rerankings.RERANKINGS`.
 """
 
 from featx.retrieval._augment import augment_database
@@ -11,10 +12,9 @@ from featx.retrieval._fusion import fuse_matches
 from featx.retrieval._index import RetrievalIndex
 from featx.retrieval._k_reciprocal import KReciprocalReranking
 from featx.retrieval._matches import Matches
-from featx.retrieval._names import RERANKINGS
-from featx.retrieval._rerank import Ranking, RankingInput, Reranking
+from featx.retrieval._patches import SpatialSearch
+from featx.retrieval._rerankings import RERANKINGS
 from featx.retrieval._sharded import ShardedIndex
-from featx.retrieval._spatial_search import SpatialSearch
 from featx.retrieval._verification import SpatialVerification
 
 __all__ = [
@@ -24,9 +24,6 @@ __all__ = [
     "DiffusionReranking",
     "KReciprocalReranking",
     "Matches",
-    "Ranking",
-    "RankingInput",
-    "Reranking",
     "RetrievalIndex",
     "ShardedIndex",
     "SpatialSearch",

@@ -2,16 +2,11 @@
 
 faiss holds codes of the vectors; what it names is compared again with the vectors themselves,
 which stay where they are. Rows that are removed leave their code behind, marked: a graph cannot
-lose a vertex. What faiss holds is saved as plain arrays, not in faiss' own format: no parser of
-faiss ever sees a file that somebody sent, and the file outlives its version.
+lose a vertex.
 """
 
 from __future__ import annotations
 
-import functools
-import os
-import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -20,70 +15,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._forks import fork_lock
-from featx._optional import require
 from featx._progress import Progress
-from featx.errors import FileFormatError
+from featx.retrieval._faiss import (
+    TRAINING_ROWS_PER_LIST,
+    Streamed,
+    from_arrays,
+    load_faiss,
+    new_index,
+    to_arrays,
+)
 from featx.retrieval._file_rows import FileRows
 from featx.retrieval._kinds import Kind
-from featx.retrieval._search import Floats, Rows, Vectors, scaled
+from featx.retrieval._search import scale_for
+from featx.retrieval._vectors import Finder, Floats, Mask, Rows, Vectors
 
-__all__ = ["ApproximateFinder", "Streamed", "build_finder", "finder_from_arrays"]
+__all__ = ["ApproximateFinder", "build_finder", "finder_from_arrays"]
 
-GRAPH_DEGREE = 32  # edges of a vertex of HNSW; twice that on its lowest level
-GRAPH_EFFORT = 100  # candidates looked at while a vertex is put in
-TRAINING_ROWS_A_LIST = 64
 TRAINING_ROWS = 16384  # of the ranges and centroids of the codes: 64 for each of 256
-TRAINING_ROUNDS = 10
 # Candidates compared again, for each row wanted: codes put near rows in a wrong order.
 CANDIDATES = {"float32": 1, "float16": 1, "int8": 2, "pq": 8}
 MANY_ROWS = 256  # compared again: fewer do not pay for waking faiss' threads
-Booleans = NDArray[np.bool_]
-
-
-def _faiss() -> Any:
-    """Import faiss, with threads that sleep while they wait: spinning halves a shared core."""
-    loaded = sys.modules.get("faiss")
-    if loaded is None:
-        before = os.environ.get("OMP_WAIT_POLICY")
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, while the library loads
-        try:
-            loaded = require("faiss", extra="ann", purpose="approximate search")
-        finally:
-            if before is None:
-                del os.environ["OMP_WAIT_POLICY"]
-    _survive_forks()
-    return loaded
-
-
-@functools.cache
-def _survive_forks() -> None:
-    """Have a forked process search with one thread: the others are not there to be waited for."""
-    if hasattr(os, "register_at_fork"):  # Windows forks nothing
-        os.register_at_fork(after_in_child=lambda: sys.modules["faiss"].omp_set_num_threads(1))
 
 
 @dataclass(frozen=True)
-class Streamed:
-    """A long array of bytes that is given part by part: the codes are most of what faiss holds.
-
-    Parameters
-    ----------
-    size : int
-        Bytes.
-    parts : callable
-        Gives them, as arrays of uint8 one after the other.
-    """
-
-    size: int
-    parts: Callable[[], Iterator[NDArray[np.uint8]]]
-
-    def whole(self) -> NDArray[np.uint8]:
-        """Return them all."""
-        return np.concatenate([np.empty(0, np.uint8), *self.parts()])
-
-
-@dataclass(frozen=True)
-class ApproximateFinder:
+class ApproximateFinder(Finder):
     """Candidates from faiss.
 
     Parameters
@@ -117,8 +72,13 @@ class ApproximateFinder:
         """Codes of removed rows."""
         return int((self.row_of < 0).sum())
 
-    def find(self, queries: Floats, k: int, among: Booleans | None) -> Rows | None:
-        """See `featx.retrieval._search.Finder`."""
+    @property
+    def is_worn(self) -> bool:
+        """Whether more than a third of the codes, and not all, are of removed rows."""
+        return self.n_dead < len(self.row_of) < 3 * self.n_dead
+
+    def find(self, queries: Floats, k: int, among: Mask | None) -> Rows | None:
+        """See `Finder`."""
         wanted = k * CANDIDATES[self.kind.codes]
         n_allowed = len(self.row_of) if among is None else int(among.sum())
         if wanted > n_allowed // 8:
@@ -129,8 +89,9 @@ class ApproximateFinder:
         named: Rows = np.where(codes < 0, -1, self.row_of[np.maximum(codes, 0)])
         return named
 
-    def products(self, data: Any, queries: Floats, rows: Rows) -> Floats | None:
-        """See `featx.retrieval._search.Finder`: by faiss' threads, which copy no row."""
+    def products(self, vectors: Vectors, queries: Floats, rows: Rows) -> Floats:
+        """See `Finder`: of many rows by faiss' threads, which copy none."""
+        asked, data = rows, vectors.data
         if isinstance(data, FileRows) and rows.size >= MANY_ROWS:  # read, and then the same sums
             data, rows = data[rows.reshape(-1)], np.arange(rows.size).reshape(rows.shape)
         is_plain = isinstance(data, np.ndarray) and data.dtype == np.float32
@@ -139,15 +100,15 @@ class ApproximateFinder:
             or not is_plain
             or not (data.flags.c_contiguous and data.flags.aligned)
         ):
-            return None
-        faiss = _faiss()
+            return super().products(vectors, queries, asked)
+        faiss = load_faiss()
         products = np.empty(rows.shape, np.float32)
         queries, rows = np.ascontiguousarray(queries), np.ascontiguousarray(rows, np.int64)
         arrays = [faiss.swig_ptr(array) for array in (products, queries, data, rows)]
         faiss.fvec_inner_products_by_idx(*arrays, data.shape[1], *rows.shape)
         return products
 
-    def _allowed(self, among: Booleans | None) -> Booleans | None:
+    def _allowed(self, among: Mask | None) -> Mask | None:
         """Return which of faiss' codes may be found, None for all of them."""
         n_codes = self.index.ntotal
         if among is None and n_codes == len(self.row_of) and not self.n_dead:
@@ -157,8 +118,8 @@ class ApproximateFinder:
         allowed[: len(self.row_of)] = is_live if among is None else is_live & among[self.row_of]
         return allowed
 
-    def _parameters(self, allowed: Booleans | None, wanted: int) -> Any:
-        faiss = _faiss()
+    def _parameters(self, allowed: Mask | None, wanted: int) -> Any:
+        faiss = load_faiss()
         # a walk that holds fewer vertices than are wanted cannot give them
         effort = self.effort if self.kind.name == "ivf" else max(self.effort, wanted)
         more = {}
@@ -176,20 +137,20 @@ class ApproximateFinder:
         return replace(self, effort=min(effort, self.most_effort))
 
     def added(self, vectors: Floats, rows: Rows) -> ApproximateFinder:
-        """Return a finder with these vectors as well, of rows that it has none of."""
+        """See `Finder`: what is shared is only appended to."""
         with self.lock:
             others = self.index.ntotal - len(self.row_of)
-            self.index.add(scaled(np.ascontiguousarray(vectors), self.metric))
+            self.index.add(scale_for(self.metric, np.ascontiguousarray(vectors)))
         row_of = np.concatenate([self.row_of, np.full(others, -1), rows])
         return replace(self, row_of=row_of.astype(np.intp))
 
     def replaced(self, vectors: Floats, rows: Rows) -> ApproximateFinder:
-        """Return a finder with other vectors for some of its rows."""
+        """See `Finder`."""
         row_of = np.where(np.isin(self.row_of, rows), -1, self.row_of)
         return replace(self, row_of=row_of).added(vectors, rows)
 
-    def without(self, kept: Booleans) -> ApproximateFinder:
-        """Return a finder of the rows kept, which are numbered anew."""
+    def without(self, kept: Mask) -> ApproximateFinder:
+        """See `Finder`."""
         new_row = np.where(kept, np.cumsum(kept) - 1, -1)
         row_of = np.where(self.row_of < 0, -1, new_row[np.maximum(self.row_of, 0)])
         return replace(self, row_of=row_of.astype(np.intp))
@@ -197,7 +158,7 @@ class ApproximateFinder:
     def arrays(self) -> tuple[dict[str, NDArray[Any]], Streamed]:
         """Return what faiss holds, to be saved: arrays, and the codes."""
         with self.lock:
-            arrays, codes = (_of_lists if self.kind.name == "ivf" else _of_graph)(self.index)
+            arrays, codes = to_arrays(self.index)
         return {"row_of": self.row_of.astype(np.int64), **arrays}, codes
 
     def __getstate__(self) -> dict[str, Any]:
@@ -217,22 +178,20 @@ class ApproximateFinder:
         self.__dict__.update(again.__dict__)
 
 
-def build_finder(
-    vectors: Vectors, kind: Kind, metric: str, *, held_out: Rows, seed: int
-) -> ApproximateFinder:
+def build_finder(vectors: Vectors, kind: Kind, *, held_out: Rows, seed: int) -> ApproximateFinder:
     """Train on a sample, and put in every row that is not held out, block by block."""
-    n_features = vectors.shape[1]
+    metric, n_features = vectors.metric, vectors.shape[1]
     taken = np.ones(vectors.shape[0], bool)
     taken[held_out] = False
-    index = _empty(kind, n_features, metric, kind.n_lists)
+    index = new_index(kind, n_features, metric, kind.n_lists)
     if kind.name == "ivf":
         index.cp.seed = seed
     if not index.is_trained:
-        n_rows = max(TRAINING_ROWS_A_LIST * kind.n_lists, TRAINING_ROWS)
-        index.train(scaled(_sample(vectors, n_rows, seed), metric))
+        n_rows = max(TRAINING_ROWS_PER_LIST * kind.n_lists, TRAINING_ROWS)
+        index.train(scale_for(metric, _sample(vectors, n_rows, seed)))
     with Progress(len(taken), "index", unit="vectors") as progress:
         for start, block in vectors.blocks():
-            index.add(scaled(block[taken[start : start + len(block)]], metric))
+            index.add(scale_for(metric, block[taken[start : start + len(block)]]))
             progress.advance(len(block))
     return ApproximateFinder(kind, metric, 16, np.flatnonzero(taken), index, fork_lock())
 
@@ -244,84 +203,6 @@ def _sample(vectors: Vectors, n: int, seed: int) -> Floats:
     chosen = np.random.default_rng(seed).choice(n_samples, n, replace=False)
     chosen.sort()
     return vectors.rows(chosen)
-
-
-def _empty(kind: Kind, n_features: int, metric: str, n_lists: int) -> Any:
-    faiss = _faiss()
-    measure = faiss.METRIC_L2 if metric == "euclidean" else faiss.METRIC_INNER_PRODUCT
-    quantizers = {
-        "float16": faiss.ScalarQuantizer.QT_fp16,
-        "int8": faiss.ScalarQuantizer.QT_8bit,
-    }
-    if kind.name == "hnsw":
-        if kind.codes == "float32":
-            index = faiss.IndexHNSWFlat(n_features, GRAPH_DEGREE, measure)
-        else:
-            index = faiss.IndexHNSWSQ(n_features, quantizers[kind.codes], GRAPH_DEGREE, measure)
-        index.hnsw.efConstruction = GRAPH_EFFORT
-        return index
-    coarse = faiss.IndexFlat(n_features, measure)
-    arguments = (coarse, n_features, n_lists)
-    if kind.codes == "float32":
-        index = faiss.IndexIVFFlat(*arguments, measure)
-    elif kind.codes == "pq":
-        index = faiss.IndexIVFPQ(*arguments, kind.n_parts(n_features), 8, measure)
-        index.pq.cp.niter, index.pq.cp.min_points_per_centroid = TRAINING_ROUNDS, 1
-    else:
-        index = faiss.IndexIVFScalarQuantizer(*arguments, quantizers[kind.codes], measure)
-    index.cp.niter = TRAINING_ROUNDS
-    index.cp.spherical = metric == "cosine"
-    index.cp.max_points_per_centroid = TRAINING_ROWS_A_LIST
-    index.cp.min_points_per_centroid = 1
-    return index
-
-
-# -- as plain arrays --------------------------------------------------------------------------
-
-
-def _of_lists(index: Any) -> tuple[dict[str, NDArray[Any]], Streamed]:
-    faiss = _faiss()
-    lists = index.invlists
-    sizes = np.array([lists.list_size(i) for i in range(index.nlist)], np.int64)
-    filled = np.flatnonzero(sizes).tolist()
-    ids = [faiss.rev_swig_ptr(lists.get_ids(i), int(sizes[i])) for i in filled]
-    width = index.code_size
-
-    def codes() -> Iterator[NDArray[np.uint8]]:
-        for i in filled:
-            yield faiss.rev_swig_ptr(lists.get_codes(i), int(sizes[i]) * width)
-
-    arrays = {
-        "centroids": index.quantizer.reconstruct_n(0, index.nlist),
-        "sizes": sizes,
-        "ids": np.concatenate([np.empty(0, np.int64), *ids]),
-        "trained": _trained(index),
-    }
-    return arrays, Streamed(int(sizes.sum()) * width, codes)
-
-
-def _of_graph(index: Any) -> tuple[dict[str, NDArray[Any]], Streamed]:
-    faiss = _faiss()
-    graph, storage = index.hnsw, faiss.downcast_index(index.storage)
-    codes = faiss.vector_to_array(storage.codes)
-    arrays = {
-        "levels": faiss.vector_to_array(graph.levels),
-        "offsets": faiss.vector_to_array(graph.offsets).astype(np.int64),
-        "neighbors": faiss.vector_to_array(graph.neighbors),
-        "entry": np.array([graph.entry_point, graph.max_level], np.int64),
-        "trained": _trained(storage),
-    }
-    return arrays, Streamed(len(codes), lambda: iter([codes]))
-
-
-def _trained(index: Any) -> Floats:
-    """Return the ranges of a scalar quantizer, or the centroids of a product quantizer."""
-    faiss = _faiss()
-    if hasattr(index, "sq"):
-        return np.asarray(faiss.vector_to_array(index.sq.trained), np.float32)
-    if hasattr(index, "pq"):
-        return np.asarray(faiss.vector_to_array(index.pq.centroids), np.float32)
-    return np.empty(0, np.float32)
 
 
 def finder_from_arrays(
@@ -351,110 +232,5 @@ def finder_from_arrays(
         If the arrays do not fit each other: faiss would read beyond its memory.
     """
     row_of = np.asarray(arrays["row_of"], np.intp)
-    put = _lists_from if kind.name == "ivf" else _graph_from
-    index = put(arrays, codes, kind, n_features, metric, len(row_of))
+    index = from_arrays(arrays, codes, kind, metric, n_features)
     return ApproximateFinder(kind, metric, effort, row_of, index, fork_lock())
-
-
-def _require(fits: bool, what: str) -> None:
-    if not fits:
-        raise FileFormatError(
-            f"approximate index: {what}; the file is damaged: make it anew with featx index"
-        )
-
-
-def _restore_trained(index: Any, trained: NDArray[Any]) -> None:
-    faiss = _faiss()
-    values = np.ascontiguousarray(trained, np.float32)
-    if hasattr(index, "sq"):
-        # an 8-bit quantizer has a lowest value and a width for each feature, float16 has nothing
-        n = 2 * index.d if index.sq.qtype == faiss.ScalarQuantizer.QT_8bit else 0
-        _require(len(values) == n, "the quantizer's ranges do not fit the features")
-        faiss.copy_array_to_vector(values, index.sq.trained)
-    elif hasattr(index, "pq"):
-        _require(len(values) == index.pq.centroids.size(), "the quantizer's centroids do not fit")
-        faiss.copy_array_to_vector(values, index.pq.centroids)
-    index.is_trained = True
-
-
-def _lists_from(
-    arrays: dict[str, NDArray[Any]],
-    codes: Any,
-    kind: Kind,
-    n_features: int,
-    metric: str,
-    n_codes: int,
-) -> Any:
-    faiss = _faiss()
-    centroids, sizes, ids = (arrays[k] for k in ("centroids", "sizes", "ids"))
-    _require(centroids.shape == (len(sizes), n_features), "its centroids do not fit its lists")
-    index = _empty(kind, n_features, metric, len(sizes))
-    width = index.code_size
-    _require(bool((sizes >= 0).all()) and sizes.sum() == n_codes, "the lists do not fit the rows")
-    is_each_once = len(ids) == n_codes and (np.bincount(ids, minlength=n_codes) == 1).all()
-    _require(bool(is_each_once), "a row is not in exactly one list")
-    _require(codes.shape == (n_codes * width,), "its codes do not fit the rows")
-    index.quantizer.add(np.ascontiguousarray(centroids, np.float32))
-    _restore_trained(index, arrays["trained"])
-    if kind.codes == "pq":
-        index.precompute_table()
-    ids = np.ascontiguousarray(ids, np.int64)
-    ends = np.cumsum(sizes)
-    for i in np.flatnonzero(sizes).tolist():
-        start, end = int(ends[i] - sizes[i]), int(ends[i])
-        mine = np.ascontiguousarray(codes[start * width : end * width], np.uint8)
-        index.invlists.add_entries(
-            i, end - start, faiss.swig_ptr(ids[start:end]), faiss.swig_ptr(mine)
-        )
-    index.ntotal = n_codes
-    return index
-
-
-def _graph_from(
-    arrays: dict[str, NDArray[Any]],
-    codes: Any,
-    kind: Kind,
-    n_features: int,
-    metric: str,
-    n_codes: int,
-) -> Any:
-    faiss = _faiss()
-    levels, offsets, neighbors = (arrays[k] for k in ("levels", "offsets", "neighbors"))
-    entry, top = arrays["entry"].tolist()
-    index = _empty(kind, n_features, metric, 0)
-    storage = faiss.downcast_index(index.storage)
-    graph = index.hnsw
-    per_level = faiss.vector_to_array(graph.cum_nneighbor_per_level)
-    _require(len(levels) == n_codes and len(offsets) == n_codes + 1, "the graph lacks vertices")
-    _require(bool((levels >= 1).all() and (levels < len(per_level)).all()), "wrong levels")
-    expected = np.concatenate([[0], np.cumsum(per_level[levels])])
-    _require(bool((offsets == expected).all()), "the edges do not fit the levels")
-    _require(len(neighbors) == offsets[-1], "the graph lacks edges")
-    _require(bool(((neighbors >= -1) & (neighbors < n_codes)).all()), "an edge leads nowhere")
-    is_entry = 0 <= entry < n_codes and top == levels.max() - 1 and levels[entry] - 1 == top
-    _require(is_entry, "its entry point is no vertex of the highest level")
-    _require(_edges_fit(levels, offsets, neighbors, per_level), "an edge leads below its level")
-    _require(codes.shape == (n_codes * storage.code_size,), "its codes do not fit the rows")
-    _restore_trained(storage, arrays["trained"])
-    for values, kept, kind_of in (
-        (levels, graph.levels, np.int32),
-        (offsets, graph.offsets, np.uint64),
-        (neighbors, graph.neighbors, np.int32),
-        (codes[:], storage.codes, np.uint8),
-    ):
-        faiss.copy_array_to_vector(np.ascontiguousarray(values, kind_of), kept)
-    graph.entry_point, graph.max_level = entry, top
-    index.ntotal = storage.ntotal = n_codes
-    index.is_trained = True
-    return index
-
-
-def _edges_fit(levels: Any, offsets: Any, neighbors: Any, per_level: Any) -> bool:
-    """Say whether every edge of a level leads to a vertex that has edges on that level."""
-    for level in range(1, int(levels.max())):
-        for vertex in np.flatnonzero(levels > level).tolist():
-            start = int(offsets[vertex])
-            ends = neighbors[start + per_level[level] : start + per_level[level + 1]]
-            if (levels[ends[ends >= 0]] <= level).any():
-                return False
-    return True

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import Any, overload
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from featx.errors import ParameterError, require_count, require_number
-from featx.retrieval._expansion import blocks_of, expanded
+from featx.retrieval._expansion import average_neighbours, iter_blocks
 from featx.retrieval._index import RetrievalIndex
 from featx.retrieval._queries import check_vectors
-from featx.retrieval._search import Vectors, row_norms, search
+from featx.retrieval._search import search
+from featx.retrieval._vectors import Floats, Vectors, row_norms
 
 __all__ = ["augment_database"]
-
-Floats = NDArray[np.float32]
 
 
 @overload
@@ -71,10 +69,10 @@ def augment_database(database: Any, k: int = 10, alpha: float = 3.0) -> Any:
     require_count("k", k)
     require_number("alpha", alpha, 0, np.inf)
     if not isinstance(database, RetrievalIndex):
-        data = check_vectors(np.asarray(database), None)
-        return _augmented(Vectors(data, row_norms(data)), k, alpha, "cosine")
+        data = check_vectors(np.asarray(database))
+        return _average_rows(Vectors(data, row_norms(data), "cosine"), k, alpha)
     check_is_fitted(database)
-    mean = _augmented(database._vectors, k, alpha, database.metric)
+    mean = _average_rows(database._vectors, k, alpha)
     index = RetrievalIndex(database.metric, weights=database.weights, device=database.device)
     index.fit(mean, ids=database.ids_, labels=database.labels_)
     index.recipe_ = database.recipe_
@@ -82,16 +80,16 @@ def augment_database(database: Any, k: int = 10, alpha: float = 3.0) -> Any:
     return index
 
 
-def _augmented(vectors: Vectors, k: int, alpha: float, metric: str) -> Floats:
+def _average_rows(vectors: Vectors, k: int, alpha: float) -> Floats:
     n, width = vectors.shape
     if k >= n:
         raise ParameterError(
             f"k: got {k} for {n} rows, expected at most {n - 1}, the other rows of the database"
         )
     out = np.empty((n, width), np.float32)
-    for part in blocks_of(n, k * width):
-        own = np.asarray(vectors.data[part], np.float32)
+    for part in iter_blocks(n, k * width):
+        own = vectors.rows(part)
         itself = np.arange(part.start, part.start + len(own))
-        rows, _ = search(vectors, own, k, metric=metric, exclude=itself)
-        out[part] = expanded(own, vectors, rows, alpha, metric)
+        rows, _ = search(vectors, own, k, exclude=itself)
+        out[part] = average_neighbours(own, vectors, rows, alpha)
     return out

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._values import as_columns, as_text, as_texts, is_missing, plain_values
-from featx.errors import ParameterError, nearest
+from featx.errors import ParameterError, choose, nearest
+from featx.retrieval._vectors import Mask
+from featx.store import FeatureStore
 
-__all__ = ["Columns", "NoRowFitsError", "checked_ids", "column"]
-
-Booleans = NDArray[np.bool_]
+__all__ = ["Columns", "NoRowFitsError"]
 
 
 class NoRowFitsError(ParameterError):
@@ -38,12 +38,26 @@ class Columns:
     metadata: dict[str, NDArray[Any]]
 
     @classmethod
-    def of(cls, n: int, ids: Any, labels: Any, metadata: Any) -> Columns:
-        """Check what is given for n rows; ids that are None become row numbers."""
+    def of(
+        cls, X: Any, n: int, ids: Any, labels: Any, metadata: Any, *, first: int = 0
+    ) -> Columns:
+        """Check what is given for n rows; what is not is taken from X, where X is a store.
+
+        Parameters
+        ----------
+        first : int, default 0
+            Where row numbers begin that stand for ids.
+        """
+        store = cls(np.arange(first, first + n), None, {})
+        if isinstance(X, FeatureStore):
+            store = cls(X.paths, X.labels, X.metadata)
+        columns = as_columns(metadata).items()
         return cls(
-            np.arange(n) if ids is None else checked_ids(ids, n),
-            None if labels is None else column("labels", labels, n),
-            {k: column(f"metadata {k!r}", v, n) for k, v in as_columns(metadata).items()},
+            store.ids if ids is None else _check_ids(ids, n),
+            store.labels if labels is None else _check_column("labels", labels, n),
+            store.metadata
+            if metadata is None
+            else {k: _check_column(f"metadata {k!r}", v, n) for k, v in columns},
         )
 
     def require_like(self, labels: Any, metadata: Mapping[str, Any] | None) -> None:
@@ -59,17 +73,17 @@ class Columns:
                 "columns of the index"
             )
 
-    def joined(self, other: Columns) -> Columns:
+    def join(self, other: Columns) -> Columns:
         """Return these rows and then those of another, which has the same columns."""
         n = len(self.ids) + len(other.ids)
-        ids = checked_ids([*self.ids.tolist(), *other.ids.tolist()], n)
+        ids = _check_ids([*self.ids.tolist(), *other.ids.tolist()], n)
         labels = None
         if self.labels is not None and other.labels is not None:
             labels = np.concatenate([self.labels, other.labels])
         both = {k: np.concatenate([v, other.metadata[k]]) for k, v in self.metadata.items()}
         return Columns(ids, labels, both)
 
-    def taken(self, rows: Any) -> Columns:
+    def select(self, rows: Any) -> Columns:
         """Return some rows, by number or mask."""
         labels = None if self.labels is None else self.labels[rows]
         return Columns(self.ids[rows], labels, {k: v[rows] for k, v in self.metadata.items()})
@@ -93,7 +107,7 @@ class Columns:
             )
         return np.array([row[name] for name in wanted], np.intp)
 
-    def mask(self, where: Any) -> Booleans | None:
+    def mask(self, where: Any) -> Mask | None:
         """Say which rows a filter lets through; None lets through all.
 
         Parameters
@@ -113,7 +127,7 @@ class Columns:
         if isinstance(where, Mapping):
             allowed = np.ones(n, bool)
             for name, value in where.items():
-                allowed &= _equal(self._named(str(name)), value)
+                allowed &= _is_in(self._column(str(name)), value)
         else:
             allowed = np.asarray(where)
             if allowed.dtype == object:  # what is not known is not let through, as in pandas
@@ -124,31 +138,26 @@ class Columns:
                     f"columns and values, or bool of shape ({n},), one for each row"
                 )
         if not allowed.any():
-            known = "" if not isinstance(where, Mapping) else self._seen(where)
-            raise NoRowFitsError(f"filter: no row of the index fits {where!r}.{known}")
+            hint = self._suggest(where) if isinstance(where, Mapping) else ""
+            raise NoRowFitsError(f"filter: no row of the index fits {where!r}.{hint}")
         return allowed
 
-    def _named(self, name: str) -> NDArray[Any]:
+    def _column(self, name: str) -> NDArray[Any]:
         columns = {"id": self.ids, **self.metadata}
         if self.labels is not None:
             columns["label"] = self.labels
-        if name not in columns:
-            raise ParameterError(
-                f"filter: got column {name!r}, expected one of {', '.join(sorted(columns))}."
-                f"{nearest(name, columns)}"
-            )
-        return columns[name]
+        return columns[choose("filter column", name, sorted(columns))]
 
-    def _seen(self, where: Mapping[str, Any]) -> str:
+    def _suggest(self, where: Mapping[str, Any]) -> str:
         """Give the nearest value for the first text that no row has."""
         for name, value in where.items():
-            values = {str(v) for v in np.unique(self._named(str(name))).tolist()}
+            values = {str(v) for v in np.unique(self._column(str(name))).tolist()}
             if isinstance(value, str) and value not in values:
                 return nearest(value, values)
         return ""
 
 
-def _equal(values: NDArray[Any], wanted: Any) -> Booleans:
+def _is_in(values: NDArray[Any], wanted: Any) -> Mask:
     is_one = isinstance(wanted, str | bytes) or not isinstance(wanted, Iterable)
     one_of = [wanted] if is_one else list(wanted)
     # text stays text: numpy would make '1' of 1, and compare False with nothing
@@ -158,7 +167,7 @@ def _equal(values: NDArray[Any], wanted: Any) -> Booleans:
     return np.isin(values, np.array(one_of))
 
 
-def column(name: str, values: Any, n: int) -> NDArray[Any]:
+def _check_column(name: str, values: Any, n: int) -> NDArray[Any]:
     """Return one value a row: numbers where all are, else text, "" for what is missing.
 
     Raises
@@ -173,7 +182,7 @@ def column(name: str, values: Any, n: int) -> NDArray[Any]:
     return found if is_number else np.array(as_texts(values, name), dtype=np.str_)
 
 
-def checked_ids(ids: Any, n: int) -> NDArray[Any]:
+def _check_ids(ids: Any, n: int) -> NDArray[Any]:
     """Return n different ids, text or integers.
 
     Raises

@@ -5,25 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featx.errors import ParameterError
-from featx.retrieval._search import Floats, Rows, Vectors
+from featx.retrieval._vectors import Finder, Floats, Mask, Rows, Vectors
 
 __all__ = ["DeviceFinder"]
 
 ROWS_AT_A_TIME = 2**17  # 256 MiB of products with 512 queries
 
 
-class DeviceFinder:
+class DeviceFinder(Finder):
     """Candidates from all rows, on a device of torch.
 
     Parameters
     ----------
     vectors : Vectors
         Copied to the device in float32.
-    metric : {"cosine", "euclidean", "dot"}
-        The index's.
     device : str
         "cuda", "cuda:1", or "cpu".
 
@@ -33,7 +30,7 @@ class DeviceFinder:
         If there is no such device.
     """
 
-    def __init__(self, vectors: Vectors, metric: str, device: str) -> None:
+    def __init__(self, vectors: Vectors, device: str) -> None:
         import torch
 
         if device.startswith("cuda") and not torch.cuda.is_available():
@@ -44,12 +41,17 @@ class DeviceFinder:
         for start, block in vectors.blocks():
             rows[start : start + len(block)] = torch.from_numpy(np.ascontiguousarray(block))
         norms = torch.from_numpy(vectors.norms).to(device)
-        self.metric = metric
+        self.metric = vectors.metric
         self._rows = rows
         self._norms = norms
 
-    def find(self, queries: Floats, k: int, among: NDArray[np.bool_] | None) -> Rows | None:
-        """See `featx.retrieval._search.Finder`."""
+    @property
+    def is_worn(self) -> bool:
+        """See `Finder`: it has the rows that it was built with."""
+        return True
+
+    def find(self, queries: Floats, k: int, among: Mask | None) -> Rows | None:
+        """See `Finder`."""
         import torch
 
         asked = torch.from_numpy(np.ascontiguousarray(queries)).to(self._rows.device)
@@ -68,10 +70,6 @@ class DeviceFinder:
         chosen = torch.gather(numbers, 1, kept.indices)
         chosen = torch.where(torch.isfinite(kept.values), chosen, -1)
         return np.asarray(chosen.cpu().numpy(), np.intp)
-
-    def products(self, data: Any, queries: Floats, rows: Rows) -> Floats | None:
-        """See `featx.retrieval._search.Finder`: of few rows, which the processor has too."""
-        return None
 
     def _keys(self, queries: Any, part: slice) -> Any:
         """Return numbers in the order of the distances, as `_search` has them."""

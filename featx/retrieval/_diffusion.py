@@ -6,22 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import cg
 
 from featx._arrays import scale_to_unit
 from featx.errors import require_count, require_number
-from featx.retrieval._rerank import Ranking, RankingInput, Reranking, reordered
+from featx.retrieval._vectors import Floats
+from featx.retrieval.reranking import Ranking, RankingInput, rerank_candidates
 
 __all__ = ["DiffusionReranking"]
 
-Floats = NDArray[np.float32]
 MAX_STEPS = 100
 
 
 @dataclass(frozen=True)
-class DiffusionReranking(Reranking):
+class DiffusionReranking:
     """Order the first candidates by how well they are reached from the query through each other.
 
     Parameters
@@ -80,15 +79,10 @@ class DiffusionReranking(Reranking):
 
     def rank(self, given: RankingInput) -> Ranking:
         """Return the ranking with the first candidates in their new order."""
-        found = given.nearest(max(given.k, self.n_candidates))
-        candidates = found.rows[:, : self.n_candidates]
-        distances = np.empty(candidates.shape, np.float32)
-        for i, (query, rows) in enumerate(zip(given.queries, candidates, strict=True)):
-            nodes = scale_to_unit(np.asarray(given.vectors.data[rows], np.float32))
-            distances[i] = self._distances(scale_to_unit(query), nodes)
-        return reordered(found, distances).first(given.k)
+        return rerank_candidates(given, self.n_candidates, self._measure)
 
-    def _distances(self, query: Floats, nodes: Floats) -> Floats:
+    def _measure(self, query: Floats, nodes: Floats) -> Floats:
+        query, nodes = scale_to_unit(query), scale_to_unit(nodes)
         affinity = self._affinity(nodes)
         to_query = np.maximum(nodes @ query, 0).astype(np.float64) ** self.gamma
         y = np.zeros(len(nodes))

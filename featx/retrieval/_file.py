@@ -32,11 +32,17 @@ from featx.files.outputs import write_output
 from featx.recipe import Recipe
 from featx.retrieval._approximate import ApproximateFinder, finder_from_arrays
 from featx.retrieval._columns import Columns
-from featx.retrieval._database import in_type
 from featx.retrieval._file_rows import FileRows
 from featx.retrieval._kinds import CODES, KINDS, Kind
 from featx.retrieval._recall import Recall
-from featx.retrieval._search import METRICS, Vectors, row_norms
+from featx.retrieval._vectors import (
+    COMPARE_ALL,
+    METRICS,
+    Finder,
+    Vectors,
+    convert_to,
+    row_norms,
+)
 
 __all__ = ["IndexContent", "read_index", "write_index"]
 
@@ -52,10 +58,8 @@ class IndexContent:
 
     Parameters
     ----------
-    metric : str
-        See `RetrievalIndex`.
     vectors : Vectors
-        The database, with its finder where the kind is approximate.
+        The database, with its metric and its finder.
     columns : Columns
         Ids, labels and metadata.
     recipe : Recipe or None
@@ -72,7 +76,6 @@ class IndexContent:
         Of the vectors in the file.
     """
 
-    metric: str
     vectors: Vectors
     columns: Columns
     recipe: Recipe | None
@@ -114,13 +117,13 @@ def _write(h5: Any, content: IndexContent) -> None:
     crcs = []
     for start, block in content.vectors.blocks():
         part = slice(start, start + len(block))
-        stored = np.ascontiguousarray(in_type(block, content.dtype), dtype)
+        stored = np.ascontiguousarray(convert_to(content.dtype, block), dtype)
         vectors[part], norms[part] = stored, row_norms(stored)
         crcs.append([start, len(block), crc32(stored.data)])
     h5["norms"] = norms
     header = {
         "creator": f"featx {__version__}",
-        "metric": content.metric,
+        "metric": content.vectors.metric,
         "recipe": None if content.recipe is None else content.recipe.to_dict(),
         "made_with": content.made_with,
         **_column_lists(content.columns),
@@ -244,8 +247,9 @@ def _content(h5: Any, place: str, descriptor: int, *, mmap: bool) -> IndexConten
     if kind.name not in KINDS or kind.codes not in CODES or header["metric"] not in METRICS:
         raise _damaged(place, "its kind or metric is unknown")
     content = IndexContent(
-        metric=header["metric"],
-        vectors=Vectors(data, norms, _finder(h5, place, kind, header, data.shape[1])),
+        vectors=Vectors(
+            data, norms, header["metric"], _finder(h5, place, kind, header, data.shape[1])
+        ),
         columns=_columns(header),
         recipe=None if recipe is None else Recipe.from_dict(recipe),
         made_with=header["made_with"],
@@ -284,12 +288,10 @@ def _columns(header: dict[str, Any]) -> Columns:
     )
 
 
-def _finder(
-    h5: Any, place: str, kind: Kind, header: dict[str, Any], n_features: int
-) -> ApproximateFinder | None:
+def _finder(h5: Any, place: str, kind: Kind, header: dict[str, Any], n_features: int) -> Finder:
     noted = header.get("finder")
     if noted is None:
-        return None
+        return COMPARE_ALL
     group, crcs = h5["finder"], dict(noted["crc"])
     codes, codes_crc = _InOrder(_plain(group, "codes", place)), crcs.pop("codes")
     arrays = {}

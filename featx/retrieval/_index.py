@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -13,30 +13,23 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from featx._repr import OneLine
 from featx._values import is_frame
-from featx.errors import FileFormatError, ParameterError, require_count, require_number
-from featx.recipe import Recipe
+from featx.errors import FileFormatError, ParameterError, choose, require_count, require_number
 from featx.retrieval._approximate import ApproximateFinder
-from featx.retrieval._database import (
-    as_stored,
-    check_parameters,
-    checked_norms,
-    settled_kind,
-    tuned_to,
-    with_finder,
-)
 from featx.retrieval._file import IndexContent, read_index, write_index
-from featx.retrieval._growth import Column, GrowingRows, columns_of
+from featx.retrieval._kinds import choose_kind
 from featx.retrieval._matches import Matches
-from featx.retrieval._names import reranking
-from featx.retrieval._queries import Queries, as_queries, check_vectors, own_table, recipe_backbone
-from featx.retrieval._rerank import Ranking, RankingInput, Reranking
-from featx.retrieval._search import Floats, Vectors, search, search_within
+from featx.retrieval._queries import Queries, as_queries, check_vectors, load_network
+from featx.retrieval._recall import add_finder, tune_finder
+from featx.retrieval._rerankings import resolve_rerankings
+from featx.retrieval._rows import IndexedRows
+from featx.retrieval._search import search, search_within
+from featx.retrieval.reranking import Ranking, RankingInput, Reranking
 from featx.store import FeatureStore
 
 __all__ = ["RetrievalIndex"]
 
 
-class RetrievalIndex(OneLine, GrowingRows, BaseEstimator):  # type: ignore[misc]
+class RetrievalIndex(OneLine, IndexedRows, BaseEstimator):  # type: ignore[misc]
     """A mapping from feature vectors to what lies nearest to them.
 
     Parameters
@@ -138,76 +131,8 @@ class RetrievalIndex(OneLine, GrowingRows, BaseEstimator):  # type: ignore[misc]
         self.device = device
         self.random_state = random_state
 
-    def fit(
-        self,
-        X: Any,
-        y: Any = None,
-        *,
-        ids: Column | None = None,
-        labels: Column | None = None,
-        metadata: Mapping[str, Column] | None = None,
-    ) -> Self:
-        """Take the database.
-
-        Parameters
-        ----------
-        X : FeatureStore, or array-like of shape (n_samples, n_features)
-            Finite.
-        y : None
-            Ignored, as in scikit-learn's neighbours.
-        ids : sequence of str or int, optional
-            A name for each row, each once. Default: a store's paths, else row numbers.
-        labels : sequence, optional
-            None, NaN and "" are none. Default: the store's.
-        metadata : data frame, or dict of str to sequence, optional
-            Further columns to filter by: numbers where all are, else text, "" for what is
-            missing. Default: the store's.
-
-        Returns
-        -------
-        RetrievalIndex
-
-        Raises
-        ------
-        ParameterError
-            If a parameter is unknown, ids come twice or lengths differ.
-        MissingDependencyError
-            If an approximate kind is asked for and faiss is not installed.
-        """
-        check_parameters(self.metric, self.storage, self.dtype)
-        require_number("target_recall", self.target_recall, 0, 1)
-        is_plain = not isinstance(X, FeatureStore | np.memmap) and self.storage != "store"
-        data = validate_data(self, X, dtype=np.float32) if is_plain else X
-        data = as_stored(data, self.storage, self.dtype)
-        columns = columns_of(X, len(data), ids, labels, metadata)
-        kind = settled_kind(self.kind, self.codes, self.storage, data.shape)
-        vectors, recall = with_finder(
-            Vectors(data, checked_norms(data)),
-            kind,
-            self.metric,
-            self.storage,
-            target=self.target_recall,
-            seed=self.random_state,
-        )
-        self.n_features_in_: int = data.shape[1]
-        self.recipe_: Recipe | None = X.recipe if isinstance(X, FeatureStore) else None
-        self.made_with_: dict[str, Any] = X.made_with if isinstance(X, FeatureStore) else {}
-        self._take(columns, vectors, recall)
-        self.kind_ = kind
-        return self
-
-    @property
-    def n_samples_fit_(self) -> int:
-        """Number of rows."""
-        return self._vectors.shape[0]
-
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_columns")
-
-    def vectors(self, rows: Any = slice(None)) -> Floats:
-        """Return stored vectors by row number, mask or slice, in float32; default all."""
-        check_is_fitted(self)
-        return self._vectors.rows(rows)
 
     # -- questions --------------------------------------------------------------------------------
 
@@ -217,7 +142,7 @@ class RetrievalIndex(OneLine, GrowingRows, BaseEstimator):  # type: ignore[misc]
         k: int = 10,
         *,
         filter: Any = None,
-        rerank: str | Reranking | None = None,
+        rerank: str | Reranking | Sequence[str | Reranking] | None = None,
         images: Any = None,
     ) -> Matches:
         """Find what is nearest to images or vectors.
@@ -232,15 +157,16 @@ class RetrievalIndex(OneLine, GrowingRows, BaseEstimator):  # type: ignore[misc]
         filter : dict, or array-like of shape (n_samples,), bool, optional
             Rows that may be found: ``{"label": "cat"}``, ``{"year": ["2013", "2014"]}`` on
             `metadata_`, ``{"id": [...]}``, all of them holding, or a mask over the rows.
-        rerank : str or object, optional
+        rerank : str, object, or sequence of these, optional
             Another order than plain distance. "aqe" and "alpha-qe" search twice and give the
             metric's distances to the expanded query; "k-reciprocal", "diffusion" and "spatial"
             reorder the first candidates, whose distances then lie from 0 to 1, and leave the rest
             below, above 1. Or an object with other parameters, such as
             `featx.retrieval.AlphaQueryExpansion(n=5)`. "spatial" compares images, and reads those
-            of the first 100 candidates: see `featx.retrieval.SpatialVerification`.
+            of the first 100 candidates: see `featx.retrieval.SpatialVerification`. Several follow
+            each other: ``["spatial", "aqe"]`` averages what was verified.
         images : sequence of images, optional
-            What X shows, one image a row, where X are vectors and "spatial" is to compare images.
+            What X shows, one per row, where X are vectors and "spatial" is to compare images.
 
         Returns
         -------
@@ -260,15 +186,23 @@ class RetrievalIndex(OneLine, GrowingRows, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         require_count("k", k)
-        ranks = self._reranking(rerank)
+        ranks = resolve_rerankings(rerank)
         among = self._columns.mask(filter)
         n_allowed = self.n_samples_fit_ if among is None else int(among.sum())
-        queries = self._asked(X, images)
-        found = self._ranked(queries, min(k, n_allowed), ranks, among)
-        if queries.is_single:
-            inliers = None if found.inliers is None else found.inliers[0]
-            found = Ranking(found.rows[0], found.distances[0], inliers)
-        return self._matches(found, queries.names)
+        queries = self._embed(X, images)
+        given = RankingInput(
+            vectors=self._vectors,
+            queries=queries.vectors,
+            k=min(k, n_allowed),
+            ids=self.ids_,
+            images=queries.images,
+            backbone=None if self.recipe_ is None else lambda: load_network(self).backbone,
+            among=among,
+            before=ranks if queries.names else (),
+            learned=self._learned,
+        )
+        matches = self._matches(given.nearest(given.k), queries.names)
+        return matches[0] if queries.is_single else matches
 
     def query_radius(self, X: Any, radius: float, *, filter: Any = None) -> list[Matches]:
         """Find everything at most `radius` away; every row is compared, whatever the kind.
@@ -293,46 +227,18 @@ class RetrievalIndex(OneLine, GrowingRows, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         require_number("radius", radius, -np.inf if self.metric == "dot" else 0, np.inf)
-        among, queries = self._columns.mask(filter), self._asked(X, None)
-        found = search_within(
-            self._vectors, queries.vectors, radius, metric=self.metric, among=among
-        )
+        among, queries = self._columns.mask(filter), self._embed(X)
+        found = search_within(self._vectors, queries.vectors, radius, among=among)
         return [
             self._matches(Ranking(rows, distances), (name,))
             for (rows, distances), name in zip(found, queries.names, strict=True)
         ]
 
-    def _asked(self, X: Any, images: Any) -> Queries:
-        queries = as_queries(
-            own_table(X, self.recipe_, "index in memory"),
-            self.n_features_in_,
-            recipe=self.recipe_,
-            weights=self._weights,
-            device=self.device,
-            images=images,
-        )
+    def _embed(self, X: Any, images: Any = None) -> Queries:
+        queries = as_queries(self, X, images)
         if is_frame(X) and queries.images is None:  # vectors, whose columns may be in disorder
             validate_data(self, X, reset=False, skip_check_array=True)
         return queries
-
-    def _ranked(self, queries: Queries, k: int, ranks: Reranking | None, among: Any) -> Ranking:
-        recipe = self.recipe_
-
-        def backbone() -> Any:
-            assert recipe is not None
-            return recipe_backbone(recipe, weights=self._weights, device=self.device)
-
-        given = RankingInput(
-            self._vectors,
-            self.metric,
-            queries.vectors,
-            k,
-            self.ids_,
-            queries.images,
-            None if recipe is None else backbone,
-            among,
-        )
-        return given.nearest(k) if ranks is None or not queries.names else ranks.rank(given)
 
     def _matches(self, found: Ranking, names: tuple[str, ...]) -> Matches:
         rows = found.rows
@@ -344,19 +250,6 @@ class RetrievalIndex(OneLine, GrowingRows, BaseEstimator):  # type: ignore[misc]
             )
         labels = None if self.labels_ is None else self.labels_[rows]
         return Matches(self.ids_[rows], found.distances, rows, labels, names, found.inliers)
-
-    def _reranking(self, rerank: str | Reranking | None) -> Reranking | None:
-        """Return what ranks; of a name always the same object, which may have learned."""
-        if isinstance(rerank, str) and rerank in self._rerankings:
-            return self._rerankings[rerank]
-        ranks = reranking(rerank)
-        if isinstance(rerank, str) and ranks is not None:
-            self._rerankings[rerank] = ranks
-        return ranks
-
-    @property
-    def _weights(self) -> Any:
-        return self.weights or self.made_with_.get("weights", "default")
 
     def kneighbors(self, X: Any = None, n_neighbors: int = 5, return_distance: bool = True) -> Any:
         """Find neighbours as scikit-learn's estimators do.
@@ -384,16 +277,14 @@ class RetrievalIndex(OneLine, GrowingRows, BaseEstimator):  # type: ignore[misc]
             raise ParameterError(
                 f"n_neighbors: got {n_neighbors}, expected at most {most}, what the index has"
             )
-        exclude = np.arange(self.n_samples_fit_) if X is None else None
+        exclude = None
         if X is None:
-            queries = self._vectors.rows(slice(None))
+            queries, exclude = self.vectors(), np.arange(self.n_samples_fit_)
         elif isinstance(X, FeatureStore):
             queries = check_vectors(X[:], self.n_features_in_)
         else:
             queries = validate_data(self, X, reset=False, dtype=np.float32)
-        rows, distances = search(
-            self._vectors, queries, n_neighbors, metric=self.metric, exclude=exclude
-        )
+        rows, distances = search(self._vectors, queries, n_neighbors, exclude=exclude)
         return (distances, rows) if return_distance else rows
 
     def tune(self, queries: Any, *, target_recall: float | None = None) -> Self:
@@ -418,8 +309,8 @@ class RetrievalIndex(OneLine, GrowingRows, BaseEstimator):  # type: ignore[misc]
             raise ParameterError("tune: got an exact index, expected kind 'hnsw' or 'ivf'")
         target = self.target_recall if target_recall is None else target_recall
         require_number("target_recall", target, 0, 1)
-        asked = self._asked(queries, None).vectors
-        best, self.recall_ = tuned_to(self._vectors, finder, target, queries=asked)
+        asked = self._embed(queries).vectors
+        best, self.recall_ = tune_finder(self._vectors, finder, target, queries=asked)
         self._vectors = replace(self._vectors, finder=best)
         return self
 
@@ -435,7 +326,6 @@ class RetrievalIndex(OneLine, GrowingRows, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         content = IndexContent(
-            self.metric,
             self._vectors,
             self._columns,
             self.recipe_,
@@ -474,16 +364,14 @@ class RetrievalIndex(OneLine, GrowingRows, BaseEstimator):  # type: ignore[misc]
         MissingDependencyError
             If it is approximate and faiss is not installed.
         """
-        check_parameters("cosine", storage, "float32")
+        choose("storage", storage.partition(":")[0], ("memory", "cuda"))
         content = read_index(path, mmap=mmap)
         vectors, recall, kind = content.vectors, content.recall, content.kind
         if storage.startswith("cuda"):
-            kind = settled_kind("exact", "auto", storage, vectors.shape)
-            vectors, recall = with_finder(
-                replace(vectors, finder=None), kind, content.metric, storage, target=1, seed=0
-            )
+            kind = choose_kind("exact", "auto", *vectors.shape, storage=storage)
+            vectors, recall = add_finder(vectors, kind, storage, target=1, seed=0)
         index = cls(
-            content.metric,
+            vectors.metric,
             kind=kind.name,
             codes="auto" if kind.name == "exact" else kind.codes,
             storage=storage,

@@ -6,23 +6,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from featx._arrays import scale_to_unit
 from featx.errors import ParameterError, require_count, require_number
-from featx.retrieval._rerank import Ranking, RankingInput, Reranking, reordered
+from featx.retrieval._vectors import Floats, Rows
+from featx.retrieval.reranking import Ranking, RankingInput, rerank_candidates
 
 __all__ = ["KReciprocalReranking"]
 
-Floats = NDArray[np.float32]
 # Of a neighbour's own reciprocal neighbours, the share that must be known already for all of them
 # to be taken in: equation 4 of the paper.
 SHARED = 2 / 3
 
 
 @dataclass(frozen=True)
-class KReciprocalReranking(Reranking):
+class KReciprocalReranking:
     """Order the first candidates by how many reciprocal neighbours they share with the query.
 
     Parameters
@@ -78,17 +77,14 @@ class KReciprocalReranking(Reranking):
 
     def rank(self, given: RankingInput) -> Ranking:
         """Return the ranking with the first candidates in their new order."""
-        found = given.nearest(max(given.k, self.n_candidates))
-        candidates = found.rows[:, : self.n_candidates]
-        distances = np.empty(candidates.shape, np.float32)
-        for i, (query, rows) in enumerate(zip(given.queries, candidates, strict=True)):
-            nodes = np.concatenate([query[None], np.asarray(given.vectors.data[rows], np.float32)])
-            distances[i] = self._distances(
-                nodes if given.metric == "euclidean" else scale_to_unit(nodes)
-            )
-        return reordered(found, distances).first(given.k)
+        scale = np.asarray if given.vectors.metric == "euclidean" else scale_to_unit
 
-    def _distances(self, nodes: Floats) -> Floats:
+        def measure(query: Floats, candidates: Floats) -> Floats:
+            return self._measure(scale(np.concatenate([query[None], candidates])))
+
+        return rerank_candidates(given, self.n_candidates, measure)
+
+    def _measure(self, nodes: Floats) -> Floats:
         """Return the distances of node 0 to the others."""
         plain = _shares(_squares(nodes))
         n = len(nodes)
@@ -129,21 +125,21 @@ def _shares(squares: Floats) -> Floats:
     return shares
 
 
-def _nearest_first(plain: Floats) -> NDArray[np.intp]:
+def _nearest_first(plain: Floats) -> Rows:
     """Return each row's columns by distance, itself first even where it has copies."""
     keys = plain.copy()
     np.fill_diagonal(keys, -1)
     return np.argsort(keys, axis=1, kind="stable")
 
 
-def _indicator(rows: NDArray[np.intp]) -> Any:
+def _indicator(rows: Rows) -> Any:
     """Return the sparse matrix that is 1 at the given columns of each row."""
     n, k = rows.shape
     starts = np.arange(0, n * k + 1, k)
     return sparse.csr_array((np.ones(n * k), rows.reshape(-1), starts), shape=(n, n))
 
 
-def _mutual(order: NDArray[np.intp]) -> Any:
+def _mutual(order: Rows) -> Any:
     """Return where i is among j's neighbours and j among i's: equation 3."""
     near = _indicator(order)
     return near.multiply(near.T).tocsr()

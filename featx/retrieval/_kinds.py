@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featx.errors import ParameterError, nearest
+from featx.errors import ParameterError, choose
 
-__all__ = ["CODES", "KINDS", "Kind", "chosen_kind"]
+__all__ = ["CODES", "KINDS", "Kind", "choose_kind"]
 
 KINDS = ("auto", "exact", "hnsw", "ivf")
 CODES = ("auto", "float32", "float16", "int8", "pq")
-BYTES_A_FEATURE = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "pq": 0.25}
+BYTES_PER_FEATURE = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "pq": 0.25}
 # A query reads every vector once: at about 10 GB/s this takes a tenth of a second.
 EXACT_BYTES = 2**30
 PQ_ROWS = 256  # one for each value of a byte
-FEATURES_A_PART = 4  # of a product quantizer: one byte for so many
+FEATURES_PER_PART = 4  # of a product quantizer: one byte for so many
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,14 @@ class Kind:
 
     def n_parts(self, n_features: int) -> int:
         """Return the parts of a product quantizer: a divisor of the width."""
-        most = max(1, n_features // FEATURES_A_PART)
+        most = max(1, n_features // FEATURES_PER_PART)
         return next(m for m in range(most, 0, -1) if n_features % m == 0)
 
 
-def chosen_kind(kind: str, codes: str, n_samples: int, n_features: int) -> Kind:
-    """Settle the kind of an index.
+def choose_kind(
+    kind: str, codes: str, n_samples: int, n_features: int, *, storage: str = "memory"
+) -> Kind:
+    """Choose the kind of an index.
 
     Parameters
     ----------
@@ -70,6 +72,8 @@ def chosen_kind(kind: str, codes: str, n_samples: int, n_features: int) -> Kind:
         machine's memory.
     n_samples, n_features : int
         Of the database.
+    storage : str, default "memory"
+        "cuda" goes with an exact kind only.
 
     Returns
     -------
@@ -82,15 +86,18 @@ def chosen_kind(kind: str, codes: str, n_samples: int, n_features: int) -> Kind:
 
     Examples
     --------
-    >>> chosen_kind("auto", "auto", 10_000, 1280).describe()
+    >>> choose_kind("auto", "auto", 10_000, 1280).describe()
     'exact'
     """
-    for name, value, known in (("kind", kind, KINDS), ("codes", codes, CODES)):
-        if value not in known:
+    choose("kind", kind, KINDS)
+    choose("codes", codes, CODES)
+    if storage.startswith("cuda"):
+        if kind not in ("auto", "exact"):
             raise ParameterError(
-                f"{name}: got {value!r}, expected one of {', '.join(known)}."
-                f"{nearest(str(value), known)}"
+                f"kind: got {kind!r} with storage {storage!r}, expected 'exact': a GPU compares "
+                "with every row"
             )
+        return Kind("exact", "float32", f"compared with every row on {storage}")
     if kind == "exact" and codes != "auto":
         raise ParameterError(
             f"codes: got {codes!r} for kind 'exact', expected 'auto': it holds the vectors only; "
@@ -105,17 +112,17 @@ def chosen_kind(kind: str, codes: str, n_samples: int, n_features: int) -> Kind:
         )
     reason = "asked for"
     if kind == "auto":
-        kind, reason = _kind(n_samples, n_features)
+        kind, reason = _choose_auto(n_samples, n_features)
     if kind == "exact":
         return Kind("exact", "float32", reason)
     if codes == "auto":
-        codes, why = _codes(kind, n_samples, n_features)
+        codes, why = _choose_codes(kind, n_samples, n_features)
         reason = f"{reason}; {why}"
     n_lists = max(1, min(2 ** round(np.log2(2 * np.sqrt(n_samples))), n_samples // 40))
     return Kind(kind, codes, reason, n_lists if kind == "ivf" else 0)
 
 
-def _kind(n_samples: int, n_features: int) -> tuple[str, str]:
+def _choose_auto(n_samples: int, n_features: int) -> tuple[str, str]:
     gib = 4 * n_samples * n_features / 2**30
     size = f"{n_samples} x {n_features} float32 are {gib:.2g} GiB"
     if gib * 2**30 <= EXACT_BYTES:
@@ -128,12 +135,12 @@ def _kind(n_samples: int, n_features: int) -> tuple[str, str]:
     return "ivf", f"{size}, too much for each query to read"
 
 
-def _codes(kind: str, n_samples: int, n_features: int) -> tuple[str, str]:
+def _choose_codes(kind: str, n_samples: int, n_features: int) -> tuple[str, str]:
     quarter = _memory_bytes() / 4
     has_pq = kind == "ivf" and n_samples >= PQ_ROWS
     possible = ("float16", "int8", "pq") if has_pq else ("float16", "int8")
     for codes in possible:
-        if n_samples * n_features * BYTES_A_FEATURE[codes] <= quarter:
+        if n_samples * n_features * BYTES_PER_FEATURE[codes] <= quarter:
             return codes, f"{codes} codes fit a quarter of the memory"
     return possible[-1], f"{possible[-1]} codes are the smallest"
 

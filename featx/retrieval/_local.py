@@ -1,29 +1,74 @@
-"""Local features of images: a map's positions, whitened, read on demand and kept for a while."""
+"""Local features of images: a map's positions, whitened, and whether two pictures' agree.
+
+Features are read on demand and kept for a while. Two pictures show one thing where local features
+match and lie as one transform has it.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featx._arrays import scale_to_unit
+from featx._optional import require
 from featx.errors import ImageDecodeError
-from featx.retrieval._geometry import LocalFeatures
+from featx.retrieval._vectors import Floats, Rows
 
-__all__ = ["LocalReader", "learn_reader"]
+if TYPE_CHECKING:
+    from featx.retrieval._verification import SpatialVerification
 
-Floats = NDArray[np.float32]
+__all__ = ["Agreement", "LocalFeatures", "LocalReader", "learn_reader", "match_features"]
+
 N_VECTORS = 20_000  # the whitening is learned from
+MAX_TRIALS = 1000
+CONFIDENCE = 0.999
+MIN_PAIRS = 4  # three make an affine transform, so that three always agree
+# An object that fills one picture and a third of the other's side is still looked for; a transform
+# that shrinks everything to a point would make all pairs agree.
+MIN_SCALE, MAX_SCALE = 0.3, 8.0
+
+
+@dataclass(frozen=True)
+class LocalFeatures:
+    """What the positions of one picture's map show.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, d), float32
+        Of length 1.
+    points : ndarray of shape (n, 2), float32
+        x and y of their centres, from 0 to 1 across the picture.
+    """
+
+    vectors: Floats
+    points: Floats
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two pictures agree.
+
+    Parameters
+    ----------
+    score : float
+        Sum of the cosines of the pairs that agree; 0 where no transform was found.
+    inliers : int
+        Number of these pairs.
+    """
+
+    score: float
+    inliers: int
 
 
 class Recent:
-    """The last so many things that were asked for; empty again in a pickle."""
+    """The local features that were asked for last; empty again in a pickle."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -48,7 +93,7 @@ class Recent:
                 self._kept.popitem(last=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LocalReader:
     """Makes local features of images.
 
@@ -58,6 +103,8 @@ class LocalReader:
         Whose map is read.
     side_px : int
         Images are stretched to a square of this side.
+    made_with : (str, str)
+        Name and weights' digest of the network.
     mean : ndarray of shape (n_channels,), float32
     projection : ndarray of shape (n_channels, d), float32
         Axes, each divided by its standard deviation to the whitening's power.
@@ -67,9 +114,10 @@ class LocalReader:
 
     layer: str
     side_px: int
+    made_with: tuple[str, str]
     mean: Floats
     projection: Floats
-    recent: Recent = field(compare=False)
+    recent: Recent
 
     def read(self, backbone: Any, images: Sequence[Any]) -> list[LocalFeatures | str]:
         """Return the local features of each image, or why it could not be read."""
@@ -98,15 +146,7 @@ class LocalReader:
 
 
 def learn_reader(
-    backbone: Any,
-    images: Sequence[Any],
-    *,
-    layer: str | None,
-    side_px: int,
-    n_components: int,
-    power: float,
-    n_recent: int,
-    rng: np.random.Generator,
+    spec: SpatialVerification, backbone: Any, images: Sequence[Any], rng: np.random.Generator
 ) -> LocalReader:
     """Learn the whitening from some positions of each image.
 
@@ -117,10 +157,10 @@ def learn_reader(
     """
     from featx.extraction import local_layer
 
-    layer = layer or local_layer(backbone)
+    layer = spec.layer or local_layer(backbone)
     each = -(-N_VECTORS // max(len(images), 1))
     parts, error = [], "none were given"
-    for read in _maps(backbone, images, layer, side_px):
+    for read in _maps(backbone, images, layer, spec.side_px):
         if read.map is None:
             error = read.error
             continue
@@ -132,8 +172,15 @@ def learn_reader(
             f"({error}), expected some to learn the whitening of local features from; put them "
             "where the index's ids say, or fit on other images"
         )
-    mean, projection = _whitening(np.concatenate(parts), n_components, power)
-    return LocalReader(layer, side_px, mean, projection, Recent(n_recent))
+    mean, projection = _learn_whitening(np.concatenate(parts), spec.n_components, spec.power)
+    return LocalReader(
+        layer=layer,
+        side_px=spec.side_px,
+        made_with=(backbone.name, backbone.weights),
+        mean=mean,
+        projection=projection,
+        recent=Recent(spec.n_recent),
+    )
 
 
 def _maps(backbone: Any, images: Sequence[Any], layer: str, side_px: int) -> Any:
@@ -147,7 +194,7 @@ def _positions(feature_map: Floats) -> Floats:
     return scale_to_unit(np.ascontiguousarray(feature_map.reshape(len(feature_map), -1).T))
 
 
-def _whitening(X: Floats, n_components: int, power: float) -> tuple[Floats, Floats]:
+def _learn_whitening(X: Floats, n_components: int, power: float) -> tuple[Floats, Floats]:
     """Return the mean and the axes of largest variance over their deviations to `power`."""
     mean = X.mean(axis=0, dtype=np.float64)
     centred = X - mean
@@ -168,3 +215,60 @@ def _key(image: Any) -> tuple[str, int, int] | None:
     except OSError:
         return None
     return image, status.st_size, status.st_mtime_ns
+
+
+def match_features(query: LocalFeatures, other: LocalFeatures, tolerance: float) -> Agreement:
+    """Match two pictures' local features and count those that one affine transform explains.
+
+    Parameters
+    ----------
+    query, other : LocalFeatures
+        The transform maps the query's points to the other's.
+    tolerance : float
+        Distance from where the transform puts a point at which the pair still agrees, as a share
+        of the side.
+
+    Returns
+    -------
+    Agreement
+        The same at every call: OpenCV seeds its sampling itself.
+
+    Notes
+    -----
+    Mutual nearest neighbours by cosine; then RANSAC (Fischler and Bolles 1981) by OpenCV's
+    `estimateAffine2D`. An affine transform, as both pictures were stretched to a square. One that
+    mirrors, or scales by less than 0.3 or more than 8, explains nothing. O(n**2 * d) time, n**2
+    float32.
+    """
+    mine, theirs, cosines = _pair_mutually(query.vectors, other.vectors)
+    if len(mine) < MIN_PAIRS:
+        return Agreement(0.0, 0)
+    cv2 = require("cv2", extra="spatial", purpose="spatial verification")
+    transform, mask = cv2.estimateAffine2D(
+        query.points[mine],
+        other.points[theirs],
+        method=cv2.RANSAC,
+        ransacReprojThreshold=tolerance,
+        maxIters=MAX_TRIALS,
+        confidence=CONFIDENCE,
+        refineIters=0,
+    )
+    if transform is None or not _is_plausible(transform[:, :2]):
+        return Agreement(0.0, 0)
+    agree = mask[:, 0] != 0
+    return Agreement(float(cosines[agree].sum()), int(agree.sum()))
+
+
+def _pair_mutually(a: Floats, b: Floats) -> tuple[Rows, Rows, Floats]:
+    """Return the rows of the pairs that are nearest from both sides, and their cosines above 0."""
+    cosines = a @ b.T
+    forth, back = cosines.argmax(axis=1), cosines.argmax(axis=0)
+    mine = np.flatnonzero(back[forth] == np.arange(len(a)))
+    theirs = forth[mine]
+    return mine, theirs, np.maximum(cosines[mine, theirs], 0)
+
+
+def _is_plausible(linear: NDArray[Any]) -> bool:
+    scales = np.linalg.svd(linear, compute_uv=False)
+    is_upright = np.linalg.det(linear) > 0
+    return bool(is_upright and scales.min() >= MIN_SCALE and scales.max() <= MAX_SCALE)

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,20 @@ from featx.errors import ImageDecodeError, ParameterError
 from featx.recipe import Recipe
 from featx.store import FeatureStore, fitting_table
 
-__all__ = ["Queries", "as_queries", "check_vectors", "own_table", "recipe_backbone"]
+if TYPE_CHECKING:
+    from featx.extraction import LoadedEncoder
+
+__all__ = ["Queries", "as_queries", "check_vectors", "fit_table", "load_network"]
+
+
+class Index(Protocol):
+    """What is asked, and how its features were made."""
+
+    n_features_in_: int
+    recipe_: Recipe | None
+    made_with_: dict[str, Any]
+    weights: str | os.PathLike[str] | None
+    device: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,41 +55,36 @@ class Queries(OneLine):
     images: tuple[Any, ...] | None = None
 
 
-def as_queries(
-    X: Any,
-    n_features: int,
-    *,
-    recipe: Recipe | None,
-    weights: str | os.PathLike[str] | None,
-    device: str,
-    images: Any = None,
-) -> Queries:
+def as_queries(index: Index, X: Any, images: Any = None) -> Queries:
     """Turn vectors or images into queries; `images` are what vectors show.
 
     Raises
     ------
+    FingerprintMismatchError
+        If a store is given that has no table of the index's recipe.
     ParameterError
         If the width differs, a value is not finite, or images are given to an index whose
         features were made outside featx.
     ImageDecodeError
         If an image cannot be read.
     """
+    X, width = fit_table(index, X), index.n_features_in_
     if isinstance(X, FeatureStore):
         names = tuple(X.paths.tolist())
-        shown = names if images is None else _shown(images, len(names))
-        return Queries(check_vectors(X[:], n_features), names, is_single=False, images=shown)
+        shown = names if images is None else _check_images(images, len(names))
+        return Queries(check_vectors(X[:], width), names, is_single=False, images=shown)
     vectors = _as_vectors(X)
     if vectors is not None:
         is_single = vectors.ndim == 1
-        rows = check_vectors(np.atleast_2d(vectors), n_features)
+        rows = check_vectors(np.atleast_2d(vectors), width)
         names = tuple(f"vector {i}" for i in range(len(rows)))
-        return Queries(rows, names, is_single, _shown(images, len(rows)))
+        return Queries(rows, names, is_single, _check_images(images, len(rows)))
     if images is not None:
         raise ParameterError("images: got some beside X, which are images, expected none")
-    return _embedded(X, recipe, weights, device)
+    return _embed(index, X)
 
 
-def own_table(X: Any, recipe: Recipe | None, maker: str) -> Any:
+def fit_table(index: Index, X: Any) -> Any:
     """Return X; of a store the table of the index's recipe.
 
     Raises
@@ -84,10 +92,12 @@ def own_table(X: Any, recipe: Recipe | None, maker: str) -> Any:
     FingerprintMismatchError
         If the store has none.
     """
-    return fitting_table(X, recipe, maker=maker) if isinstance(X, FeatureStore) else X
+    if not isinstance(X, FeatureStore):
+        return X
+    return fitting_table(X, index.recipe_, maker="index in memory")
 
 
-def _shown(images: Any, n: int) -> tuple[Any, ...] | None:
+def _check_images(images: Any, n: int) -> tuple[Any, ...] | None:
     if images is None:
         return None
     from featx.images import as_sources
@@ -98,14 +108,7 @@ def _shown(images: Any, n: int) -> tuple[Any, ...] | None:
     return sources
 
 
-def recipe_backbone(recipe: Recipe, *, weights: str | os.PathLike[str] | None, device: str) -> Any:
-    """Load the network that a recipe names, or take the one loaded last."""
-    from featx.extraction import Encoder, RunOptions
-
-    return Encoder.from_recipe(recipe, weights=weights).load(RunOptions(device)).backbone
-
-
-def check_vectors(X: NDArray[Any], n_features: int | None) -> NDArray[np.float32]:
+def check_vectors(X: NDArray[Any], n_features: int | None = None) -> NDArray[np.float32]:
     """Return finite float32 vectors of the expected width."""
     if X.ndim != 2 or (n_features is not None and X.shape[1] != n_features):
         wanted = "n_features" if n_features is None else n_features
@@ -155,25 +158,36 @@ def _array_of_frame(frame: Any) -> NDArray[Any]:
     return array
 
 
-def _embedded(
-    images: Any,
-    recipe: Recipe | None,
-    weights: str | os.PathLike[str] | None,
-    device: str,
-) -> Queries:
-    from featx.images import as_sources
+def load_network(index: Index) -> LoadedEncoder:
+    """Load the network of an index's recipe, or take the one loaded last: only here comes torch.
 
-    sources = as_sources(images, name="X")
-    if recipe is None:
+    Raises
+    ------
+    ParameterError
+        If the features were made outside featx.
+    """
+    from featx.extraction import RunOptions, load_by_recipe
+
+    if index.recipe_ is None:
         raise ParameterError(
             "query by image: the features of this index were made outside featx, so that no "
             "network is known for the query; expected vectors made as the index's were"
         )
-    # Only here does retrieval need a network, and with it torch.
-    from featx.extraction import Encoder, RunOptions, embed_images
+    return load_by_recipe(
+        index.recipe_,
+        index.made_with_,
+        RunOptions(index.device, progress=False),
+        weights=index.weights,
+        thing="query by image",
+    )
 
-    encoder = Encoder.from_recipe(recipe, weights=weights)
-    found = embed_images(encoder.load(RunOptions(device, progress=False)), sources)
+
+def _embed(index: Index, images: Any) -> Queries:
+    from featx.extraction import embed_images
+    from featx.images import as_sources
+
+    sources = as_sources(images, name="X")
+    found = embed_images(load_network(index), sources)
     names = tuple(s if isinstance(s, str) else f"image {i}" for i, s in enumerate(sources))
     if found.failures:
         position, reason = found.failures[0]

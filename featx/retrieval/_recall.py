@@ -1,16 +1,19 @@
-"""How much of the exact answer an approximate index gives, and the effort that gives enough."""
+"""Build what finds candidates, with the effort that gives enough of the exact answer."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from featx.retrieval._approximate import ApproximateFinder
-from featx.retrieval._search import Floats, Rows, Vectors, scaled, search
+from featx.retrieval._approximate import ApproximateFinder, build_finder
+from featx.retrieval._device import DeviceFinder
+from featx.retrieval._kinds import Kind
+from featx.retrieval._search import scale_for, search
+from featx.retrieval._vectors import COMPARE_ALL, Floats, Mask, Rows, Vectors
 
-__all__ = ["Recall", "rows_to_hold_out", "tuned"]
+__all__ = ["Recall", "add_finder", "tune_finder"]
 
 N_QUERIES = 500
 AT = 10
@@ -38,7 +41,24 @@ class Recall:
     n_samples: int
 
 
-def rows_to_hold_out(n_samples: int, seed: int) -> Rows:
+def add_finder(
+    vectors: Vectors, kind: Kind, storage: str, *, target: float, seed: int
+) -> tuple[Vectors, Recall | None]:
+    """Build what finds candidates, and measure its recall; an exact kind compares all."""
+    vectors = replace(vectors, finder=COMPARE_ALL)
+    if storage.startswith("cuda"):
+        return replace(vectors, finder=DeviceFinder(vectors, storage)), None
+    if kind.name == "exact":
+        return vectors, None
+    held_out = _hold_out_rows(vectors.shape[0], seed)
+    finder = build_finder(vectors, kind, held_out=held_out, seed=seed)
+    asked, among = vectors.rows(held_out), np.ones(vectors.shape[0], bool)
+    among[held_out] = False
+    best, recall = tune_finder(vectors, finder, target, queries=asked, among=among)
+    return replace(vectors, finder=best.added(asked, held_out)), recall
+
+
+def _hold_out_rows(n_samples: int, seed: int) -> Rows:
     """Choose rows to ask with before they are put in: a tenth, at most 1,000.
 
     A row that is in a graph leads to its neighbours at once, as no photograph from elsewhere does.
@@ -47,15 +67,17 @@ def rows_to_hold_out(n_samples: int, seed: int) -> Rows:
     return np.sort(rng.choice(n_samples, min(2 * N_QUERIES, n_samples // 10), replace=False))
 
 
-def tuned(
+def tune_finder(
     vectors: Vectors,
     finder: ApproximateFinder,
     target: float,
     *,
     queries: Floats,
-    among: NDArray[np.bool_] | None = None,
+    among: Mask | None = None,
 ) -> tuple[ApproximateFinder, Recall]:
     """Find the least effort that reaches a recall, and measure the recall on other queries.
+
+    Warns where the target is out of reach.
 
     Parameters
     ----------
@@ -78,16 +100,15 @@ def tuned(
         On the half of the queries that the effort was not chosen on.
     """
     n = vectors.shape[0] if among is None else int(among.sum())
-    exact = replace(vectors, finder=None)
-    metric = finder.metric
-    right, _ = search(exact, queries, min(AT, n), metric=metric, among=among)
-    asked = scaled(queries, metric)
+    exact = replace(vectors, finder=COMPARE_ALL)
+    right, _ = search(exact, queries, min(AT, n), among=among)
+    asked = scale_for(vectors.metric, queries)
     choosing, measuring = slice(0, None, 2), slice(1, None, 2)
     if len(queries) < 2:
         measuring = choosing
 
     def recall(effort: int, part: slice) -> float:
-        return _recall(finder.with_effort(effort), asked[part], right[part])
+        return _measure_recall(finder.with_effort(effort), asked[part], right[part])
 
     low, high = 0, 1  # no effort reaches nothing
     while high < finder.most_effort and recall(high, choosing) < target:
@@ -98,10 +119,18 @@ def tuned(
     found = Recall(
         recall(high, measuring), right.shape[1], len(asked[measuring]), vectors.shape[0]
     )
-    return finder.with_effort(high), found
+    best = finder.with_effort(high)
+    if best.effort == best.most_effort and found.recall < target:
+        warnings.warn(
+            f"{best.kind.describe()}: recall at {found.k} is {found.recall:.3f}, expected "
+            f"{target:g}; larger codes or kind 'exact' give more",
+            UserWarning,
+            stacklevel=4,
+        )
+    return best, found
 
 
-def _recall(finder: ApproximateFinder, queries: Floats, right: Rows) -> float:
+def _measure_recall(finder: ApproximateFinder, queries: Floats, right: Rows) -> float:
     """Return the share of the right rows that are among the candidates: the rest is exact."""
     found = finder.find(queries, right.shape[1], None)
     if found is None or not right.size:  # compared with every row

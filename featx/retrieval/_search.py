@@ -1,6 +1,6 @@
 """Nearest neighbours: exactly, block by block, or of the candidates that a finder names.
 
-Exact candidates come from one matrix product a block, of which only what beats the k-th best so
+Exact candidates come from one matrix product per block, of which only what beats the k-th best so
 far is looked at again: no n x n matrix ever exists. Small distances of the k that remain are then
 computed from the difference of the vectors: the product loses half of the digits where two vectors
 are nearly equal, and a copy of an image should be at distance 0.
@@ -8,30 +8,14 @@ are nearly equal, and a copy of an image should be at distance 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Protocol
-
 import numpy as np
-from numpy.typing import NDArray
 
 from featx._arrays import scale_to_unit
 from featx.errors import ParameterError
-from featx.retrieval._file_rows import FileRows
+from featx.retrieval._vectors import BLOCK_BYTES, Block, Floats, Mask, Rows, Vectors
 
-__all__ = ["METRICS", "Finder", "Vectors", "row_norms", "scaled", "search", "search_within"]
+__all__ = ["scale_for", "search", "search_within"]
 
-METRICS = ("cosine", "euclidean", "dot")
-Floats = NDArray[np.float32]
-Rows = NDArray[np.intp]
-# Pieces, each with the number of its first row in the block; with the next one it may be gone.
-Block = Iterable[tuple[int, Floats]]
-
-BLOCK_BYTES = 32 * 2**20
-BLOCK_ROWS = 16384
-KEYS_BYTES = 8 * 2**20
-FIRST_ROWS = 1024
 QUERIES_AT_A_TIME = 512
 QUERIES_TO_A_FINDER = 8192  # it shares them out among threads
 # Of a squared distance to the squared lengths: below it a product has lost more than two of its
@@ -43,151 +27,13 @@ FEW_ROWS = 4096
 FEW_SHARE = 1 / 16
 
 
-class Finder(Protocol):
-    """What names candidates without comparing a query with every row."""
-
-    def find(self, queries: Floats, k: int, among: NDArray[np.bool_] | None) -> Rows | None:
-        """Return candidates for each query, (n_queries, at least k), in no order.
-
-        Parameters
-        ----------
-        queries : ndarray of shape (n_queries, n_features), float32
-            Of length 1 where the metric is cosine.
-        k : int
-            Rows wanted.
-        among : ndarray of shape (n_samples,), bool, or None
-            Rows allowed; None allows all.
-
-        Returns
-        -------
-        ndarray of intp, or None
-            -1 stands where there is no further candidate. None: comparing all is better here.
-        """
-
-    def products(self, data: Any, queries: Floats, rows: Rows) -> Floats | None:
-        """Return inner products of (m, d) queries with (m, k) rows of the data, or None.
-
-        None: a product of copied rows is better here.
-        """
-
-
-@dataclass(frozen=True)
-class _Pieces:
-    """A block of a file's rows, read anew whenever it is gone through."""
-
-    data: FileRows
-    start: int
-    stop: int
-
-    def __iter__(self) -> Iterator[tuple[int, Floats]]:
-        for first, piece in self.data.pieces(self.start, self.stop):
-            yield first - self.start, _as_float32(piece)
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """A database that is read block by block.
-
-    Parameters
-    ----------
-    data : ndarray, memmap or FeatureStore of shape (n_samples, n_features)
-        Anything that gives rows for slices and for arrays of row numbers; float32 or float16.
-    norms : ndarray of shape (n_samples,), float32
-        Euclidean lengths of the rows.
-    finder : Finder, optional
-        Names the candidates. Default: all rows are compared.
-    """
-
-    data: Any
-    norms: Floats
-    finder: Finder | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(n_samples, n_features)."""
-        return int(self.data.shape[0]), int(self.data.shape[1])
-
-    def rows(self, numbers: Any) -> Floats:
-        """Return the vectors of row numbers, or of one, in float32."""
-        return _as_float32(self.data[numbers])
-
-    def products(self, queries: Floats, rows: Rows) -> Floats:
-        """Return inner products of (m, d) queries with their (m, k) rows, (m, k)."""
-        if self.finder is not None:
-            products = self.finder.products(self.data, queries, rows)
-            if products is not None:
-                return products
-        found = self.rows(rows.reshape(-1)).reshape(*rows.shape, -1)
-        copied: Floats = np.matmul(found, queries[:, :, None])[..., 0]
-        return copied
-
-    def blocks(self) -> Iterator[tuple[int, Floats]]:
-        """Yield the first row and the vectors of each block."""
-        n, step = self.shape[0], self._rows_a_block
-        for start in range(0, n, step):
-            yield start, self.rows(slice(start, start + step))
-
-    def blocks_among(
-        self, among: Rows | None, n_queries: int
-    ) -> Iterator[tuple[Rows, Block, Floats]]:
-        """Yield row numbers, vectors and their lengths of each block of some rows, or of all."""
-        n = self.shape[0] if among is None else len(among)
-        every = np.arange(n) if among is None else among
-        step = self._rows_a_block
-        if among is None and self._is_read_in_place:
-            # Nothing is copied, so that only the products count. They should stay in the cache
-            # until they are looked at; few queries get long blocks, since the threads of each
-            # product wait for each other at its end.
-            step = max(FIRST_ROWS, KEYS_BYTES // (4 * max(n_queries, 1)))
-        # the first block is short: until k of a query are known, all of its rows may be among them
-        starts = [0, *range(min(FIRST_ROWS, step), n, step)]
-        for start, stop in pairwise([*starts, n]):
-            numbers = every[start:stop]
-            # all rows lie side by side, and need no copy
-            block = self._block(start, stop) if among is None else ((0, self.rows(numbers)),)
-            yield numbers, block, self.norms[start:stop] if among is None else self.norms[numbers]
-
-    def _block(self, start: int, stop: int) -> Block:
-        if isinstance(self.data, FileRows):
-            return _Pieces(self.data, start, stop)
-        return ((0, self.rows(slice(start, stop))),)
-
-    @property
-    def _is_read_in_place(self) -> bool:
-        is_matrix = isinstance(self.data, np.ndarray) and self.data.dtype == np.float32
-        return is_matrix or isinstance(self.data, FileRows)
-
-    @property
-    def _rows_a_block(self) -> int:
-        return max(1, min(BLOCK_BYTES // (4 * max(self.shape[1], 1)), BLOCK_ROWS))
-
-
-_OF_HALF = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
-
-
-def _as_float32(X: NDArray[Any]) -> Floats:
-    """Convert; half precision by a table: numpy takes three times as long where many are 0."""
-    if X.dtype == np.float16:
-        bits: Floats = _OF_HALF[np.ascontiguousarray(X, "=f2").view(np.uint16)]
-        return bits
-    return np.asarray(X, np.float32)
-
-
-def row_norms(data: Any) -> Floats:
-    """Return the Euclidean length of each row, (n_samples,); holds one block."""
-    vectors = Vectors(data, np.empty(0, np.float32))
-    parts = [np.sqrt(np.einsum("ij,ij->i", b, b, dtype=np.float64)) for _, b in vectors.blocks()]
-    return np.concatenate([np.empty(0), *parts]).astype(np.float32)
-
-
 def search(
     vectors: Vectors,
     queries: Floats,
     k: int,
     *,
-    metric: str,
     exclude: Rows | None = None,
-    among: NDArray[np.bool_] | None = None,
+    among: Mask | None = None,
 ) -> tuple[Rows, Floats]:
     """Find the k nearest rows of each query.
 
@@ -199,8 +45,6 @@ def search(
         Finite.
     k : int
         At most the number of rows allowed, less one where rows are excluded.
-    metric : {"cosine", "euclidean", "dot"}
-        See `RetrievalIndex`.
     exclude : ndarray of shape (n_queries,), optional
         A row for each query that is left out: itself.
     among : ndarray of shape (n_samples,), bool, optional
@@ -223,10 +67,10 @@ def search(
     distances = np.empty((n_queries, k), np.float32)
     for start in range(0, n_queries if k else 0, QUERIES_TO_A_FINDER):
         part = slice(start, start + QUERIES_TO_A_FINDER)
-        asked = scaled(queries[part], metric)
+        asked = scale_for(vectors.metric, queries[part])
         left_out = None if exclude is None else exclude[part]
-        candidates = _named(vectors, asked, k, metric, left_out, among)
-        rows[part], distances[part] = _refined(vectors, asked, candidates, k, metric)
+        candidates = _find_candidates(vectors, asked, k, left_out, among)
+        rows[part], distances[part] = _refine(vectors, asked, candidates, k)
     if not np.isfinite(distances).all():
         raise _too_large()
     return rows, distances
@@ -237,8 +81,7 @@ def search_within(
     queries: Floats,
     radius: float,
     *,
-    metric: str,
-    among: NDArray[np.bool_] | None = None,
+    among: Mask | None = None,
 ) -> list[tuple[Rows, Floats]]:
     """Find all rows at most `radius` away, always by comparing every row.
 
@@ -248,7 +91,7 @@ def search_within(
         For each query, of whatever length; distances ascend, equal ones in order of rows.
     """
     allowed = None if among is None else np.flatnonzero(among)
-    asked = scaled(queries, metric)
+    metric, asked = vectors.metric, scale_for(vectors.metric, queries)
     squares = np.einsum("ij,ij->i", asked, asked)
     found: list[list[Rows]] = [[] for _ in asked]
     for numbers, block, norms in vectors.blocks_among(allowed, len(asked)):
@@ -265,77 +108,61 @@ def search_within(
             for i in np.unique(query).tolist():
                 found[start + i].append(numbers[at[query == i]])
     return [
-        _within(vectors, asked[i], np.concatenate([np.empty(0, np.intp), *parts]), radius, metric)
+        _keep_within(vectors, asked[i], np.concatenate([np.empty(0, np.intp), *parts]), radius)
         for i, parts in enumerate(found)
     ]
 
 
-def _within(
-    vectors: Vectors, query: Floats, candidates: Rows, radius: float, metric: str
+def _keep_within(
+    vectors: Vectors, query: Floats, candidates: Rows, radius: float
 ) -> tuple[Rows, Floats]:
     n = len(candidates)
     if not n:
         return candidates, np.empty(0, np.float32)
-    rows, distances = _refined(vectors, query[None], candidates[None], n, metric)
+    rows, distances = _refine(vectors, query[None], candidates[None], n)
     kept = distances[0] <= radius
     return rows[0][kept], distances[0][kept]
 
 
-def scaled(X: Floats, metric: str) -> Floats:
+def scale_for(metric: str, X: Floats) -> Floats:
     """Scale vectors to length 1, zeros aside, where the metric is cosine."""
     return scale_to_unit(X) if metric == "cosine" else X
 
 
-def _named(
-    vectors: Vectors,
-    queries: Floats,
-    k: int,
-    metric: str,
-    exclude: Rows | None,
-    among: NDArray[np.bool_] | None,
+def _find_candidates(
+    vectors: Vectors, queries: Floats, k: int, exclude: Rows | None, among: Mask | None
 ) -> Rows:
     """Return k candidates of each query, in no order, or more with -1 among them."""
     allowed = None if among is None else np.flatnonzero(among)
     found = None
-    few = max(FEW_ROWS, FEW_SHARE * vectors.shape[0])
-    if vectors.finder is not None and (allowed is None or len(allowed) > few):
+    if allowed is None or len(allowed) > max(FEW_ROWS, FEW_SHARE * vectors.shape[0]):
         found = vectors.finder.find(queries, k + (exclude is not None), among)
     if found is None:
-        return _nearest(vectors, queries, k, metric, exclude, allowed)
+        return _compare_all(vectors, queries, k, exclude, allowed)
     if exclude is not None:
         found = np.where(found == exclude[:, None], -1, found)
     short = np.flatnonzero((found >= 0).sum(axis=1) < k)
     if len(short):
         left_out = None if exclude is None else exclude[short]
         found[short] = -1
-        found[short, :k] = _nearest(vectors, queries[short], k, metric, left_out, allowed)
+        found[short, :k] = _compare_all(vectors, queries[short], k, left_out, allowed)
     return found
 
 
-def _nearest(
-    vectors: Vectors,
-    queries: Floats,
-    k: int,
-    metric: str,
-    exclude: Rows | None,
-    among: Rows | None,
+def _compare_all(
+    vectors: Vectors, queries: Floats, k: int, exclude: Rows | None, among: Rows | None
 ) -> Rows:
     """Return the k nearest rows of each query, in no order."""
     rows = np.empty((len(queries), k), np.intp)
     for start in range(0, len(queries), QUERIES_AT_A_TIME):
         part = slice(start, start + QUERIES_AT_A_TIME)
         left_out = None if exclude is None else exclude[part]
-        rows[part] = _nearest_of_few(vectors, queries[part], k, metric, left_out, among)
+        rows[part] = _compare_part(vectors, queries[part], k, left_out, among)
     return rows
 
 
-def _nearest_of_few(
-    vectors: Vectors,
-    queries: Floats,
-    k: int,
-    metric: str,
-    exclude: Rows | None,
-    among: Rows | None,
+def _compare_part(
+    vectors: Vectors, queries: Floats, k: int, exclude: Rows | None, among: Rows | None
 ) -> Rows:
     """Do so for queries whose distances to a block fit the memory."""
     m = len(queries)
@@ -346,12 +173,12 @@ def _nearest_of_few(
         if room.size < m * len(numbers):
             room = np.empty(m * len(numbers), np.float32)
         keys = room[: m * len(numbers)].reshape(m, len(numbers))
-        _fill_keys(keys, block, norms, queries, metric)
+        _fill_keys(keys, block, norms, queries, vectors.metric)
         if exclude is not None:
             at = np.searchsorted(numbers, exclude)
             mine = np.flatnonzero(numbers[np.minimum(at, len(numbers) - 1)] == exclude)
             keys[mine, at[mine]] = np.inf
-        new, new_rows = _better(keys, numbers, best.max(axis=1), k)
+        new, new_rows = _select_better(keys, numbers, best.max(axis=1), k)
         both = np.concatenate([best, new], axis=1)
         both_rows = np.concatenate([rows, new_rows], axis=1)
         kept = np.argpartition(both, k - 1, axis=1)[:, :k]
@@ -369,7 +196,7 @@ def _too_large() -> ParameterError:
     )
 
 
-def _better(keys: Floats, numbers: Rows, worst: Floats, k: int) -> tuple[Floats, Rows]:
+def _select_better(keys: Floats, numbers: Rows, worst: Floats, k: int) -> tuple[Floats, Rows]:
     """Return what is below each query's `worst`, at most k of it, filled up with inf."""
     m, n = keys.shape
     hits = np.flatnonzero(keys < worst[:, None])
@@ -401,25 +228,23 @@ def _fill_keys(keys: Floats, block: Block, norms: Floats, queries: Floats, metri
         keys *= np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
 
 
-def _refined(
-    vectors: Vectors, queries: Floats, candidates: Rows, k: int, metric: str
-) -> tuple[Rows, Floats]:
+def _refine(vectors: Vectors, queries: Floats, candidates: Rows, k: int) -> tuple[Rows, Floats]:
     """Return the k nearest candidates, of which -1 is none, and their distances."""
     distances = np.empty(candidates.shape, np.float32)
     step = max(1, BLOCK_BYTES // (4 * max(queries.shape[1] * candidates.shape[1], 1)))
     for start in range(0, len(queries), step):
         part = slice(start, start + step)
         rows = np.maximum(candidates[part], 0)
-        distances[part] = _distances(vectors, queries[part], rows, metric)
+        distances[part] = _measure(vectors, queries[part], rows)
     distances[candidates < 0] = np.inf
     order = np.lexsort((candidates, distances), axis=1)[:, :k]
     each = np.arange(len(queries))[:, None]
     return candidates[each, order], distances[each, order]
 
 
-def _distances(vectors: Vectors, queries: Floats, rows: Rows, metric: str) -> Floats:
+def _measure(vectors: Vectors, queries: Floats, rows: Rows) -> Floats:
     """Return the distances of (m, d) queries to their (m, k) rows, (m, k)."""
-    products = vectors.products(queries, rows)
+    metric, products = vectors.metric, vectors.finder.products(vectors, queries, rows)
     if metric == "dot":
         return -products
     norms = vectors.norms[rows]

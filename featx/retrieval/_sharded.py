@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from featx.errors import ParameterError, nearest, require_count
 from featx.recipe import Recipe, require_same_recipe
 from featx.retrieval._matches import Matches
-from featx.retrieval._queries import as_queries, own_table
+from featx.retrieval._queries import as_queries
 from featx.retrieval._shard import About, Answer, LocalShards, RayShards, Shards, list_shards
 
 __all__ = ["ShardedIndex"]
@@ -155,13 +155,7 @@ class ShardedIndex:
             raise ParameterError(
                 f"filter: got {type(filter).__name__}, expected a dict of columns and values"
             )
-        queries = as_queries(
-            own_table(X, self.recipe_, "index"),
-            self.n_features_in_,
-            recipe=self.recipe_,
-            weights=self.weights or self.made_with_.get("weights", "default"),
-            device=self.device,
-        )
+        queries = as_queries(self, X)
         answers = self._shards.ask(queries.vectors, k, filter)
         found = _merged(answers, self.starts_, k)
         matches = Matches(found.ids, found.distances, found.rows, found.labels, queries.names)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
 from featx._repr import OneLine
 from featx.errors import (
@@ -17,14 +18,15 @@ from featx.errors import (
     require_count,
     require_number,
 )
-from featx.retrieval._geometry import Agreement, LocalFeatures, agreement
-from featx.retrieval._local import LocalReader, learn_reader
-from featx.retrieval._rerank import Ranking, RankingInput, Rows, reordered
+from featx.retrieval._local import Agreement, LocalReader, learn_reader, match_features
+from featx.retrieval._vectors import Rows
+from featx.retrieval.reranking import Ranking, RankingInput, reorder
 
 __all__ = ["SpatialVerification"]
 
 
-class SpatialVerification(OneLine, BaseEstimator):  # type: ignore[misc]
+@dataclass(frozen=True, repr=False)
+class SpatialVerification(OneLine):
     """Compare the query's image with the first candidates' images, position by position.
 
     Finds a certain thing (a cover, a building, a product) in other pictures of it, where one
@@ -50,20 +52,21 @@ class SpatialVerification(OneLine, BaseEstimator):  # type: ignore[misc]
         How far from its place under the common transform a feature may lie, as a share of the
         side.
     n_fit_images : int, default 100
-        Images of the database that the whitening is learned from, at most, at the first query.
+        Images that the whitening is learned from, at most.
     n_recent : int, default 500
         Images whose local features are kept in memory: 0.8 MB each at the defaults.
     backbone : Backbone, optional
         From `featx.load_backbone`. Default: the network of the index's recipe.
     random_state : int, default 0
         Of the choice of images and positions for the whitening.
+    reader : LocalReader, optional
+        What `fit` learned. Default: the whitening is learned from the index's images, at its first
+        query.
 
-    Attributes
-    ----------
-    layer_ : str
-        The layer that is read.
-    fitted_with_ : tuple of (str, str)
-        Name and weights' digest of the network.
+    Raises
+    ------
+    ParameterError
+        If a number is out of range.
 
     Notes
     -----
@@ -79,59 +82,52 @@ class SpatialVerification(OneLine, BaseEstimator):  # type: ignore[misc]
     Examples
     --------
     >>> SpatialVerification(n_candidates=20)
-    SpatialVerification(n_candidates=20)
+    SpatialVerification(n_candidates=20, layer=None, side_px=448, n_components=256, power=0.5, ...)
     """
 
-    def __init__(
-        self,
-        n_candidates: int = 100,
-        *,
-        layer: str | None = None,
-        side_px: int = 448,
-        n_components: int = 256,
-        power: float = 0.5,
-        tolerance: float = 0.06,
-        n_fit_images: int = 100,
-        n_recent: int = 500,
-        backbone: Any = None,
-        random_state: int = 0,
-    ) -> None:
-        self.n_candidates = n_candidates
-        self.layer = layer
-        self.side_px = side_px
-        self.n_components = n_components
-        self.power = power
-        self.tolerance = tolerance
-        self.n_fit_images = n_fit_images
-        self.n_recent = n_recent
-        self.backbone = backbone
-        self.random_state = random_state
+    n_candidates: int = 100
+    layer: str | None = None
+    side_px: int = 448
+    n_components: int = 256
+    power: float = 0.5
+    tolerance: float = 0.06
+    n_fit_images: int = 100
+    n_recent: int = 500
+    backbone: Any = None
+    random_state: int = 0
+    reader: LocalReader | None = field(default=None, repr=False)
 
-    def fit(self, images: Any, y: Any = None, *, backbone: Any = None) -> Self:
-        """Learn the whitening of local features.
+    def __post_init__(self) -> None:
+        for name in ("n_candidates", "n_components", "n_fit_images", "n_recent"):
+            require_count(name, getattr(self, name))
+        require_count("side_px", self.side_px, least=32)
+        require_number("power", self.power, 0, np.inf)
+        require_number("tolerance", self.tolerance, 0, 1)
+
+    def fit(self, images: Any, *, backbone: Any = None) -> Self:
+        """Learn the whitening of local features; this object stays as it is.
 
         Parameters
         ----------
         images : sequence of paths, or images in another form
             Of which `n_fit_images` are taken at random.
-        y : ignored
         backbone : Backbone, optional
             Default: the parameter.
 
         Returns
         -------
         SpatialVerification
+            With a `reader`.
 
         Raises
         ------
         ImageDecodeError
             If none of the images can be read.
         ParameterError
-            If a parameter is out of range, or no network is given.
+            If no network is given.
         """
         from featx.images import as_sources
 
-        self._check()
         network = backbone if self.backbone is None else self.backbone
         if network is None:
             raise ParameterError(
@@ -141,59 +137,62 @@ class SpatialVerification(OneLine, BaseEstimator):  # type: ignore[misc]
         rng = np.random.default_rng(self.random_state)
         sources = as_sources(images)
         chosen = np.sort(rng.permutation(len(sources))[: self.n_fit_images])
-        self._reader: LocalReader = learn_reader(
-            network,
-            [sources[i] for i in chosen],
-            layer=self.layer,
-            side_px=self.side_px,
-            n_components=self.n_components,
-            power=self.power,
-            n_recent=self.n_recent,
-            rng=rng,
-        )
-        self.layer_ = self._reader.layer
-        self.fitted_with_ = (network.name, network.weights)
-        return self
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "fitted_with_")
+        reader = learn_reader(self, network, [sources[i] for i in chosen], rng)
+        return dataclasses.replace(self, reader=reader)
 
     def rank(self, given: RankingInput) -> Ranking:
-        """Return the ranking with the first candidates in their new order.
-
-        Learns the whitening from the database's images where `fit` was not called.
-        """
-        self._check()
-        images = _require_images(given)
-        network = _network(self.backbone, given.backbone)
-        paths = given.ids
-        if not hasattr(self, "fitted_with_"):
-            self.fit(paths.tolist(), backbone=network)
-        if self.fitted_with_ != (network.name, network.weights):
-            name, weights = self.fitted_with_
-            raise FingerprintMismatchError(
-                f"spatial verification: got the network {network.name!r} with weights "
-                f"{network.weights[:10]}..., expected {name!r} with {weights[:10]}..., which its "
-                "whitening was fitted with; use another SpatialVerification for this index"
-            )
+        """Return the ranking with the first candidates in their new order."""
+        images, network = _require_images(given), self._network(given)
+        reader = self._reader(given, network)
         found = given.nearest(max(given.k, self.n_candidates))
         candidates = found.rows[:, : self.n_candidates]
         agreements = [
-            self._agreements(network, image, paths[rows].tolist())
+            self._compare(reader, network, image, given.ids[rows].tolist())
             for image, rows in zip(images, candidates, strict=True)
         ]
         shape = candidates.shape
         scores = np.array([[a.score for a in row] for row in agreements]).reshape(shape)
         inliers: Rows = np.array([[a.inliers for a in row] for row in agreements], np.intp)
         distances = (1 / (1 + scores)).astype(np.float32)
-        return reordered(found, distances, inliers.reshape(shape)).first(given.k)
+        return reorder(found, distances, inliers.reshape(shape)).first(given.k)
 
-    def _agreements(self, network: Any, image: Any, paths: Sequence[str]) -> list[Agreement]:
-        (query,) = self._reader.read(network, [image])
+    def _network(self, given: RankingInput) -> Any:
+        if self.backbone is not None:
+            return self.backbone
+        if given.backbone is None:
+            raise ParameterError(
+                "rerank 'spatial': the features of this index were made outside featx, so that no "
+                "network is known; expected one, as "
+                "SpatialVerification(backbone=load_backbone(...))"
+            )
+        return given.backbone()
+
+    def _reader(self, given: RankingInput, network: Any) -> LocalReader:
+        """Return what reads local features, learned from the index's images if it must be."""
+        reader = self.reader or given.learned.get(self)
+        if reader is None:
+            reader = self.fit(given.ids.tolist(), backbone=network).reader
+            given.learned.clear()  # one at a time: each keeps many images
+            given.learned[self] = reader
+        assert isinstance(reader, LocalReader)
+        if reader.made_with != (network.name, network.weights):
+            name, weights = reader.made_with
+            raise FingerprintMismatchError(
+                f"spatial verification: got the network {network.name!r} with weights "
+                f"{network.weights[:10]}..., expected {name!r} with {weights[:10]}..., which its "
+                "whitening was fitted with; use another SpatialVerification for this index"
+            )
+        return reader
+
+    def _compare(
+        self, reader: LocalReader, network: Any, image: Any, paths: Sequence[str]
+    ) -> list[Agreement]:
+        """Compare a query's image with candidates; warn of those that cannot be read."""
+        (query,) = reader.read(network, [image])
         if isinstance(query, str):
             name = image if isinstance(image, str) else "an image in memory"
             raise ImageDecodeError(f"query {name!r}: {query}; give another image")
-        others = self._reader.read(network, paths)
+        others = reader.read(network, paths)
         bad = [(p, one) for p, one in zip(paths, others, strict=True) if isinstance(one, str)]
         if bad:
             warnings.warn(
@@ -204,17 +203,11 @@ class SpatialVerification(OneLine, BaseEstimator):  # type: ignore[misc]
                 stacklevel=5,
             )
         return [
-            agreement(query, one, self.tolerance)
-            if isinstance(one, LocalFeatures)
-            else Agreement(0.0, -1)
+            Agreement(0.0, -1)
+            if isinstance(one, str)
+            else match_features(query, one, self.tolerance)
             for one in others
         ]
-
-    def _check(self) -> None:
-        for name in ("n_candidates", "side_px", "n_components", "n_fit_images", "n_recent"):
-            require_count(name, getattr(self, name), least=32 if name == "side_px" else 1)
-        require_number("power", self.power, 0, np.inf)
-        require_number("tolerance", self.tolerance, 0, 1)
 
 
 def _require_images(given: RankingInput) -> tuple[Any, ...]:
@@ -229,14 +222,3 @@ def _require_images(given: RankingInput) -> tuple[Any, ...]:
             "fit the index on a feature store, or with ids=paths"
         )
     return given.images
-
-
-def _network(own: Any, of_index: Callable[[], Any] | None) -> Any:
-    if own is not None:
-        return own
-    if of_index is None:
-        raise ParameterError(
-            "rerank 'spatial': the features of this index were made outside featx, so that no "
-            "network is known; expected one, as SpatialVerification(backbone=load_backbone(...))"
-        )
-    return of_index()

@@ -18,7 +18,7 @@ from featx import RetrievalIndex
 from featx.errors import FeatxError, FileFormatError, MissingDependencyError, ParameterError
 from featx.retrieval import _kinds
 from featx.retrieval._approximate import finder_from_arrays
-from featx.retrieval._kinds import Kind, chosen_kind
+from featx.retrieval._kinds import Kind, choose_kind
 from featx.store import write_features
 
 KINDS = [
@@ -254,17 +254,17 @@ def test_a_target_out_of_reach_is_said() -> None:
 
 
 def test_auto_is_exact_while_a_query_can_read_all_and_says_why(monkeypatch) -> None:
-    assert chosen_kind("auto", "auto", 200_000, 1280).name == "exact"
-    big = chosen_kind("auto", "auto", 1_000_000, 512)
+    assert choose_kind("auto", "auto", 200_000, 1280).name == "exact"
+    big = choose_kind("auto", "auto", 1_000_000, 512)
     assert (big.name, big.codes) == ("ivf", "float16")
     assert big.reason.startswith("1000000 x 512 float32 are 1.9 GiB, too much for each query")
     assert big.n_lists == 2048  # the power of two nearest to 2 * sqrt(n)
     monkeypatch.setattr(_kinds, "_memory_bytes", lambda: 8 * 2**30)
-    assert chosen_kind("auto", "auto", 4_000_000, 512).codes == "int8"
-    assert chosen_kind("auto", "auto", 10_000_000, 512).codes == "pq"
-    assert chosen_kind("hnsw", "auto", 10_000_000, 512).codes == "int8"
+    assert choose_kind("auto", "auto", 4_000_000, 512).codes == "int8"
+    assert choose_kind("auto", "auto", 10_000_000, 512).codes == "pq"
+    assert choose_kind("hnsw", "auto", 10_000_000, 512).codes == "int8"
     monkeypatch.setattr(_kinds.importlib.util, "find_spec", lambda _: None)
-    without = chosen_kind("auto", "auto", 1_000_000, 512)
+    without = choose_kind("auto", "auto", 1_000_000, 512)
     assert without.name == "exact"
     assert "faiss is not installed; pip install 'featx[ann]'" in without.reason
 
@@ -272,11 +272,11 @@ def test_auto_is_exact_while_a_query_can_read_all_and_says_why(monkeypatch) -> N
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "hsnw"}, r"kind: got 'hsnw', expected one of auto.*Did you mean 'hnsw'"),
-        ({"codes": "int4"}, r"codes: got 'int4', expected one of auto"),
+        ({"kind": "hsnw"}, r"kind: got 'hsnw', expected one of 'auto'.*Did you mean 'hnsw'"),
+        ({"codes": "int4"}, r"codes: got 'int4', expected one of 'auto'"),
         ({"kind": "hnsw", "codes": "pq"}, r"codes: got 'pq' for kind 'hnsw', expected float32"),
         ({"kind": "exact", "codes": "int8"}, r"codes: got 'int8' for kind 'exact', expected"),
-        ({"dtype": "int8"}, r"dtype: got 'int8', expected one of float32, float16"),
+        ({"dtype": "int8"}, r"dtype: got 'int8', expected one of 'float32' or 'float16'"),
         ({"target_recall": 1.5}, r"target_recall: got 1\.5, expected a number from 0 to 1"),
         ({"kind": "ivf", "storage": "cuda"}, r"kind: got 'ivf' with storage 'cuda'"),
     ],
@@ -289,7 +289,10 @@ def test_wrong_parameters_are_named(data, options, message) -> None:
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ({"lable": "l1"}, r"filter: got column 'lable', expected one of id, label.*mean 'label'"),
+        (
+            {"lable": "l1"},
+            r"filter column: got 'lable', expected one of 'id' or 'label'.*mean 'label'",
+        ),
         ({"label": "l9"}, r"filter: no row of the index fits \{'label': 'l9'\}"),
         (
             np.ones(3, bool),
@@ -398,19 +401,20 @@ def test_an_update_is_a_fit_of_the_changed_vectors(data) -> None:
 def test_the_device_finder_finds_what_the_blocks_find(data, monkeypatch) -> None:
     """On the CPU, which runs the same code as a GPU."""
     from featx.retrieval import _device
-    from featx.retrieval._search import Vectors, row_norms, search
+    from featx.retrieval._search import search
+    from featx.retrieval._vectors import Vectors, row_norms
 
     monkeypatch.setattr(_device, "ROWS_AT_A_TIME", 1000)
     X, Q = data[0].copy(), data[1]
     X[17] = 0
     for metric in ("cosine", "euclidean", "dot"):
-        plain = Vectors(X, row_norms(X))
-        finder = pickle.loads(pickle.dumps(_device.DeviceFinder(plain, metric, "cpu")))
-        there = Vectors(X, plain.norms, finder)
+        plain = Vectors(X, row_norms(X), metric)
+        finder = pickle.loads(pickle.dumps(_device.DeviceFinder(plain, "cpu")))
+        there = Vectors(X, plain.norms, metric, finder)
         mask = np.arange(N) % 3 > 0
         for among in (None, mask):
-            a = search(plain, Q, 10, metric=metric, among=among)
-            b = search(there, Q, 10, metric=metric, among=among)
+            a = search(plain, Q, 10, among=among)
+            b = search(there, Q, 10, among=among)
             np.testing.assert_allclose(a[1], b[1], rtol=1e-5, atol=1e-6)
             assert (a[0] == b[0]).mean() > 0.99
 

@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from featx import RetrievalIndex, open_store
 from featx.errors import FingerprintMismatchError, ParameterError
 from featx.recipe import Preprocessing, Recipe
-from featx.retrieval import _search
+from featx.retrieval import _search, _vectors
 from featx.store import write_features
 
 RECIPE = Recipe("net", "ab" * 32, "layer", "avg", Preprocessing(), "none", "float32", 8)
@@ -34,6 +34,7 @@ def vectors(n: int, d: int = 8, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("n_block", [1, 7, 64, 1000], ids=lambda n: f"blocks of {n}")
 def test_neighbours_are_scikit_learns_at_any_block_size(metric, n_block, monkeypatch) -> None:
     monkeypatch.setattr(_search, "BLOCK_BYTES", 4 * 8 * n_block)
+    monkeypatch.setattr(_vectors, "BLOCK_BYTES", 4 * 8 * n_block)
     monkeypatch.setattr(_search, "QUERIES_AT_A_TIME", 5)
     X, Q = vectors(150), vectors(23, seed=1)
     theirs = NearestNeighbors(metric=metric, algorithm="brute").fit(X)

@@ -15,9 +15,8 @@ from featx.retrieval import (
     RERANKINGS,
     DiffusionReranking,
     KReciprocalReranking,
-    Ranking,
-    RankingInput,
 )
+from featx.retrieval.reranking import Ranking, RankingInput
 
 IMAGELESS = [name for name in RERANKINGS if name != "spatial"]
 
@@ -211,6 +210,21 @@ def test_none_is_plain_distance_and_any_object_that_ranks_will_do() -> None:
     np.testing.assert_array_equal(found.ids, plain.ids[::-1][:2])
 
 
+def test_several_rerankings_follow_each_other() -> None:
+    index, Q = RetrievalIndex().fit(vectors(40)), vectors(3, seed=1)
+    first = index.query(Q, k=40, rerank="aqe")
+    both = index.query(Q, k=40, rerank=["aqe", DiffusionReranking(n_candidates=7)])
+    np.testing.assert_array_equal(both.ids[:, 7:], first.ids[:, 7:])
+    assert (both.ids[:, :7] != first.ids[:, :7]).any()
+    np.testing.assert_array_equal(np.sort(both.ids[:, :7]), np.sort(first.ids[:, :7]))
+    # the other way round, what is averaged is what diffusion put first
+    nearest = index.query(Q, k=10, rerank="diffusion").indices
+    X = unit(index.vectors())
+    means = unit(Q) + X[nearest].sum(axis=1)
+    found = index.query(Q, k=40, rerank=["diffusion", "none", "aqe"])
+    np.testing.assert_array_equal(found.ids, index.query(means, k=40).ids)
+
+
 def test_a_reranking_works_on_a_loaded_mapped_index(tmp_path) -> None:
     index, Q = RetrievalIndex().fit(vectors(30)), vectors(3, seed=1)
     index.save(tmp_path / "i")
@@ -225,6 +239,7 @@ def test_a_reranking_works_on_a_loaded_mapped_index(tmp_path) -> None:
     [
         (lambda i: i.query([1.0] * 6, rerank="k-recip"), r"Did you mean 'k-reciprocal'\?"),
         (lambda i: i.query([1.0] * 6, rerank="sptial"), r"rerank: got 'sptial', .*'spatial'\?"),
+        (lambda i: i.query([1.0] * 6, rerank=["aqe", "spacial"]), r"Did you mean 'spatial'\?"),
         (lambda i: i.query([1.0] * 6, rerank=7), r"rerank: got 7, expected one of none, aqe"),
         (lambda i: i.query([1.0] * 6, rerank=DiffusionReranking), r"with a method rank"),
         (lambda _: KReciprocalReranking(k1=3, k2=4), r"k2: got 4, expected at most k1=3"),

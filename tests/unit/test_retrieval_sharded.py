@@ -112,7 +112,7 @@ def test_a_filter_that_some_shards_lack_is_no_error() -> None:
     assert index.query(X[0], filter={"id": ["row 1", "row 4"]}, k=9).indices.tolist() == [1, 4]
     with pytest.raises(ParameterError, match=r"no row of the index fits \{'label': '7'\}"):
         index.query(X[0], filter={"label": "7"})
-    with pytest.raises(ParameterError, match="got column 'lable'"):
+    with pytest.raises(ParameterError, match="filter column: got 'lable'"):
         index.query(X[0], filter={"lable": "0"})
     with pytest.raises(ParameterError, match="filter: got ndarray, expected a dict"):
         index.query(X[0], filter=np.ones(6, bool))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import sys
@@ -25,9 +26,8 @@ from featx.errors import (
 )
 from featx.extraction import local_layer, read_maps
 from featx.recipe import Preprocessing, Recipe
-from featx.retrieval import RERANKINGS, SpatialSearch, SpatialVerification, _spatial_search
-from featx.retrieval._geometry import LocalFeatures, agreement
-from featx.retrieval._local import _whitening
+from featx.retrieval import RERANKINGS, SpatialSearch, SpatialVerification, _patches
+from featx.retrieval._local import LocalFeatures, _learn_whitening, match_features
 from featx.store import write_features
 
 
@@ -53,8 +53,8 @@ def distances_by_loops(queries: np.ndarray, references: np.ndarray) -> np.ndarra
 
 @pytest.mark.parametrize("n_block", [1, 7, 1000], ids=lambda n: f"blocks of {n}")
 def test_patch_distances_are_those_of_loops_at_any_block_size(n_block, monkeypatch) -> None:
-    monkeypatch.setattr(_spatial_search, "BLOCK_BYTES", 4 * 3 * 5 * n_block)
-    monkeypatch.setattr(_spatial_search, "READ_ROWS", n_block)
+    monkeypatch.setattr(_patches, "BLOCK_BYTES", 4 * 3 * 5 * n_block)
+    monkeypatch.setattr(_patches, "READ_ROWS", n_block)
     X, Q = patches(25), patches(4, p=3, seed=1)
     found = SpatialSearch().fit(X).query(Q, k=25)
     expected = distances_by_loops(Q, X)
@@ -172,10 +172,10 @@ def moved_features(seed: int, n: int = 60, n_noise: int = 60):
 def test_the_pairs_that_a_transform_moves_are_found_among_as_many_that_it_does_not(seed) -> None:
     pytest.importorskip("cv2", reason="opencv is an extra")
     one, other = moved_features(seed)
-    found = agreement(one, other, 0.01)
+    found = match_features(one, other, 0.01)
     assert 60 <= found.inliers <= 64  # a few of the rest lie there by chance
     assert found.score == pytest.approx(found.inliers, rel=1e-5)
-    assert agreement(one, other, 0.01) == found
+    assert match_features(one, other, 0.01) == found
 
 
 def test_a_permuted_map_agrees_with_nothing_in_particular() -> None:
@@ -183,8 +183,8 @@ def test_a_permuted_map_agrees_with_nothing_in_particular() -> None:
     one, other = moved_features(0, n=100, n_noise=0)
     rng = np.random.default_rng(1)
     permuted = LocalFeatures(other.vectors, rng.permutation(other.points))
-    assert agreement(one, other, 0.01).inliers == 100
-    assert agreement(one, permuted, 0.01).inliers <= 6
+    assert match_features(one, other, 0.01).inliers == 100
+    assert match_features(one, permuted, 0.01).inliers <= 6
 
 
 @pytest.mark.parametrize("scale", [(0.2, 0.2), (9, 9), (-1, 1), (1, 0.0)], ids=str)
@@ -192,22 +192,22 @@ def test_a_transform_that_no_camera_makes_explains_nothing(scale) -> None:
     pytest.importorskip("cv2", reason="opencv is an extra")
     one, _ = moved_features(0, n_noise=0)
     other = LocalFeatures(one.vectors, one.points * np.float32(scale))
-    assert agreement(one, other, 0.005).inliers == 0
+    assert match_features(one, other, 0.005).inliers == 0
 
 
 def test_fewer_pairs_than_make_a_transform_agree_on_nothing() -> None:
     one, _ = moved_features(0, n=3, n_noise=0)
-    assert agreement(one, one, 0.01).inliers == 0
+    assert match_features(one, one, 0.01).inliers == 0
 
 
 def test_whitening_evens_out_variances_by_the_power() -> None:
     X = (np.random.default_rng(0).normal(size=(5000, 4)) * [4, 2, 1, 0]).astype(np.float32)
     for power in (0.0, 0.5, 1.0):
-        mean, projection = _whitening(X, 256, power)
+        mean, projection = _learn_whitening(X, 256, power)
         deviations = ((X - mean) @ projection).std(axis=0)
         assert deviations.shape == (3,)  # the direction in which nothing differs is left out
         np.testing.assert_allclose(deviations, np.array([4, 2, 1]) ** (1 - power), rtol=0.05)
-    assert _whitening(X, 2, 0.5)[1].shape == (4, 2)
+    assert _learn_whitening(X, 2, 0.5)[1].shape == (4, 2)
 
 
 # --- maps ----------------------------------------------------------------------------------
@@ -313,7 +313,8 @@ def test_cut_outs_find_the_picture_they_were_cut_from(world) -> None:
         np.testing.assert_array_equal(other.indices, found.indices)
         np.testing.assert_array_equal(other.distances, found.distances)
         np.testing.assert_array_equal(other.inliers, found.inliers)
-    assert rerank.layer_ == "layer3"
+    net = featx.load_backbone("resnet18", weights=None, precision="float32", device="cpu")
+    assert rerank.fit(index.ids_, backbone=net).reader.layer == "layer3"
     assert "inliers" in found.to_dicts()[0]["matches"][0]
 
 
@@ -408,7 +409,8 @@ def test_misuse_of_verification_is_named(world, tmp_path, monkeypatch) -> None:
     rerank = verification(backbone=net).fit([path])
     with pytest.raises(ImageDecodeError, match=r"query '.*no\.png': No such file; give another"):
         index.query(vector, rerank=rerank, images=[str(tmp_path / "no.png")])
-    rerank.set_params(backbone=featx.load_backbone("resnet34", weights=None, device="cpu"))
+    other = featx.load_backbone("resnet34", weights=None, device="cpu")
+    rerank = dataclasses.replace(rerank, backbone=other)
     with pytest.raises(FingerprintMismatchError, match=r"'resnet34'.*expected 'resnet18'"):
         index.query(path, rerank=rerank)
     monkeypatch.setitem(sys.modules, "cv2", None)

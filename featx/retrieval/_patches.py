@@ -15,15 +15,14 @@ from featx._arrays import scale_to_unit
 from featx._repr import OneLine
 from featx.errors import ParameterError, require_count
 from featx.recipe import Recipe
-from featx.retrieval._columns import checked_ids, column
+from featx.retrieval._columns import Columns
 from featx.retrieval._matches import Matches
-from featx.retrieval._queries import as_queries, own_table
+from featx.retrieval._queries import as_queries
+from featx.retrieval._vectors import Floats
 from featx.store import FeatureStore
 
 __all__ = ["SpatialSearch"]
 
-Floats = NDArray[np.float32]
-Rows = NDArray[np.intp]
 BLOCK_BYTES = 64 * 2**20
 READ_ROWS = 64
 
@@ -114,20 +113,18 @@ class SpatialSearch(OneLine, BaseEstimator):  # type: ignore[misc]
         data = X if is_store else np.asarray(X)
         self.recipe_: Recipe | None = X.recipe if is_store else None
         self.made_with_: dict[str, Any] = X.made_with if is_store else {}
-        ids = X.paths if is_store and ids is None else ids
-        labels = X.labels if is_store and labels is None else labels
         shape = tuple(data.shape)
-        self.n_patches_ = self._count(shape)
+        self.n_patches_ = self._count_patches(shape)
         self.n_patch_features_ = shape[-1] if len(shape) == 3 else shape[1] // self.n_patches_
+        self.n_features_in_ = self.n_patches_ * self.n_patch_features_
         parts = [
-            self._prepared(data[i : i + READ_ROWS], first=i) for i in range(0, shape[0], READ_ROWS)
+            self._prepare(data[i : i + READ_ROWS], first=i) for i in range(0, shape[0], READ_ROWS)
         ]
         if not parts:
             raise ParameterError(f"X: got shape {shape}, expected at least one image")
         self._patches = np.concatenate(parts)
-        n = shape[0]
-        self.ids_ = np.arange(n) if ids is None else checked_ids(ids, n)
-        self.labels_ = None if labels is None else column("labels", labels, n)
+        columns = Columns.of(X, shape[0], ids, labels, {})
+        self.ids_, self.labels_ = columns.ids, columns.labels
         return self
 
     def query(self, X: Any, k: int = 10) -> Matches:
@@ -148,29 +145,28 @@ class SpatialSearch(OneLine, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         require_count("k", k)
-        patches, names, is_single = self._queries(X)
+        patches, names, is_single = self._embed(X)
         if self.n_query_patches is not None:
             require_count("n_query_patches", self.n_query_patches)
             patches = patches[:, : self.n_query_patches]
-        distances = self._distances(patches)
+        distances = self._measure(patches)
         k = min(k, distances.shape[1])
         rows = np.argsort(distances, axis=1, kind="stable")[:, :k]
         found = np.take_along_axis(distances, rows, axis=1)
-        if is_single:
-            rows, found = rows[0], found[0]
         labels = None if self.labels_ is None else self.labels_[rows]
-        return Matches(self.ids_[rows], found, rows, labels, names)
+        matches = Matches(self.ids_[rows], found, rows, labels, names)
+        return matches[0] if is_single else matches
 
-    def _count(self, shape: tuple[int, ...]) -> int:
+    def _count_patches(self, shape: tuple[int, ...]) -> int:
         given = self.n_patches
         if given is not None:
             require_count("n_patches", given)
         if len(shape) == 3:
             n: int | None = shape[1]
         else:
-            n = given or _patches_of(self.recipe_)
-        is_told = n is not None and given in (None, n) and len(shape) in (2, 3)
-        if n is None or not is_told or shape[-1] % (n if len(shape) == 2 else 1):
+            n = given or _count_kept_patches(self.recipe_)
+        is_given = given in (None, n) and len(shape) in (2, 3)
+        if n is None or not is_given or shape[-1] % (n if len(shape) == 2 else 1):
             raise ParameterError(
                 f"X: got shape {shape} with n_patches={given}, expected (n_samples, n_patches, "
                 "n_features), or rows of n_patches * n_features and n_patches; or a store of "
@@ -178,7 +174,7 @@ class SpatialSearch(OneLine, BaseEstimator):  # type: ignore[misc]
             )
         return n
 
-    def _prepared(self, X: Any, first: int = 0) -> Floats:
+    def _prepare(self, X: Any, first: int = 0) -> Floats:
         """Return patches (n, n_patches, d) as unit vectors, after the transform."""
         with np.errstate(over="ignore"):
             rows = np.ascontiguousarray(X, np.float32).reshape(-1, self.n_patch_features_)
@@ -194,27 +190,21 @@ class SpatialSearch(OneLine, BaseEstimator):  # type: ignore[misc]
             rows = np.asarray(self.transform.transform(rows), np.float32)
         return scale_to_unit(rows).reshape(n, -1, rows.shape[1])
 
-    def _queries(self, X: Any) -> tuple[Floats, tuple[str, ...], bool]:
+    def _embed(self, X: Any) -> tuple[Floats, tuple[str, ...], bool]:
+        """Return the patches of queries, their names, and whether there is one by itself."""
         width = self.n_patch_features_
-        X = own_table(X, self.recipe_, "search in memory")
         shape = np.shape(X) if _is_patches(X) else ()
         if shape and shape[-1] == width and len(shape) in (2, 3):
             is_single = len(shape) == 2
             patches = np.asarray(X)[None] if is_single else np.asarray(X)
             names = tuple(f"patches {i}" for i in range(len(patches)))
-            return self._prepared(patches), names, is_single
+            return self._prepare(patches), names, is_single
         if len(shape) == 3:
             raise ParameterError(f"X: got shape {shape}, expected (n_queries, n, {width})")
-        queries = as_queries(
-            X,
-            width * self.n_patches_,
-            recipe=self.recipe_,
-            weights=self.weights or self.made_with_.get("weights", "default"),
-            device=self.device,
-        )
-        return self._prepared(queries.vectors), queries.names, queries.is_single
+        queries = as_queries(self, X)
+        return self._prepare(queries.vectors), queries.names, queries.is_single
 
-    def _distances(self, queries: Floats) -> Floats:
+    def _measure(self, queries: Floats) -> Floats:
         """Return (n_queries, n_samples) distances; holds a block of references by one query."""
         m, n_patches, width = queries.shape
         n = len(self._patches)
@@ -229,14 +219,14 @@ class SpatialSearch(OneLine, BaseEstimator):  # type: ignore[misc]
         return np.maximum(distances, 0)
 
 
-def _patches_of(recipe: Recipe | None) -> int | None:
+def _count_kept_patches(recipe: Recipe | None) -> int | None:
     """Return how many patches a recipe keeps side by side, None where it keeps none."""
     found = re.fullmatch(r"patches\((\d+)\):keep", "" if recipe is None else recipe.augment)
     return sum(i * i for i in range(1, int(found[1]) + 1)) if found else None
 
 
 def _is_patches(X: Any) -> bool:
-    """Whether X holds numbers that are no pixels."""
+    """Say whether X holds numbers that are no pixels."""
     if isinstance(X, list | tuple) and len(X):
         first: Any = X[0]
         while isinstance(first, list | tuple) and len(first):
