@@ -23,7 +23,7 @@ from common import WEIGHTS, keep, need_assets, some_photographs
 from growth import draw
 
 import featx
-from featx.extraction._shards import shards_folder
+from featx.extraction.shards import shards_folder
 from featx.store import StoreWriter, open_store
 
 NET = {"backbone": "mobilenet_v2", "weights": WEIGHTS, "device": "cpu", "progress": False}

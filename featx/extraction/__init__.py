@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from featx.extraction._failures import most_failures
-from featx.extraction._options import RunOptions
-from featx.extraction._ray import RayOptions
-from featx.extraction._shards import Shard, device_of, shard_of
+from featx.extraction.cluster import RayOptions
 from featx.extraction.embed import Embedded, embed_images, load_by_recipe
 from featx.extraction.encoder import DEFAULT_BACKBONE, Encoder
-from featx.extraction.fill import extract, fill_store
+from featx.extraction.failures import most_failures
+from featx.extraction.into_store import extract, fill_store
 from featx.extraction.loaded import LoadedEncoder
 from featx.extraction.local import MapRead, local_layer, read_maps
+from featx.extraction.options import RunOptions
+from featx.extraction.processes import Shard, device_of, shard_of
 from featx.extraction.summary import ExtractionSummary
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from featx.images import ImageBatch
 
@@ -26,6 +26,7 @@ class Copies:
     def __init__(self) -> None:
         self._first: dict[bytes, int] = {}  # content -> position of the first image that has it
         self._first_of: dict[int, int] = {}  # position of a copy -> that of the first
+        self._refused: set[int] = set()
 
     def views(self, batch: ImageBatch) -> tuple[NDArray[Any], ...]:
         """Return the views of a batch without those of copies; batches come in their order."""
@@ -42,6 +43,10 @@ class Copies:
         """Tell which of the good images of a batch are copies, (n_good,)."""
         return np.array([i in self._first_of for i in batch.good.tolist()], bool)
 
+    def refuse(self, positions: Iterable[int]) -> None:
+        """Take note of images that have no vector, though an older row of theirs may have one."""
+        self._refused.update(positions)
+
     def fill_in(
         self,
         batch: ImageBatch,
@@ -57,8 +62,8 @@ class Copies:
         features : ndarray of shape (n_first, n_features), float32
             What the network made of what `views` returned.
         vector_of : callable
-            Given the position of a first image of an earlier batch, returns its vector; None where
-            it was refused, in which case its copies get NaN, to be refused as well.
+            Given the position of a first image of an earlier batch, returns its vector. Copies of
+            one that was refused get NaN, to be refused as well.
         """
         is_copy = self.among(batch)
         if not is_copy.any():
@@ -69,7 +74,8 @@ class Copies:
         for k in np.flatnonzero(is_copy).tolist():
             first = self._first_of[int(batch.good[k])]
             here = place_of.get(first)
-            vector = vector_of(first) if here is None else filled[here]
-            if vector is not None:
+            if here is not None:
+                filled[k] = filled[here]
+            elif first not in self._refused and (vector := vector_of(first)) is not None:
                 filled[k] = vector
         return filled

@@ -6,40 +6,19 @@ second table of everything.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featx.errors import FeatxError, MissingDependencyError, ParameterError
-from featx.extraction._shards import shards_folder
+from featx.errors import MissingDependencyError, ParameterError
+from featx.extraction.notes import AS_TABLE
 from featx.recipe import Recipe
-from featx.store import TableInfo, store_info
 
 if TYPE_CHECKING:
     from featx.extraction.loaded import LoadedEncoder
 
-__all__ = ["AS_TABLE", "follow_tables", "known_recipes"]
-
-AS_TABLE = "auto: as the table that exists"
-
-
-def known_recipes(store: str | os.PathLike[str]) -> list[Recipe]:
-    """Return the recipes that a store and its shards have tables of, the largest first.
-
-    What cannot be read is left out: whoever writes there says what is wrong with it.
-    """
-    folder = shards_folder(store)
-    shards = sorted(folder.glob("*.h5")) if folder.is_dir() else []
-    tables: list[TableInfo] = []
-    for path in (Path(store), *shards):
-        with contextlib.suppress(FeatxError, OSError):
-            tables += store_info(path).tables if path.is_file() else ()
-    tables.sort(key=lambda table: -table.n_samples)
-    return [table.recipe for table in tables if table.recipe is not None]
+__all__ = ["follow_tables"]
 
 
 def follow_tables(

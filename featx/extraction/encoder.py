@@ -27,10 +27,9 @@ from featx.errors import (
     ParameterError,
 )
 from featx.extraction._networks import Named, load_by_name
-from featx.extraction._options import RunOptions
 from featx.extraction._precision import follow_tables
-from featx.extraction.items import items_of_images
 from featx.extraction.loaded import LoadedEncoder
+from featx.extraction.options import RunOptions
 from featx.extraction.specs import plan_features
 from featx.recipe import Decode, Preprocessing, Recipe, describe_differences
 
@@ -196,15 +195,19 @@ class Encoder(OneLine):
             If the network cannot be had or does not fit the request.
         """
         from featx.extraction.embed import embed_images
+        from featx.images import ImageManifest, as_sources
 
-        items, places = items_of_images(images)
+        sources = as_sources(images)
         loaded = self.load(RunOptions(device, engine, batch_size, workers))
-        found = embed_images(loaded, items.sources)
+        if not sources:
+            return np.empty((0, sum(recipe.n_features for recipe in loaded.recipes)), np.float32)
+        manifest, places = ImageManifest.from_images(sources)
+        found = embed_images(loaded, manifest.look_up_urls().sources)
         if found.failures:
             position, reason = found.failures[0]
             raise ImageDecodeError(
-                f"image {items.names[position]!r}: {reason} ({len(found.failures)} such images in "
-                "all); remove or replace them"
+                f"image {manifest.paths[position]!r}: {reason} "
+                f"({len(found.failures)} such images in all); remove or replace them"
             )
         return found.features[places]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featx._repr import OneLine
-from featx.extraction._options import RunOptions
+from featx.extraction.options import RunOptions
 from featx.extraction.specs import FeatureSpec
 from featx.recipe import Recipe
 

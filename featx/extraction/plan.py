@@ -15,20 +15,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from featx._repr import OneLine
-from featx.extraction.items import MEMORY, Items
 from featx.files.remote import RemoteFile, is_url
 from featx.fingerprint import file_digest
+from featx.images import ImageManifest
 from featx.store import TableWriter
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["FileState", "Plan", "make_plan"]
 
 
 @dataclass(frozen=True)
-class Stat:
-    """Size and modification time of a file, as far as it could be looked at."""
+class FileState:
+    """Size, modification time and, where it was asked for, the digest of a file."""
 
     size_bytes: int
     mtime_ns: int
+    digest: str = ""
 
 
 @dataclass(repr=False)
@@ -39,51 +40,30 @@ class Plan(OneLine):
     ----------
     unchanged : list of int
         Known by path, size and modification time.
-    adopt : list of (int, str)
-        Position and digest of images whose content a table holds under another path, or under the
-        same path with another modification time.
+    adopt : dict of int to FileState
+        Images whose content a table holds under another path, or under the same path with another
+        modification time.
     read : list of int
         Everything else: the network must see it.
-    stats : dict
-        Position → size and time, for the positions in `adopt`.
     """
 
     unchanged: list[int] = field(default_factory=list)
-    adopt: list[tuple[int, str]] = field(default_factory=list)
+    adopt: dict[int, FileState] = field(default_factory=dict)
     read: list[int] = field(default_factory=list)
-    stats: dict[int, Stat] = field(default_factory=dict)
-
-
-def look(path: str) -> Stat | None:
-    """Return a regular file's size and modification time, None where they cannot be had."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 - ten times as fast as Path.stat on many files
-    except OSError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return Stat(status.st_size, status.st_mtime_ns)
-
-
-def _told(file: RemoteFile | None) -> Stat | None:
-    """Return what a listing told of a file, None where that cannot show a change."""
-    if file is None or file.size_bytes < 0 or not file.mtime_ns:
-        return None
-    return Stat(file.size_bytes, file.mtime_ns)
 
 
 def make_plan(
-    items: Items, tables: Sequence[TableWriter], *, elsewhere: Container[str] = ()
+    images: ImageManifest, tables: Sequence[TableWriter], *, in_shards: Container[str] = ()
 ) -> Plan:
     """Sort images into what is known and what must be read.
 
     Parameters
     ----------
-    items : Items
+    images : ImageManifest
         All images.
     tables : sequence of TableWriter
         Every table that the extraction fills; an image counts as known where all of them know it.
-    elsewhere : container of str, default ()
+    in_shards : container of str, default ()
         Names of images that a shard holds: these are to be read (from there) without a look at
         their content.
 
@@ -91,47 +71,64 @@ def make_plan(
     -------
     Plan
     """
-    names, remote = items.names, items.remote
     known = [table.known() for table in tables]
     plan = Plan()
     if not any(known):
-        plan.read = list(range(len(names)))
+        plan.read = list(range(len(images)))
         return plan
-    suspects: list[int] = []
-    for i, name in enumerate(names):
+    suspects: dict[int, FileState] = {}
+    for i, name in enumerate(images.paths):
         rows = [k.get(name) for k in known]
-        if name.startswith(MEMORY) and not is_url(name):
+        if name in images.pixels:
             (plan.unchanged if all(rows) else plan.read).append(i)
             continue
-        seen = _told(remote.get(name)) if is_url(name) else look(name)
-        if seen is not None and all(
-            row is not None and (row.size_bytes, row.mtime_ns) == (seen.size_bytes, seen.mtime_ns)
+        is_remote = is_url(name)
+        state = _state_told(images.remote.get(name)) if is_remote else _state_of(name)
+        if state is not None and all(
+            row is not None
+            and (row.size_bytes, row.mtime_ns) == (state.size_bytes, state.mtime_ns)
             for row in rows
         ):
             plan.unchanged.append(i)
-        elif seen is None or name in elsewhere or is_url(name):
+        elif state is None or is_remote or name in in_shards:
             # Reading it gives the reason for the failures table; what is far away is read once,
             # not also to look its content up.
             plan.read.append(i)
         else:
-            plan.stats[i] = seen
-            suspects.append(i)
-    _sort_by_content(plan, suspects, names, tables)
+            suspects[i] = state
+    _sort_by_content(plan, suspects, images.paths, tables)
     plan.read.sort()
     return plan
 
 
+def _state_of(path: str) -> FileState | None:
+    """Return a regular file's size and modification time, None where they cannot be had."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - ten times as fast as Path.stat on many files
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return FileState(status.st_size, status.st_mtime_ns)
+
+
+def _state_told(file: RemoteFile | None) -> FileState | None:
+    """Return what a listing told of a file, None where that cannot show a change."""
+    if file is None or file.size_bytes < 0 or not file.mtime_ns:
+        return None
+    return FileState(file.size_bytes, file.mtime_ns)
+
+
 def _sort_by_content(
-    plan: Plan, suspects: list[int], paths: Sequence[str], tables: Sequence[TableWriter]
+    plan: Plan, suspects: dict[int, FileState], paths: Sequence[str], tables: Sequence[TableWriter]
 ) -> None:
     """Hash the suspects (hashing releases the interpreter lock) and look their content up."""
     by_digest = [table.rows_by_digest() for table in tables]
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for i, digest in zip(
-            suspects, pool.map(_digest_or_none, [paths[i] for i in suspects]), strict=True
-        ):
+        digests = pool.map(_digest_or_none, [paths[i] for i in suspects])
+        for (i, state), digest in zip(suspects.items(), digests, strict=True):
             if digest is not None and all(digest in rows for rows in by_digest):
-                plan.adopt.append((i, digest))
+                plan.adopt[i] = FileState(state.size_bytes, state.mtime_ns, digest)
             else:
                 plan.read.append(i)
 

@@ -4,11 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from featx._repr import OneLine
 
-__all__ = ["ExtractionSummary"]
+if TYPE_CHECKING:
+    from featx.extraction.loaded import LoadedEncoder
+    from featx.extraction.notes import NotedEncoder
+    from featx.images import ImageManifest
+
+__all__ = ["ExtractionSummary", "Tally"]
+
+NOTHING_READ = "no image had to go through the network"
+
+
+@dataclass
+class Tally:
+    """What an extraction has done so far, as `ExtractionSummary` has it.
+
+    Parameters
+    ----------
+    read_s : float
+        Seconds from the first read to the last commit.
+    made_with : mapping
+        What is noted of the engine; empty until something is read.
+    """
+
+    extracted: int = 0
+    reused: int = 0
+    pruned: int = 0
+    interrupted: bool = False
+    read_s: float = 0.0
+    made_with: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,6 +104,35 @@ class ExtractionSummary(OneLine):
     waiting: int = 0
     interrupted: bool = False
     ignored: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        images: ImageManifest | None,
+        encoder: LoadedEncoder | NotedEncoder,
+        tally: Tally,
+        **counts: Any,
+    ) -> Self:
+        """Return the figures of an extraction; without `images`, of one that had none to do."""
+        recipes = encoder.recipes
+        return cls(
+            images=0 if images is None else len(images),
+            extracted=tally.extracted,
+            reused=tally.reused,
+            pruned=tally.pruned,
+            images_per_second=tally.extracted / tally.read_s if tally.read_s else 0.0,
+            fingerprints=tuple(recipe.fingerprint for recipe in recipes),
+            device=encoder.device,
+            precision=recipes[0].precision,
+            precision_reason=encoder.precision_reason,
+            preprocessing=recipes[0].preprocessing.summary,
+            preprocessing_reason=encoder.preprocessing_reason,
+            engine=tally.made_with.get("engine", "none"),
+            engine_reason=tally.made_with.get("engine_reason", NOTHING_READ),
+            interrupted=tally.interrupted,
+            ignored={} if images is None else images.ignored,
+            **counts,
+        )
 
     @property
     def fingerprint(self) -> str:

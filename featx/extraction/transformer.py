@@ -12,12 +12,12 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 
 from featx._repr import OneLine
 from featx.errors import ImageDecodeError, ParameterError, nearest
-from featx.extraction._options import RunOptions
-from featx.extraction._precision import known_recipes
 from featx.extraction.embed import embed_images
 from featx.extraction.encoder import DEFAULT_BACKBONE, Encoder
-from featx.extraction.fill import fill_store
-from featx.extraction.items import Items, items_of_images
+from featx.extraction.into_store import fill_store
+from featx.extraction.notes import known_recipes
+from featx.extraction.options import RunOptions
+from featx.images import ImageManifest, as_sources
 from featx.recipe import Recipe
 from featx.store import open_store
 
@@ -160,10 +160,11 @@ class FeatureExtractor(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixi
             As for `featx.extract`.
         """
         self._check_on_error()
-        items, places = items_of_images(X)
-        if not places:
+        sources = as_sources(X)
+        if not sources:
             raise ParameterError("X: got no images, expected at least one")
-        vectors = self._computed(items) if self.cache is None else self._cached(items)
+        images, places = ImageManifest.from_images(sources)
+        vectors = self._compute(images) if self.cache is None else self._look_up(images)
         return vectors[places]
 
     @property
@@ -215,32 +216,32 @@ class FeatureExtractor(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixi
             self.progress,
         )
 
-    def _computed(self, items: Items) -> NDArray[np.float32]:
+    def _compute(self, images: ImageManifest) -> NDArray[np.float32]:
         loaded = self._encoder(with_cached=False).load(self._run)
-        found = embed_images(loaded, items.sources)
+        found = embed_images(loaded, images.look_up_urls().sources)
         if found.failures and self.on_error == "raise":
             position, reason = found.failures[0]
-            raise _unreadable(items.names[position], reason, len(found.failures))
-        vectors = np.full((len(items.names), found.features.shape[1]), np.nan, np.float32)
+            raise _unreadable(images.paths[position], reason, len(found.failures))
+        vectors = np.full((len(images.paths), found.features.shape[1]), np.nan, np.float32)
         vectors[found.good] = found.features
         return vectors
 
-    def _cached(self, items: Items) -> NDArray[np.float32]:
+    def _look_up(self, images: ImageManifest) -> NDArray[np.float32]:
         assert self.cache is not None
         summary = fill_store(
-            items, self.cache, self._encoder(with_cached=True), self._run, lock_timeout_s=-1
+            images, self.cache, self._encoder(with_cached=True), self._run, lock_timeout_s=-1
         )
         if summary.interrupted:
             raise KeyboardInterrupt
         with open_store(self.cache, table=summary.fingerprint) as store:
             row = {path: i for i, path in enumerate(store.paths.tolist())}
             bad = {failure.path: failure.reason for failure in store.failures}
-            failed = [name for name in items.names if name in bad]
+            failed = [name for name in images.paths if name in bad]
             if failed and self.on_error == "raise":
                 raise _unreadable(failed[0], bad[failed[0]], len(failed))
-            good = [i for i, name in enumerate(items.names) if name not in bad]
-            vectors = np.full((len(items.names), store.n_features), np.nan, np.float32)
-            vectors[good] = store[[row[items.names[i]] for i in good]]
+            good = [i for i, name in enumerate(images.paths) if name not in bad]
+            vectors = np.full((len(images.paths), store.n_features), np.nan, np.float32)
+            vectors[good] = store[[row[images.paths[i]] for i in good]]
         return vectors
 
     def _check_on_error(self) -> None:

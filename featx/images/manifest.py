@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from featx._repr import OneLine
 from featx._values import as_texts, plain_values
 from featx.errors import FeatxWarning, ManifestError
 from featx.files.paths import existing_form
-from featx.files.remote import RemoteFile, is_url, plain_path
+from featx.files.remote import RemoteFile, is_url, look_at_all, plain_path
 from featx.images._folders import folder_label, labels_of_neighbours
 from featx.images._kinds import SUFFIXES, describe_ignored, is_named_as_image
 from featx.images._listing import (
@@ -29,6 +29,7 @@ from featx.images._listing import (
 )
 from featx.images._paths import absolute_path
 from featx.images._tables import TABLE_SUFFIXES
+from featx.images.inputs import as_sources, source_digest
 from featx.images.labels import LabelTable, is_table, read_labels
 
 __all__ = ["ImageManifest"]
@@ -53,6 +54,8 @@ class ImageManifest(OneLine):
         number. Other kinds of files, hidden ones (``._1.jpg``), and all in hidden folders.
     unreadable : dict of str to str
         Folders that could not be listed, and why; what lies in them is not among `paths`.
+    pixels : dict of str to image
+        Images in memory, by their names among `paths`; see `from_images`.
 
     Raises
     ------
@@ -78,6 +81,7 @@ class ImageManifest(OneLine):
     remote: Mapping[str, RemoteFile] = field(default_factory=dict, compare=False, repr=False)
     ignored: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
     unreadable: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    pixels: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.paths:
@@ -104,6 +108,17 @@ class ImageManifest(OneLine):
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.paths)
+
+    @property
+    def sources(self) -> Sequence[Any]:
+        """Where the pixels of each image are, as `featx.images.iter_batches` takes them."""
+        told = {**self.remote, **self.pixels}
+        return [told.get(path, path) for path in self.paths] if told else self.paths
+
+    def look_up_urls(self) -> ImageManifest:
+        """Return the manifest with what can be told of each of its URLs, each asked for once."""
+        urls = [path for path in self.paths if is_url(path) and path not in self.remote]
+        return replace(self, remote={**self.remote, **look_at_all(urls)}) if urls else self
 
     def require_all(self) -> ImageManifest:
         """Return itself, for those who have no list of failures to put a folder on.
@@ -138,6 +153,7 @@ class ImageManifest(OneLine):
             self.remote,
             self.ignored,
             self.unreadable,
+            self.pixels,
         )
 
     @classmethod
@@ -245,6 +261,41 @@ class ImageManifest(OneLine):
             absolute_path(_text(p, i)) for i, p in enumerate(plain_values(paths, "paths"))
         )
         return cls(absolute, None if labels is None else tuple(as_texts(labels, "labels")))
+
+    @classmethod
+    def from_images(cls, images: Any) -> tuple[ImageManifest, list[int]]:
+        """Take images in any form; those that are the same have one place in the manifest.
+
+        Parameters
+        ----------
+        images : Any
+            As for `featx.images.as_sources`. One in memory is named "memory:" and its digest.
+
+        Returns
+        -------
+        manifest : ImageManifest
+            Each different image once, without labels.
+        places : list of int
+            For each image its position in the manifest.
+        """
+        position: dict[str, int] = {}
+        pixels: dict[str, Any] = {}
+        places: list[int] = []
+        for source in as_sources(images):
+            if isinstance(source, str):
+                name = absolute_path(os.path.expanduser(source))  # noqa: PTH111
+            else:
+                name = f"memory:{_digest_or_place(source, len(places))}"
+                pixels.setdefault(name, source)
+            places.append(position.setdefault(name, len(position)))
+        return cls(tuple(position), pixels=pixels), places
+
+
+def _digest_or_place(source: Any, place: int) -> str:
+    try:
+        return source_digest(source)
+    except Exception:  # noqa: BLE001 - of a cut file that Pillow has open: reading it says why
+        return f"image {place}, whose pixels cannot be had"
 
 
 def _text(source: Any, index: int | None = None) -> str:

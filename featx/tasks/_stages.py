@@ -15,7 +15,6 @@ import numpy as np
 from featx._progress import Progress
 from featx.errors import ManifestError
 from featx.extraction import Encoder, RunOptions, fill_store
-from featx.extraction.items import items_of_manifest
 from featx.images import ImageBatch, ImageManifest
 from featx.store import StoreWriter
 
@@ -139,8 +138,7 @@ class Stages:
                 workers=self.workers if workers is None else workers,
                 progress=False,
             )
-            items = items_of_manifest(self.images)
-            summary = fill_store(items, Path(folder) / "f.h5", self.encoder, run)
+            summary = fill_store(self.images, Path(folder) / "f.h5", self.encoder, run)
         if summary.interrupted:
             raise KeyboardInterrupt
         return len(self.images) / (summary.extracted / summary.images_per_second)

@@ -27,7 +27,7 @@ from PIL import Image
 
 import featx
 from featx.errors import FeatxError
-from featx.extraction import _run
+from featx.extraction import tables
 from featx.store import open_store, verify_store
 
 NET = {
@@ -102,7 +102,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     chance, tally = random.Random(args.seed), Tally()
-    _run.COMMIT_EVERY_S = 0.05  # more commits, so more kills that hit one
+    tables.COMMIT_EVERY_S = 0.05  # more commits, so more kills that hit one
     with tempfile.TemporaryDirectory(prefix="extract-kill-") as name:
         root = Path(name)
         draw(root / "images", args.images)

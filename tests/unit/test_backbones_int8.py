@@ -22,7 +22,8 @@ from featx.cli.main import main
 from featx.engines import _int8
 from featx.engines.placement import Precision
 from featx.errors import BackboneError, MissingDependencyError, ParameterError
-from featx.extraction import _networks, embed_images, loaded
+from featx.extraction import _networks, embed_images
+from featx.extraction import loaded as loaded_module
 from featx.images import ImageManifest, sample_data_dir
 
 is_there = all(importlib.util.find_spec(name) for name in ("nncf", "openvino"))
@@ -47,10 +48,10 @@ def hub(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(autouse=True)
 def _cache(hub: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "by_hand" not in request.node.name:  # fewer samples: how many is not in question
-        monkeypatch.setattr(loaded, "EVERY_SAMPLE", 18)
+        monkeypatch.setattr(loaded_module, "EVERY_SAMPLE", 18)
 
 
-def fresh_job(**options):
+def load_fresh(**options):
     _networks.load_by_name.cache_clear()
     return load_encoder(**{**INT8, **options})
 
@@ -71,7 +72,7 @@ def test_it_is_what_nncf_gives_by_hand_and_the_loss_is_what_numpy_says(
     import openvino
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    loaded = fresh_job()
+    loaded = load_fresh()
     choice = loaded.choose_engine(1)
     assert choice.name == "openvino"
     paths = ImageManifest.from_source(sample_data_dir()).paths[::3]
@@ -120,18 +121,18 @@ def test_a_second_start_takes_the_kept_graph_to_the_last_bit(
     hub: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     images = list(np.random.default_rng(0).integers(0, 256, (3, 80, 90, 3), np.uint8))
-    loaded = fresh_job()
+    loaded = load_fresh()
     first = embed_images(loaded, images).features
     (folder,) = (hub / "featx-int8").iterdir()
     assert sorted(p.name for p in folder.iterdir()) == ["graph.bin", "graph.xml", "loss.json"]
     n_weights = sum(p.numel() for p in build_embedded("featx_small").parameters())
     assert n_weights < (folder / "graph.bin").stat().st_size < 1.3 * n_weights  # a byte each
     monkeypatch.setattr(_int8, "_quantised", refuse)
-    again = fresh_job()
+    again = load_fresh()
     np.testing.assert_array_equal(embed_images(again, images).features, first)
     assert again.choose_engine(3) == loaded.choose_engine(3)
     with pytest.raises(BackboneError, match="quantised again"):  # another size is another graph
-        embed_images(fresh_job(crop_px=64, resize_px=64), images)
+        embed_images(load_fresh(crop_px=64, resize_px=64), images)
     assert not caplog.records
 
 
@@ -142,16 +143,16 @@ def test_jobs_that_share_the_network_share_the_graph_whichever_comes_first(
     found = []
     for order in ((160, 200), (200, 160)):
         _networks.load_by_name.cache_clear()
-        loaded = {px: load_encoder(**INT8, resize_px=px, crop_px=160) for px in order}
-        assert len({id(loaded.backbone) for loaded in loaded.values()}) == 1
-        by_size = {px: embed_images(loaded, images).features for px, loaded in loaded.items()}
+        both = {px: load_encoder(**INT8, resize_px=px, crop_px=160) for px in order}
+        assert len({id(loaded.backbone) for loaded in both.values()}) == 1
+        by_size = {px: embed_images(loaded, images).features for px, loaded in both.items()}
         found.append([by_size[160], by_size[200]])
     np.testing.assert_array_equal(*found)
     assert (found[0][0] != found[0][1]).any()
     monkeypatch.setattr(
-        loaded.LoadedEncoder, "_samples", refuse
+        loaded_module.LoadedEncoder, "_samples", refuse
     )  # it is calibrated: no sample is decoded
-    embed_images(loaded[160], images)
+    embed_images(both[160], images)
 
 
 @pytest.mark.parametrize("damage", ["graph.bin", "loss.json"])
@@ -159,11 +160,11 @@ def test_a_damaged_graph_is_made_again_and_said(
     damage: str, hub: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     images = list(np.random.default_rng(0).integers(0, 256, (2, 80, 90, 3), np.uint8))
-    first = embed_images(fresh_job(), images).features
+    first = embed_images(load_fresh(), images).features
     (folder,) = (hub / "featx-int8").iterdir()
     path = folder / damage
     path.write_bytes(path.read_bytes()[:40])
-    np.testing.assert_array_equal(embed_images(fresh_job(), images).features, first)
+    np.testing.assert_array_equal(embed_images(load_fresh(), images).features, first)
     (record,) = caplog.records
     assert record.message.startswith(f"int8: {folder} cannot be read")
     assert record.message.endswith("quantising anew")
@@ -175,14 +176,14 @@ def test_a_cache_that_cannot_be_written_is_said(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "file"))
-    choice = fresh_job().choose_engine(1)
+    choice = load_fresh().choose_engine(1)
     assert choice.reason.startswith("int8: cosine")
     assert "so the next start quantises again" in caplog.text
 
 
 def test_its_name_holds_the_quantisers_version(monkeypatch: pytest.MonkeyPatch) -> None:
     version = importlib.metadata.version("nncf")
-    loaded = fresh_job()
+    loaded = load_fresh()
     assert loaded.recipes[0].precision == f"int8({REST}, nncf {version})"
     assert load_recipe(loaded.recipes[0]).recipes == loaded.recipes
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "9.9")
@@ -207,7 +208,7 @@ def test_what_cannot_be_quantised_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     net = load_backbone(**INT8)
     with pytest.raises(BackboneError, match=r"int8 was not calibrated for views of shape \(64"):
         net.features([np.zeros((1, 64, 64, 3), np.uint8)], [("penultimate", lambda x: x)])
-    own_sizes = fresh_job()
+    own_sizes = load_fresh()
     recipe = own_sizes.recipes[0]
     whole = _without_crop(recipe)
     object.__setattr__(own_sizes, "recipes", (whole,))
@@ -215,7 +216,7 @@ def test_what_cannot_be_quantised_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         embed_images(own_sizes, images)
     monkeypatch.setattr(_int8, "LEAST", 1.0)
     with pytest.raises(BackboneError, match=r"'penultimate' does not survive int8 \(cosine"):
-        embed_images(fresh_job(crop_px=96, resize_px=96), images)
+        embed_images(load_fresh(crop_px=96, resize_px=96), images)
 
 
 def _without_crop(recipe):

@@ -686,7 +686,7 @@ def test_a_stopped_extraction_keeps_what_is_done_and_goes_on(tmp_path, capsys) -
     words = ["extract", tmp_path, "--store", store, "--engine", "torch", "--batch-size", "8"]
     # Where the tests themselves run in the background, the shell has SIGINT ignored.
     heeding = (
-        "import signal, featx.extraction._run as run; run.COMMIT_EVERY_S = 0.1;"
+        "import signal, featx.extraction.tables as t; t.COMMIT_EVERY_S = 0.1;"
         f"signal.signal(signal.SIGINT, signal.default_int_handler); {FEATX[2]}"
     )
     n = 0

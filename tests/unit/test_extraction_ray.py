@@ -25,7 +25,7 @@ from featx import LinearProbeClassifier
 from featx.cli.main import main
 from featx.errors import FeatxError, ParameterError
 from featx.extraction import RayOptions
-from featx.extraction._shards import shards_folder
+from featx.extraction.shards import shards_folder
 from featx.store import open_store, store_info, verify_store
 
 ray = pytest.importorskip("ray")
@@ -187,17 +187,17 @@ def test_a_killed_driver_goes_on_where_it_was(folder, whole, tmp_path) -> None:
         finished += sum(table.n_samples for table in info.tables) + len(info.failures)
     assert finished >= 6 * 6
     counted = []
-    from featx.extraction import _ray
+    from featx.extraction import cluster
 
-    parts = _ray._parts
+    parts = cluster._parts
 
-    def watched(items, size):
-        counted.append(len(items.names))
-        return parts(items, size)
+    def watched(images, size):
+        counted.append(len(images))
+        return parts(images, size)
 
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        patch.setattr(_ray, "_parts", watched)
+        patch.setattr(cluster, "_parts", watched)
         featx.extract(
             folder, store, engine="ray", ray=RayOptions(actors=1, images_per_shard=50), **NET
         ).close()
@@ -212,7 +212,7 @@ def test_an_actor_that_fits_nowhere_is_refused() -> None:
         def cluster_resources():
             return {"CPU": 4.0}
 
-    from featx.extraction._ray import _pool
+    from featx.extraction.cluster import _pool
 
     assert _pool(Cluster, RayOptions(cpus_per_actor=2), 9) == {"min_size": 1, "max_size": 2}
     assert _pool(Cluster, RayOptions(actors=3, gpus_per_actor=1), 9) == {"size": 3}

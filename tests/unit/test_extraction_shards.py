@@ -13,8 +13,8 @@ from PIL import Image
 
 import featx
 from featx.errors import ParameterError, StoreWriteError
-from featx.extraction import Shard, _run, plan, shard_of
-from featx.extraction._shards import device_of, shards_folder
+from featx.extraction import LoadedEncoder, Shard, device_of, fill, plan, shard_of, tables
+from featx.extraction.shards import shards_folder
 from featx.store import StoreWriter, open_store, store_info, verify_store
 
 RUN = {
@@ -67,13 +67,13 @@ def whole(folder, tmp_path) -> list:
 def seen(monkeypatch) -> list[int]:
     """Return how many images each reading has to read."""
     counts: list[int] = []
-    read = _run.Run.read
+    embed = LoadedEncoder.embed
 
-    def counted(self, positions, **how):
-        counts.append(len(positions))
-        read(self, positions, **how)
+    def counted(self, sources, **options):
+        counts.append(len(sources))
+        return embed(self, sources, **options)
 
-    monkeypatch.setattr(_run.Run, "read", counted)
+    monkeypatch.setattr(LoadedEncoder, "embed", counted)
     return counts
 
 
@@ -85,7 +85,7 @@ def test_the_last_to_finish_makes_the_store_of_one_process(folder, whole, tmp_pa
             assert len(opened) == (20 if not waiting else opened.summary.extracted)
             made_with, summary = opened.made_with, opened.summary
     assert content(store) == whole
-    assert seen == [8, 7, 7, 0]
+    assert seen == [8, 7, 7]
     assert not shards_folder(store).exists()
     assert verify_store(store).problems == ()
     assert (summary.images, summary.extracted, summary.failed) == (N, 20, 2)
@@ -145,9 +145,9 @@ def test_nothing_is_put_together_while_one_is_at_work(folder, whole, tmp_path) -
 def test_a_merge_that_dies_is_made_again(folder, whole, tmp_path, monkeypatch) -> None:
     store = tmp_path / "f.h5"
     featx.extract(folder, store, shard=(0, 2), **RUN).close()
-    monkeypatch.setattr(_run, "MERGED_AT_ONCE", 4)
-    monkeypatch.setattr(_run, "COMMIT_EVERY_BYTES", 1)
-    commit, commits = _run.Run._commit, []
+    monkeypatch.setattr(fill, "MERGED_AT_ONCE", 4)
+    monkeypatch.setattr(tables, "COMMIT_EVERY_BYTES", 1)
+    commit, commits = tables.TableSet.commit, []
 
     def dies(self):
         commit(self)
@@ -156,7 +156,7 @@ def test_a_merge_that_dies_is_made_again(folder, whole, tmp_path, monkeypatch) -
             if len(commits) == 3:
                 raise RuntimeError("killed")
 
-    monkeypatch.setattr(_run.Run, "_commit", dies)
+    monkeypatch.setattr(tables.TableSet, "commit", dies)
     with pytest.raises(RuntimeError, match="killed"):
         featx.extract(folder, store, shard=(1, 2), **RUN)
     with open_store(store, table=store_info(store).tables[0].key) as half:

@@ -16,7 +16,7 @@ import featx
 from featx.engines import place, placement, why_not_precision
 from featx.errors import ParameterError
 from featx.extraction import _precision
-from featx.extraction._precision import known_recipes
+from featx.extraction.notes import known_recipes
 from featx.store import store_info
 
 NET = {"device": "cpu", "engine": "torch", "resize_px": 40, "crop_px": 32, "workers": 0}

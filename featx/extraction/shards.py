@@ -11,110 +11,18 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import ParameterError
 from featx.recipe import Recipe
 from featx.store import Failure, KnownRow, StoreWriter, TableWriter, open_store
 
-__all__ = ["Shard", "Shards", "device_of", "shard_of", "shards_folder"]
+__all__ = ["Shards", "shards_folder"]
 
-# Where schedulers say which process of how many this is: torchrun, then SLURM.
-SCHEDULERS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS"))
 NOTES = ("engine", "engine_version", "engine_reason")
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Which process of how many this is.
-
-    Parameters
-    ----------
-    rank : int
-        From 0.
-    world : int
-        Number of processes.
-    """
-
-    rank: int
-    world: int
-
-    def part(self, n: int) -> slice:
-        """Return the positions of n that are this process': neighbours, as many as others have."""
-        return slice(n * self.rank // self.world, n * (self.rank + 1) // self.world)
-
-    def path(self, store: str | os.PathLike[str]) -> Path:
-        """Return this process' own file for a store."""
-        return shards_folder(store) / f"{self.rank:05}-of-{self.world:05}.h5"
-
-
-def shard_of(value: Any) -> Shard | None:
-    """Return the shard that is asked for.
-
-    Parameters
-    ----------
-    value : None, "auto", "RANK/WORLD" or (rank, world)
-        "auto" is what torchrun (RANK, WORLD_SIZE) or SLURM (SLURM_PROCID, SLURM_NTASKS) has put
-        into the environment.
-
-    Raises
-    ------
-    ParameterError
-        If it is none of these, or the environment says nothing.
-
-    Examples
-    --------
-    >>> shard_of("3/8")
-    Shard(rank=3, world=8)
-    """
-    if value is None or isinstance(value, Shard):
-        return value
-    words: Sequence[Any] = ()
-    if value == "auto":
-        words = next(
-            (
-                [os.environ[k] for k in keys]
-                for keys in SCHEDULERS
-                if all(map(os.environ.get, keys))
-            ),
-            (),
-        )
-        if not words:
-            known = " nor ".join(" and ".join(keys) for keys in SCHEDULERS)
-            raise ParameterError(
-                f"shard: got 'auto', but the environment has neither {known}; start it with "
-                "torchrun or srun, or say which part this is, such as 0/8"
-            )
-    elif isinstance(value, str):
-        words = value.split("/")
-    elif isinstance(value, Sequence):
-        words = value
-    try:
-        rank, world = map(int, words)
-    except (TypeError, ValueError):
-        rank, world = -1, 0
-    if not 0 <= rank < world:
-        raise ParameterError(
-            f"shard: got {value!r}{'' if value != 'auto' else f' ({words})'}, expected "
-            "RANK/WORLD with 0 <= RANK < WORLD, such as 0/8 to 7/8"
-        )
-    return Shard(rank, world)
-
-
-def device_of(device: str, shard: Shard | None) -> str:
-    """Return the device of this process: of several GPUs the one that the scheduler counts."""
-    local = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID")
-    if shard is None or device not in ("auto", "cuda") or local is None:
-        return device
-    import torch
-
-    n = torch.cuda.device_count()
-    return f"cuda:{int(local) % n}" if n else device
 
 
 def shards_folder(store: str | os.PathLike[str]) -> Path:
@@ -142,7 +50,7 @@ class Shards:
     """
 
     def __init__(self, folder: Path, recipes: Sequence[Recipe]) -> None:
-        self._folder = folder
+        self._folder, self._recipes = folder, recipes
         self._names: dict[Path, set[str]] = {}  # of each shard that has no other recipes
         self._writers: list[StoreWriter] = []
         self._tables: list[list[TableWriter]] = []
@@ -152,7 +60,7 @@ class Shards:
         paths = sorted(folder.glob("*.h5")) if folder.is_dir() else []
         try:
             for path in paths:
-                self._add(path, recipes)
+                self._add(path)
         except BaseException:
             self.close()
             raise
@@ -200,17 +108,16 @@ class Shards:
     def features(self, names: Sequence[str], table: int) -> NDArray[Any]:
         """Return the vectors of images that have rows, (n, n_features), for one recipe."""
         places = [self._rows[name] for name in names]
-        shards = np.array([shard for shard, _ in places])
-        rows = np.array([known[table].row for _, known in places])
-        first = self._tables[int(shards[0])][table]
-        found = np.empty((len(names), first.n_features), first.dtype)
+        shards = np.array([shard for shard, _ in places], int)
+        rows = np.array([known[table].row for _, known in places], int)
+        found = np.empty((len(names), self._recipes[table].n_features), np.float32)
         for shard in np.unique(shards).tolist():
             mine = shards == shard
             found[mine] = self._tables[shard][table].read(rows[mine])
         return found
 
-    def _add(self, path: Path, recipes: Sequence[Recipe]) -> None:
-        writer = StoreWriter(path)
+    def _add(self, path: Path) -> None:
+        recipes, writer = self._recipes, StoreWriter(path)
         self._writers.append(writer)
         self._tables.append([])
         wanted, held = {recipe.fingerprint for recipe in recipes}, set(writer.table_keys)

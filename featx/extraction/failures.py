@@ -10,7 +10,7 @@ from featx.files.paths import show_path
 from featx.images import ReadImage
 from featx.store import Failure, StoreWriter, is_gone
 
-__all__ = ["Failures", "most_failures"]
+__all__ = ["Failures", "failure_of", "most_failures"]
 
 UNREADABLE = "the folder cannot be listed"
 N_SHOWN = 3
@@ -41,13 +41,6 @@ class Failures:
         self.n += len(new)
         self._pending += new
         self._first += new[: N_SHOWN - len(self._first)]
-
-    def add_images(self, read: Mapping[str, ReadImage]) -> None:
-        """Count images that have an error, by name."""
-        self.add(
-            Failure(name, image.error or "", image.digest, image.size_bytes, image.mtime_ns)
-            for name, image in read.items()
-        )
 
     def add_folders(self, unreadable: Mapping[str, str], writer: StoreWriter) -> None:
         """Count folders that cannot be listed, and forget those that could not be and now can."""
@@ -103,6 +96,11 @@ class Failures:
             f"{'; '.join(first)}{'; ...' if self.n > N_SHOWN else ''}; what was finished is kept: "
             "mend the source and run again, or allow for more"
         )
+
+
+def failure_of(path: str, image: ReadImage) -> Failure:
+    """Return what the failures table keeps of an image that could not be read."""
+    return Failure(path, image.error or "", image.digest, image.size_bytes, image.mtime_ns)
 
 
 def most_failures(on_error: str, max_failures: int | None) -> int | None:

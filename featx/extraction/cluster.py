@@ -13,6 +13,8 @@ import functools
 import hashlib
 import json
 import logging
+import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +23,19 @@ from typing import Any
 from featx._optional import connected_ray, require
 from featx._progress import Progress
 from featx.errors import FeatxError, ParameterError
-from featx.extraction._failures import Failures
-from featx.extraction._options import RunOptions
-from featx.extraction._run import Run
 from featx.extraction.encoder import Encoder
-from featx.extraction.items import Items
+from featx.extraction.fill import fill
 from featx.extraction.loaded import LoadedEncoder
+from featx.extraction.notes import load_encoder
+from featx.extraction.options import RunOptions
+from featx.extraction.processes import find_missing
+from featx.extraction.shards import shards_folder
+from featx.extraction.summary import ExtractionSummary
 from featx.files.remote import RemoteFile
-from featx.recipe import Recipe
+from featx.images import ImageManifest
 from featx.store import StoreWriter
 
-__all__ = ["RayOptions", "fill_shards"]
+__all__ = ["RayOptions", "fill_on_ray"]
 
 # How long to wait for a writer that died with its node: its lock ends with its process.
 LOCK_TIMEOUT_S = 60.0
@@ -99,100 +103,121 @@ class _Reader:
         """Fill the shards named."""
         work = [json.loads(text) for text in batch["work"]]
         problems = [self._problem or self._fill(**one) for one in work]
-        return {"n_images": [len(one["names"]) for one in work], "problem": problems}
+        return {"n_images": [len(one["paths"]) for one in work], "problem": problems}
 
     def _fill(
         self,
         path: str,
-        names: list[str],
+        paths: list[str],
         remote: dict[str, list[int]],
         labels: list[str] | None,
-        metadata: dict[str, list[str]],
+        columns: dict[str, list[str]],
     ) -> str:
         """Fill one; return what is wrong, for the driver to say: trying again helps nothing."""
-        sources = [RemoteFile(name, *remote[name]) if name in remote else name for name in names]
-        items = Items(names, sources, labels, metadata)
+        images = ImageManifest(
+            tuple(paths),
+            None if labels is None else tuple(labels),
+            {name: tuple(values) for name, values in columns.items()},
+            {url: RemoteFile(url, *told) for url, told in remote.items()},
+        )
         try:
             with StoreWriter(path, timeout_s=LOCK_TIMEOUT_S) as writer:
-                failures = Failures(self._max_failures)
-                Run(self._loaded, items, writer, failures, self._n_images).fill()
+                fill(
+                    images,
+                    writer,
+                    self._loaded,
+                    max_failures=self._max_failures,
+                    n_images=self._n_images,
+                )
         except FeatxError as err:
             return str(err)
         return ""
 
 
-def fill_shards(
-    folder: Path,
-    items: Items,
-    *,
+def fill_on_ray(
+    images: ImageManifest,
+    store: str | os.PathLike[str],
     encoder: Encoder,
     run: RunOptions,
-    recipes: Sequence[Recipe],
     options: RayOptions,
-    n_images: int,
-    max_failures: int | None,
-) -> None:
-    """Read images into shards in a folder.
+    *,
+    max_failures: int | None = None,
+    prune: bool = False,
+    lock_timeout_s: float = 0.0,
+) -> ExtractionSummary:
+    """Have a cluster read what a store lacks into shards, and put these together here.
 
     Parameters
     ----------
-    folder : Path
-        Made if absent; all nodes must see it.
-    items : Items
-        What is to be read.
-    encoder : Encoder
-        Loaded in each actor.
     run : RunOptions
-        How it is run there; an actor with one core reads by itself.
-    recipes : sequence of Recipe
-        The driver's; a node whose network gives others is refused.
-    options : RayOptions
-        What to ask of the cluster.
-    n_images : int
-        Of the whole extraction, by which the engine is chosen.
-    max_failures : int or None
-        As for `featx.extract`.
+        How the encoder is run in each actor; one with one core reads by itself.
 
     Raises
     ------
     MissingDependencyError
         If Ray is not installed.
     FeatxError
-        If a shard cannot be filled.
+        If a shard cannot be filled, or a node's network gives other features than the driver's.
     """
     data = require("ray.data", extra="ray", purpose="engine 'ray'")
-    if not items.names:
-        return
+    start = time.monotonic()
+    loaded = load_encoder(encoder, run, store)
+    missing = find_missing(
+        images, store, loaded.recipes, retry=True, lock_timeout_s=lock_timeout_s
+    )
+    if missing:
+        load = functools.partial(encoder.load, _run_of_actor(run, options), known=loaded.recipes)
+        fingerprints = [recipe.fingerprint for recipe in loaded.recipes]
+        arguments = (load, fingerprints, len(images), max_failures)
+        with _quiet(data), Progress(len(missing), "extract", enabled=run.progress) as bar:
+            folder = shards_folder(store)
+            for n_done in _fill_shards(data, images.subset(missing), folder, arguments, options):
+                bar.advance(n_done)
+    with StoreWriter(store, timeout_s=lock_timeout_s) as writer:
+        whole = fill(images, writer, loaded, max_failures=max_failures, prune=prune)
+    rate = whole.extracted / (time.monotonic() - start)
+    return dataclasses.replace(whole, images_per_second=rate)
+
+
+def _run_of_actor(run: RunOptions, options: RayOptions) -> RunOptions:
+    """Return how an actor runs the encoder; one with a single core reads by itself."""
+    n_threads = max(1, int(options.cpus_per_actor))
+    workers = (n_threads if n_threads > 1 else 0) if run.workers is None else run.workers
+    return dataclasses.replace(run, workers=workers, progress=False)
+
+
+def _fill_shards(
+    data: Any,
+    images: ImageManifest,
+    folder: Path,
+    arguments: tuple[Any, ...],
+    options: RayOptions,
+) -> Iterator[int]:
+    """Have actors, made with `arguments`, read images into shards; yield how many are done."""
     folder.mkdir(exist_ok=True)
     work = [
         {"work": json.dumps({"path": str(folder / _name(part)), **_columns(part)})}
-        for part in _parts(items, options.images_per_shard)
+        for part in _parts(images, options.images_per_shard)
     ]
     ray = connected_ray("engine 'ray'")
-    n_threads = max(1, int(options.cpus_per_actor))
-    workers = (n_threads if n_threads > 1 else 0) if run.workers is None else run.workers
-    there = dataclasses.replace(run, workers=workers, progress=False)
-    load = functools.partial(encoder.load, there, known=recipes)
-    fingerprints = [recipe.fingerprint for recipe in recipes]
-    with _quiet(data), Progress(len(items.names), "extract", enabled=run.progress) as bar:
-        done = data.from_items(work, override_num_blocks=len(work)).map_batches(
-            _Reader,
-            fn_constructor_args=(load, fingerprints, n_images, max_failures),
-            batch_size=1,
-            compute=data.ActorPoolStrategy(**_pool(ray, options, len(work))),
-            num_cpus=options.cpus_per_actor,
-            num_gpus=options.gpus_per_actor,
-        )
-        try:
-            for row in done.iter_rows():
-                if row["problem"]:
-                    raise FeatxError(f"engine 'ray': {row['problem']}")
-                bar.advance(int(row["n_images"]))
-        except ray.exceptions.RayError as err:
-            raise FeatxError(
-                f"engine 'ray': {' '.join(str(err).split())[-400:]}; what was finished is kept: "
-                "see to it and run again"
-            ) from err
+    done = data.from_items(work, override_num_blocks=len(work)).map_batches(
+        _Reader,
+        fn_constructor_args=arguments,
+        batch_size=1,
+        compute=data.ActorPoolStrategy(**_pool(ray, options, len(work))),
+        num_cpus=options.cpus_per_actor,
+        num_gpus=options.gpus_per_actor,
+    )
+    try:
+        for row in done.iter_rows():
+            if row["problem"]:
+                raise FeatxError(f"engine 'ray': {row['problem']}")
+            yield int(row["n_images"])
+    except ray.exceptions.RayError as err:
+        raise FeatxError(
+            f"engine 'ray': {' '.join(str(err).split())[-400:]}; what was finished is kept: "
+            "see to it and run again"
+        ) from err
 
 
 @contextlib.contextmanager
@@ -227,20 +252,23 @@ def _pool(ray: Any, options: RayOptions, n_shards: int) -> dict[str, int]:
     return {"min_size": 1, "max_size": most}
 
 
-def _parts(items: Items, size: int) -> list[Items]:
-    n = len(items.names)
-    return [items.take(range(n)[start : start + size]) for start in range(0, n, size)]
+def _parts(images: ImageManifest, size: int) -> list[ImageManifest]:
+    n = len(images)
+    return [images.subset(range(start, min(start + size, n))) for start in range(0, n, size)]
 
 
-def _columns(items: Items) -> dict[str, Any]:
+def _columns(images: ImageManifest) -> dict[str, Any]:
     """Return them as JSON knows them; names of files that are not UTF-8 come through escaped."""
-    labels = None if items.labels is None else list(items.labels)
-    metadata = {name: list(values) for name, values in items.metadata.items()}
-    remote = {url: [file.size_bytes, file.mtime_ns] for url, file in items.remote.items()}
-    return {"names": list(items.names), "remote": remote, "labels": labels, "metadata": metadata}
+    told = {url: file for url in images.paths if (file := images.remote.get(url)) is not None}
+    return {
+        "paths": images.paths,
+        "remote": {url: (file.size_bytes, file.mtime_ns) for url, file in told.items()},
+        "labels": images.labels,
+        "columns": dict(images.columns),
+    }
 
 
-def _name(items: Items) -> str:
+def _name(images: ImageManifest) -> str:
     """Name a shard by its images, so that a run that comes later finds it."""
-    digest = hashlib.sha256("\0".join(items.names).encode("utf-8", "surrogateescape"))
+    digest = hashlib.sha256("\0".join(images.paths).encode("utf-8", "surrogateescape"))
     return f"ray-{digest.hexdigest()[:16]}.h5"

@@ -1,0 +1,165 @@
+"""What a store says of earlier extractions: which requests made its tables, in which recipes.
+
+A table's notes say which request made it. Where the same is asked again, on the same machine, with
+the same packages and the same weights file, its recipes are known at once, and an extraction that
+finds nothing new loads no network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featx._version import __version__
+from featx.errors import FeatxError
+from featx.extraction.options import RunOptions
+from featx.extraction.shards import shards_folder
+from featx.fingerprint import json_digest
+from featx.recipe import Recipe
+from featx.store import StoreWriter, TableInfo, store_info, table_notes
+
+if TYPE_CHECKING:
+    from featx.extraction.encoder import Encoder
+    from featx.extraction.loaded import LoadedEncoder
+
+__all__ = [
+    "AS_TABLE",
+    "NotedEncoder",
+    "find_encoder",
+    "forget_request",
+    "known_recipes",
+    "load_encoder",
+]
+
+AS_TABLE = "auto: as the table that exists"
+NOTE = "request"
+PACKAGES = ("torch", "torchvision", "timm", "openvino", "nncf")
+
+
+@dataclass(frozen=True)
+class NotedEncoder:
+    """What a store's notes say of an encoder, which is enough until an image has to be read.
+
+    Parameters
+    ----------
+    recipes : tuple of Recipe
+        One for each table.
+    run : RunOptions
+        How it is to be run.
+    load : callable
+        Loads the network, which may give other recipes by now.
+    device, precision_reason, preprocessing_reason : str
+        As `LoadedEncoder` has them.
+    made_with : mapping
+        What is to be noted of the network: nothing before it is loaded.
+    """
+
+    recipes: tuple[Recipe, ...]
+    run: RunOptions
+    load: Callable[[], LoadedEncoder]
+    device: str
+    precision_reason: str
+    preprocessing_reason: str
+    made_with: Mapping[str, Any] = field(default_factory=dict)
+
+
+def find_encoder(
+    encoder: Encoder, run: RunOptions, store: str | os.PathLike[str]
+) -> NotedEncoder | LoadedEncoder:
+    """Return what a store's notes say of an encoder; loaded where they say nothing."""
+    load = functools.partial(load_encoder, encoder, run, store)
+    request = _request_digest(encoder, run)
+    if request is None or not os.path.isfile(store):  # noqa: PTH113
+        return load()
+    with contextlib.suppress(FeatxError, OSError):  # whoever writes there says what is wrong
+        tables = {info.key: info.recipe for info in store_info(store).tables}
+        for notes in table_notes(store).values():
+            note = notes.get(NOTE) or {}
+            recipes = [tables.get(key) for key in note.get("fingerprints", ())]
+            found = tuple(recipe for recipe in recipes if recipe is not None)
+            if note.get("digest") != request or not found or len(found) < len(recipes):
+                continue
+            reason = str(note["precision_reason"])
+            return NotedEncoder(
+                found,
+                run,
+                load,
+                device=str(notes["device"]),
+                # what the machine would take by itself is not known without the network
+                precision_reason=AS_TABLE if reason.startswith("auto") else reason,
+                preprocessing_reason=str(note["preprocessing_reason"]),
+            )
+    return load()
+
+
+def load_encoder(
+    encoder: Encoder, run: RunOptions, store: str | os.PathLike[str]
+) -> LoadedEncoder:
+    """Load an encoder to fill a store, with a note of what asked for it."""
+    loaded = encoder.load(run, known=known_recipes(store))
+    request = _request_digest(encoder, run)
+    if request is None:
+        return loaded
+    note = {
+        "digest": request,
+        "fingerprints": [recipe.fingerprint for recipe in loaded.recipes],
+        "precision_reason": loaded.precision_reason,
+        "preprocessing_reason": loaded.preprocessing_reason,
+    }
+    return dataclasses.replace(loaded, made_with={**loaded.made_with, NOTE: note})
+
+
+def forget_request(writer: StoreWriter, recipes: tuple[Recipe, ...]) -> None:
+    """Remove the note from tables that the request no longer gives."""
+    for recipe in recipes:
+        writer.table(recipe, has_labels=False, made_with={NOTE: None})
+
+
+def known_recipes(store: str | os.PathLike[str]) -> list[Recipe]:
+    """Return the recipes that a store and its shards have tables of, the largest first.
+
+    What cannot be read is left out: whoever writes there says what is wrong with it.
+    """
+    folder = shards_folder(store)
+    shards = sorted(folder.glob("*.h5")) if folder.is_dir() else []
+    tables: list[TableInfo] = []
+    for path in (Path(store), *shards):
+        with contextlib.suppress(FeatxError, OSError):
+            tables += store_info(path).tables if path.is_file() else ()
+    tables.sort(key=lambda table: -table.n_samples)
+    return [table.recipe for table in tables if table.recipe is not None]
+
+
+def _request_digest(encoder: Encoder, run: RunOptions) -> str | None:
+    """Return a digest of what is asked for; None where it cannot be told apart from another."""
+    if not isinstance(encoder.backbone, str) or encoder.transform is not None:
+        return None
+    recipe = encoder.recipe
+    asked = {**vars(encoder), "recipe": None if recipe is None else recipe.fingerprint}
+    weights = encoder.weights
+    if weights is not None and os.path.exists(weights):  # noqa: PTH110
+        if os.path.isdir(weights):  # noqa: PTH112 - its time says little of what lies in it
+            return None
+        status = os.stat(weights)  # noqa: PTH116
+        asked["weights"] = [os.path.abspath(weights), status.st_size, status.st_mtime_ns]  # noqa: PTH100
+    packages = {"featx": __version__, **{name: _version(name) for name in PACKAGES}}
+    machine = [platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES"), run.device, run.engine]
+    try:
+        return json_digest([asked, packages, machine])
+    except TypeError:  # a value that is refused later
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
