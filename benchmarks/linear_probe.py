@@ -38,7 +38,8 @@ from threadpoolctl import threadpool_limits
 
 from featx.estimators import AttributeClassifier, LinearProbeClassifier
 from featx.estimators._axes import Axes
-from featx.estimators._path import GRIDS, class_loss, column_loss, solve_path
+from featx.estimators._losses import class_loss, column_loss
+from featx.estimators._path import GRIDS, solve_path
 
 N_FOLDS = 5
 TOLS = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)

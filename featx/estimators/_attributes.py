@@ -8,26 +8,26 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from sklearn.base import BaseEstimator
 from sklearn.model_selection import check_cv
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
-from featx._arrays import scale_to_unit
-from featx._repr import OneLine
 from featx._values import float_array
-from featx.errors import ParameterError, choose, require_count, require_number
-from featx.estimators._attribute_fit import fit_attributes
-from featx.estimators._attribute_targets import Targets
+from featx.errors import ParameterError, choose
+from featx.estimators._calibration import DEFAULT_SLOPE
+from featx.estimators._fit import Design, fit_linear
 from featx.estimators._folds import copies, deal_attributes, folds_of_splits
-from featx.estimators._path import default_grid, default_strength
-from featx.estimators._validation import checked_grid, checked_weights
+from featx.estimators._linear_model import DTYPES, LinearModel
+from featx.estimators._targets import Attributes
+from featx.estimators._validation import checked_weights
 
 __all__ = ["AttributeClassifier"]
 
 Array = NDArray[np.float64]
 
+BLOCK = 128  # attributes; wide enough for products at full speed
 
-class AttributeClassifier(OneLine, BaseEstimator):  # type: ignore[misc]
+
+class AttributeClassifier(LinearModel):
     """Detect attributes in features of a frozen network, by one linear model for each.
 
     Parameters
@@ -135,7 +135,7 @@ class AttributeClassifier(OneLine, BaseEstimator):  # type: ignore[misc]
             For a parameter out of range, another value in y, or an attribute without any label.
         """
         self._check_parameters()
-        X = validate_data(self, X, dtype=[np.float64, np.float32])
+        X = validate_data(self, X, dtype=DTYPES)
         if y is None:
             raise ParameterError(
                 "AttributeClassifier requires y to be passed, but the target y is None"
@@ -148,30 +148,41 @@ class AttributeClassifier(OneLine, BaseEstimator):  # type: ignore[misc]
             )
         weights = checked_weights(sample_weight, X)
         kept = weights > 0
-        rows = self._prepared(X[kept]).astype(np.float64)
-        fitted = fit_attributes(
-            rows,
-            Targets.build(Y[kept], weights[kept], names, balanced=self.class_weight is not None),
-            default_grid(self.method, rows) if self.Cs is None else checked_grid(self.Cs),
-            method=self.method,
-            fallback=default_strength(self.method, rows),
-            folds=self._folds(X, Y, kept),
-            tol=self.tol,
-            max_iter=self.max_iter,
+        targets = Attributes.build(
+            Y[kept], weights[kept], names, balanced=self.class_weight is not None
         )
-        self.attribute_names_ = np.array(names)
-        self.coef_, self.intercept_, self.slope_ = fitted.coef, fitted.intercept, fitted.slope
-        self.C_, self.constant_, self.n_splits_ = fitted.C, fitted.constant, fitted.n_splits
-        self.cv_results_ = fitted.results
-        self.n_iter_ = fitted.n_iterations
+        self.attribute_names_, self.constant_ = np.array(names), targets.constant
+        self._fit(self._design(self._prepared(X[kept])), targets, self._folds(X, Y, kept))
         return self
+
+    def _fit(self, design: Design, targets: Attributes, folds: NDArray[np.intp]) -> None:
+        """Fit 128 attributes at a time: what is held beyond X and Y does not grow with them."""
+        n = targets.n_columns
+        self.C_ = np.full(n, np.nan)
+        self.slope_ = np.full(n, DEFAULT_SLOPE if self.method == "svm" else 1.0)
+        self.coef_ = np.zeros((n, len(design.axes.shift)))
+        # A constant attribute's score gives the probability (n + 1) / (n + 2), by Laplace's rule.
+        n_labels = targets.weights.sum(axis=0)
+        self.intercept_ = np.where(self.constant_ == 1, 1, -1) * np.log(n_labels + 1) / self.slope_
+        log_loss = np.full((len(design.Cs), n), np.nan)
+        varied = np.flatnonzero(np.isnan(self.constant_))
+        has_choice = bool(varied.size) and design.has_choice
+        self.n_splits_ = int(folds[:, varied].max()) + 1 if has_choice else 0
+        self.n_iter_ = 0
+        for first in range(0, varied.size, BLOCK):
+            some = varied[first : first + BLOCK]
+            held_out = [folds[:, some] == fold for fold in range(self.n_splits_)]
+            fitted = fit_linear(design, targets.take(some), [(~out, out) for out in held_out])
+            self.coef_[some], self.intercept_[some] = fitted.coef, fitted.intercept
+            self.C_[some], self.slope_[some] = fitted.C, fitted.choice.slope
+            if fitted.choice.results:
+                log_loss[:, some] = fitted.choice.results["log_loss"]
+            self.n_iter_ = max(self.n_iter_, fitted.n_iterations)
+        self.cv_results_ = {"C": design.Cs, "log_loss": log_loss} if self.n_splits_ else {}
 
     def decision_function(self, X: Any) -> NDArray[Any]:
         """Return the scores, positive for yes: (n_samples, n_attributes), float32 where X is."""
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        coef, intercept = self.coef_.astype(X.dtype), self.intercept_.astype(X.dtype)
-        return np.asarray(self._prepared(X) @ coef.T + intercept)
+        return self._scores(X)
 
     def predict(self, X: Any) -> NDArray[np.int64]:
         """Return 1 for yes and 0 for no: (n_samples, n_attributes)."""
@@ -195,9 +206,6 @@ class AttributeClassifier(OneLine, BaseEstimator):  # type: ignore[misc]
         known = ~np.isnan(Y)
         return float((predicted == Y)[known].mean())
 
-    def _prepared(self, X: NDArray[Any]) -> NDArray[Any]:
-        return scale_to_unit(X) if self.normalize else X
-
     def _folds(self, X: NDArray[Any], Y: Array, kept: NDArray[np.bool_]) -> NDArray[np.intp]:
         """Return the fold that holds out each label, -1 for none: (n_kept, n_attributes)."""
         if isinstance(self.cv, int | np.integer):
@@ -206,13 +214,9 @@ class AttributeClassifier(OneLine, BaseEstimator):  # type: ignore[misc]
         return folds_of_splits(check_cv(self.cv).split(X, Y), Y)[kept]
 
     def _check_parameters(self) -> None:
-        choose("method", self.method, ("logistic", "svm"))
+        super()._check_parameters()
         if self.class_weight is not None:
             choose("class_weight", self.class_weight, ("balanced",))
-        if isinstance(self.cv, int | np.integer):
-            require_count("cv", self.cv, 2)
-        require_number("tol", self.tol, 0, above=True)
-        require_count("max_iter", self.max_iter)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: several targets, which are required."""

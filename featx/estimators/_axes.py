@@ -8,11 +8,47 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.estimators._linalg import rotate
-
-__all__ = ["Axes"]
+__all__ = ["Axes", "rotate"]
 
 Array = NDArray[np.float64]
+
+
+def rotate(X: Array) -> tuple[Array, Array]:
+    """Rotate rows onto their principal axes, without loss.
+
+    A ridge penalty does not see a rotation, and the optimum lies in the span of the rows, so a
+    linear model may be fitted in min(n_samples, n_features) coordinates and turned back. Along
+    the principal axes the Hessian is nearly diagonal too, which the solver uses.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features), float64
+
+    Returns
+    -------
+    points : ndarray of shape (n_samples, n_axes), float64
+        The rows in the new coordinates; n_axes = min(n_samples, n_features).
+    basis : ndarray of shape (n_features, n_axes), float64
+        Orthonormal columns; ``X = points @ basis.T``. Costs
+        O(n_samples * n_features * n_axes + n_axes**3).
+
+    Examples
+    --------
+    >>> X = np.arange(12.0).reshape(2, 6)
+    >>> points, basis = rotate(X)
+    >>> points.shape, bool(np.allclose(points @ basis.T, X))
+    ((2, 2), True)
+    """
+    n_samples, n_features = X.shape
+    if n_samples < n_features:
+        # QR first: orthonormal to machine precision however close the rows lie to each other,
+        # where eigenvectors of the Gram matrix divided by small singular values would not be.
+        outer, triangle = np.linalg.qr(X.T)
+        inner = triangle.T
+    else:
+        outer, inner = None, X
+    _, axes = np.linalg.eigh(inner.T @ inner)
+    return inner @ axes, axes if outer is None else outer @ axes
 
 
 @dataclass(frozen=True)
@@ -42,13 +78,13 @@ class Axes:
         """Rotate rows (n_samples, n_features); `weights` (n_samples,) are those of their mean."""
         ones = np.ones(len(rows))
         if method == "svm":
-            turned = rotate(np.column_stack([rows, ones]))
-            return cls(turned.points, turned.basis, np.zeros(rows.shape[1]), free=False)
+            points, basis = rotate(np.column_stack([rows, ones]))
+            return cls(points, basis, np.zeros(rows.shape[1]), free=False)
         # The intercept is free, so the origin may be anywhere; at the mean, the intercept and
         # the weights hardly depend on each other and the solver needs fewer iterations.
         shift = np.average(rows, axis=0, weights=weights)
-        turned = rotate(rows - shift)
-        return cls(np.column_stack([turned.points, ones]), turned.basis, shift, free=True)
+        points, basis = rotate(rows - shift)
+        return cls(np.column_stack([points, ones]), basis, shift, free=True)
 
     def turn_back(self, weights: Array) -> tuple[Array, Array]:
         """Return coefficients (n_columns, n_features) and intercepts (n_columns,) for the rows.

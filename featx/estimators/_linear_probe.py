@@ -6,29 +6,27 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.model_selection import check_cv
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
-from featx._arrays import scale_to_unit
-from featx._repr import OneLine
 from featx._values import require_known
-from featx.errors import ParameterError, choose, require_count, require_number
+from featx.errors import ParameterError, choose
 from featx.estimators._calibration import probabilities
+from featx.estimators._fit import Split, fit_linear
 from featx.estimators._folds import copies, deal
-from featx.estimators._path import default_grid, default_strength
-from featx.estimators._probe_fit import Problem, choose_strength, fit_probe
-from featx.estimators._validation import checked_grid, checked_weights, class_factors
+from featx.estimators._linear_model import DTYPES, LinearModel
+from featx.estimators._targets import Classes
+from featx.estimators._validation import checked_weights, class_factors
 
 __all__ = ["LinearProbeClassifier"]
 
 Array = NDArray[np.float64]
-METHODS = ("logistic", "svm")
 SCORINGS = ("accuracy", "balanced_accuracy", "neg_log_loss")
 
 
-class LinearProbeClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
     """Classify features of a frozen network by a linear model whose C is cross-validated.
 
     Parameters
@@ -156,37 +154,34 @@ class LinearProbeClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: i
             fewer than two classes.
         """
         self._check_parameters()
-        X, y = validate_data(self, X, require_known(y), dtype=[np.float64, np.float32])
+        X, y = validate_data(self, X, require_known(y), dtype=DTYPES)
         check_classification_targets(y)
         weights = checked_weights(sample_weight, X)
         kept = weights > 0
         self.classes_, codes = np.unique(y[kept], return_inverse=True)
-        if len(self.classes_) < 2:
+        n_classes = len(self.classes_)
+        if n_classes < 2:
             raise ParameterError(
                 f"y: got one class ({self.classes_[0]!s}), expected at least two classes"
             )
-        rows, weights = self._prepared(X[kept]).astype(np.float64), weights[kept]
-        problem = Problem.build(
-            rows,
-            codes,
-            weights,
-            class_factors(self.class_weight, self.classes_, codes, weights),
-            method=self.method,
-            tol=self.tol,
-            max_iter=self.max_iter,
-        )
-        choice = choose_strength(
-            problem,
-            default_grid(self.method, rows) if self.Cs is None else checked_grid(self.Cs),
-            self._splits(X, y, kept, problem),
-            fallback=default_strength(self.method, rows),
-            scoring=self.scoring,
-        )
-        probe = fit_probe(problem, choice)
-        self.coef_, self.intercept_, self.n_iter_ = probe.coef, probe.intercept, probe.n_iterations
-        self.C_, self.n_splits_, self.best_score_ = choice.C, choice.n_splits, choice.score
-        self.cv_results_ = choice.results
-        self.slope_, self.calibration_ = choice.slope, choice.calibration
+        rows, weights = self._prepared(X[kept]), weights[kept]
+        loss_weights = weights * class_factors(self.class_weight, self.classes_, codes, weights)
+        design = self._design(rows, loss_weights)
+        targets = Classes(codes, n_classes, weights[:, None], loss_weights[:, None], self.scoring)
+        splits = self._splits(X, y, kept, codes)
+        fitted = fit_linear(design, targets, splits)
+        choice = fitted.choice
+        self.coef_, self.intercept_ = fitted.coef, fitted.intercept
+        if self.method == "logistic" and n_classes > 2:
+            # A constant added to all scores changes nothing; as in scikit-learn they have mean 0.
+            self.intercept_ -= self.intercept_.mean()
+            self.coef_ -= self.coef_.mean(axis=0)
+        self.C_, self.n_iter_ = float(fitted.C[0]), fitted.n_iterations
+        self.best_score_, self.cv_results_ = choice.score, choice.results
+        self.n_splits_ = len(splits) if choice.results else 0
+        self.slope_, self.calibration_ = float(choice.slope[0]), "none"
+        if self.method == "svm":
+            self.calibration_ = "cross-validated" if choice.results else "default"
         return self
 
     def decision_function(self, X: Any) -> NDArray[Any]:
@@ -234,39 +229,27 @@ class LinearProbeClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: i
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
-    def _scores(self, X: Any) -> NDArray[Any]:
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        coef, intercept = self.coef_.astype(X.dtype), self.intercept_.astype(X.dtype)
-        return np.asarray(self._prepared(X) @ coef.T + intercept)
-
-    def _prepared(self, X: NDArray[Any]) -> NDArray[Any]:
-        return scale_to_unit(X) if self.normalize else X
-
     def _splits(
-        self, X: NDArray[Any], y: NDArray[Any], kept: NDArray[np.bool_], problem: Problem
-    ) -> list[Any]:
-        """Return (train, test) pairs of row numbers among the kept rows."""
+        self, X: NDArray[Any], y: NDArray[Any], kept: NDArray[np.bool_], codes: NDArray[np.intp]
+    ) -> list[Split]:
+        """Return what each kept row counts in training, and the rows that are held out."""
         if isinstance(self.cv, int | np.integer):
             content = copies(self._prepared(X[kept]))
-            folds = deal(problem.codes, content, int(self.cv), self.random_state)
+            folds = deal(codes, content, int(self.cv), self.random_state)
             held_out = [folds == fold for fold in range(int(self.cv))]
-            return [(np.flatnonzero(~h), np.flatnonzero(h)) for h in held_out if h.any()]
+            return [(~out[:, None], np.flatnonzero(out)) for out in held_out if out.any()]
         place = np.cumsum(kept) - 1  # a splitter numbers all rows, weightless ones too
-        return [
-            tuple(place[part][kept[part]] for part in split)
-            for split in check_cv(self.cv, y, classifier=True).split(X, y)
-        ]
+        splits = []
+        for train, test in check_cv(self.cv, y, classifier=True).split(X, y):
+            counts = np.bincount(place[train][kept[train]], minlength=len(codes))
+            splits.append((counts[:, None], place[test][kept[test]]))
+        return splits
 
     def _check_parameters(self) -> None:
-        choose("method", self.method, METHODS)
+        super()._check_parameters()
         choose("scoring", self.scoring, SCORINGS)
         if self.method == "svm" and self.scoring == "neg_log_loss":
             raise ParameterError(
                 "scoring: got 'neg_log_loss' with method='svm', which has no probabilities while "
                 "C is chosen; expected 'accuracy' or 'balanced_accuracy', or method='logistic'"
             )
-        if isinstance(self.cv, int | np.integer):
-            require_count("cv", self.cv, 2)
-        require_number("tol", self.tol, 0, above=True)
-        require_count("max_iter", self.max_iter)

@@ -12,7 +12,16 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Logistic", "Loss", "Softmax", "SquaredHinge", "column_dot"]
+__all__ = [
+    "Logistic",
+    "Loss",
+    "Softmax",
+    "SquaredHinge",
+    "class_loss",
+    "column_dot",
+    "column_loss",
+    "signs_of",
+]
 
 Array = NDArray[Any]
 
@@ -158,3 +167,25 @@ class SquaredHinge(_Columns):
     def curvature(self, scores: Array) -> NDArray[np.float64]:
         """Return twice the weighted share of samples inside the margin, for each column."""
         return column_dot(2 * self.weights, self.signs * scores < 1)
+
+
+def signs_of(codes: NDArray[Any], n_classes: int) -> NDArray[np.float64]:
+    """Return 1 for a sample's own class and -1 for the rest; one column where there are two."""
+    if n_classes == 2:
+        return np.where(codes == 1, 1.0, -1.0)[:, None]
+    return np.where(codes[:, None] == np.arange(n_classes), 1.0, -1.0)
+
+
+def class_loss(method: str, codes: NDArray[Any], n_classes: int, weights: Array) -> Loss:
+    """Return the loss for exclusive classes, the weights (n_samples,) scaled to sum 1."""
+    shares = weights / weights.sum()
+    if method == "logistic" and n_classes > 2:
+        return Softmax(codes, n_classes, shares)
+    signs = signs_of(codes, n_classes)
+    return column_loss(method, signs, np.repeat(shares[:, None], signs.shape[1], axis=1))
+
+
+def column_loss(method: str, signs: Array, weights: Array) -> Loss:
+    """Return the loss for independent columns, each column's weights scaled to sum 1."""
+    shares = weights / weights.sum(axis=0)
+    return Logistic(signs, shares) if method == "logistic" else SquaredHinge(signs, shares)

@@ -8,19 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.estimators._losses import Logistic, Loss, Softmax, SquaredHinge
+from featx.errors import ParameterError
+from featx.estimators._losses import Loss
 from featx.estimators._solver import Solution, solve
 
-__all__ = [
-    "class_loss",
-    "column_loss",
-    "default_grid",
-    "default_strength",
-    "signs_of",
-    "solve_finally",
-    "solve_path",
-    "working_dtype",
-]
+__all__ = ["grid_of", "solve_finally", "solve_path", "working_dtype"]
 
 Array = NDArray[np.float64]
 
@@ -34,46 +26,44 @@ SINGLE_RANGE = 1e12  # float32 ends at 1e38, and curvatures are squares and thei
 FINAL_SHARE = 1e-3  # of tol: the last fit is one of many, and its probabilities are used
 
 
-def default_grid(method: str, X: NDArray[Any]) -> Array:
-    """Return ten values of C for rows of any length.
+def grid_of(Cs: Any, method: str, rows: NDArray[Any]) -> tuple[Array, float]:
+    """Return the values of C in rising order, and the one to take where none can be chosen.
 
-    C times the squared length of a row is what matters, so the grid for unit rows is divided by
-    the mean squared length.
+    C times the squared length of a row is what matters, so the defaults, which are for unit rows,
+    are divided by the mean squared length.
+
+    Parameters
+    ----------
+    Cs : float, sequence of float or None
+        None is the default grid.
+    method : {"logistic", "svm"}
+    rows : ndarray of shape (n_samples, n_features)
+
+    Raises
+    ------
+    ParameterError
+        Where one is not a positive finite number, or there is none.
     """
-    return np.asarray(GRIDS[method] / _mean_square(X))
-
-
-def default_strength(method: str, X: NDArray[Any]) -> float:
-    """Return the C that is taken where nothing can be held out to choose one."""
-    return float(DEFAULT_C[method] / _mean_square(X))
+    square = _mean_square(rows)
+    fallback = DEFAULT_C[method] / square
+    if Cs is None:
+        return GRIDS[method] / square, fallback
+    try:
+        values = np.unique(np.asarray(Cs, dtype=np.float64))
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if not len(values) or not np.isfinite(values).all() or values[0] <= 0:
+        raise ParameterError(
+            f"Cs: got {Cs!r}, expected a positive number, or several of them to choose from by "
+            "cross-validation, or None for the default grid"
+        )
+    return values, fallback
 
 
 def _mean_square(X: NDArray[Any]) -> float:
     mean = float(np.einsum("ij,ij->", X, X, dtype=np.float64)) / max(len(X), 1)
     # Unit rows have exactly the round values of the table, whatever the last bits say.
     return mean if mean > 0 and not np.isclose(mean, 1, rtol=1e-5) else 1.0
-
-
-def signs_of(codes: NDArray[Any], n_classes: int) -> Array:
-    """Return 1 for a sample's own class and -1 for the rest; one column where there are two."""
-    if n_classes == 2:
-        return np.where(codes == 1, 1.0, -1.0)[:, None]
-    return np.where(codes[:, None] == np.arange(n_classes), 1.0, -1.0)
-
-
-def class_loss(method: str, codes: NDArray[Any], n_classes: int, weights: Array) -> Loss:
-    """Return the loss for exclusive classes, the weights scaled to sum 1."""
-    shares = weights / weights.sum()
-    if method == "logistic" and n_classes > 2:
-        return Softmax(codes, n_classes, shares)
-    signs = signs_of(codes, n_classes)
-    return column_loss(method, signs, np.repeat(shares[:, None], signs.shape[1], axis=1))
-
-
-def column_loss(method: str, signs: Array, weights: Array) -> Loss:
-    """Return the loss for independent columns, each column's weights scaled to sum 1."""
-    shares = weights / weights.sum(axis=0)
-    return Logistic(signs, shares) if method == "logistic" else SquaredHinge(signs, shares)
 
 
 def working_dtype(points: Array, tol: float, *, free: bool) -> type[np.floating[Any]]:

@@ -11,27 +11,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from featx.errors import ParameterError, nearest, require_number
 
-__all__ = ["checked_grid", "checked_weights", "class_factors"]
-
-
-def checked_grid(Cs: Any) -> NDArray[np.float64]:
-    """Return the values of C in rising order: one for a number, several for a sequence.
-
-    Raises
-    ------
-    ParameterError
-        Where one is not a positive finite number, or there is none.
-    """
-    try:
-        values = np.unique(np.atleast_1d(np.asarray(Cs, dtype=np.float64)).ravel())
-    except (TypeError, ValueError):
-        values = np.empty(0)
-    if not len(values) or not np.isfinite(values).all() or values[0] <= 0:
-        raise ParameterError(
-            f"Cs: got {Cs!r}, expected a positive number, or several of them to choose from by "
-            "cross-validation, or None for the default grid"
-        )
-    return values
+__all__ = ["checked_weights", "class_factors"]
 
 
 def checked_weights(sample_weight: Any, X: NDArray[Any]) -> NDArray[np.float64]:
@@ -56,7 +36,7 @@ def checked_weights(sample_weight: Any, X: NDArray[Any]) -> NDArray[np.float64]:
 def class_factors(
     class_weight: Any, classes: NDArray[Any], codes: NDArray[Any], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the factor of each class's weight.
+    """Return the factor of each sample's weight, by its class.
 
     Parameters
     ----------
@@ -69,13 +49,13 @@ def class_factors(
 
     Returns
     -------
-    ndarray of shape (n_classes,), float64
+    ndarray of shape (n_samples,), float64
     """
     if class_weight is None:
-        return np.ones(len(classes))
+        return np.ones(len(codes))
     if isinstance(class_weight, str) and class_weight == "balanced":
         sums = np.bincount(codes, weights=weights, minlength=len(classes))
-        return np.asarray(weights.sum() / (len(classes) * sums))
+        return np.asarray(weights.sum() / (len(classes) * sums[codes]))
     if not isinstance(class_weight, Mapping):
         raise ParameterError(
             f"class_weight: got {class_weight!r}, expected None, 'balanced' or a dict from class "
@@ -89,4 +69,5 @@ def class_factors(
                 f"{nearest(str(label), map(str, known))}"
             )
         require_number(f"class_weight of {label!r}", factor, 0, above=True)
-    return np.array([float(class_weight.get(label, 1.0)) for label in known])
+    factors = np.array([float(class_weight.get(label, 1.0)) for label in known])
+    return np.asarray(factors[codes])

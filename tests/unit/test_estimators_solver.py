@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize as scipy_minimize
 
-from featx.estimators import AttributeClassifier, _attribute_fit
+from featx.estimators import AttributeClassifier, _attributes
 from featx.estimators._lbfgs import Memory
 from featx.estimators._line_search import FLATTER, Line, search
 from featx.estimators._losses import Logistic, Softmax, SquaredHinge
@@ -161,7 +161,7 @@ def test_blocks_of_attributes_change_nothing(monkeypatch: pytest.MonkeyPatch) ->
     Y = (X @ rng.normal(size=(8, 7)) + rng.normal(size=(60, 7)) > 0).astype(float)
     Y[:, 3] = 1
     whole = AttributeClassifier(tol=1e-12).fit(X, Y)
-    monkeypatch.setattr(_attribute_fit, "BLOCK", 2)
+    monkeypatch.setattr(_attributes, "BLOCK", 2)
     parts = AttributeClassifier(tol=1e-12).fit(X, Y)
     np.testing.assert_array_equal(parts.C_, whole.C_)
     np.testing.assert_allclose(parts.coef_, whole.coef_, atol=1e-5)

@@ -1,0 +1,59 @@
+"""What the linear classifiers share: prepared rows, their scores, and the checks of parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from featx._arrays import scale_to_unit
+from featx._repr import OneLine
+from featx.errors import choose, require_count, require_number
+from featx.estimators._axes import Axes
+from featx.estimators._fit import Design
+from featx.estimators._path import grid_of
+
+__all__ = ["LinearModel"]
+
+METHODS = ("logistic", "svm")
+DTYPES = [np.float64, np.float32]
+
+
+class LinearModel(OneLine, BaseEstimator):  # type: ignore[misc]
+    """Base of `LinearProbeClassifier` and `AttributeClassifier`."""
+
+    method: str
+    Cs: Any
+    cv: Any
+    normalize: bool
+    tol: float
+    max_iter: int
+    coef_: NDArray[np.float64]
+    intercept_: NDArray[np.float64]
+
+    def _check_parameters(self) -> None:
+        choose("method", self.method, METHODS)
+        if isinstance(self.cv, int | np.integer):
+            require_count("cv", self.cv, 2)
+        require_number("tol", self.tol, 0, above=True)
+        require_count("max_iter", self.max_iter)
+
+    def _prepared(self, X: NDArray[Any]) -> NDArray[Any]:
+        return scale_to_unit(X) if self.normalize else X
+
+    def _design(self, X: NDArray[Any], weights: NDArray[np.float64] | None = None) -> Design:
+        """Rotate rows that are prepared; `weights` (n_samples,) are those of their mean."""
+        rows = X.astype(np.float64)
+        Cs, fallback = grid_of(self.Cs, self.method, rows)
+        axes = Axes.of(rows, self.method, weights)
+        return Design(axes, Cs, fallback, self.method, self.tol, self.max_iter)
+
+    def _scores(self, X: Any) -> NDArray[Any]:
+        """Return (n_samples, n_columns), float32 where X is."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=DTYPES)
+        coef, intercept = self.coef_.astype(X.dtype), self.intercept_.astype(X.dtype)
+        return np.asarray(self._prepared(X) @ coef.T + intercept)
