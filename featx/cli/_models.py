@@ -1,14 +1,21 @@
-"""A saved classifier, and the vectors that a store has of its recipe."""
+"""A saved classifier, and vectors of its recipe: those that a store has, or of new images."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from featx._values import as_text
+from featx.cli.options import read_options
 from featx.errors import FileFormatError, ParameterError
+from featx.recipe import Recipe
 
 __all__ = [
+    "embed_sources",
     "is_store",
     "label_text",
     "load_classifier",
@@ -121,3 +128,34 @@ def _require_width(store: Any, model: Any, model_path: str) -> None:
             f"as model {model_path!r} was fitted on; take the store that it was trained on, or "
             "one made alike"
         )
+
+
+def embed_sources(
+    source: Any,
+    recipe: Recipe | None,
+    made_with: dict[str, Any],
+    args: argparse.Namespace,
+    *,
+    thing: str,
+) -> tuple[list[str], NDArray[np.float32], list[dict[str, str]]]:
+    """Return the paths of good images, their vectors, and path and reason of what is bad.
+
+    Raises
+    ------
+    BackboneError
+        If the recipe is not known.
+    """
+    from featx.extraction import RunOptions, embed_images, load_by_recipe
+    from featx.images import ImageManifest
+
+    manifest = ImageManifest.from_source(source)
+    run = read_options(args, RunOptions)
+    loaded = load_by_recipe(recipe, made_with, run, weights=args.weights, thing=thing)
+    paths = manifest.paths
+    found = embed_images(loaded, paths)
+    bad = [(paths[i], reason) for i, reason in found.failures]
+    bad += [
+        (path, f"the folder cannot be listed ({why})") for path, why in manifest.unreadable.items()
+    ]
+    failures = [{"path": path, "reason": reason} for path, reason in bad]
+    return [paths[i] for i in found.good], found.features, failures

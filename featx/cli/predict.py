@@ -61,8 +61,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _parts(args: argparse.Namespace, saved: Any, failures: list[dict[str, str]]) -> Iterator[Part]:
     """Yield paths and vectors, of stores block by block, else of images through the network."""
-    from featx.cli._models import only_stores, open_fitting_table
-    from featx.cli._network import embed_sources
+    from featx.cli._models import embed_sources, only_stores, open_fitting_table
 
     stores = args.source if only_stores("SOURCE", args.source) else []
     if args.table is not None and not stores:

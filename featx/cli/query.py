@@ -83,8 +83,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _asked(args: argparse.Namespace, index: Any) -> tuple[list[str], Any, list[dict[str, str]]]:
     """Return what is asked: paths, vectors, and the images that could not be read."""
-    from featx.cli._models import only_stores, require_images
-    from featx.cli._network import embed_sources
+    from featx.cli._models import embed_sources, only_stores, require_images
     from featx.store import open_fitting
 
     thing = f"index {args.index!r}"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from featx.backbones import Backbone
     from featx.engines import EngineChoice
     from featx.images import ImageBatch
+    from featx.pooling import Pooling
 
 __all__ = ["LoadedEncoder"]
 
@@ -203,15 +204,45 @@ class LoadedEncoder(OneLine):
         """
         engine = engine or self.choose_engine(len(sources)).name
         pad_to = self.batch_size if pad else None
-        reads = [(spec.layer, spec.pooling) for spec in self.specs]
-        keep = self.recipes[0].augment.endswith(":keep")
         batches = self.read(sources, engine=engine)
         nothing = [np.empty((0, recipe.n_features), np.float32) for recipe in self.recipes]
         for batch, features in self.backbone.stream(
             ((batch, views_of(batch)) for batch in batches),
-            reads,
-            keep_views=keep,
+            self._reads,
+            keep_views=self._keeps_views,
             pad_to=pad_to,
             engine=engine,
         ):
             yield batch, features or nothing
+
+    def embed_views(self, images: Sequence[Sequence[NDArray[Any]]]) -> NDArray[np.float32]:
+        """Run the network over images that are decoded already, those of one size at once.
+
+        Parameters
+        ----------
+        images : sequence of sequence of ndarray
+            Of each image what `preprocessor` made of it.
+
+        Returns
+        -------
+        ndarray of shape (n_images, n_features), float32
+            Several layers and poolings side by side. May hold numbers that are not finite.
+        """
+        by_shape: dict[tuple[Any, ...], list[int]] = {}
+        for i, views in enumerate(images):
+            by_shape.setdefault(tuple(view.shape for view in views), []).append(i)
+        n_features = sum(recipe.n_features for recipe in self.recipes)
+        vectors = np.empty((len(images), n_features), np.float32)
+        for rows in by_shape.values():
+            stacked = [np.stack(view) for view in zip(*(images[i] for i in rows), strict=True)]
+            found = self.backbone.features(stacked, self._reads, keep_views=self._keeps_views)
+            vectors[rows] = np.concatenate(found, axis=1)
+        return vectors
+
+    @property
+    def _reads(self) -> list[tuple[str, Pooling]]:
+        return [(spec.layer, spec.pooling) for spec in self.specs]
+
+    @property
+    def _keeps_views(self) -> bool:
+        return self.recipes[0].augment.endswith(":keep")

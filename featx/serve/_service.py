@@ -13,13 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import (
-    BackboneError,
     FileFormatError,
     ImageDecodeError,
     StoreWriteError,
@@ -33,9 +32,11 @@ from featx.serve._batcher import Batcher
 from featx.serve._database import Database, Match, file_state
 from featx.serve._decoding import Decoder, Thumbnails, Views
 from featx.serve._labeller import Labeller, Prediction
-from featx.serve._network import ImageNetwork
 from featx.serve._options import ServeOptions
 from featx.serve._refusal import RefusalError
+
+if TYPE_CHECKING:
+    from featx.extraction import LoadedEncoder
 
 __all__ = ["Answer", "Service", "load_service"]
 
@@ -72,7 +73,7 @@ class Service:
     ----------
     database : Database
         What is searched.
-    network : ImageNetwork
+    network : LoadedEncoder
         Of the database's recipe.
     labeller : Labeller, optional
         Of the same recipe.
@@ -85,7 +86,7 @@ class Service:
     def __init__(
         self,
         database: Database,
-        network: ImageNetwork,
+        network: LoadedEncoder,
         labeller: Labeller | None,
         options: ServeOptions,
         held: contextlib.ExitStack,
@@ -96,7 +97,7 @@ class Service:
         self.batcher: Batcher[_Query, _Found] = Batcher(
             self._answer, size=options.batch_size, wait_s=options.wait_ms / 1000
         )
-        self._uploads = Decoder(network.preprocessor)
+        self._uploads = Decoder(network.preprocessor())
         self._thumbnails = Thumbnails(options.max_pixels)
         self._writer = ThreadPoolExecutor(1, "featx-writer")
         # Beside the index, so that featx query and spatial re-ranking find them, too.
@@ -205,7 +206,7 @@ class Service:
 
     def _answer(self, queries: Sequence[_Query]) -> list[_Found | Exception]:
         images = [query.views for query in queries if query.views is not None]
-        embedded = iter(self.network.features(images) if images else ())
+        embedded = iter(self.network.embed_views(images) if images else ())
         vectors = [self._vector(query, embedded) for query in queries]
         good = [vector for vector in vectors if not isinstance(vector, RefusalError)]
         predictions = iter(self.labeller(np.stack(good)) if self.labeller and good else ())
@@ -264,23 +265,19 @@ def load_service(
     device: str,
 ) -> Service:
     """Do what `featx.serve.open_service` says."""
-    from featx.extraction import Encoder, RunOptions
+    from featx.extraction import RunOptions, load_by_recipe
 
     with contextlib.ExitStack() as held:
         if options.writable and Path(path).is_file():  # else reading it says what is wrong
             path = str(held.enter_context(hold_index(path)))
         state = file_state(path)
         index = RetrievalIndex.load(path, mmap=not options.writable)
-        recipe = index.recipe_
-        if recipe is None:
-            raise BackboneError(
-                f"index {path!r}: its features were made outside featx, so that no network is "
-                "known for new images; expected one made from a store of featx extract"
-            )
-        labeller = None if model is None else Labeller(model, recipe)
-        weights = weights or index.made_with_.get("weights", "default")
         run = RunOptions(device, max_pixels=options.max_pixels)
-        network = ImageNetwork(Encoder.from_recipe(recipe, weights=weights).load(run))
+        network = load_by_recipe(
+            index.recipe_, index.made_with_, run, weights=weights, thing=f"index {path!r}"
+        )
+        network.choose_engine(1)  # int8 is calibrated before it can be asked
+        labeller = None if model is None else Labeller(model, network.recipes[0])
         database = Database(
             index,
             path,

@@ -100,15 +100,15 @@ def test_query_answers_as_the_library_does(world, client) -> None:
 def test_an_image_of_infinite_features_spoils_no_other_of_its_batch(world, monkeypatch) -> None:
     images = [path.read_bytes() for path in world.paths[:2]]
     with world.client(wait_ms=500) as client:
-        network = client.app.state.service.network
-        real = network.features
+        loaded = type(client.app.state.service.network)
+        real = loaded.embed_views
 
-        def features(views):
-            vectors = real(views)
+        def embed_views(self, images):
+            vectors = real(self, images)
             vectors[0, 3] = np.inf
             return vectors
 
-        monkeypatch.setattr(network, "features", features)
+        monkeypatch.setattr(loaded, "embed_views", embed_views)
         with ThreadPoolExecutor(2) as threads:
             answers = list(threads.map(lambda data: ask(client, data), images))
     codes = sorted(answer.status_code for answer in answers)
@@ -512,7 +512,7 @@ def test_the_page_asks_no_other_host_and_has_nothing_inline(client) -> None:
 def test_a_fault_is_a_500_in_json_without_a_traceback(world, monkeypatch, caplog) -> None:
     with world.client() as client:
         service = client.app.state.service
-        monkeypatch.setattr(service.network, "features", lambda _: 1 / 0)
+        monkeypatch.setattr(type(service.network), "embed_views", lambda *_: 1 / 0)
         response = ask(client, world.paths[0].read_bytes())
         monkeypatch.undo()
         assert response.status_code == 500

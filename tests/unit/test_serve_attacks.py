@@ -358,7 +358,8 @@ def test_clients_share_the_requests_at_a_time(root, monkeypatch) -> None:
     gate = threading.Event()
     with client_of(root / "index") as client:
         service = client.app.state.service
-        monkeypatch.setattr(service.network, "features", lambda views: gate.wait(20) and 1 / 0)
+        loaded = type(service.network)
+        monkeypatch.setattr(loaded, "embed_views", lambda *_: gate.wait(20) and 1 / 0)
         with ThreadPoolExecutor(9) as pool:
             asked = [pool.submit(client.post, "/api/query", content=photo("car"), headers=JPEG)
                      for _ in range(9)]  # fmt: skip
