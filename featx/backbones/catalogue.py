@@ -1,19 +1,13 @@
-"""Names of networks, from every source.
-
-A further source is a class with the methods of `featx.backbones.cards.Source` and a line in
-`SOURCES`.
-"""
+"""Names of networks, from every source."""
 
 from __future__ import annotations
 
 import fnmatch
-import importlib.util
 
-from featx.backbones.cards import BackboneCard, Source
-from featx.backbones.embedded_source import EmbeddedSource
-from featx.backbones.timm_source import PREFIX as TIMM_PREFIX
-from featx.backbones.timm_source import TimmSource
-from featx.backbones.torchvision_source import TorchvisionSource
+from featx.backbones._timm import TimmSource
+from featx.backbones._torchvision import TorchvisionSource
+from featx.backbones.embedded import EmbeddedSource
+from featx.backbones.sources import BackboneCard, Source
 from featx.errors import BackboneError, nearest
 
 __all__ = ["SOURCES", "backbone_card", "count_timm", "list_backbones", "source_of", "suggest_name"]
@@ -21,11 +15,7 @@ __all__ = ["SOURCES", "backbone_card", "count_timm", "list_backbones", "source_o
 WILD = frozenset("*?[")
 INSTALL_TIMM = "(timm, which has 1,800 more, is not installed: pip install 'featx[timm]')"
 TIMM = TimmSource()
-SOURCES: dict[str, Source] = {
-    "featx": EmbeddedSource(),
-    "torchvision": TorchvisionSource(),
-    "timm": TIMM,
-}
+SOURCES: tuple[Source, ...] = (EmbeddedSource(), TorchvisionSource(), TIMM)
 
 
 def list_backbones(pattern: str | None = None) -> list[str]:
@@ -55,39 +45,40 @@ def list_backbones(pattern: str | None = None) -> list[str]:
     >>> list_backbones("50_2")
     ['wide_resnet50_2']
     """
-    names = _offhand_names()
+    names = _bare_names()
     if pattern is None:
         return names
-    if pattern.lower().startswith(TIMM_PREFIX):
-        return _list_timm(pattern)
+    source = _by_prefix(pattern.lower())
+    if source is not None:
+        return _search(source, pattern)
     found = fnmatch.filter(names, _as_glob(pattern))
-    return found or (_list_timm(pattern) if _has_timm() else [])
+    more = (s for s in SOURCES if s.prefix and s.is_installed)
+    return found or [name for source in more for name in _search(source, pattern)]
 
 
 def count_timm(pattern: str) -> int:
     """Count those of timm's networks that a pattern fits; 0 where it is not installed."""
-    return len(_list_timm(pattern)) if _has_timm() else 0
+    return len(_search(TIMM, pattern)) if TIMM.is_installed else 0
 
 
-def _list_timm(pattern: str) -> list[str]:
-    """List those of timm's networks that a pattern fits, anywhere in the name."""
-    rest = pattern.lower().removeprefix(TIMM_PREFIX)
-    if pattern.lower().startswith(TIMM_PREFIX):
-        glob = rest if WILD & set(rest) else f"{rest}*"
-    else:
-        glob = _as_glob(f"*{rest}" if WILD & set(rest) else rest)
-    return fnmatch.filter(TIMM.names(), TIMM_PREFIX + glob)
+def _search(source: Source, pattern: str) -> list[str]:
+    """List those networks of a source with a prefix that a pattern fits, anywhere in the name."""
+    rest = pattern.lower().removeprefix(source.prefix)
+    has_prefix, is_wild = rest != pattern.lower(), bool(WILD & set(rest))
+    start = "" if has_prefix else "*"
+    return fnmatch.filter(source.names(), source.prefix + start + rest + ("" if is_wild else "*"))
 
 
 def _as_glob(pattern: str) -> str:
     return pattern.lower() if WILD & set(pattern) else f"*{pattern.lower()}*"
 
 
-def _has_timm() -> bool:
-    try:
-        return importlib.util.find_spec("timm") is not None
-    except ValueError:  # masked
-        return False
+def _by_prefix(name: str) -> Source | None:
+    return next((s for s in SOURCES if s.prefix and name.startswith(s.prefix)), None)
+
+
+def _bare_names() -> list[str]:
+    return [name for source in SOURCES if not source.prefix for name in source.names()]
 
 
 def source_of(name: str) -> Source:
@@ -98,16 +89,18 @@ def source_of(name: str) -> Source:
     BackboneError
         If none has it, with the nearest name.
     """
-    if name.startswith(TIMM_PREFIX):
-        bare = name.removeprefix(TIMM_PREFIX)
-        if not TIMM.has(name) and bare in _offhand_names():
+    source = _by_prefix(name)
+    if source is not None:
+        bare = name.removeprefix(source.prefix)
+        if bare in _bare_names() and not source.has(name):
+            owner = source.prefix.rstrip("/")
             raise BackboneError(
-                f"backbone: got {name!r}, which timm does not have, expected "
-                f"{bare!r}, which comes without timm"
+                f"backbone: got {name!r}, which {owner} does not have, expected "
+                f"{bare!r}, which comes without {owner}"
             )
-        return TIMM
-    for key, source in SOURCES.items():
-        if key != "timm" and name in source.names():
+        return source
+    for source in SOURCES:
+        if not source.prefix and source.has(name):
             return source
     raise BackboneError(
         f"backbone: got {name!r}, expected a name from `featx backbones` "
@@ -123,17 +116,17 @@ def suggest_name(name: str) -> str:
     >>> suggest_name("ResNet18")
     " Did you mean 'resnet18'?"
     """
-    bare = name.lower().removeprefix(TIMM_PREFIX)
-    offhand = _offhand_names()
-    if bare in offhand:
+    bare = name.lower().removeprefix(TIMM.prefix)
+    names = _bare_names()
+    if bare in names:
         return f" Did you mean {bare!r}?"
-    if not _has_timm():
-        return nearest(bare, offhand) or f" {INSTALL_TIMM}"
-    full, architecture = TIMM_PREFIX + bare, bare.partition(".")[0]
-    same = _list_timm(full) or _list_timm(f"{TIMM_PREFIX}{architecture}.*")
+    if not TIMM.is_installed:
+        return nearest(bare, names) or f" {INSTALL_TIMM}"
+    full, architecture = TIMM.prefix + bare, bare.partition(".")[0]
+    same = _search(TIMM, full) or _search(TIMM, f"{TIMM.prefix}{architecture}.*")
     if same:
         return nearest(full, same) or f" Did you mean {same[0]!r}?"
-    return nearest(bare, offhand) or nearest(full, TIMM.names())
+    return nearest(bare, names) or nearest(full, TIMM.names())
 
 
 def backbone_card(name: str) -> BackboneCard:
@@ -156,7 +149,3 @@ def backbone_card(name: str) -> BackboneCard:
     ('torchvision', 'IMAGENET1K_V1', 'bicubic')
     """
     return source_of(name).card(name)
-
-
-def _offhand_names() -> list[str]:
-    return [n for key, source in SOURCES.items() if key != "timm" for n in source.names()]

@@ -20,18 +20,20 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from featx.errors import BackboneError, WeightsError, nearest
+from featx.backbones.sources import BackboneCard, Source, WeightsEntry
+from featx.errors import BackboneError, WeightsError, choose
 from featx.recipe import Preprocessing
 
 __all__ = [
     "EMBEDDED",
-    "EmbeddedCard",
+    "EmbeddedSource",
     "FeatxSmall",
     "NetworkShape",
     "build_embedded",
     "load_network",
 ]
 
+_SMALL = Preprocessing(resize_px=182, crop_px=160)
 # (hidden channels, output channels, stride) of each block of MobileNetV2 at width 1.
 _MOBILENET_V2 = (
     (32, 16, 1),
@@ -137,44 +139,39 @@ class FeatxSmall(nn.Module):
         return self.forward_map(x).mean(dim=(2, 3))
 
 
-@dataclass(frozen=True)
-class EmbeddedCard:
-    """What is known of an embedded network before it is built.
-
-    Parameters
-    ----------
-    name : str
-        As `featx.list_backbones` has it.
-    file : str
-        Name of the safetensors file in ``featx/backbones/data``.
-    preprocessing : Preprocessing
-        What its images must look like.
-    n_features : int
-        Length of its feature vector.
-    license : str
-        SPDX name of the weights' licence.
-    origin : str
-        Where the weights come from, one sentence.
-    """
-
-    name: str
-    file: str
-    preprocessing: Preprocessing
-    n_features: int
-    license: str
-    origin: str
-
-
-EMBEDDED: dict[str, EmbeddedCard] = {
-    "featx_small": EmbeddedCard(
+EMBEDDED: dict[str, BackboneCard] = {
+    "featx_small": BackboneCard(
         name="featx_small",
-        file="featx_small.safetensors",
-        preprocessing=Preprocessing(resize_px=182, crop_px=160),
-        n_features=1280,
+        source="featx",
+        weights=(WeightsEntry("EMBEDDED", None, _SMALL),),
+        local=_SMALL,
         license="Apache-2.0",
-        origin="derived from torchvision's mobilenet_v2 (docs/featx_small.md)",
     )
 }
+_ORIGINS = {"featx_small": "derived from torchvision's mobilenet_v2 (docs/featx_small.md)"}
+
+
+class EmbeddedSource(Source):
+    """Every network of `EMBEDDED`."""
+
+    def names(self) -> list[str]:
+        """Return the names, sorted."""
+        return sorted(EMBEDDED)
+
+    def card(self, name: str) -> BackboneCard:
+        """Return what is known of an embedded network."""
+        return EMBEDDED[name]
+
+    def build(
+        self, card: BackboneCard, *, px: int | None, any_size: bool
+    ) -> tuple[nn.Module, str | None]:
+        """Build the network in the embedded weights' shape, which takes images of any size."""
+        return FeatxSmall(build_embedded(card.name).shape), None
+
+    def fetch(self, card: BackboneCard, entry: WeightsEntry, module: nn.Module) -> str:
+        """Load the weights inside the package."""
+        module.load_state_dict(build_embedded(card.name).state_dict())
+        return f"embedded in featx ({_ORIGINS[card.name]})"
 
 
 def build_embedded(name: str) -> FeatxSmall:
@@ -197,13 +194,10 @@ def build_embedded(name: str) -> FeatxSmall:
     WeightsError
         If its file is missing from the installation or is damaged.
     """
-    if name not in EMBEDDED:
-        raise BackboneError(
-            f"embedded backbone: got {name!r}, expected one of {sorted(EMBEDDED)}"
-            f"{nearest(name, EMBEDDED)}"
-        )
-    with resources.as_file(resources.files("featx.backbones") / "data" / EMBEDDED[name].file) as p:
-        return load_network(p)
+    choose("embedded backbone", name, EMBEDDED, error=BackboneError)
+    file = resources.files("featx.backbones") / "data" / f"{name}.safetensors"
+    with resources.as_file(file) as path:
+        return load_network(path)
 
 
 def load_network(path: str | Path) -> FeatxSmall:

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-from featx.backbones._transform import describe_transform
 from featx.backbones._weights_file import find_file, read_state_dict
 from featx.backbones.backbone import Backbone
 from featx.backbones.published import ChosenWeights, choose_weights
-from featx.backbones.torchvision_source import find_head
 from featx.backbones.weights import load_into
 from featx.engines.engine import Network
 from featx.engines.placement import place
 from featx.errors import ParameterError, WeightsError
+from featx.fingerprint import bytes_digest
 from featx.recipe import Preprocessing
 
-__all__ = ["Network", "build_network", "load_backbone"]
+__all__ = ["build_network", "describe_transform", "load_backbone"]
 
 SEED = 0
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def load_backbone(
@@ -142,12 +144,11 @@ def build_network(
 
 
 def _named(chosen: ChosenWeights, *, any_size: bool) -> tuple[nn.Module, str | None, str]:
+    """Build a network of the catalogue; also return its head, and where its weights are from."""
     card, source = chosen.card, chosen.source
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        module = source.build(card, px=chosen.preprocessing.crop_px, any_size=any_size)
-    # featx's own networks have no classifier; timm's cards name theirs.
-    head = find_head(module) if card.source == "torchvision" else card.head
+        module, head = source.build(card, px=chosen.preprocessing.crop_px, any_size=any_size)
     if chosen.entry is not None:
         return module, head, source.fetch(card, chosen.entry, module)
     if chosen.path is None:
@@ -156,7 +157,7 @@ def _named(chosen: ChosenWeights, *, any_size: bool) -> tuple[nn.Module, str | N
         module,
         read_state_dict(chosen.path),
         thing=f"weights {str(chosen.path)!r} for backbone {card.name!r}",
-        ignored=source.ignored(card),
+        ignored=card.ignored,
         head=head,
     )
     where = os.path.abspath(chosen.path)  # noqa: PTH100
@@ -179,3 +180,35 @@ def _own(module: nn.Module, weights: str | os.PathLike[str] | None) -> tuple[nn.
     path = find_file(os.fspath(weights))
     load_into(mine, read_state_dict(path), thing=f"weights {str(path)!r}")
     return mine, os.path.abspath(path)  # noqa: PTH100
+
+
+def describe_transform(transform: Callable[[Any], Any]) -> str:
+    """Describe a transform in one line that is the same in every process.
+
+    Parameters
+    ----------
+    transform : callable
+        A function, or an object such as ``torchvision.transforms.Compose``.
+
+    Returns
+    -------
+    str
+        A function's name with a hash of its source; otherwise the object's `repr`. Two objects of
+        a class whose `repr` does not tell them apart are taken for the same: give such a class a
+        `__repr__` with its settings.
+
+    Examples
+    --------
+    >>> from torchvision.transforms import CenterCrop, Compose, ToTensor
+    >>> describe_transform(Compose([CenterCrop(8), ToTensor()]))
+    'Compose( CenterCrop(size=(8, 8)) ToTensor() )'
+    """
+    if inspect.isroutine(transform):
+        name = f"{transform.__module__}:{transform.__qualname__}"
+        try:
+            source = inspect.getsource(transform)
+        except (OSError, TypeError):  # typed at a prompt, or built in
+            code = getattr(transform, "__code__", None)
+            source = "" if code is None else repr((code.co_code, code.co_names))
+        return f"{name} {bytes_digest(source.encode())[:16]}"
+    return " ".join(_ADDRESS.sub("", repr(transform)).split())

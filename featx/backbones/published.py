@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from featx.backbones._timm import CONFIG, preprocessing_of_config
 from featx.backbones._weights_file import SUFFIXES, find_file, read_notes
-from featx.backbones.cards import BackboneCard, Source, WeightsEntry
 from featx.backbones.catalogue import source_of
-from featx.backbones.config import CONFIG, preprocessing_of_config
 from featx.backbones.download import content_problem, digest_of, named_hash
+from featx.backbones.sources import BackboneCard, Source, WeightsEntry
 from featx.errors import WeightsError, nearest
 from featx.recipe import Preprocessing
 

@@ -21,7 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """List networks with what is known of them."""
-    from featx.backbones import backbone_card, count_timm, list_backbones, suggest_name
+    from featx.backbones.catalogue import (
+        backbone_card,
+        count_timm,
+        list_backbones,
+        suggest_name,
+    )
     from featx.errors import BackboneError
 
     names = list_backbones(args.pattern)

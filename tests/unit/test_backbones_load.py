@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from featx.backbones import backbone_card, list_backbones, load_backbone
-from featx.backbones._transform import describe_transform
+from featx.backbones._torchvision import find_head
 from featx.backbones.download import cached_path, fetch_file
-from featx.backbones.torchvision_source import find_head
+from featx.backbones.load import describe_transform
 from featx.backbones.weights import load_into, read_state_dict
 from featx.errors import BackboneError, MissingDependencyError, ParameterError, WeightsError
 

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from featx.backbones import catalogue, count_timm, list_backbones, load_backbone
+from featx.backbones import list_backbones, load_backbone
+from featx.backbones.catalogue import TIMM, count_timm
 from featx.cli.main import main
 from featx.errors import BackboneError, MissingDependencyError
 
@@ -113,7 +114,7 @@ def test_without_timm_its_install_command_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
-    assert not catalogue._has_timm()
+    assert not TIMM.is_installed
     assert "pip install 'featx[timm]'" in refused(capsys, "clip")
     assert listed(capsys, "vit")["n_more_in_timm"] == 0
     with pytest.raises(BackboneError, match=r"pip install 'featx\[timm\]'"):

@@ -206,7 +206,7 @@ def test_a_vision_transformer_file_gets_the_size_of_its_position_embeddings(
     torch.save({"model": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "odd.pth")
     assert sizes("vit_b_16", tmp_path / "odd.pth") == (320, 320, "bilinear")
     source = choose_weights("vit_b_16", None).source
-    module = source.build(source.card("vit_b_32"), px=384, any_size=False)
+    module, _ = source.build(source.card("vit_b_32"), px=384, any_size=False)
     assert module.image_size == 384
 
 

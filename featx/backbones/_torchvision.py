@@ -16,8 +16,8 @@ from typing import Any
 
 from torch import nn
 
-from featx.backbones.cards import BackboneCard, WeightsEntry
 from featx.backbones.download import content_problem, fetch_file
+from featx.backbones.sources import BackboneCard, Source, WeightsEntry
 from featx.backbones.weights import load_into, read_state_dict
 from featx.recipe import Preprocessing
 
@@ -32,7 +32,7 @@ _POSITIONS = "encoder.pos_embedding"  # (1, 1 + patches, D) of these
 log = logging.getLogger(__name__)
 
 
-class TorchvisionSource:
+class TorchvisionSource(Source):
     """Every network of ``torchvision.models.list_models(module=torchvision.models)``."""
 
     def names(self) -> list[str]:
@@ -44,18 +44,20 @@ class TorchvisionSource:
         from torchvision.models import get_model_weights
 
         enum = get_model_weights(name)
-        first = next(iter(enum))
         entries = sorted(enum, key=lambda entry: entry is not enum.DEFAULT)
         return BackboneCard(
             name=name,
             source="torchvision",
             weights=tuple(WeightsEntry(e.name, e.url, _preprocessing(e)) for e in entries),
-            local=_preprocessing(first),
+            local=_preprocessing(next(iter(enum))),
             n_parameters=enum.DEFAULT.meta["num_params"],
             license=enum.DEFAULT.meta.get("license"),
+            ignored=_AUXILIARY if name in _PORTED else (),
         )
 
-    def build(self, card: BackboneCard, *, px: int | None, any_size: bool) -> nn.Module:
+    def build(
+        self, card: BackboneCard, *, px: int | None, any_size: bool
+    ) -> tuple[nn.Module, str | None]:
         """Build the network as torchvision's pretrained ones are built, for images of `px`."""
         from torchvision.models import get_model
 
@@ -65,7 +67,7 @@ class TorchvisionSource:
         if card.name.startswith(_VIT):
             options = {"image_size": px}
         module: nn.Module = get_model(card.name, weights=None, **options)
-        return module
+        return module, find_head(module)
 
     def fetch(self, card: BackboneCard, entry: WeightsEntry, module: nn.Module) -> str:
         """Load published weights from torch hub's cache, downloading them where absent."""
@@ -74,28 +76,20 @@ class TorchvisionSource:
         problem = content_problem(path, entry.url.rpartition("/")[2])
         if problem is not None:
             log.warning("%s", problem)
-        load_into(module, read_state_dict(path), thing=str(path), ignored=self.ignored(card))
-        return f"{card.source} {entry.name} ({entry.url})"
-
-    def published(self, card: BackboneCard) -> Mapping[str, WeightsEntry]:
-        """Return the network's weights by the names of their files."""
-        return {entry.url.rpartition("/")[2]: entry for entry in card.weights if entry.url}
+        load_into(module, read_state_dict(path), thing=str(path), ignored=card.ignored)
+        return f"torchvision {entry.name} ({entry.url})"
 
     def guess(self, card: BackboneCard, path: Path) -> tuple[Preprocessing, str]:
         """Return what the first weights ask for; of a vision transformer, those of its size."""
-        entries = sorted(card.weights, key=lambda entry: entry.preprocessing != card.local)
-        if not card.name.startswith(_VIT):
-            return card.local, f"as for {entries[0].name}"
-        px = _vit_px(card.name, read_state_dict(path)) or card.local.crop_px
-        for entry in entries:
+        local, like = super().guess(card, path)
+        px = _vit_px(card.name, read_state_dict(path)) if card.name.startswith(_VIT) else None
+        if px is None or px == local.crop_px:
+            return local, like
+        for entry in card.weights:
             if entry.preprocessing.crop_px == px:
                 return entry.preprocessing, f"as for {entry.name}"
-        local = dataclasses.replace(card.local, resize_px=px, crop_px=px)
-        return local, f"as for {entries[0].name}, at the {px} px of its position embeddings"
-
-    def ignored(self, card: BackboneCard) -> tuple[str, ...]:
-        """Return the auxiliary classifiers of the two networks that have them."""
-        return _AUXILIARY if card.name in _PORTED else ()
+        local = dataclasses.replace(local, resize_px=px, crop_px=px)
+        return local, f"{like}, at the {px} px of its position embeddings"
 
 
 def find_head(module: nn.Module) -> str | None:

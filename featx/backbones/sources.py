@@ -1,11 +1,16 @@
-"""What is known of a network before it is built, and what a source of networks must offer."""
+"""What a source of networks must offer, and what is known of a network before it is built.
+
+A new source is a class like those in `_torchvision` and `_timm`, and a line in
+`catalogue.SOURCES`.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar
 
 from torch import nn
 
@@ -48,25 +53,21 @@ class BackboneCard:
     local : Preprocessing
         What goes with a weights file of the user's own: that of the network's first published
         weights, since that is what files that lie about usually are.
-    head : str or None
-        The final classifier, whose input is the penultimate feature; None where the network's
-        output is the feature itself, or where only building it tells.
-    n_features : int or None
-        Length of the penultimate feature; None where only building it tells.
     n_parameters : int or None
         Weights in the whole network; None where only building it tells.
     license : str or None
         Terms of the default weights where the source states them.
+    ignored : tuple of str
+        Prefixes of names of tensors that files may hold and the network does not use.
     """
 
     name: str
     source: str
     weights: tuple[WeightsEntry, ...]
     local: Preprocessing
-    head: str | None = None
-    n_features: int | None = None
     n_parameters: int | None = None
     license: str | None = None
+    ignored: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         names = ", ".join(entry.name for entry in self.weights) or "none published"
@@ -78,30 +79,55 @@ class BackboneCard:
         return self.weights[0] if self.weights else None
 
 
-class Source(Protocol):
-    """A collection of networks."""
+class Source(ABC):
+    """A collection of networks.
 
+    Attributes
+    ----------
+    prefix : str
+        What its names begin with. A source without one is listed by default, and its networks are
+        found by their bare names; one with a prefix is searched where nothing else fits.
+    """
+
+    prefix: ClassVar[str] = ""
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether what it needs is there."""
+        return True
+
+    @abstractmethod
     def names(self) -> list[str]:
         """Return the names, sorted; cheap."""
 
+    def has(self, name: str) -> bool:
+        """Tell whether there is a network of a name."""
+        return name in self.names()
+
+    @abstractmethod
     def card(self, name: str) -> BackboneCard:
         """Return what is known of one network without building it."""
 
-    def build(self, card: BackboneCard, *, px: int | None, any_size: bool) -> nn.Module:
-        """Build the network with weights of any value, on the CPU.
+    @abstractmethod
+    def build(
+        self, card: BackboneCard, *, px: int | None, any_size: bool
+    ) -> tuple[nn.Module, str | None]:
+        """Build the network with weights of any value, on the CPU, and name its final classifier.
 
         For images of `px`, where it is built for one size; with `any_size` so that it takes other
-        sizes too, where it can, with the same weights.
+        sizes too, where it can, with the same weights. The classifier, whose input is the
+        penultimate feature, is None where the network's output is the feature itself.
         """
 
+    @abstractmethod
     def fetch(self, card: BackboneCard, entry: WeightsEntry, module: nn.Module) -> str:
         """Load published weights into the built network; return where they came from."""
 
     def published(self, card: BackboneCard) -> Mapping[str, WeightsEntry]:
         """Return, by the names of their files, published weights that fit the network."""
+        return {entry.url.rpartition("/")[2]: entry for entry in card.weights if entry.url}
 
     def guess(self, card: BackboneCard, path: Path) -> tuple[Preprocessing, str]:
         """Return what goes with a file that is not published, and what that is like."""
-
-    def ignored(self, card: BackboneCard) -> tuple[str, ...]:
-        """Return prefixes of state-dict keys that files may hold and the network does not use."""
+        same = (e.name for e in card.weights if e.url and e.preprocessing == card.local)
+        return card.local, f"as for {next(same, card.name)}"

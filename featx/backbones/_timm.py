@@ -1,0 +1,193 @@
+"""timm's networks, where the package is installed: ``"timm/resnet50.a1_in1k"``.
+
+Also how images are made by its configurations: a hub keeps them as ``config.json`` beside weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from featx._optional import require
+from featx.backbones.sources import BackboneCard, Source, WeightsEntry
+from featx.backbones.weights import load_into
+from featx.errors import BackboneError, WeightsError, nearest
+from featx.recipe import Preprocessing
+
+__all__ = ["CONFIG", "PREFIX", "TimmSource", "preprocessing_of_config"]
+
+PREFIX = "timm/"
+CONFIG = "config.json"
+# What timm takes where a configuration does not say.
+CROP_PCT, INTERPOLATION = 0.875, "bicubic"
+
+
+class TimmSource(Source):
+    """Every network of ``timm.list_models()``, with and without a weights tag."""
+
+    prefix = PREFIX
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether timm is there."""
+        try:
+            return importlib.util.find_spec("timm") is not None
+        except ValueError:  # masked
+            return False
+
+    def names(self) -> list[str]:
+        """Return the names of published weights, sorted, with the prefix."""
+        return [PREFIX + n for n in sorted(_timm().list_pretrained())]
+
+    def has(self, name: str) -> bool:
+        """Tell whether timm has a network, and weights of the tag where one is named."""
+        timm, bare = _timm(), name.removeprefix(PREFIX)
+        is_there = timm.is_model(bare) and ("." not in bare or timm.is_model_pretrained(bare))
+        return bool(is_there)
+
+    def card(self, name: str) -> BackboneCard:
+        """Return what timm's pretrained configuration says.
+
+        Raises
+        ------
+        BackboneError
+            If timm has no such network.
+        """
+        if not self.has(name):
+            raise BackboneError(_unknown(_timm(), name))
+        config = _config(name)
+        entry = None if config is None else _entry(config)
+        return BackboneCard(
+            name=name,
+            source="timm",
+            weights=(entry,) if entry is not None and config.has_weights else (),
+            local=Preprocessing() if entry is None else entry.preprocessing,
+            license=None if config is None else config.license,
+        )
+
+    def build(
+        self, card: BackboneCard, *, px: int | None, any_size: bool
+    ) -> tuple[nn.Module, str | None]:
+        """Build the network without weights; with `any_size` it interpolates its positions."""
+        create, bare = _timm().create_model, card.name.removeprefix(PREFIX)
+        # Distilled networks name two classifiers, which are fed by two tokens; the first is the
+        # class token's.
+        head = getattr(_config(card.name), "classifier", None) or None
+        head = head[0] if isinstance(head, tuple | list) else head
+        if any_size:
+            with contextlib.suppress(TypeError):  # has no such option
+                return create(bare, pretrained=False, dynamic_img_size=True), head
+        return create(bare, pretrained=False), head
+
+    def fetch(self, card: BackboneCard, entry: WeightsEntry, module: nn.Module) -> str:
+        """Load published weights through timm, which keeps its own cache.
+
+        Raises
+        ------
+        WeightsError
+            If timm cannot fetch or fit them.
+        """
+        try:
+            loaded = _timm().create_model(card.name.removeprefix(PREFIX), pretrained=True)
+        except Exception as err:
+            reason = " ".join(str(err).split())[:160]
+            raise WeightsError(
+                f"backbone {card.name!r}: weights {entry.name!r} cannot be fetched from "
+                f"{entry.url} ({type(err).__name__}: {reason}); fetch the file on a machine that "
+                "can and pass it with --weights FILE (weights=FILE in Python); without one, "
+                "backbone 'featx_small' needs no download"
+            ) from err
+        thing = f"weights {entry.name!r} for backbone {card.name!r}"
+        load_into(module, loaded.state_dict(), thing=thing)
+        return f"timm {entry.name} ({entry.url})"
+
+    def published(self, card: BackboneCard) -> Mapping[str, WeightsEntry]:
+        """Return all weights of the architecture, by name and by the names of their files."""
+        architecture = card.name.removeprefix(PREFIX).partition(".")[0]
+        found: dict[str, WeightsEntry] = {}
+        for bare in _timm().list_pretrained(f"{architecture}.*"):
+            config = _config(bare)
+            found[bare] = _entry(config)
+            if config.url:
+                found[config.url.rpartition("/")[2]] = found[bare]
+        return found
+
+
+def preprocessing_of_config(path: Path) -> Preprocessing | None:
+    """Return what a ``config.json`` beside the weights says; None where it says nothing of images.
+
+    Parameters
+    ----------
+    path : Path
+        As timm writes it: the fields under "pretrained_cfg", in older ones at the top.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be read.
+    """
+    try:
+        whole = json.loads(path.read_text("utf-8"))
+        fields = whole.get("pretrained_cfg", whole)
+        if not {"input_size", "mean", "std"} <= fields.keys():
+            return None
+        return _preprocessing(fields)
+    except (OSError, ValueError, TypeError, AttributeError, LookupError) as err:
+        raise WeightsError(
+            f"{path}: says how images are made for the weights beside it, but cannot be read "
+            f"({' '.join(str(err).split())[:120]}), expected timm's JSON; fetch it again"
+        ) from err
+
+
+def _preprocessing(fields: Mapping[str, Any]) -> Preprocessing:
+    """Translate timm's names: it resizes to crop / crop_pct, rounded down."""
+    crop = int(fields["input_size"][-1])
+    return Preprocessing(
+        resize_px=math.floor(crop / float(fields.get("crop_pct") or CROP_PCT)),
+        crop_px=crop,
+        interpolation=str(fields.get("interpolation") or INTERPOLATION),
+        mean=tuple(map(float, fields["mean"])),  # type: ignore[arg-type]
+        std=tuple(map(float, fields["std"])),  # type: ignore[arg-type]
+    )
+
+
+def _timm() -> Any:
+    return require("timm", extra="timm", purpose="a backbone whose name begins with 'timm/'")
+
+
+def _unknown(timm: Any, name: str) -> str:
+    """Say what is wrong with a name: its tag, or all of it."""
+    bare = name.removeprefix(PREFIX)
+    architecture, dot, tag = bare.partition(".")
+    if dot and timm.is_model(architecture):
+        tags = [n.partition(".")[2] for n in timm.list_pretrained(f"{architecture}.*")]
+        near = nearest(tag, tags).replace("'", f"'{PREFIX}{architecture}.", 1)
+        return (
+            f"backbone: got {name!r}, but timm's {architecture} has no weights {tag!r}, expected "
+            f"{', '.join(tags) or 'the name without a tag'}.{near}"
+        )
+    known = [*timm.list_models(), *timm.list_pretrained()]
+    hint = nearest(bare.lower(), known).replace("'", f"'{PREFIX}", 1)
+    return (
+        f"backbone: got {name!r}, expected {PREFIX!r} and a name from "
+        f"timm.list_models() or timm.list_pretrained().{hint}"
+    )
+
+
+def _config(name: str) -> Any:
+    """Return timm's configuration of a network; None where it has none."""
+    bare = name.removeprefix(PREFIX)
+    return _timm().models.get_pretrained_cfg(bare, allow_unregistered=True)
+
+
+def _entry(config: Any) -> WeightsEntry:
+    url = config.url or f"https://huggingface.co/{config.hf_hub_id}"
+    fields = _timm().data.resolve_data_config(pretrained_cfg=config.to_dict())
+    return WeightsEntry(config.tag or "default", url, _preprocessing(fields))
