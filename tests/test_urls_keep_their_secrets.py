@@ -14,9 +14,9 @@ import pytest
 import featx
 from featx.cli.main import main
 from featx.errors import FeatxError, ImageDecodeError, StoreWriteError, hide_secrets
+from featx.files.formats import MissingFileError
 from featx.images import decode_image
 from featx.store import write_features
-from featx.store._container import StoreNotFoundError
 
 pytest.importorskip("fsspec")
 SECRET = "s3cr3t"
@@ -61,7 +61,7 @@ def test_every_error_of_featx_shows_urls_without_their_secrets() -> None:
     for room in ("estimators", "retrieval", "store"):  # which have classes of their own
         importlib.import_module(f"featx.{room}")
     found = list(classes(FeatxError))
-    assert {ImageDecodeError, StoreWriteError, StoreNotFoundError} <= {*found}
+    assert {ImageDecodeError, StoreWriteError, MissingFileError} <= {*found}
     for kind in found:
         if kind.__module__.startswith("featx."):
             assert str(kind(f"at 'https://h/a?sig={SECRET}'")) == "at 'https://h/a?sig=***'", kind

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import metadata as package_metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +14,17 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from featx._repr import OneLine
-from featx.errors import FileFormatError, ParameterError, choose, nearest
+from featx._version import __version__
+from featx.errors import FileFormatError, ParameterError, choose
 from featx.estimators._codec import decode, encode
-from featx.estimators._container import pack, unpack, write_beside
+from featx.files.archive import pack, unpack
 from featx.files.atomic import open_regular
+from featx.files.formats import MODEL
+from featx.files.outputs import write_output
 from featx.recipe import Recipe
 
 __all__ = ["SavedModel", "load_model", "save_model"]
 
-FORMAT = "featx-model"
-VERSION = 1
 IMAGES = "training_images"
 
 
@@ -128,16 +127,15 @@ def save_model(
     check_is_fitted(model)
     images = _image_numbers(() if digests is None else digests)
     header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "creator": f"featx {package_metadata.version('featx')}",
+        "format": MODEL.name,
+        "version": MODEL.versions[-1],
+        "creator": f"featx {__version__}",
         "recipe": None if recipe is None else recipe.to_dict(),
         "metadata": metadata or {},
     }
     if format == "joblib":
-        buffer = io.BytesIO()
-        joblib.dump({**header, "model": model, IMAGES: images}, buffer)
-        write_beside(Path(path), buffer.getvalue())
+        with write_output(path, MODEL.kind) as beside:
+            joblib.dump({**header, "model": model, IMAGES: images}, beside)
         return
     arrays: dict[str, Any] = {IMAGES: images} if len(images) else {}
     header["model"] = encode(model, arrays)
@@ -147,7 +145,8 @@ def save_model(
         raise ParameterError(
             f"metadata: {err}; expected what JSON holds: numbers, text, lists and dicts"
         ) from err
-    write_beside(Path(path), data)
+    with write_output(path, MODEL.kind) as beside:
+        beside.write_bytes(data)
 
 
 def load_model(path: str | Path, *, trust_pickle: bool = False) -> SavedModel:
@@ -171,79 +170,45 @@ def load_model(path: str | Path, *, trust_pickle: bool = False) -> SavedModel:
         pickles while `trust_pickle` is False. Nothing in the file has been run then. Where there
         is no file, it is a `FileNotFoundError`, too, and an `OSError` where it cannot be read.
     """
-    data = _read(path)
+    with MODEL.opening(path), open_regular(path) as file:
+        data = file.read()
+    if data[:2] != b"PK" and not trust_pickle:
+        raise _foreign(path, data)
     try:
-        if data[:2] == b"PK" or not trust_pickle:
-            header, arrays = unpack(data)
-            _check_version(header)
-            model = decode(header.get("model"), arrays)
-        else:
-            header = arrays = _load_joblib(data)
-            model = header["model"]
+        header, arrays = unpack(data) if data[:2] == b"PK" else _load_joblib(data)
+    except FileFormatError as err:
+        raise MODEL.damaged(path, str(err)) from err
+    MODEL.require(path, header.get("format"), header.get("version"))
+    try:
+        model = decode(header.get("model"), arrays) if data[:2] == b"PK" else header["model"]
         return _saved(header, model, arrays.get(IMAGES))
     except FileFormatError as err:
-        if data.startswith(b"\x89HDF"):
-            raise FileFormatError(
-                f"model file {path}: is an HDF5 file, a store or an index; expected a file of "
-                "featx train (save_model)"
-            ) from err
-        hint = "expected a file of featx train (save_model)"
-        if data[:2] == b"PK":
-            hint = "save the model again or restore the file"
-        elif data[:1] in (b"\x80", b"x"):  # a pickle, plain or compressed
-            hint = (
-                "if it was saved with format='joblib' and you trust its origin, read it in Python "
-                "with load_model(path, trust_pickle=True)"
-            )
-        raise FileFormatError(f"model file {path}: {err}; {hint}") from err
+        raise MODEL.damaged(path, str(err)) from err
 
 
-class UnreadableModelError(FileFormatError, OSError):
-    """The file cannot be read at all; also an `OSError`."""
-
-
-class ModelNotFoundError(UnreadableModelError, FileNotFoundError):
-    """There is no file; also a `FileNotFoundError`."""
-
-
-def _read(path: str | Path) -> bytes:
-    place = Path(path)
-    try:
-        with open_regular(place) as file:
-            return file.read()
-    except FileNotFoundError as err:
-        names = [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else []
-        raise ModelNotFoundError(
-            f"model file {os.fspath(path)!r}: there is no such file, expected one of featx train "
-            f"(save_model).{nearest(place.name, names)}"
-        ) from err
-    except (OSError, ValueError) as err:
-        raise UnreadableModelError(
-            f"model file {os.fspath(path)!r}: cannot be read "
-            f"({getattr(err, 'strerror', None) or err}), expected a file of featx train "
-            "(save_model)"
-        ) from err
-
-
-def _check_version(header: dict[str, Any]) -> None:
-    if header.get("format") != FORMAT:
-        raise FileFormatError(f"got format {header.get('format')!r:.60}, expected {FORMAT!r}")
-    if header.get("version") != VERSION:
-        raise FileFormatError(
-            f"got version {header.get('version')!r:.60}, expected {VERSION}; it was written by "
-            f"{header.get('creator')!r:.60}: upgrade with pip install -U featx"
+def _foreign(path: str | Path, data: bytes) -> FileFormatError:
+    hint = "expected a file of featx train (save_model)"
+    if data.startswith(b"\x89HDF"):
+        found = "an HDF5 file, a store or an index"
+    elif data[:1] in (b"\x80", b"x"):  # plain or compressed
+        found = "a pickle"
+        hint += (
+            "; if it was saved with format='joblib' and you trust its origin, read it in Python "
+            "with load_model(path, trust_pickle=True)"
         )
+    else:
+        found = "no featx model: it does not begin as a zip file"
+    return FileFormatError(f"{MODEL.describe(path)}: is {found}, {hint}")
 
 
-def _load_joblib(data: bytes) -> dict[str, Any]:
+def _load_joblib(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         header = joblib.load(io.BytesIO(data))
     except Exception as err:
         raise FileFormatError(f"not readable by joblib: {type(err).__name__}: {err}") from err
     if not isinstance(header, dict) or "model" not in header:
         raise FileFormatError(f"got a pickled {type(header).__name__}, expected a featx model")
-    _check_version(header)
-    return header
+    return header, header
 
 
 def _saved(header: dict[str, Any], model: Any, images: Any) -> SavedModel:

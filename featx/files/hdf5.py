@@ -1,7 +1,8 @@
-"""Refuse an HDF5 file whose content lies elsewhere, before HDF5 goes there.
+"""HDF5 files that say what they are, and whose content lies in them.
 
 Links to other files, external storage and virtual datasets let a stranger's file read any file of
-the machine, or wait for ever at a named pipe. featx writes none of them.
+the machine, or wait for ever at a named pipe. featx writes none of them, and refuses such a file
+before HDF5 goes there.
 """
 
 from __future__ import annotations
@@ -9,10 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 import h5py
+import numpy as np
 
 from featx.errors import FileFormatError
+from featx.files.formats import FileFormat, Name
 
-__all__ = ["require_own_content"]
+__all__ = ["LIBVER", "require_format", "write_format"]
+
+# HDF5 1.10's structures: all its metadata blocks have checksums. Its flag "open for writing" is
+# only ever in memory: HDF5 has closed a file before it takes its place, or is committed.
+LIBVER = ("v110", "v110")
 
 # Numbers that HDF5 has itself; others are plugins, which HDF5 would look for on this machine.
 BUILT_IN_FILTERS = range(1, 7)
@@ -20,7 +27,27 @@ DO_NOT_SHRINK = (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
 MAX_RATIO = 1100  # deflate's is 1032
 
 
-def require_own_content(h5: h5py.File, thing: str) -> None:
+def write_format(h5: h5py.File, kind: FileFormat) -> None:
+    """Write down what a file is."""
+    h5.attrs["format"] = np.bytes_(kind.name)
+    h5.attrs["format_version"] = kind.versions[-1]
+
+
+def require_format(h5: h5py.File, kind: FileFormat, path: Name) -> None:
+    """Refuse a file of another kind or version, and one whose content lies elsewhere.
+
+    Raises
+    ------
+    FileFormatError
+    """
+    with kind.reading(path):
+        name, version = h5.attrs.get("format"), h5.attrs.get("format_version")
+        name = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+        kind.require(path, name, version)
+        _require_own_content(h5, kind.describe(path))
+
+
+def _require_own_content(h5: h5py.File, thing: str) -> None:
     """Check that everything in a file lies in it, and could be as large as the file says.
 
     Parameters

@@ -20,6 +20,7 @@ from typing import Any
 
 from featx.errors import StoreWriteError
 from featx.files.atomic import replacing
+from featx.files.formats import INDEX, MODEL, STORE
 
 __all__ = ["check_output", "files_of", "kind_of", "write_output"]
 
@@ -27,7 +28,7 @@ HEAD_BYTES = 65536
 MAX_HEADER_BYTES = 16 * 2**20
 ARRAYS = ("features", "paths", "labels")
 PARQUET = {b"featx_fingerprint": "parquet", b"featx_predictions": "predictions"}
-FORMATS = {"featx feature store": "store", "featx retrieval index": "index"}
+HDF5_KINDS = {form.name: form.kind for form in (STORE, INDEX)}
 OTHERS = (  # what the beginning of a file says, for the message alone
     (b"\x89HDF", "an HDF5 file"),
     (b"PK\x03\x04", "a zip file"),
@@ -193,20 +194,20 @@ def _hdf5_kind(path: Path, head: bytes) -> str:
     import h5py
 
     # a store that is being written is found by its first bytes, where HDF5 might not open it
-    if b"featx feature store" in head:
-        return "store"
+    if STORE.name.encode() in head:
+        return STORE.kind
     with contextlib.suppress(Exception), h5py.File(path, "r", locking=False) as h5:
         attribute = h5.attrs.get_id("format")
         if attribute.dtype.kind == "S":  # of fixed length: HDF5 reads it in damaged files, too
-            return FORMATS.get(h5.attrs["format"].decode("ascii", "replace"), "")
+            return HDF5_KINDS.get(h5.attrs["format"].decode("ascii", "replace"), "")
     return ""
 
 
 def _zip_kind(file: Any, head: bytes) -> str:
     if not head.startswith(b"PK\x03\x04"):
         return ""
-    if head[30:].startswith(b"model.json") and b'"featx-model"' in head:
-        return "model"
+    if head[30:].startswith(b"model.json") and f'"{MODEL.name}"'.encode() in head:
+        return MODEL.kind
     try:
         with zipfile.ZipFile(file) as archive:
             return "npz" if {f"{name}.npy" for name in ARRAYS} <= {*archive.namelist()} else ""
@@ -216,8 +217,8 @@ def _zip_kind(file: Any, head: bytes) -> str:
 
 def _other_kind(file: Any, head: bytes) -> str:
     start = head[:4096].lower()
-    if head.startswith(b"\x80") and b"featx-model" in start:
-        return "model"  # of format "joblib"
+    if head.startswith(b"\x80") and MODEL.name.encode() in start:
+        return MODEL.kind  # of format "joblib"
     if head.startswith(b"\x93NUMPY"):
         return "npy" if re.search(rb"'shape': \(\d+, \d+\)", head[:1000]) else ""
     if head.startswith(b"PAR1"):

@@ -9,13 +9,10 @@ is read.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from io import FileIO
 from typing import Any
 
 import h5py
@@ -24,9 +21,9 @@ from numpy.typing import NDArray
 from zlib_ng.zlib_ng import crc32
 
 from featx._version import __version__
-from featx.errors import FeatxError, FileFormatError
 from featx.files.atomic import open_regular
-from featx.files.hdf5 import require_own_content
+from featx.files.formats import INDEX
+from featx.files.hdf5 import LIBVER, require_format, write_format
 from featx.files.locks import index_may_be_saved
 from featx.files.outputs import write_output
 from featx.recipe import Recipe
@@ -45,11 +42,6 @@ from featx.retrieval._vectors import (
 )
 
 __all__ = ["IndexContent", "read_index", "write_index"]
-
-FORMAT = "featx retrieval index"
-LIBVER = ("v110", "v110")
-FORMAT_VERSION = 2
-READABLE = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -137,8 +129,7 @@ def _write(h5: Any, content: IndexContent) -> None:
     text = json.dumps(header).encode("ascii")  # lone surrogates of odd file names are escaped
     h5["header"] = np.frombuffer(text, np.uint8)
     h5["header"].attrs["crc"] = crc32(text)
-    h5.attrs["format"] = np.bytes_(FORMAT)
-    h5.attrs["format_version"] = FORMAT_VERSION
+    write_format(h5, INDEX)
 
 
 # Types of the header's fields; those of version 2 may be absent.
@@ -165,16 +156,16 @@ def _check_header(header: Any, place: str) -> None:
     known = FIELDS | {k: v for k, v in LATER_FIELDS.items() if k in header}
     for name, kinds in known.items():
         if not isinstance(header.get(name), kinds):
-            raise _damaged(place, f"its header has {header.get(name)!r} for {name!r}")
+            raise INDEX.damaged(place, f"its header has {header.get(name)!r} for {name!r}")
     columns = {"ids": header["ids"], **header.get("metadata", {})}
     columns |= {} if header["labels"] is None else {"labels": header["labels"]}
     for name, values in columns.items():
         found = {type(value) for value in values} if isinstance(values, list) else {object}
         if not (found <= {str} or (name == "ids" and found == {int})):
-            raise _damaged(place, f"column {name!r} of its header is no list of text")
+            raise INDEX.damaged(place, f"column {name!r} of its header is no list of text")
     effort = (header.get("finder") or {"effort": 1}).get("effort")
     if not isinstance(effort, int) or isinstance(effort, bool) or not 1 <= effort < 2**31:
-        raise _damaged(place, f"its search effort is {effort!r}")
+        raise INDEX.damaged(place, f"its search effort is {effort!r}")
 
 
 def _column_lists(columns: Columns) -> dict[str, Any]:
@@ -214,38 +205,29 @@ def read_index(path: str | os.PathLike[str], *, mmap: bool) -> IndexContent:
     place = os.fspath(path)
     # HDF5 reads through Python's file: what it sees and what is read later is one file, whatever
     # the name comes to mean meanwhile.
-    with _readable(place), _open(place) as file, h5py.File(file, "r") as h5:
+    with INDEX.opening(place):
+        opened = open_regular(place)
+    with opened as file, INDEX.reading(place), h5py.File(file, "r") as h5:
+        require_format(h5, INDEX, place)
         return _content(h5, place, file.fileno(), mmap=mmap)
 
 
-def _open(place: str) -> FileIO:
-    try:
-        return open_regular(place)
-    except FileNotFoundError:
-        found = "there is no such file"
-    except OSError as err:
-        found = f"cannot be opened ({err.strerror})"
-    raise FileFormatError(f"index {place!r}: {found}, expected a file made by featx index")
-
-
 def _content(h5: Any, place: str, descriptor: int, *, mmap: bool) -> IndexContent:
-    _check_format(h5, place)
-    require_own_content(h5, f"index {place!r}")
     text = _array(h5, "header", place).tobytes()
     if crc32(text) != h5["header"].attrs["crc"]:
-        raise _damaged(place, "the header does not fit its checksum")
+        raise INDEX.damaged(place, "the header does not fit its checksum")
     header = json.loads(text)
     _check_header(header, place)
     norms = _array(h5, "norms", place)
     if crc32(norms.data) != header["norms_crc"]:
-        raise _damaged(place, "the norms do not fit their checksum")
+        raise INDEX.damaged(place, "the norms do not fit their checksum")
     if norms.dtype != np.float32 or not np.isfinite(norms).all():
-        raise _damaged(place, "its norms are not finite numbers")
+        raise INDEX.damaged(place, "its norms are not finite numbers")
     data = _vectors(h5, place, descriptor, header["vectors_crc"], mmap=mmap)
     recipe, recall = header["recipe"], header.get("recall")
     kind = Kind(**header["kind"]) if "kind" in header else Kind("exact", "float32", "asked for")
     if kind.name not in KINDS or kind.codes not in CODES or header["metric"] not in METRICS:
-        raise _damaged(place, "its kind or metric is unknown")
+        raise INDEX.damaged(place, "its kind or metric is unknown")
     content = IndexContent(
         vectors=Vectors(
             data, norms, header["metric"], _finder(h5, place, kind, header, data.shape[1])
@@ -261,7 +243,7 @@ def _content(h5: Any, place: str, descriptor: int, *, mmap: bool) -> IndexConten
     beside = [columns.ids, *columns.metadata.values()]
     beside += [] if columns.labels is None else [columns.labels]
     if {len(norms), n, *map(len, beside)} != {n}:
-        raise _damaged(place, "its parts do not fit each other")
+        raise INDEX.damaged(place, "its parts do not fit each other")
     return content
 
 
@@ -269,7 +251,7 @@ def _plain(h5: Any, name: str, place: str) -> Any:
     """Return a dataset that lies in the file as one piece, as all of an index do."""
     dataset = h5[name]
     if dataset.id.get_storage_size() != dataset.nbytes:
-        raise _damaged(place, f"its array {name!r} is not all there")
+        raise INDEX.damaged(place, f"its array {name!r} is not all there")
     return dataset
 
 
@@ -298,11 +280,11 @@ def _finder(h5: Any, place: str, kind: Kind, header: dict[str, Any], n_features:
     for name, crc in crcs.items():
         arrays[name] = _array(group, name, place)
         if crc32(arrays[name].data) != crc:
-            raise _damaged(place, f"its array {name!r} does not fit its checksum")
+            raise INDEX.damaged(place, f"its array {name!r} does not fit its checksum")
     row_of = arrays["row_of"]
     rows = np.sort(row_of[row_of >= 0])
     if not np.array_equal(rows, np.arange(len(h5["norms"]))):
-        raise _damaged(place, "a row has not exactly one code")
+        raise INDEX.damaged(place, "a row has not exactly one code")
     finder = finder_from_arrays(
         arrays,
         codes,
@@ -312,7 +294,7 @@ def _finder(h5: Any, place: str, kind: Kind, header: dict[str, Any], n_features:
         n_features=n_features,
     )
     if codes.crc != codes_crc:
-        raise _damaged(place, "its codes do not fit their checksum")
+        raise INDEX.damaged(place, "its codes do not fit their checksum")
     return finder
 
 
@@ -332,59 +314,23 @@ def _column(values: list[Any]) -> NDArray[Any]:
     return np.array(values) if values else np.empty(0, "U1")
 
 
-def _damaged(place: str, what: str) -> FileFormatError:
-    return FileFormatError(
-        f"index {place!r}: {what}; the file is damaged: make it anew with featx index"
-    )
-
-
-def _check_format(h5: Any, place: str) -> None:
-    found, version = h5.attrs.get("format"), h5.attrs.get("format_version")
-    found = found.decode("ascii", "replace") if isinstance(found, bytes) else found
-    if found != FORMAT:
-        raise FileFormatError(
-            f"index {place!r}: is an HDF5 file, but its attribute 'format' is {found!r}, expected "
-            f"{FORMAT!r}; give a file made by featx index"
-        )
-    if version not in READABLE:
-        raise FileFormatError(
-            f"index {place!r}: got format version {version}, expected {FORMAT_VERSION}; it was "
-            "written by another version of featx: upgrade with pip install -U featx"
-        )
-
-
 def _vectors(
     h5: Any, place: str, descriptor: int, crcs: list[list[int]], *, mmap: bool
 ) -> NDArray[Any] | FileRows:
     """Return the vectors, or with `mmap` what reads them when they are asked for."""
     dataset = _plain(h5, "vectors", place)
     if dataset.dtype not in (np.float32, np.float16) or dataset.ndim != 2:
-        raise _damaged(place, f"its vectors are {dataset.dtype} of shape {dataset.shape}")
+        raise INDEX.damaged(place, f"its vectors are {dataset.dtype} of shape {dataset.shape}")
     offset = dataset.id.get_offset()
     if dataset.size and offset is None:
-        raise _damaged(place, "its vectors do not lie side by side")
+        raise INDEX.damaged(place, "its vectors do not lie side by side")
     rows = FileRows(os.dup(descriptor), place, offset or 0, dataset.shape, dataset.dtype)
     if mmap:
         return rows
     data = rows[:]
     for start, n, crc in crcs:
         if crc32(np.ascontiguousarray(data[start : start + n]).data) != crc:
-            raise _damaged(place, f"rows {start}..{start + n - 1} do not fit their checksum")
+            raise INDEX.damaged(place, f"rows {start}..{start + n - 1} do not fit their checksum")
     if not np.isfinite(data).all():
-        raise _damaged(place, "its vectors hold numbers that are not finite")
+        raise INDEX.damaged(place, "its vectors hold numbers that are not finite")
     return data
-
-
-@contextlib.contextmanager
-def _readable(place: str) -> Iterator[None]:
-    """Turn whatever h5py raises on a damaged file into `FileFormatError`."""
-    try:
-        yield
-    except FeatxError:
-        raise
-    except Exception as err:
-        reason = " ".join(str(err).split())[:160]
-        raise FileFormatError(
-            f"index {place!r}: cannot be read ({reason}), expected a file made by featx index; "
-            "if it is one, it is damaged: make it anew"
-        ) from err

@@ -7,12 +7,10 @@ Everything that opens a store comes through here, so that whatever is wrong with
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 import struct
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -20,8 +18,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from featx.errors import FeatxError, FileFormatError, StoreWriteError, nearest
-from featx.files.hdf5 import require_own_content
+from featx.errors import FileFormatError, StoreWriteError
+from featx.files.formats import STORE
+from featx.files.hdf5 import LIBVER, require_format, write_format
 from featx.files.locks import require_named
 from featx.files.remote import plain_path
 from featx.store import _disk
@@ -30,36 +29,22 @@ from featx.store._layout import create_failures, write_attribute
 from featx.store._transaction import PatchedFile
 
 __all__ = [
-    "FORMAT",
-    "FORMAT_VERSION",
     "HEAD_BYTES",
-    "LIBVER",
     "Opened",
-    "StoreNotFoundError",
     "create_container",
     "id_offset",
     "new_commit_id",
     "open_for_reading",
     "read_head",
-    "readable",
     "recover",
     "require_untouched",
     "store_path",
 ]
 
-FORMAT = "featx feature store"
-FORMAT_VERSION = 1
-# HDF5 1.10's structures, by every writer: all its metadata blocks have checksums. Its flag "open
-# for writing" is only ever in memory, since HDF5 has closed the file when a commit happens.
-LIBVER = ("v110", "v110")
 _SUPERBLOCK = struct.Struct("<8sBBBBQQQQI")
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # The commit id is written when the file is made, so it stands near its start.
 HEAD_BYTES = 65536
-
-
-class StoreNotFoundError(FileFormatError, FileNotFoundError):
-    """There is no file; also a `FileNotFoundError`."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +102,7 @@ def create_container(path: Path, creator: str) -> None:
     """Make an empty store, under its name only once it is complete on the medium."""
     memory = io.BytesIO()
     with h5py.File(memory, "w", libver=LIBVER) as h5:
-        write_attribute(h5, "format", FORMAT)
-        h5.attrs["format_version"] = FORMAT_VERSION
+        write_format(h5, STORE)
         write_attribute(h5, "creator", creator)
         h5.attrs["commit_id"] = np.bytes_(new_commit_id())
         # All that the root group will ever hold, so that its header, and the id in it, stay put.
@@ -164,11 +148,12 @@ def open_for_reading(path: Path) -> Opened:
 
     Raises
     ------
-    StoreNotFoundError, FileFormatError
+    MissingFileError, FileFormatError
     """
-    raw = _open_raw(path)
+    with STORE.opening(path):
+        raw = _disk.open_file(path, "rb")
     try:
-        with readable(path):
+        with STORE.reading(path):
             head = read_head(raw)
             # Applied in memory only: a reader that took the lock to write would keep a writer out.
             journal = read_journal(path, raw)
@@ -177,10 +162,8 @@ def open_for_reading(path: Path) -> Opened:
             file = PatchedFile.with_journal(raw, journal)
             h5 = h5py.File(file, "r")
         try:
-            _require_store(path, h5)
-            with readable(path):
-                require_own_content(h5, f"store {str(path)!r}")
-            with readable(path, "attribute 'commit_id'"):
+            require_format(h5, STORE, path)
+            with STORE.reading(path, "attribute 'commit_id'"):
                 commit_id = bytes(h5.attrs["commit_id"])
             if journal is None:
                 _require_one_state(path, raw, head, commit_id)
@@ -255,57 +238,6 @@ def store_path(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.realpath(given)) if is_link else given
 
 
-@contextlib.contextmanager
-def readable(path: Path, what: str = "") -> Iterator[None]:
-    """Turn whatever h5py raises on a damaged file into `FileFormatError`."""
-    try:
-        yield
-    except FeatxError:
-        raise
-    except (
-        OSError,
-        RuntimeError,
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        OverflowError,
-        MemoryError,
-    ) as err:
-        reason = " ".join(str(err).split())
-        if isinstance(err, OSError) and err.errno in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT):
-            raise FileFormatError(
-                f"store {str(path)!r}: {what or 'it'} cannot be read ({err.strerror}); the disk "
-                "or the network refuses to give it: see to that and try again"
-            ) from err
-        raise FileFormatError(
-            f"store {str(path)!r}: {what or 'it'} cannot be read ({reason}); the file is damaged: "
-            "featx verify says where; extract into a new file to get the features again"
-        ) from err
-
-
-def _open_raw(path: Path) -> FileIO:
-    try:
-        return _disk.open_file(path, "rb")
-    except FileNotFoundError:
-        folder = path.parent if path.parent.is_dir() else Path()
-        names = [p.name for p in folder.iterdir() if p.suffix in (".h5", ".hdf5")]
-        raise StoreNotFoundError(
-            f"store {str(path)!r}: there is no such file; expected a store made by featx extract."
-            f"{nearest(path.name, names)}"
-        ) from None
-    except IsADirectoryError:
-        raise FileFormatError(
-            f"store {str(path)!r} is a folder; expected a file made by featx extract"
-        ) from None
-    except OSError as err:
-        raise FileFormatError(
-            f"store {str(path)!r} cannot be opened ({err.strerror}); expected a file that you "
-            "may read"
-        ) from err
-
-
 def _stated_size(path: Path, file: FileIO) -> int | None:
     """Return the size that HDF5 recorded; None in a layout that featx does not write.
 
@@ -344,20 +276,4 @@ def _require_one_state(path: Path, file: FileIO, head: bytes, commit_id: bytes) 
         raise FileFormatError(
             f"store {str(path)!r}: a commit came in while it was being opened, and what was read "
             "is of two states; open it again"
-        )
-
-
-def _require_store(path: Path, h5: h5py.File) -> None:
-    with readable(path):
-        found, version = h5.attrs.get("format"), h5.attrs.get("format_version")
-        found = found.decode("utf-8", "replace") if isinstance(found, bytes) else found
-    if not isinstance(found, str) or found != FORMAT:
-        raise FileFormatError(
-            f"store {str(path)!r} is an HDF5 file, but not a featx store: attribute 'format' is "
-            f"{found!r}, expected {FORMAT!r}; give the path of a store made by featx extract"
-        )
-    if np.shape(version) or version != FORMAT_VERSION:
-        raise FileFormatError(
-            f"store {str(path)!r}: got format version {version}, expected {FORMAT_VERSION}; it "
-            "was written by another version of featx: upgrade with pip install -U featx"
         )

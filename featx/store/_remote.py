@@ -24,6 +24,7 @@ from featx._progress import Progress
 from featx._repr import OneLine
 from featx.errors import FeatxError, FileFormatError, StoreWriteError
 from featx.files.atomic import open_regular, replacing
+from featx.files.formats import MissingFileError
 from featx.files.locks import WriterLock
 from featx.files.remote import (
     RemoteFile,
@@ -34,7 +35,7 @@ from featx.files.remote import (
     look,
     reason_of,
 )
-from featx.store._container import HEAD_BYTES, StoreNotFoundError, open_for_reading
+from featx.store._container import HEAD_BYTES, open_for_reading
 from featx.store.writer import StoreWriter
 
 __all__ = ["readable_copy", "working_copy"]
@@ -261,7 +262,7 @@ def readable_copy(store: str | os.PathLike[str]) -> str | os.PathLike[str]:
 
     Raises
     ------
-    StoreNotFoundError
+    MissingFileError
         If nothing is at the URL.
     FileFormatError
         If it cannot be had.
@@ -285,7 +286,7 @@ def readable_copy(store: str | os.PathLike[str]) -> str | os.PathLike[str]:
             return copy.path
         raise
     if not is_there:
-        raise StoreNotFoundError(
+        raise MissingFileError(
             f"{copy.thing}: not found, expected a store made by featx; check the name"
         )
     return copy.path

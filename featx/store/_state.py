@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import FileFormatError, ParameterError
+from featx.files.formats import STORE
 from featx.store import _disk
 from featx.store._chunks import read_unchecked
-from featx.store._container import Opened, open_for_reading, read_head, readable, store_path
+from featx.store._container import Opened, open_for_reading, read_head, store_path
 from featx.store._journal import journal_path
 from featx.store._layout import crc32, metadata_names, read_attribute
 from featx.store._remote import readable_copy
@@ -78,7 +79,7 @@ class SettledFile:
         for left in reversed(range(RETRIES)):
             opened = self._require_open()
             try:
-                with readable(self.path):
+                with STORE.reading(self.path):
                     found = read(opened)
                 if not of_one_commit or opened.is_current():
                     return found
@@ -120,7 +121,7 @@ def _open_settled(path: Path) -> Opened:
 
     Raises
     ------
-    StoreNotFoundError, FileFormatError
+    MissingFileError, FileFormatError
     """
     before = _head(path)
     for _ in range(RETRIES):

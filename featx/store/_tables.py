@@ -10,8 +10,8 @@ from typing import Any
 
 from featx._repr import OneLine
 from featx.errors import FileFormatError, ParameterError, nearest
+from featx.files.formats import STORE
 from featx.recipe import Recipe, tell_apart
-from featx.store._container import readable
 from featx.store._layout import read_attribute, recipe_json, table_key
 
 __all__ = [
@@ -201,7 +201,7 @@ def table_shape(
                 f"n_features: got {wanted!r}, expected the width of a vector, at least 1"
             )
         return wanted, dtype if recipe is None else recipe.dtype
-    with readable(path, f"table {key!r}"):
+    with STORE.reading(path, f"table {key!r}"):
         width, kind = group["features"].shape[1], group["features"].dtype.name
         stored = read_attribute(group, "recipe")
     if stored != recipe_json(recipe):

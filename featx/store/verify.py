@@ -13,8 +13,9 @@ import numpy as np
 
 from featx._repr import OneLine
 from featx.errors import FileFormatError
+from featx.files.formats import STORE, MissingFileError
 from featx.store._chunks import chunk_blocks
-from featx.store._container import Opened, StoreNotFoundError, readable
+from featx.store._container import Opened
 from featx.store._failures import read_failures
 from featx.store._layout import datasets, feature_crcs, read_attribute
 from featx.store._records import Records
@@ -80,7 +81,7 @@ def verify_store(path: str | os.PathLike[str]) -> VerifyResult:
     """
     try:
         file = SettledFile(path)
-    except StoreNotFoundError:
+    except MissingFileError:
         raise
     except FileFormatError as err:
         if os.path.isdir(path):  # noqa: PTH112
@@ -170,7 +171,7 @@ def _collect(
     """Return what a check returns, made again where a commit came in; add what it refuses."""
 
     def checked(opened: Opened) -> T:
-        with readable(file.path, what):
+        with STORE.reading(file.path, what):
             return check(opened)
 
     try:

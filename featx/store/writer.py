@@ -15,16 +15,16 @@ import numpy as np
 
 from featx._version import __version__
 from featx.errors import FeatxError, StoreWriteError
+from featx.files.formats import STORE
+from featx.files.hdf5 import LIBVER
 from featx.files.locks import WriterLock, require_named
 from featx.recipe import Recipe
 from featx.store import _disk
 from featx.store._container import (
-    LIBVER,
     create_container,
     id_offset,
     new_commit_id,
     open_for_reading,
-    readable,
     recover,
     require_untouched,
     store_path,
@@ -114,13 +114,13 @@ class StoreWriter:
         """The images that could not be read, those not yet committed included."""
         if self._failures is not None:
             return tuple(self._failures.values())
-        with readable(self.path, "the failures table"):
+        with STORE.reading(self.path, "the failures table"):
             return read_failures(*self._committed())
 
     @property
     def table_keys(self) -> tuple[str, ...]:
         """Keys of the committed tables: fingerprints, or "outside"."""
-        with readable(self.path, "/tables"):
+        with STORE.reading(self.path, "/tables"):
             return tuple(self._read()["tables"])
 
     def table(
@@ -159,7 +159,7 @@ class StoreWriter:
         if key not in self._tables:
             group = self._group(key)
             width, kind = table_shape(self.path, key, group, recipe, n_features, dtype)
-            with readable(self.path, f"table {key!r}"):
+            with STORE.reading(self.path, f"table {key!r}"):
                 table = TableWriter(
                     recipe,
                     width,
@@ -191,7 +191,7 @@ class StoreWriter:
     def tables(self) -> tuple[TableWriter, ...]:
         """Open all committed tables."""
         recipes = (table_info(key, self._group(key)).recipe for key in self.table_keys)
-        with readable(self.path, "/tables"):
+        with STORE.reading(self.path, "/tables"):
             return tuple(self.table(recipe, has_labels=False) for recipe in recipes)
 
     def commit(self) -> None:
@@ -217,7 +217,7 @@ class StoreWriter:
         transaction = TransactionFile(self.path, file, self._eof)
         new_id = new_commit_id()
         try:
-            with readable(self.path):
+            with STORE.reading(self.path):
                 self._write(transaction, new_id)
             transaction.commit(self._id_offset, self._commit_id, new_id)
             require_named(self.path, file)
@@ -267,7 +267,7 @@ class StoreWriter:
                 f"store {str(self.path)!r}: an interrupted commit cannot be finished "
                 f"({err.strerror or err}); see to the disk and open it again"
             ) from err
-        with readable(self.path, "attribute 'commit_id'"):
+        with STORE.reading(self.path, "attribute 'commit_id'"):
             self._commit_id = bytes(self._read().attrs["commit_id"])
         self._id_offset = id_offset(self.path, file, self._commit_id)
         return file
@@ -320,7 +320,7 @@ class StoreWriter:
     def _is_new(self, key: str, table: TableWriter) -> bool:
         """Say whether the file lacks the table, or says otherwise whether it has labels."""
         group = self._group(key)
-        with readable(self.path, f"attribute 'has_labels' of table {key!r}"):
+        with STORE.reading(self.path, f"attribute 'has_labels' of table {key!r}"):
             return group is None or table.has_labels != bool(group.attrs["has_labels"])
 
     def _not_committed(self, err: OSError) -> str:
@@ -334,7 +334,7 @@ class StoreWriter:
     def _note(self, key: str, made_with: Mapping[str, Any]) -> None:
         """Keep what the table is made with, if the file says something else."""
         group = self._group(key)
-        with readable(self.path, f"attribute 'made_with' of table {key!r}"):
+        with STORE.reading(self.path, f"attribute 'made_with' of table {key!r}"):
             stored = "{}" if group is None else read_attribute(group, "made_with")
             notes = {**json.loads(self._made_with.get(key, stored)), **made_with}
         text = json.dumps(notes, sort_keys=True)
@@ -342,7 +342,7 @@ class StoreWriter:
             self._made_with[key] = text
 
     def _group(self, key: str) -> Any:
-        with readable(self.path, f"table {key!r}"):
+        with STORE.reading(self.path, f"table {key!r}"):
             return self._read()["tables"].get(key)
 
     def _read(self) -> h5py.File:
@@ -353,7 +353,7 @@ class StoreWriter:
         """Return the last committed state, and what HDF5 reads it through."""
         if self._reader is None:
             file = PatchedFile(self._require_open(), self._eof)
-            with readable(self.path):
+            with STORE.reading(self.path):
                 self._reader = h5py.File(file, "r"), file
         return self._reader
 

@@ -145,7 +145,7 @@ def odd_array(values: np.ndarray, draw: random.Random) -> np.ndarray:
 
 def forged_model(data: bytes, draw: random.Random) -> bytes:
     """Put odd values into a model, with a seal that fits."""
-    from featx.estimators._container import pack, unpack
+    from featx.files.archive import pack, unpack
 
     header, arrays = unpack(data)
     for _ in range(draw.randint(1, 3)):

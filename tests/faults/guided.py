@@ -52,7 +52,7 @@ with contextlib.redirect_stderr(io.StringIO()), instrumented():
     import featx.backbones.weights  # noqa: F401 - which `_files` would import too late
     from featx.errors import FeatxError
     from featx.estimators import load_model
-    from featx.estimators._container import SEAL_BYTES
+    from featx.files.archive import SEAL_BYTES
     from featx.recipe import Preprocessing, Recipe
     from featx.retrieval import RetrievalIndex
     from featx.serve._bodies import images_of

@@ -34,7 +34,7 @@ from featx.estimators import (
     load_model,
     save_model,
 )
-from featx.estimators._container import pack
+from featx.files.archive import pack
 from featx.recipe import Preprocessing, Recipe
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "model-v1.featx"
@@ -230,7 +230,7 @@ def huge() -> bytes:
 
 FORGERIES: dict[str, tuple[Callable[[dict[str, Any], dict[str, bytes]], Any], str]] = {
     "another version": (lambda h, a: ({**h, "version": 2}, a), r"version 2, expected 1"),
-    "another format": (lambda h, a: ({**h, "format": "x"}, a), r"format 'x'"),
+    "another format": (lambda h, a: ({**h, "format": "x"}, a), r"'format' is 'x'"),
     "no JSON": (lambda h, a: ("{", a), r"not valid JSON"),
     "deep JSON": (lambda h, a: ("[" * 100_000, a), r"not valid JSON"),
     "a list": (lambda h, a: ("[]", a), r"got list"),
@@ -306,7 +306,7 @@ def test_forged_files_raise_and_run_nothing(
     path.write_bytes(forge(header, arrays))
     assert load_model(path).model.predict(X).tolist() == MODELS["logistic"].predict(X).tolist()
     path.write_bytes(forge(*change(header, arrays)))
-    with pytest.raises(FileFormatError, match=rf"forged\.featx: .*{match}"):
+    with pytest.raises(FileFormatError, match=rf"forged\.featx': .*{match}"):
         load_model(path)
     assert capsys.readouterr().out == ""
 
@@ -356,7 +356,7 @@ def test_learned_numbers_that_are_not_finite_are_refused_by_name(name, value, tm
         (tmp_path / "m").write_bytes(forge(header, {**arrays, member: npy(array)}))
         if key in NOTES or not key.endswith("_"):
             continue
-        with pytest.raises(FileFormatError, match=rf"m: \w+: {key} has 1 of \d+ numbers"):
+        with pytest.raises(FileFormatError, match=rf"m': \w+: {key} has 1 of \d+ numbers"):
             load_model(tmp_path / "m")
 
 
@@ -424,7 +424,7 @@ def test_joblib_only_on_request_and_on_trust(tmp_path: Path) -> None:
     model = LogisticRegression().fit(X, LABELS)
     path = tmp_path / "m.joblib"
     save_model(model, path, recipe=RECIPE, format="joblib")
-    with pytest.raises(FileFormatError, match=r"m\.joblib: .*trust_pickle=True"):
+    with pytest.raises(FileFormatError, match=r"m\.joblib': .*trust_pickle=True"):
         load_model(path)
     saved = load_model(path, trust_pickle=True)
     assert saved.recipe == RECIPE

@@ -1,4 +1,4 @@
-"""The file that a model is kept in: a zip of one JSON text and plain arrays, sealed by its hash.
+"""A zip of one JSON text and plain arrays, sealed by its hash, in which a model is kept.
 
 Members are stored uncompressed: ``model.json`` and one ``.npy`` an array, so that any zip tool and
 `numpy.load` open the file, and all members together are no larger than the file. The zip's
@@ -8,23 +8,21 @@ found before anything is read. Nothing here is executed: no pickle, no object ar
 
 from __future__ import annotations
 
-import ast
+import hashlib
 import io
 import json
 import math
 import zipfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from featx.errors import FileFormatError
-from featx.files.outputs import write_output
-from featx.fingerprint import bytes_digest
 
-__all__ = ["pack", "unpack", "write_beside"]
+__all__ = ["pack", "unpack"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -55,13 +53,15 @@ def pack(header: dict[str, Any], arrays: Arrays) -> bytes:
         file.writestr(zipfile.ZipInfo(HEADER), text)
         for name, array in sorted(arrays.items()):
             member = io.BytesIO()
-            np.lib.format.write_array(
-                member, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False
-            )
+            npy.write_array(member, np.ascontiguousarray(array), (1, 0), allow_pickle=False)
             file.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())
         file.comment = b"0" * SEAL_BYTES
     body = buffer.getvalue()[:-SEAL_BYTES]
-    return body + bytes_digest(body).encode()
+    return body + _seal(body)
+
+
+def _seal(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest().encode()
 
 
 def unpack(data: bytes) -> tuple[dict[str, Any], Arrays]:
@@ -73,12 +73,12 @@ def unpack(data: bytes) -> tuple[dict[str, Any], Arrays]:
         With the cause; the caller adds the path.
     """
     if len(data) <= SEAL_BYTES or data[:2] != b"PK":
-        raise FileFormatError("not a featx model: it does not begin as a zip file")
+        raise FileFormatError("it does not begin as a zip file, or ends there")
     if data[:4] == b"PK\3\4" and not data[30:].startswith(HEADER.encode()):
         raise FileFormatError(
             f"a zip file, but no featx model: {HEADER!r} is not its first member"
         )
-    if bytes_digest(data[:-SEAL_BYTES]).encode() != data[-SEAL_BYTES:]:
+    if _seal(data[:-SEAL_BYTES]) != data[-SEAL_BYTES:]:
         raise FileFormatError(
             "damaged or cut short: its bytes do not have the SHA-256 that its end states"
         )
@@ -122,18 +122,17 @@ def _read_json(text: bytes) -> dict[str, Any]:
 
 
 def _read_array(name: str, data: bytes) -> NDArray[Any]:
-    """Read one .npy by hand: `numpy.load` would allocate whatever size a header claims."""
-    start = 10 + int.from_bytes(data[8:10], "little")
+    """Read one .npy, without the memory that a header claims and `numpy.load` would take."""
+    file = io.BytesIO(data)
     try:
-        if data[:8] != b"\x93NUMPY\x01\x00" or start > LONGEST_ARRAY_HEADER:
-            raise FileFormatError(f"{name}: not an .npy array of version 1.0")
-        fields = ast.literal_eval(data[10:start].decode("latin1"))
-        dtype, shape = np.dtype(str(fields["descr"])), tuple(int(n) for n in fields["shape"])
-        ordered = fields["fortran_order"] is False
-    except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError) as err:
-        raise FileFormatError(f"{name}: unreadable array header: {err}") from err
-    n_bytes = len(data) - start
-    if dtype.kind not in KINDS or not ordered or (dtype.itemsize == 0 and dtype.kind != "U"):
+        if npy.read_magic(file) != (1, 0):
+            raise ValueError("got another version, expected 1.0")  # noqa: TRY301
+        shape, is_fortran, dtype = npy.read_array_header_1_0(file, LONGEST_ARRAY_HEADER)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as err:
+        reason = " ".join(str(err).split())
+        raise FileFormatError(f"{name}: not an .npy array: {reason}") from err
+    n_bytes = len(data) - file.tell()
+    if dtype.kind not in KINDS or is_fortran or (dtype.itemsize == 0 and dtype.kind != "U"):
         raise FileFormatError(
             f"{name}: got dtype {dtype.str!r}, expected numbers or text in C order"
         )
@@ -141,16 +140,4 @@ def _read_array(name: str, data: bytes) -> NDArray[Any]:
         raise FileFormatError(f"{name}: got {n_bytes} bytes for shape {shape} of {dtype.str!r}")
     if dtype.itemsize == 0:
         raise FileFormatError(f"{name}: text of length 0")
-    return np.frombuffer(data, dtype=dtype, offset=start).reshape(shape).copy()
-
-
-def write_beside(path: Path, data: bytes) -> None:
-    """Write a file so that a crash at any instant leaves the old one or the new one.
-
-    Raises
-    ------
-    StoreWriteError
-        Where the folder does not take the file, or it is no model; it is then as it was.
-    """
-    with write_output(path, "model") as beside:
-        beside.write_bytes(data)
+    return np.frombuffer(data, dtype=dtype, offset=file.tell()).reshape(shape).copy()
