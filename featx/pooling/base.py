@@ -1,4 +1,4 @@
-"""What every pooling has in common: its spec, the layouts it takes, float32 sums.
+"""What every pooling has in common: its name, the layouts it takes, float32 sums.
 
 A pooling turns a layer's output into one vector for each image. It knows tensors only: which layer
 they come from and what becomes of the vectors is others' business. Sums and powers are computed in
@@ -16,12 +16,9 @@ import torch
 
 from featx.errors import ParameterError
 
-__all__ = ["MAP", "TOKENS", "VECTOR", "Pooling"]
+__all__ = ["Pooling", "positions"]
 
-MAP = "a map (B, C, H, W)"
-TOKENS = "tokens (B, N, D)"
-VECTOR = "a vector (B, D)"
-LAYOUTS = {4: MAP, 3: TOKENS, 2: VECTOR}
+_LAYOUTS = {4: "a map (B, C, H, W)", 3: "tokens (B, N, D)", 2: "a vector (B, D)"}
 # What to use instead, by number of dimensions of the layer's output.
 _USE_INSTEAD = {
     4: "use 'avg', 'max', 'gem(3)', 'spoc', 'crow', 'rmac' or 'flatten'",
@@ -34,16 +31,20 @@ _USE_INSTEAD = {
 class Pooling(ABC):
     """Turn a layer's output into one vector for each image.
 
-    Subclasses set `accepts` and write `_pool` and `_width`.
+    Subclasses set `word` and `accepts`, write `_pool`, and have at most one field, a number with a
+    default that is given in parentheses.
     """
 
+    word: ClassVar[str]
+    """Name without its parameter, as users write it."""
     accepts: ClassVar[tuple[int, ...]] = (4,)
     """Numbers of dimensions of the outputs that it takes: 4 a map, 3 tokens, 2 a vector."""
 
     @property
-    @abstractmethod
     def name(self) -> str:
         """Canonical spec, for example ``"gem(3)"``: equal names mean equal vectors."""
+        numbers = [repr(float(value)).removesuffix(".0") for value in vars(self).values()]
+        return f"{self.word}({numbers[0]})" if numbers else self.word
 
     @abstractmethod
     def _pool(self, x: torch.Tensor) -> torch.Tensor:
@@ -92,9 +93,14 @@ class Pooling(ABC):
     def _check(self, shape: Sequence[int]) -> None:
         if len(shape) in self.accepts and 0 not in tuple(shape)[1:]:
             return
-        expected = " or ".join(LAYOUTS[n] for n in self.accepts)
+        expected = " or ".join(_LAYOUTS[n] for n in self.accepts)
         remedy = _USE_INSTEAD.get(len(shape), "read another layer")
         raise ParameterError(
             f"pooling {self.name!r}: got an output of shape {tuple(shape)}, expected {expected}; "
             f"{remedy}"
         )
+
+
+def positions(x: torch.Tensor) -> torch.Tensor:
+    """View a map or tokens as (B, D, n_positions)."""
+    return x.flatten(2) if x.ndim == 4 else x.transpose(1, 2)

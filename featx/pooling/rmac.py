@@ -93,6 +93,8 @@ class RMACPooling(Pooling):
     1.0
     """
 
+    word = "rmac"
+
     n_scales: int = 3
 
     def __post_init__(self) -> None:
@@ -101,11 +103,6 @@ class RMACPooling(Pooling):
                 f"pooling 'rmac': got {self.n_scales} scales, expected at least 1, "
                 "for example rmac(3)"
             )
-
-    @property
-    def name(self) -> str:
-        """``"rmac(n_scales)"``."""
-        return f"rmac({self.n_scales})"
 
     def _pool(self, x: torch.Tensor) -> torch.Tensor:
         total = torch.zeros(x.shape[:2], device=x.device)

@@ -1,4 +1,4 @@
-"""CroW: cross-dimensional weighting of positions and channels."""
+"""Sums over positions that are not all alike: SPoC weighs by place, CroW by activity."""
 
 from __future__ import annotations
 
@@ -8,7 +8,35 @@ import torch
 
 from featx.pooling.base import Pooling
 
-__all__ = ["CroWPooling"]
+__all__ = ["CroWPooling", "SPoCPooling"]
+
+
+@dataclass(frozen=True)
+class SPoCPooling(Pooling):
+    """Sum over positions, each weighted by its nearness to the centre.
+
+    Notes
+    -----
+    Babenko and Lempitsky 2015, arXiv 1510.07493, eq. 2 and 4: the weight of position (x, y) is
+    exp(-((y - H/2)² + (x - W/2)²) / (2 sigma²)), sigma a third of the distance from the centre to
+    the closest boundary. Coordinates are those of the positions' centres (0.5, 1.5, …), which
+    makes the prior symmetric. The paper's L2, PCA, whitening and L2 are `featx.PCAWhitening`.
+
+    Examples
+    --------
+    >>> SPoCPooling()(torch.ones(1, 1, 3, 3)).item() < 9
+    True
+    """
+
+    word = "spoc"
+
+    def _pool(self, x: torch.Tensor) -> torch.Tensor:
+        height, width = x.shape[2:]
+        sigma = min(height, width) / 2 / 3
+        rows = torch.arange(height, device=x.device, dtype=torch.float32) + 0.5 - height / 2
+        columns = torch.arange(width, device=x.device, dtype=torch.float32) + 0.5 - width / 2
+        weights = torch.exp(-(rows[:, None] ** 2 + columns[None, :] ** 2) / (2 * sigma**2))
+        return (x * weights).sum(dim=(2, 3))
 
 
 @dataclass(frozen=True)
@@ -29,10 +57,7 @@ class CroWPooling(Pooling):
     torch.Size([2, 8])
     """
 
-    @property
-    def name(self) -> str:
-        """``"crow"``."""
-        return "crow"
+    word = "crow"
 
     def _pool(self, x: torch.Tensor) -> torch.Tensor:
         x = x.clamp(min=0)

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable
-from typing import TypeVar
 
 from featx.errors import ParameterError, nearest
 from featx.pooling.base import Pooling
-from featx.pooling.crow import CroWPooling
-from featx.pooling.gem import GeMPooling
-from featx.pooling.reshape import ClassTokenPooling, FlattenPooling, NoPooling
 from featx.pooling.rmac import RMACPooling
-from featx.pooling.simple import AveragePooling, MaxPooling
-from featx.pooling.spoc import SPoCPooling
+from featx.pooling.simple import (
+    AveragePooling,
+    ClassTokenPooling,
+    FlattenPooling,
+    GeMPooling,
+    MaxPooling,
+    NoPooling,
+)
+from featx.pooling.weighted import CroWPooling, SPoCPooling
 
 __all__ = ["POOLINGS", "get_pooling"]
 
-POOLINGS: dict[str, Callable[[], Pooling]] = {
-    "avg": AveragePooling,
-    "max": MaxPooling,
-    "gem": GeMPooling,
-    "spoc": SPoCPooling,
-    "crow": CroWPooling,
-    "rmac": RMACPooling,
-    "cls": ClassTokenPooling,
-    "flatten": FlattenPooling,
-    "none": NoPooling,
-}
+_KINDS: tuple[type[Pooling], ...] = (
+    AveragePooling,
+    MaxPooling,
+    GeMPooling,
+    SPoCPooling,
+    CroWPooling,
+    RMACPooling,
+    ClassTokenPooling,
+    FlattenPooling,
+    NoPooling,
+)
+POOLINGS = {kind.word: kind for kind in _KINDS}
 ALIASES = {"mac": "max", "r-mac": "rmac"}
-_N = TypeVar("_N", int, float)
 _SPEC = re.compile(r"\s*([a-z-]+)\s*(?:\(([^()]*)\))?\s*")
 
 
@@ -63,26 +66,25 @@ def get_pooling(spec: str) -> Pooling:
             f"pooling: got {spec!r}, expected a name, or a name with one number as in 'gem(3)'"
         )
     written, argument = match.groups()
-    name = ALIASES.get(written, written)
-    if name not in POOLINGS:
+    kind = POOLINGS.get(ALIASES.get(written, written))
+    if kind is None:
         raise ParameterError(
             f"pooling: got {spec!r}, expected one of {', '.join(POOLINGS)} (also "
             f"{', '.join(ALIASES)}).{nearest(written, [*POOLINGS, *ALIASES])}"
         )
     if argument is None:
-        return POOLINGS[name]()
-    if name == "gem":
-        return GeMPooling(_number(spec, argument, float, "a number"))
-    if name == "rmac":
-        return RMACPooling(_number(spec, argument, int, "a whole number"))
-    raise ParameterError(f"pooling: got {spec!r}, but {name!r} takes no parameter; write {name!r}")
-
-
-def _number(spec: str, text: str, kind: type[_N], expected: str) -> _N:
+        return kind()
+    parameter = next(iter(dataclasses.fields(kind)), None)
+    if parameter is None:
+        raise ParameterError(
+            f"pooling: got {spec!r}, but {kind.word!r} takes no parameter; write {kind.word!r}"
+        )
+    is_whole = isinstance(parameter.default, int)
     try:
-        return kind(text)
+        number = int(argument) if is_whole else float(argument)
     except ValueError:
         raise ParameterError(
-            f"pooling: got {spec!r}, expected {expected} in the parentheses, found {text!r}; "
-            "for example 'gem(3)'"
+            f"pooling: got {spec!r}, expected a {'whole ' if is_whole else ''}number in the "
+            f"parentheses, found {argument!r}; for example {kind().name!r}"
         ) from None
+    return dataclasses.replace(kind(), **{parameter.name: number})
