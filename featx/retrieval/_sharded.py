@@ -9,11 +9,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import ParameterError, nearest, require_count
+from featx.errors import FeatxError, ParameterError, choose, require_count
 from featx.recipe import Recipe, require_same_recipe
+from featx.retrieval._columns import NoRowFitsError
 from featx.retrieval._matches import Matches
 from featx.retrieval._queries import as_queries
-from featx.retrieval._shard import About, Answer, LocalShards, RayShards, Shards, list_shards
+from featx.retrieval._shards import LocalShards, RayShards, ShardInfo, Shards
 
 __all__ = ["ShardedIndex"]
 
@@ -88,13 +89,9 @@ class ShardedIndex:
         weights: str | os.PathLike[str] | None = None,
         device: str = "auto",
     ) -> None:
-        if engine not in ENGINES:
-            raise ParameterError(
-                f"engine: got {engine!r}, expected one of {', '.join(ENGINES)}."
-                f"{nearest(str(engine), ENGINES)}"
-            )
+        choose("engine", engine, ENGINES)
         self.weights, self.device = weights, device
-        parts = list_shards(shards) if isinstance(shards, str | os.PathLike) else list(shards)
+        parts = _list_files(shards) if isinstance(shards, str | os.PathLike) else list(shards)
         if not parts:
             raise ParameterError(f"shards: got none in {shards!r}, expected at least one index")
         self._shards: Shards = (
@@ -103,16 +100,16 @@ class ShardedIndex:
             else LocalShards(parts, mmap=mmap)
         )
         try:
-            self._about = self._shards.about()
-            _require_alike(self._about)
+            infos = _check_answers(self._shards.call("describe"))
+            _require_alike(infos)
         except BaseException:
             self.close()
             raise
-        first, sizes = self._about[0], [about.n_samples for about in self._about]
+        first, sizes = infos[0], [info.n_samples for info in infos]
         self.metric, self.n_features_in_ = first.metric, first.n_features
         self.recipe_: Recipe | None = first.recipe
         self.made_with_ = first.made_with
-        self.n_samples = sum(sizes)
+        self.n_samples: int = sum(sizes)
         self.starts_ = tuple(np.cumsum([0, *sizes[:-1]]).tolist())
 
     def __len__(self) -> int:
@@ -156,13 +153,32 @@ class ShardedIndex:
                 f"filter: got {type(filter).__name__}, expected a dict of columns and values"
             )
         queries = as_queries(self, X)
-        answers = self._shards.ask(queries.vectors, k, filter)
-        found = _merged(answers, self.starts_, k)
-        matches = Matches(found.ids, found.distances, found.rows, found.labels, queries.names)
+        answers = _check_answers(self._shards.call("query", queries.vectors, k, filter))
+        matches = _merge(answers, self.starts_, k, queries.names)
         return matches[0] if queries.is_single else matches
 
 
-def _require_alike(shards: Sequence[About]) -> None:
+def _list_files(folder: str | os.PathLike[str]) -> list[str]:
+    """Return the files of a folder, sorted, hidden ones left out."""
+    if not os.path.isdir(folder):  # noqa: PTH112
+        raise ParameterError(
+            f"shards: got {os.fspath(folder)!r}, expected a folder of indices, or a list of files"
+        )
+    with os.scandir(folder) as entries:
+        return sorted(e.path for e in entries if e.is_file() and not e.name.startswith("."))
+
+
+def _check_answers(answers: Sequence[Any]) -> Sequence[Any]:
+    """Raise the first error among answers; that no row fits the filter must be said by all."""
+    for answer in answers:
+        if isinstance(answer, FeatxError) and not isinstance(answer, NoRowFitsError):
+            raise answer
+    if all(isinstance(answer, NoRowFitsError) for answer in answers):
+        raise answers[0]
+    return answers
+
+
+def _require_alike(shards: Sequence[ShardInfo]) -> None:
     """Refuse what cannot answer as one."""
     first = shards[0]
     for other in shards[1:]:
@@ -186,21 +202,27 @@ def _require_alike(shards: Sequence[About]) -> None:
         )
 
 
-def _merged(answers: Sequence[Answer | None], starts: Sequence[int], k: int) -> Answer:
+def _merge(
+    answers: Sequence[Any], starts: Sequence[int], k: int, names: tuple[str, ...]
+) -> Matches:
     """Keep the k nearest of all, equal distances in order of rows."""
-    there = [(start, answer) for start, answer in zip(starts, answers, strict=True) if answer]
-    rows = np.concatenate([start + answer.rows for start, answer in there], axis=1)
-    distances = np.concatenate([answer.distances for _, answer in there], axis=1)
+    found = [
+        (n, answer)
+        for n, answer in zip(starts, answers, strict=True)
+        if isinstance(answer, Matches)
+    ]
+    rows = np.concatenate([start + matches.indices for start, matches in found], axis=1)
+    distances = np.concatenate([matches.distances for _, matches in found], axis=1)
     order = np.lexsort((rows, distances), axis=1)[:, :k]
 
-    def kept(column: NDArray[Any]) -> NDArray[Any]:
-        return np.take_along_axis(column, order, axis=1)
+    def keep(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        return np.take_along_axis(np.concatenate(columns, axis=1), order, axis=1)
 
-    ids = np.concatenate([answer.ids for _, answer in there], axis=1)
-    labels = [answer.labels for _, answer in there if answer.labels is not None]
-    return Answer(
-        kept(rows),
-        kept(distances),
-        kept(ids),
-        kept(np.concatenate(labels, axis=1)) if labels else None,
+    labels = [matches.labels for _, matches in found if matches.labels is not None]
+    return Matches(
+        keep([matches.ids for _, matches in found]),
+        keep([distances]),
+        keep([rows]),
+        keep(labels) if labels else None,
+        names,
     )

@@ -131,7 +131,7 @@ def test_shards_that_do_not_fit_together_are_named(tmp_path: Path) -> None:
             ShardedIndex([one, other])
     with pytest.raises(ParameterError, match=r"shards: got none in \[\]"):
         ShardedIndex([])
-    with pytest.raises(ParameterError, match="engine: got 'rai', expected one of local, ray"):
+    with pytest.raises(ParameterError, match="got 'rai', expected one of 'local' or 'ray'"):
         ShardedIndex([one], engine="rai")
     with pytest.raises(ParameterError, match="expected a folder of indices"):
         ShardedIndex(str(tmp_path / "none"))
@@ -217,7 +217,7 @@ def is_same(index):
 with ShardedIndex(files, engine="ray") as index:
     said["same"] = is_same(index)
     mine = psutil.Process().children(recursive=True)
-    actors = [p for p in mine if p.cmdline() and "_Actor" in p.cmdline()[0]]
+    actors = [p for p in mine if p.cmdline() and "Shard" in p.cmdline()[0]]
     said["actors"] = len(actors)
     os.kill(actors[0].pid, signal.SIGKILL)
     said["after a killed actor"] = is_same(index)
