@@ -44,7 +44,7 @@ def save_export(rows: np.ndarray, path: Path) -> None:
 def save_weights(rows: np.ndarray, path: Path) -> None:
     import torch
 
-    from featx.finetuning._save import write_weights
+    from featx.finetuning._fit import write_weights
 
     module = torch.nn.Linear(8, len(rows))
     write_weights(path, module, head=None, metadata={})

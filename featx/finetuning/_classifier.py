@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -16,7 +17,6 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from featx._repr import OneLine
 from featx._values import require_known
 from featx.errors import ParameterError, choose, require_count, require_number
-from featx.finetuning._parameters import held_out, sources_of
 from featx.finetuning._views import AUGMENTS
 
 if TYPE_CHECKING:
@@ -210,12 +210,15 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
             If there is no such network, weights or layer.
         """
         self._check_parameters()
-        sources, names = sources_of(X)
+        from featx.finetuning._fit import fit_network
+        from featx.finetuning._pool import Labelled
+
+        images = Labelled.of(X)
         y = column_or_1d(require_known(y))
         check_classification_targets(y)
-        if len(y) != len(sources):
+        if len(y) != len(images):
             raise ParameterError(
-                f"y: got {len(y)} labels for {len(sources)} images, expected one each"
+                f"y: got {len(y)} labels for {len(images)} images, expected one each"
             )
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
@@ -223,14 +226,8 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
                 f"y: got one class ({self.classes_[0]!s}), expected at least two classes"
             )
         seed = int(check_random_state(self.random_state).randint(LARGEST_SEED))
-        mask = held_out(codes, self.validation_fraction, seed)
-        self.validation_rows_ = np.flatnonzero(mask)
-
-        from featx.finetuning._fit import Settings, fit_network
-        from featx.finetuning._pool import Labelled
-
-        settings = Settings(**{**self.get_params(deep=False), "random_state": seed})
-        fitted = fit_network(settings, Labelled(sources, names, codes), mask)
+        fitted = fit_network(self, replace(images, codes=codes), seed)
+        self.validation_rows_ = fitted.validation_rows
         self.history_, self.best_epoch_ = fitted.history, fitted.best_epoch
         self.train_from_ = fitted.tunable.train_from
         self.n_trained_parameters_ = sum(p.numel() for p in fitted.tunable.trained.values())
@@ -271,9 +268,8 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
 
         from featx.finetuning._pool import Labelled
 
-        sources, names = sources_of(X)
         scores = self._fitted.scores(
-            Labelled(sources, names, np.zeros(len(sources), np.intp)),
+            Labelled.of(X),
             batch_size=self.batch_size,
             workers=self.workers,
             progress=self.progress,
@@ -300,7 +296,7 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
             older tuned weights.
         """
         check_is_fitted(self)
-        from featx.finetuning._save import write_weights
+        from featx.finetuning._fit import write_weights
 
         network = self._fitted.network
         notes = {
@@ -327,11 +323,9 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
     def _check_parameters(self) -> None:
         choose("augment", self.augment, AUGMENTS)
         choose("head", self.head, HEADS)
-        for name, least in (
-            ("n_views", 1), ("epochs", 1), ("batch_size", 1), ("patience", 1),
-            ("max_cache_bytes", 0),
-        ):  # fmt: skip
-            require_count(name, getattr(self, name), least)
+        for name in ("n_views", "epochs", "batch_size", "patience"):
+            require_count(name, getattr(self, name))
+        require_count("max_cache_bytes", self.max_cache_bytes, 0)
         if self.learning_rate is not None:
             require_number("learning_rate", self.learning_rate, 0, above=True)
         require_number("weight_decay", self.weight_decay, 0)

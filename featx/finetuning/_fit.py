@@ -1,4 +1,4 @@
-"""One fit: frozen features, probe, views in memory, training."""
+"""One fit: frozen features, probe, views in memory, training; and the tuned weights as a file."""
 
 from __future__ import annotations
 
@@ -7,87 +7,37 @@ import os
 import time
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save
 from torch import nn
 
 from featx._progress import Progress
-from featx._repr import OneLine
+from featx._version import __version__
 from featx.backbones import Network, build_network
 from featx.errors import ParameterError
 from featx.estimators import LinearProbeClassifier
 from featx.extraction import Encoder, LoadedEncoder, RunOptions
-from featx.finetuning._head import random_head, warm_head
+from featx.files.outputs import files_of, write_output
 from featx.finetuning._history import Epoch, best_of
 from featx.finetuning._network import ALL, Tunable, Vectors, prepare
-from featx.finetuning._pool import Labelled, Pool, Stage
-from featx.finetuning._train import Schedule, measure, train
+from featx.finetuning._pool import Labelled, Pool, Stage, embed, held_out, plain_pool
+from featx.finetuning._train import Schedule, UnitLinear, measure, train, warm_head
 from featx.finetuning._views import TrainingViews
-from featx.images import ImagePreprocessor
 from featx.recipe import Preprocessing
 
-__all__ = ["Fitted", "Predictor", "Settings", "fit_network"]
+if TYPE_CHECKING:
+    from featx.finetuning._classifier import FineTuneClassifier
 
+__all__ = ["Fitted", "Predictor", "fit_network", "write_weights"]
+
+SUFFIX = ".safetensors"
 TUNING_RATE = 1e-4
 SCRATCH_RATE = 1e-3
-
-
-@dataclass(frozen=True, repr=False)
-class Settings(OneLine):
-    """The parameters of `FineTuneClassifier`, checked; `random_state` is a seed."""
-
-    backbone: Any
-    weights: str | os.PathLike[str] | None
-    train_from: str | None
-    head: str
-    augment: str
-    n_views: int
-    epochs: int
-    learning_rate: float | None
-    weight_decay: float
-    label_smoothing: float
-    batch_size: int
-    validation_fraction: float
-    patience: int
-    resize_px: int | None
-    crop_px: int | None
-    device: str
-    workers: int | None
-    max_cache_bytes: int
-    random_state: int
-    progress: bool | None
-
-    @property
-    def is_scratch(self) -> bool:
-        """Whether random weights are trained."""
-        return self.weights is None
-
-    @property
-    def has_warm_head(self) -> bool:
-        """Whether the head starts from a probe."""
-        return self.head == "probe" or (self.head == "auto" and not self.is_scratch)
-
-    @property
-    def views_an_image(self) -> int:
-        """Number of training views that differ."""
-        return {"crop-hflip": self.n_views, "hflip": 2, "none": 1}[self.augment]
-
-    def schedule(self) -> Schedule:
-        """Return what the training loop needs."""
-        rate = SCRATCH_RATE if self.is_scratch else TUNING_RATE
-        return Schedule(
-            epochs=self.epochs,
-            learning_rate=rate if self.learning_rate is None else self.learning_rate,
-            weight_decay=self.weight_decay,
-            label_smoothing=self.label_smoothing,
-            patience=self.patience,
-            seed=self.random_state,
-            is_head_random=not self.has_warm_head,
-            is_norm_trained=self.is_scratch,
-        )
 
 
 @dataclass(frozen=True)
@@ -127,8 +77,8 @@ class Predictor:
         """Return (n_images, n_classes) scores."""
         whole = Tunable(self.network.name, self.vectors, None, self.vectors, ALL, {}, ())
         stage = Stage(whole, self.preprocessing, torch.device(self.device))
-        pool = _plain_pool(stage, images, batch_size, workers)
-        return self.head(_vectors(pool, progress)).double().cpu().numpy()  # type: ignore[no-any-return]
+        pool = plain_pool(stage, images, batch_size, workers)
+        return self.head(embed(pool, progress)).double().cpu().numpy()  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -143,6 +93,8 @@ class Fitted:
     best_epoch : int
     strategy : str
     probe : LinearProbeClassifier or None
+    validation_rows : ndarray, intp
+        Positions of the held-out images.
     """
 
     tunable: Tunable
@@ -151,35 +103,47 @@ class Fitted:
     best_epoch: int
     strategy: str
     probe: LinearProbeClassifier | None
+    validation_rows: NDArray[np.intp]
 
 
-def fit_network(settings: Settings, images: Labelled, mask: NDArray[np.bool_]) -> Fitted:
+def fit_network(params: FineTuneClassifier, images: Labelled, seed: int) -> Fitted:
     """Fit the probe and train.
 
     Parameters
     ----------
-    settings : Settings
+    params : FineTuneClassifier
+        Its parameters, checked.
     images : Labelled
-    mask : ndarray of shape (n_images,), bool
-        Which are held out.
+    seed : int
+        What `random_state` gave.
     """
     start = time.monotonic()
-    loaded = _load(settings)
+    mask = held_out(images.codes, params.validation_fraction, seed)
+    loaded = _load(params)
     device = torch.device(loaded.backbone.device)
+    preprocessing = loaded.recipes[0].preprocessing
     network = build_network(
-        settings.backbone,
-        weights=settings.weights,
-        any_size=loaded.recipes[0].preprocessing.crop_px != loaded.backbone.trial_px,
+        params.backbone,
+        weights=params.weights,
+        any_size=preprocessing.crop_px != loaded.backbone.trial_px,
     )
-    first = ALL if settings.train_from is None and settings.is_scratch else settings.train_from
+    is_scratch = params.weights is None
+    first = ALL if params.train_from is None and is_scratch else params.train_from
     tunable = prepare(network, loaded, first, device=device)
-    stage = Stage(tunable, loaded.recipes[0].preprocessing, device)
+    stage = Stage(tunable, preprocessing, device)
+    schedule = _schedule(params, seed)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(settings.random_state)
-        vectors = _frozen_vectors(settings, stage, images)
+        torch.manual_seed(seed)
+        # Every image is read here before training, so that the bad ones are named.
+        plain = plain_pool(stage, images, params.batch_size, params.workers)
+        vectors = embed(plain, params.progress).cpu().numpy()
         n_classes = int(images.codes.max()) + 1
-        probe, head = _start(settings, vectors[~mask], images.codes[~mask], n_classes)
-        pool, val_pool, strategy = _pools(settings, stage, images, mask)
+        if schedule.is_head_random:
+            probe, head = None, UnitLinear(vectors.shape[1], n_classes)
+        else:
+            probe = LinearProbeClassifier(random_state=seed)
+            head = warm_head(probe.fit(vectors[~mask], images.codes[~mask]))
+        pool, val_pool, strategy = _pools(params, stage, images, mask, seed)
         head = head.to(device)
         figures = measure(tunable, head, val_pool)
         history = train(
@@ -187,31 +151,41 @@ def fit_network(settings: Settings, images: Labelled, mask: NDArray[np.bool_]) -
             head,
             pool,
             val_pool,
-            settings.schedule(),
+            schedule,
             first=Epoch(0, math.nan, *figures, time.monotonic() - start),
-            progress=settings.progress,
+            progress=params.progress,
         )
-    predictor = Predictor(
-        network,
-        tunable.whole,
-        head.eval(),
-        stage.preprocessing,
-        str(device),
-        loaded.backbone.weights,
+    whole, weights = tunable.whole, loaded.backbone.weights
+    predictor = Predictor(network, whole, head.eval(), preprocessing, str(device), weights)
+    rows = np.flatnonzero(mask)
+    return Fitted(tunable, predictor, history, best_of(history), strategy, probe, rows)
+
+
+def _schedule(params: FineTuneClassifier, seed: int) -> Schedule:
+    is_scratch = params.weights is None
+    rate = SCRATCH_RATE if is_scratch else TUNING_RATE
+    return Schedule(
+        epochs=params.epochs,
+        learning_rate=rate if params.learning_rate is None else params.learning_rate,
+        weight_decay=params.weight_decay,
+        label_smoothing=params.label_smoothing,
+        patience=params.patience,
+        seed=seed,
+        is_head_random=params.head == "random" or (params.head == "auto" and is_scratch),
+        is_norm_trained=is_scratch,
     )
-    return Fitted(tunable, predictor, history, best_of(history), strategy, probe)
 
 
-def _load(settings: Settings) -> LoadedEncoder:
+def _load(params: FineTuneClassifier) -> LoadedEncoder:
     encoder = Encoder(
-        settings.backbone,
-        weights=settings.weights,
-        resize_px=settings.resize_px,
-        crop_px=settings.crop_px,
+        params.backbone,
+        weights=params.weights,
+        resize_px=params.resize_px,
+        crop_px=params.crop_px,
         precision="float32",
     )
     # Trained with torch: the frozen part is to give it the same bits.
-    loaded = encoder.load(RunOptions(settings.device, "torch"))
+    loaded = encoder.load(RunOptions(params.device, "torch"))
     if loaded.recipes[0].preprocessing.crop_px is None:
         raise ParameterError(
             f"crop_px: got None for backbone {loaded.backbone.name!r}, whose images have any "
@@ -220,49 +194,27 @@ def _load(settings: Settings) -> LoadedEncoder:
     return loaded
 
 
-def _frozen_vectors(settings: Settings, stage: Stage, images: Labelled) -> NDArray[np.float32]:
-    """Run the network over all images before training; here every bad one is found."""
-    pool = _plain_pool(stage, images, settings.batch_size, settings.workers)
-    return _vectors(pool, settings.progress).cpu().numpy()
-
-
-@torch.no_grad()
-def _vectors(pool: Pool, progress: bool | None) -> torch.Tensor:
-    found = []
-    with Progress(len(pool), "embed", enabled=progress) as bar:
-        for x, rows in pool.batches(np.arange(len(pool)), 0):
-            found.append(pool.stage.tunable.tail(x))
-            bar.advance(len(rows))
-    return torch.cat(found)
-
-
-def _start(
-    settings: Settings, vectors: NDArray[np.float32], codes: NDArray[np.intp], n_classes: int
-) -> tuple[LinearProbeClassifier | None, nn.Module]:
-    if not settings.has_warm_head:
-        return None, random_head(vectors.shape[1], n_classes)
-    probe = LinearProbeClassifier(random_state=settings.random_state).fit(vectors, codes)
-    return probe, warm_head(probe)
-
-
 def _pools(
-    settings: Settings, stage: Stage, images: Labelled, mask: NDArray[np.bool_]
+    params: FineTuneClassifier,
+    stage: Stage,
+    images: Labelled,
+    mask: NDArray[np.bool_],
+    seed: int,
 ) -> tuple[Pool, Pool | None, str]:
     """Return the images to train on, those held out, and how they are kept."""
-    preprocessing, n_views = stage.preprocessing, settings.views_an_image
 
     def views(numbers: tuple[int, ...]) -> TrainingViews:
-        return TrainingViews(preprocessing, settings.augment, numbers, settings.random_state)
+        return TrainingViews(stage.preprocessing, params.augment, numbers, seed)
 
     out = images.subset(np.flatnonzero(mask))
-    size, workers = settings.batch_size, settings.workers
+    n_views = {"crop-hflip": params.n_views, "hflip": 2, "none": 1}[params.augment]
+    size, workers = params.batch_size, params.workers
     pool = Pool(images.subset(np.flatnonzero(~mask)), views, n_views, stage, size, workers)
-    val_pool = _plain_pool(stage, out, size, workers) if len(out) else None
-    strategy = _keep(settings, stage, pool, val_pool)
-    return pool, val_pool, strategy
+    val_pool = plain_pool(stage, out, size, workers) if len(out) else None
+    return pool, val_pool, _keep(params, stage, pool, val_pool)
 
 
-def _keep(settings: Settings, stage: Stage, pool: Pool, val_pool: Pool | None) -> str:
+def _keep(params: FineTuneClassifier, stage: Stage, pool: Pool, val_pool: Pool | None) -> str:
     sample = stage.sample()
     n_kept = len(pool) * pool.n_views + (len(val_pool) if val_pool else 0)
     n_bytes = n_kept * sample.numel() * sample.element_size()
@@ -274,23 +226,64 @@ def _keep(settings: Settings, stage: Stage, pool: Pool, val_pool: Pool | None) -
             UserWarning,
             stacklevel=5,
         )
-    if n_bytes > settings.max_cache_bytes:
+    if n_bytes > params.max_cache_bytes:
         warnings.warn(
-            f"max_cache_bytes: {n_kept} views need {n_bytes} bytes, got {settings.max_cache_bytes}"
+            f"max_cache_bytes: {n_kept} views need {n_bytes} bytes, got {params.max_cache_bytes}"
             ", so that images are read and the frozen part is computed anew in every epoch; "
             "raise it, or take fewer n_views or a later train_from",
             UserWarning,
             stacklevel=5,
         )
         return "recomputed"
-    with Progress(n_kept, "frozen part", unit="view", enabled=settings.progress) as bar:
+    with Progress(n_kept, "frozen part", unit="view", enabled=params.progress) as bar:
         pool.keep(bar)
         if val_pool is not None:
             val_pool.keep(bar)
     return "pixels" if stage.tunable.frozen is None else "activations"
 
 
-def _plain_pool(stage: Stage, images: Labelled, batch_size: int, workers: int | None) -> Pool:
-    """Return images with the extraction's view alone."""
-    plain = ImagePreprocessor(stage.preprocessing)
-    return Pool(images, lambda _: plain, 1, stage, batch_size, workers)
+def write_weights(
+    path: str | os.PathLike[str],
+    module: nn.Module,
+    *,
+    head: str | None,
+    weights: Any = None,
+    metadata: dict[str, str],
+) -> None:
+    """Write the weights without the classifier, beside the target, and rename.
+
+    Parameters
+    ----------
+    path : path
+        Ends in ``.safetensors``; replaced where it exists.
+    module : nn.Module
+    head : str or None
+        Its classifier, which knows other classes and other features; `featx.load_backbone` does
+        without it.
+    weights : str, path or None
+        What training started from; such a file, or one in such a folder, is not replaced.
+    metadata : dict of str to str
+        Goes into the file's header.
+
+    Raises
+    ------
+    ParameterError
+        If the name does not end in ``.safetensors``.
+    StoreWriteError
+        If the file cannot be written, or holds anything but older tuned weights.
+    """
+    suffix = Path(path).suffix
+    if suffix != SUFFIX:
+        raise ParameterError(
+            f"weights {os.fspath(path)!r}: got the ending {suffix!r}, expected {SUFFIX!r}"
+        )
+    tensors = {
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in module.state_dict().items()
+        if head is None or not name.startswith(f"{head}.")
+    }
+    # the creator is how an older file of ours is known from weights of other origin
+    data = save(tensors, metadata={"creator": f"featx {__version__}", **metadata})
+    inputs = files_of(weights) if isinstance(weights, (str, os.PathLike)) else []
+    with write_output(path, "weights", inputs=inputs) as beside:
+        beside.write_bytes(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from featx._progress import Progress
-from featx.errors import ImageDecodeError
+from featx.errors import ImageDecodeError, ParameterError
 from featx.finetuning._network import Tunable
-from featx.images import iter_batches
+from featx.images import ImagePreprocessor, as_sources, iter_batches
 from featx.recipe import Preprocessing
 
-__all__ = ["Labelled", "Pool", "Stage"]
+__all__ = ["Labelled", "Pool", "Stage", "embed", "held_out", "plain_pool"]
 
 SHOWN = 5
 
@@ -43,6 +44,18 @@ class Labelled:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.sources)
+
+    @classmethod
+    def of(cls, X: Any) -> Labelled:
+        """Take images in any form, for now all of class 0."""
+        sources = [
+            os.path.expanduser(s) if isinstance(s, str) else s  # noqa: PTH111
+            for s in as_sources(X, name="X")
+        ]
+        if not sources:
+            raise ParameterError("X: got no images, expected at least one")
+        names = [s if isinstance(s, str) else f"X[{i}]" for i, s in enumerate(sources)]
+        return cls(sources, names, np.zeros(len(names), np.intp))
 
     def subset(self, rows: NDArray[np.intp]) -> Labelled:
         """Return some of the images, in the order given."""
@@ -205,3 +218,62 @@ def _unreadable(failures: list[tuple[str, str]], n: int) -> ImageDecodeError:
         f"{len(failures)} of {n} images cannot be read ({shown}{more}); remove or replace them: "
         "none is left out silently"
     )
+
+
+def plain_pool(stage: Stage, images: Labelled, batch_size: int, workers: int | None) -> Pool:
+    """Return images with the extraction's view alone."""
+    plain = ImagePreprocessor(stage.preprocessing)
+    return Pool(images, lambda _: plain, 1, stage, batch_size, workers)
+
+
+@torch.no_grad()
+def embed(pool: Pool, progress: bool | None) -> torch.Tensor:
+    """Return the vectors of the first view of every image, (n_images, n_features)."""
+    found = []
+    with Progress(len(pool), "embed", enabled=progress) as bar:
+        for x, rows in pool.batches(np.arange(len(pool)), 0):
+            found.append(pool.stage.tunable.tail(x))
+            bar.advance(len(rows))
+    return torch.cat(found)
+
+
+def held_out(codes: NDArray[np.intp], fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Choose the images that are held out: of every class its share.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples,), int
+        Classes, numbered from 0.
+    fraction : float
+        Share of each class, rounded; of two images and more at least one is held out and one
+        kept, a single one is kept.
+    seed : int
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), bool
+
+    Raises
+    ------
+    ParameterError
+        If every class has a single image.
+
+    Examples
+    --------
+    >>> held_out(np.array([0, 0, 0, 0, 0, 1, 1]), 0.2, 0).sum()
+    np.int64(2)
+    """
+    mask = np.zeros(len(codes), bool)
+    if fraction == 0:
+        return mask
+    rng = np.random.default_rng((seed, 0))
+    for code in np.unique(codes):
+        rows = rng.permutation(np.flatnonzero(codes == code))
+        n = min(max(1, round(fraction * len(rows))), len(rows) - 1)
+        mask[rows[:n]] = True
+    if not mask.any():
+        raise ParameterError(
+            f"validation_fraction: got {fraction!r}, but every class has a single image, expected "
+            "some with two: label more images, or pass 0 to hold nothing out"
+        )
+    return mask

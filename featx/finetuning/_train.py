@@ -1,10 +1,14 @@
-"""The training loop: each step is a function of the seed, the epoch and the step's number."""
+"""The classifier on top and the training loop.
+
+Each step is a function of the seed, the epoch and the step's number.
+"""
 
 from __future__ import annotations
 
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +21,66 @@ from featx.finetuning._history import Epoch, best_of
 from featx.finetuning._network import Tunable
 from featx.finetuning._pool import Pool
 
-__all__ = ["Schedule", "measure", "train"]
+__all__ = ["Schedule", "UnitLinear", "measure", "train", "warm_head"]
 
 CLIP_NORM = 1.0
 WARM_UP = 0.05
 LAST_RATE = 0.01
 # A random head has everything to learn, what comes before it little.
 RANDOM_HEAD_FACTOR = 10.0
+
+
+class UnitLinear(nn.Module):
+    """Scores that are linear in the direction of a vector, whatever its length.
+
+    Rows are scaled to the length sqrt(n_features), so that an element is about 1 and weights are
+    of the usual size; a row of zeros stays one, as in `featx.LinearProbeClassifier`.
+
+    Parameters
+    ----------
+    n_features, n_classes : int
+
+    Examples
+    --------
+    >>> head = UnitLinear(4, 3)
+    >>> x = torch.rand(2, 4)
+    >>> bool(torch.allclose(head(x), head(5 * x), atol=1e-6))
+    True
+    """
+
+    def __init__(self, n_features: int, n_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_features, n_classes)
+        self.length = math.sqrt(n_features)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (B, n_classes) scores of (B, n_features) vectors."""
+        scores: torch.Tensor = self.linear(functional.normalize(x.float()) * self.length)
+        return scores
+
+
+def warm_head(probe: Any) -> UnitLinear:
+    """Return the head that gives a probe's probabilities.
+
+    Parameters
+    ----------
+    probe : LinearProbeClassifier
+        Fitted on normalised rows, method "logistic".
+
+    Notes
+    -----
+    Start of the second step of LP-FT, linear probing then fine-tuning (Kumar et al. 2022,
+    arXiv 2202.10054): a random head would first distort the features that it is given.
+    """
+    coef, intercept = probe.coef_, probe.intercept_
+    if len(coef) == 1:
+        # sigmoid(z) is the softmax of (-z / 2, z / 2).
+        coef, intercept = (np.concatenate([-row / 2, row / 2]) for row in (coef, intercept))
+    head = UnitLinear(coef.shape[1], len(coef))
+    with torch.no_grad():
+        head.linear.weight.copy_(torch.from_numpy(coef / head.length))
+        head.linear.bias.copy_(torch.from_numpy(intercept))
+    return head
 
 
 @dataclass(frozen=True)
@@ -168,21 +225,13 @@ def _optimiser(tunable: Tunable, head: nn.Module, schedule: Schedule) -> torch.o
     """AdamW (Loshchilov & Hutter 2019), which decays matrices and kernels, not offsets."""
     factor = RANDOM_HEAD_FACTOR if schedule.is_head_random else 1.0
     groups = []
-    for values, times in (
-        (list(tunable.trained.values()), 1.0),
-        (list(head.parameters()), factor),
-    ):
+    for values, times in ((tunable.trained.values(), 1.0), (list(head.parameters()), factor)):
+        rate = schedule.learning_rate * times
         for is_matrix in (True, False):
-            rate = schedule.learning_rate * times
-            groups.append(
-                {
-                    "params": [p for p in values if (p.ndim > 1) == is_matrix],
-                    "lr": rate,
-                    "peak": rate,
-                    "weight_decay": schedule.weight_decay if is_matrix else 0.0,
-                }
-            )
-    return torch.optim.AdamW([g for g in groups if g["params"]])
+            decay = schedule.weight_decay if is_matrix else 0.0
+            params = [p for p in values if (p.ndim > 1) == is_matrix]
+            groups.append({"params": params, "lr": rate, "peak": rate, "weight_decay": decay})
+    return torch.optim.AdamW([group for group in groups if group["params"]])
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, done: float) -> None:

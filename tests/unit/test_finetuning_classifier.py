@@ -227,15 +227,14 @@ def test_saved_weights_give_the_tuned_networks_features_with_a_fingerprint_of_th
     options = {"resize_px": 40, "crop_px": 32, "device": "cpu", "precision": "float32"}
     extractor = FeatureExtractor(name, weights=path, **options)
     net = load_backbone(name, weights=path, device="cpu", precision="float32")
-    from featx.finetuning._fit import _plain_pool, _vectors
     from featx.finetuning._network import Tunable
-    from featx.finetuning._pool import Labelled, Stage
+    from featx.finetuning._pool import Labelled, Stage, embed, plain_pool
 
     vectors = clf._fitted.vectors
     stage = Stage(Tunable("", vectors, None, vectors, "all", {}, ()), clf._fitted.preprocessing,
                   torch.device("cpu"))  # fmt: skip
     images = Labelled(list(X), [""] * 30, np.zeros(30, np.intp))
-    expected = _vectors(_plain_pool(stage, images, 8, 0), False).numpy()
+    expected = embed(plain_pool(stage, images, 8, 0), False).numpy()
     np.testing.assert_allclose(extractor.transform(X), expected, atol=1e-5 * expected.max())
     original = FeatureExtractor(name, weights=weights, **options).recipe
     assert set(extractor.recipe.differences(original)) == {"weights"}

@@ -15,12 +15,11 @@ from torch.nn import functional
 from featx.backbones import build_network
 from featx.errors import BackboneError, ParameterError
 from featx.estimators import LinearProbeClassifier
-from featx.finetuning._head import UnitLinear, warm_head
 from featx.finetuning._history import Epoch, best_of
 from featx.finetuning._network import Tunable, prepare
-from featx.finetuning._parameters import held_out
+from featx.finetuning._pool import held_out
 from featx.finetuning._split import UntraceableError, halves_agree, trace
-from featx.finetuning._train import Schedule, _optimiser, _step
+from featx.finetuning._train import Schedule, UnitLinear, _optimiser, _step, warm_head
 from featx.finetuning._views import TrainingViews
 from featx.images import ImagePreprocessor
 from featx.recipe import Preprocessing
