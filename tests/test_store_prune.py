@@ -17,12 +17,12 @@ from featx.store import (
     Failure,
     StoreWriter,
     open_store,
-    remove_images,
     store_info,
     table_writer,
     verify_store,
     write_features,
 )
+from featx.store.prune import remove_images
 
 sys.path.insert(0, str(Path(__file__).parent / "faults"))
 from store_kill import die_at

@@ -431,14 +431,14 @@ def test_a_store_of_which_nothing_was_given_yet_gives_the_later_commit(store) ->
 
 def test_failures_are_those_of_the_commit_that_was_opened(store) -> None:
     with StoreWriter(store) as writer:
-        writer.set_failures([Failure("bad", "old")])
+        writer.add_failures([Failure("bad", "old")])
     with open_store(store) as reader:
         assert reader.labels.tolist() == ["of a", "of b"]
         with StoreWriter(store) as writer:
             writer.add_failures([Failure("worse", "later")])
         assert [failure.path for failure in reader.failures] == ["bad"]
         with StoreWriter(store) as writer:
-            writer.set_failures([Failure("bad", "new"), Failure("worse", "new")])
+            writer.add_failures([Failure("bad", "new"), Failure("worse", "new")])
         with pytest.raises(FileFormatError, match="open it again"):
             _ = reader.failures
     assert len(open_store(store).failures) == 2

@@ -13,7 +13,8 @@ from featx.errors import FingerprintMismatchError
 from featx.estimators import LinearProbeClassifier, save_model
 from featx.recipe import Preprocessing, Recipe
 from featx.retrieval import RetrievalIndex, SpatialSearch
-from featx.store import StoreWriter, fitting_table, open_fitting, open_pair, open_store
+from featx.store import StoreWriter, open_store
+from featx.store.info import fitting_table, open_fitting, open_pair
 
 MINE = Recipe("resnet18", "ab" * 32, "layer4", "avg", Preprocessing(), "none", "float32", 6)
 OTHERS = (

@@ -108,7 +108,7 @@ def open_fitting_table(path: str, saved: Any, model_path: str, table: str | None
     ParameterError
         If the store has no images, or vectors of another width.
     """
-    from featx.store import open_fitting
+    from featx.store.info import open_fitting
 
     store = open_fitting(path, saved.recipe, maker=f"model {model_path}", table=table)
     try:

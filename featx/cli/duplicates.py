@@ -69,7 +69,7 @@ def _within(args: argparse.Namespace) -> dict[str, Any]:
 def _across(args: argparse.Namespace) -> dict[str, Any]:
     from featx.cli._models import require_images
     from featx.evaluation import find_leaks
-    from featx.store import open_pair
+    from featx.store.info import open_pair
 
     one, other = open_pair(args.store, args.other, table=args.table)
     with one, other:

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _asked(args: argparse.Namespace, index: Any) -> tuple[list[str], Any, list[dict[str, str]]]:
     """Return what is asked: paths, vectors, and the images that could not be read."""
     from featx.cli._models import embed_sources, only_stores, require_images
-    from featx.store import open_fitting
+    from featx.store.info import open_fitting
 
     thing = f"index {args.index!r}"
     if only_stores("IMAGE", args.image):

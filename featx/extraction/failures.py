@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from featx.errors import ImageDecodeError, ParameterError, nearest
 from featx.files.paths import show_path
 from featx.images import ReadImage
-from featx.store import Failure, StoreWriter, is_gone
+from featx.store import Failure, StoreWriter
+from featx.store.prune import is_gone
 
 __all__ = ["Failures", "failure_of", "most_failures"]
 

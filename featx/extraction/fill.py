@@ -21,7 +21,8 @@ from featx.extraction.shards import Shards, shards_folder
 from featx.extraction.summary import ExtractionSummary
 from featx.extraction.tables import COMMIT_EVERY_BYTES, TableSet
 from featx.images import ImageManifest
-from featx.store import StoreWriter, is_gone, known_images, remove_images
+from featx.store import StoreWriter
+from featx.store.prune import is_gone, known_images, remove_images
 
 __all__ = ["fill"]
 

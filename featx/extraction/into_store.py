@@ -23,7 +23,8 @@ from featx.extraction.processes import Shard, fill_shard, shard_of
 from featx.extraction.summary import ExtractionSummary
 from featx.files.remote import is_url
 from featx.images import ImageManifest, warn_of_splits
-from featx.store import FeatureStore, StoreWriter, open_store, working_copy
+from featx.store import FeatureStore, StoreWriter, open_store
+from featx.store.remote import working_copy
 
 if TYPE_CHECKING:
     from torch import nn

@@ -24,7 +24,8 @@ from featx.extraction.options import RunOptions
 from featx.extraction.shards import shards_folder
 from featx.fingerprint import json_digest
 from featx.recipe import Recipe
-from featx.store import StoreWriter, TableInfo, store_info, table_notes
+from featx.store import StoreWriter, store_info
+from featx.store.tables import TableInfo
 
 if TYPE_CHECKING:
     from featx.extraction.encoder import Encoder
@@ -81,7 +82,7 @@ def find_encoder(
         return load()
     with contextlib.suppress(FeatxError, OSError):  # whoever writes there says what is wrong
         tables = {info.key: info.recipe for info in store_info(store).tables}
-        for notes in table_notes(store).values():
+        for notes in (table.made_with for table in store_info(store).tables):
             note = notes.get(NOTE) or {}
             recipes = [tables.get(key) for key in note.get("fingerprints", ())]
             found = tuple(recipe for recipe in recipes if recipe is not None)

@@ -18,7 +18,7 @@ from featx._repr import OneLine
 from featx.files.remote import RemoteFile, is_url
 from featx.fingerprint import file_digest
 from featx.images import ImageManifest
-from featx.store import TableWriter
+from featx.store.table_writer import TableWriter
 
 __all__ = ["FileState", "Plan", "make_plan"]
 

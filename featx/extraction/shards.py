@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.recipe import Recipe
-from featx.store import Failure, KnownRow, StoreWriter, TableWriter, open_store
+from featx.store import Failure, StoreWriter, open_store
+from featx.store.table_writer import KnownRow, TableWriter
 
 __all__ = ["Shards", "shards_folder"]
 

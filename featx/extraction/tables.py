@@ -17,7 +17,9 @@ from featx.extraction.plan import FileState, Plan
 from featx.extraction.summary import Tally
 from featx.images import ImageManifest, ReadImage
 from featx.recipe import Recipe
-from featx.store import Failure, KnownRow, StoreWriter, TableWriter, is_gone
+from featx.store import Failure, StoreWriter
+from featx.store.prune import is_gone
+from featx.store.table_writer import KnownRow, TableWriter
 
 if TYPE_CHECKING:
     from featx.extraction._copies import Copies

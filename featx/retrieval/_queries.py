@@ -15,7 +15,8 @@ from featx._repr import OneLine
 from featx._values import is_frame
 from featx.errors import ImageDecodeError, ParameterError
 from featx.recipe import Recipe
-from featx.store import FeatureStore, fitting_table
+from featx.store import FeatureStore
+from featx.store.info import fitting_table
 
 if TYPE_CHECKING:
     from featx.extraction import LoadedEncoder

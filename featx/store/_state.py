@@ -27,9 +27,9 @@ from featx.store import _disk
 from featx.store._chunks import read_unchecked
 from featx.store._container import Opened, open_for_reading, read_head, store_path
 from featx.store._journal import journal_path
-from featx.store._layout import crc32, metadata_names, read_attribute
-from featx.store._remote import readable_copy
-from featx.store._tables import TableInfo, choose_table, read_tables
+from featx.store._layout import crc32, metadata_names
+from featx.store.remote import readable_copy
+from featx.store.tables import TableInfo, choose_table, read_tables
 
 __all__ = ["FrozenState", "SettledFile", "Snapshot"]
 
@@ -157,10 +157,6 @@ class Snapshot:
         Of each failure.
     metadata : tuple of str
         Names of the further columns, as their datasets are called.
-    has_labels : bool
-        Whether any image has one.
-    made_with : str
-        JSON.
     """
 
     commit_id: bytes
@@ -168,8 +164,6 @@ class Snapshot:
     features_crcs: NDArray[np.uint32]
     failure_crcs: NDArray[np.uint32]
     metadata: tuple[str, ...]
-    has_labels: bool
-    made_with: str
 
     @classmethod
     def of(cls, opened: Opened, key: str) -> Snapshot:
@@ -181,8 +175,6 @@ class Snapshot:
             read_unchecked(group["features_crc"], opened.file),
             opened.h5["failures"]["row_crc"][:],
             tuple(metadata_names(group)),
-            bool(group.attrs["has_labels"]),
-            read_attribute(group, "made_with"),
         )
 
     @property

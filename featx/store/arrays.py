@@ -14,8 +14,8 @@ from featx.errors import ParameterError
 from featx.files.remote import is_url
 from featx.recipe import Recipe
 from featx.store._container import store_path
-from featx.store._remote import working_copy
 from featx.store.reader import FeatureStore
+from featx.store.remote import working_copy
 from featx.store.writer import StoreWriter
 
 __all__ = ["write_features"]

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from featx._optional import require
 from featx.errors import ParameterError, nearest
 from featx.files.outputs import write_output
-from featx.store._frame import feature_names, text_columns
-from featx.store.reader import FeatureStore, open_store
+from featx.store.reader import FeatureStore, feature_names, open_store, text_columns
 
 __all__ = ["export_store"]
 

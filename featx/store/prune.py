@@ -9,7 +9,7 @@ from featx.errors import ParameterError
 from featx.files.paths import common_form
 from featx.files.remote import is_url
 from featx.store import table_writer
-from featx.store._remote import working_copy
+from featx.store.remote import working_copy
 from featx.store.writer import StoreWriter
 
 __all__ = ["is_gone", "known_images", "prune_store", "remove_images"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -12,21 +11,22 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._optional import require
 from featx._repr import shorten
 from featx.errors import ParameterError
+from featx.files.paths import show_path
 from featx.files.remote import is_url
 from featx.store._chunks import Vectors
 from featx.store._container import Opened
 from featx.store._failures import Failure, read_failures
-from featx.store._frame import to_pandas
 from featx.store._indexing import read_indexed
 from featx.store._layout import column_name, digest_text, text_array
 from featx.store._records import Records
 from featx.store._state import FrozenState, SettledFile, Snapshot
-from featx.store._tables import choose_table
 from featx.store.prune import prune_store
+from featx.store.tables import choose_table
 
-__all__ = ["FeatureStore", "open_store"]
+__all__ = ["FeatureStore", "feature_names", "open_store", "text_columns"]
 
 
 def open_store(
@@ -216,7 +216,7 @@ class FeatureStore:
     @property
     def labels(self) -> NDArray[np.str_] | None:
         """Label of each image, (n_samples,), "" where it has none; None if no image has one."""
-        return text_array(self._load()["label"]) if self._state.snapshot.has_labels else None
+        return text_array(self._load()["label"]) if self.table.has_labels else None
 
     @property
     def metadata(self) -> dict[str, NDArray[np.str_]]:
@@ -241,7 +241,7 @@ class FeatureStore:
     @property
     def made_with(self) -> dict[str, Any]:
         """Engine, device and versions of the last run that wrote to the table."""
-        return dict(json.loads(self._state.snapshot.made_with))
+        return self.table.made_with
 
     def select(
         self,
@@ -287,7 +287,10 @@ class FeatureStore:
         0  a.jpg     x        1.0        0.0
         1  b.jpg     y        0.0        1.0
         """
-        return to_pandas(self)
+        pandas = require("pandas", extra="pandas", purpose="FeatureStore.to_pandas")
+        names = feature_names(self.n_features)
+        text = pandas.DataFrame(text_columns(self, reserved=names))
+        return pandas.concat([text, pandas.DataFrame(self[:], columns=list(names))], axis=1)
 
     def prune(self, keep: Iterable[str | os.PathLike[str]] | None = None) -> int:
         """Remove the rows of images that are gone, from all tables of the file.
@@ -394,3 +397,30 @@ def _reopen(path: str, key: str, fingerprint: tuple[int, int]) -> FeatureStore:
     store._state.go_back_to(fingerprint)
     store.table = store._state.table
     return store
+
+
+def text_columns(store: FeatureStore, *, reserved: tuple[str, ...] = ()) -> dict[str, list[str]]:
+    """Return the columns of text: `path`, `label` ("" where absent), and those of the manifest.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        The table.
+    reserved : tuple of str, default ()
+        Names that other columns have; a column of the manifest that is called so, or `path` or
+        `label`, is ``metadata.<name>``.
+    """
+    labels = store.labels
+    columns = {"path": store.paths.tolist()}
+    columns["label"] = [""] * len(store) if labels is None else labels.tolist()
+    for name, values in store.metadata.items():
+        taken = name in columns or name in reserved
+        columns[f"metadata.{name}" if taken else name] = values.tolist()
+    return {
+        show_path(name): [show_path(value) for value in values] for name, values in columns.items()
+    }
+
+
+def feature_names(n_features: int) -> tuple[str, ...]:
+    """Return what the columns of the features are called."""
+    return tuple(f"feature_{i}" for i in range(n_features))

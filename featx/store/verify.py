@@ -20,7 +20,7 @@ from featx.store._failures import read_failures
 from featx.store._layout import datasets, feature_crcs, read_attribute
 from featx.store._records import Records
 from featx.store._state import SettledFile
-from featx.store._tables import table_info
+from featx.store.tables import table_info
 
 __all__ = ["VerifyResult", "verify_store"]
 

@@ -31,9 +31,9 @@ from featx.store._container import (
 )
 from featx.store._failures import Failure, check_failures, read_failures, write_failures
 from featx.store._layout import create_table, read_attribute, table_key, write_attribute
-from featx.store._tables import table_info, table_shape
 from featx.store._transaction import AppliedLaterError, PatchedFile, TransactionFile
 from featx.store.table_writer import TableWriter
+from featx.store.tables import table_info, table_shape
 
 __all__ = ["StoreWriter"]
 
@@ -183,10 +183,6 @@ class StoreWriter:
         gone = known.keys() & set(paths)
         if gone:
             self._set({path: f for path, f in known.items() if path not in gone})
-
-    def set_failures(self, failures: Iterable[Failure]) -> None:
-        """Replace the failures table."""
-        self._set(check_failures(failures))
 
     def tables(self) -> tuple[TableWriter, ...]:
         """Open all committed tables."""

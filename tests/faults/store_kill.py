@@ -28,14 +28,7 @@ import h5py
 import numpy as np
 
 from featx.errors import FeatxError
-from featx.store import (
-    Failure,
-    FeatureStore,
-    StoreWriter,
-    _disk,
-    open_store,
-    verify_store,
-)
+from featx.store import Failure, FeatureStore, StoreWriter, _disk, open_store, verify_store
 
 WIDTH = 48
 ROWS_A_COMMIT = 40
@@ -76,7 +69,7 @@ def add_round(writer: StoreWriter) -> None:
         labels=[f"class {i % 7}" for i in rows],
     )
     table.update(0, features=vectors([0], generation), labels=[f"class {generation}"])
-    writer.set_failures([Failure("/photos/bad.jpg", f"try {generation}")])
+    writer.add_failures([Failure("/photos/bad.jpg", f"try {generation}")])
 
 
 def write_rounds(path: Path, report: int) -> None:

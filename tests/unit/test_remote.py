@@ -33,8 +33,9 @@ from featx.extraction import embed_images
 from featx.files import remote as _remote
 from featx.files.remote import RemoteFile, is_url, look, look_at_all, plain_path
 from featx.images import ImageManifest, decode_image, default_workers
-from featx.store import StoreWriter, verify_store, working_copy, write_features
-from featx.store import _remote as store_remote
+from featx.store import StoreWriter, verify_store, write_features
+from featx.store import remote as store_remote
+from featx.store.remote import working_copy
 
 has_s3 = all(importlib.util.find_spec(name) for name in ("moto", "s3fs", "flask"))
 needs_s3 = pytest.mark.skipif(not has_s3, reason="needs s3fs and moto[server] (featx[dev])")

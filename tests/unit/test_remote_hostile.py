@@ -18,8 +18,9 @@ from featx.errors import FeatxError, FileFormatError, ImageDecodeError, StoreWri
 from featx.files import http as _http
 from featx.files import remote as _remote
 from featx.images import ImageManifest, decode_image, read_labels
-from featx.store import StoreWriter, open_store, working_copy, write_features
-from featx.store import _remote as store_remote
+from featx.store import StoreWriter, open_store, write_features
+from featx.store import remote as store_remote
+from featx.store.remote import working_copy
 
 pytestmark = [
     pytest.mark.skipif(

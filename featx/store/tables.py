@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,10 @@ class TableInfo(OneLine):
         Its shape.
     dtype : str
         "float32" or "float16".
+    has_labels : bool
+        Whether any image has one.
+    made_with : dict
+        Engine, device and versions of the last run that wrote to it.
     """
 
     key: str
@@ -48,6 +52,8 @@ class TableInfo(OneLine):
     n_samples: int
     n_features: int
     dtype: str
+    has_labels: bool = field(default=False, repr=False)
+    made_with: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def backbone(self) -> str:
@@ -94,7 +100,9 @@ def table_info(key: str, group: Any) -> TableInfo:
         recipe,
         n_samples,
         n_features,
-        group["features"].dtype.name,
+        features.dtype.name,
+        bool(group.attrs["has_labels"]),
+        dict(json.loads(read_attribute(group, "made_with"))),
     )
 
 
