@@ -6,15 +6,11 @@ process that ask for the same one.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,24 +22,19 @@ from featx.errors import (
     ImageDecodeError,
     ParameterError,
 )
-from featx.extraction._networks import Named, load_by_name
-from featx.extraction._precision import follow_tables
+from featx.extraction import loading
 from featx.extraction.loaded import LoadedEncoder
 from featx.extraction.options import RunOptions
-from featx.extraction.specs import plan_features
-from featx.recipe import Decode, Preprocessing, Recipe, describe_differences
+from featx.images import ImageManifest, as_sources
+from featx.recipe import Decode, Recipe, describe_differences
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from featx.backbones import Backbone
-    from featx.engines import Placement
 
 __all__ = ["DEFAULT_BACKBONE", "Encoder"]
 
 DEFAULT_BACKBONE = "featx_small"
-MAX_PX = 4096
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, repr=False)
@@ -195,7 +186,6 @@ class Encoder(OneLine):
             If the network cannot be had or does not fit the request.
         """
         from featx.extraction.embed import embed_images
-        from featx.images import ImageManifest, as_sources
 
         sources = as_sources(images)
         loaded = self.load(RunOptions(device, engine, batch_size, workers))
@@ -234,124 +224,13 @@ class Encoder(OneLine):
             If the weights found do not give the features of `recipe`.
         """
         run = run or RunOptions()
-        load = functools.partial(self._load, run)
+        load = functools.partial(loading.prepare, self, run)
         loaded = load(self.precision)
         if self.precision == "auto":
-            loaded = follow_tables(loaded, known, load)
+            loaded = loading.follow_tables(loaded, known, load)
         if self.recipe is not None:
             self._require_recipe(loaded.recipes[0], self.recipe)
         return loaded
-
-    def _load(self, run: RunOptions, precision: str) -> LoadedEncoder:
-        from featx.engines import place
-
-        placement = place(run.device, precision, run.engine)
-        net, preprocessing, sizes = self._network(placement)
-        specs = plan_features(
-            net,
-            cast("Sequence[str | None]", self.layers) or (None,),
-            cast("Sequence[str | None]", self.poolings) or (None,),
-            sizes=sizes,
-        )
-        recipes = tuple(
-            Recipe(
-                backbone=net.name,
-                weights=net.weights,
-                layer=spec.layer,
-                pooling=spec.pooling.name,
-                preprocessing=preprocessing,
-                augment=self.augment,
-                precision=net.precision,
-                n_features=spec.n_features * self._n_kept(preprocessing),
-            )
-            for spec in specs
-        )
-        return LoadedEncoder(net, specs, recipes, self._made_with(net), run, placement.reason)
-
-    def _network(self, placement: Placement) -> tuple[Backbone, Preprocessing, tuple[int, ...]]:
-        """Return the network, what images are made into, and the sizes of their views."""
-        from featx.backbones import Backbone, build_network, choose_weights
-
-        if not isinstance(self.backbone, str) or self.transform is not None:
-            network = build_network(self.backbone, weights=self.weights, transform=self.transform)
-            net = Backbone(network, placement)
-            preprocessing = self._preprocessing(net.preprocessing)
-            return net, preprocessing, self._sizes(preprocessing)
-        chosen = choose_weights(self.backbone, self.weights)
-        native = chosen.preprocessing
-        preprocessing = self._preprocessing(native)
-        sizes = self._sizes(preprocessing)
-        asked = dataclasses.replace(
-            preprocessing,
-            resize_px=native.resize_px, crop_px=native.crop_px, decode=native.decode,
-        )  # fmt: skip
-        named = Named(
-            backbone=self.backbone,
-            weights=self.weights if chosen.path is None else os.fspath(chosen.path),
-            stamp=0 if chosen.path is None else chosen.path.stat().st_mtime_ns,
-            preprocessing=None if asked == native else asked,
-            any_size=bool(sizes) and sizes != (native.crop_px,),
-        )
-        return load_by_name(named, placement), preprocessing, sizes
-
-    def _preprocessing(self, given: Preprocessing) -> Preprocessing:
-        """Apply what was asked for to what the weights ask for."""
-        if self.recipe is not None:
-            return self.recipe.preprocessing
-        sizes = {"resize_px": self.resize_px, "crop_px": self.crop_px}
-        asked: dict[str, Any] = {name: v for name, v in sizes.items() if v is not None}
-        for name, value in asked.items():
-            if not isinstance(value, int) or not 1 <= value <= MAX_PX:
-                raise ParameterError(
-                    f"{name}: got {value!r}, expected pixels from 1 to {MAX_PX}, or None for what "
-                    "the weights ask for"
-                )
-        if given.transform is None:
-            made = dataclasses.replace(given, decode=cast(Decode, self.decode), **asked)
-            _warn_of_border(made.resize_px, made.crop_px, is_asked=bool(asked))
-            return made
-        if self.augment != "none" or asked:
-            name, value = next(
-                iter(({"augment": self.augment} if self.augment != "none" else asked).items())
-            )
-            raise ParameterError(
-                f"{name}: got {value!r} together with a transform of your own, which makes the "
-                f"network's input; expected {'none' if name == 'augment' else None!r}: do it in "
-                "the transform, or leave the transform out"
-            )
-        return given
-
-    def _sizes(self, preprocessing: Preprocessing) -> tuple[int, ...]:
-        """Return the sides of the views in pixels, each once; none where they differ by image."""
-        from featx.images import ImagePreprocessor
-
-        # which refuses what it cannot do
-        scales = ImagePreprocessor(preprocessing, self.augment).scales
-        if preprocessing.transform is not None:
-            return ()
-        return tuple(dict.fromkeys(s.crop_px for s in scales if s.crop_px is not None))
-
-    def _n_kept(self, preprocessing: Preprocessing) -> int:
-        """Return how many views' vectors lie side by side in a row."""
-        from featx.images import ImagePreprocessor
-
-        if not self.augment.endswith(":keep"):
-            return 1
-        return ImagePreprocessor(preprocessing, self.augment).n_views
-
-    def _made_with(self, net: Backbone) -> dict[str, Any]:
-        """Return what recipes leave out, for people and for loading the network again."""
-        import torch
-
-        path = None if self.weights is None else Path(self.weights)
-        is_file = path is not None and path.exists()
-        return {
-            "device": net.device,
-            "weights_source": net.weights_source,
-            "weights": os.path.abspath(path) if path and is_file else self.weights,  # noqa: PTH100
-            "torch": torch.__version__,
-            "torchvision": version("torchvision"),  # an import would take a second
-        }
 
     def _require_recipe(self, found: Recipe, expected: Recipe) -> None:
         fields = describe_differences(found, expected)
@@ -361,17 +240,6 @@ class Encoder(OneLine):
                 f"give the features of recipe {expected.fingerprint} ({fields}); pass the weights "
                 "that the recipe was made with (--weights FILE)"
             )
-
-
-@functools.cache
-def _warn_of_border(resize_px: int | None, crop_px: int | None, *, is_asked: bool) -> None:
-    if is_asked and resize_px is not None and crop_px is not None and resize_px < crop_px:
-        log.warning(
-            "resize_px %d is less than crop_px %d: the rest of each view is black; set crop_px "
-            "(--crop) too",
-            resize_px,
-            crop_px,
-        )
 
 
 def _as_tuple(names: str | Sequence[str | None] | None) -> tuple[str | None, ...]:

@@ -16,12 +16,22 @@ from PIL import Image
 from featx._repr import OneLine
 from featx.extraction.options import RunOptions
 from featx.extraction.specs import FeatureSpec
+from featx.images import (
+    DEFAULT_MAX_PIXELS,
+    Augmentation,
+    ImageBatch,
+    ImageManifest,
+    ImagePreprocessor,
+    TransformPreprocessor,
+    default_workers,
+    iter_batches,
+    sample_data_dir,
+)
 from featx.recipe import Recipe
 
 if TYPE_CHECKING:
     from featx.backbones import Backbone
     from featx.engines import EngineChoice
-    from featx.images import ImageBatch
     from featx.pooling import Pooling
 
 __all__ = ["LoadedEncoder"]
@@ -63,10 +73,8 @@ class LoadedEncoder(OneLine):
     run: RunOptions
     precision_reason: str = "as asked for"
 
-    def preprocessor(self) -> Any:
+    def preprocessor(self) -> ImagePreprocessor | TransformPreprocessor:
         """Return the callable that turns a decoded image into the network's views."""
-        from featx.images import DEFAULT_MAX_PIXELS, ImagePreprocessor, TransformPreprocessor
-
         most = self.run.max_pixels or DEFAULT_MAX_PIXELS
         if self.backbone.transform is not None:
             return TransformPreprocessor(self.backbone.transform, most)
@@ -90,8 +98,6 @@ class LoadedEncoder(OneLine):
         By default `featx.images.default_workers`; beside a GPU, which is fed from this process,
         one less for every eight cores.
         """
-        from featx.images import default_workers
-
         if self.run.workers is not None:
             return self.run.workers
         n = default_workers(sources)
@@ -134,8 +140,6 @@ class LoadedEncoder(OneLine):
         They depend on the network and the shape alone, so that two encoders that share
         the network, and differ in how they resize, get the same graph whichever comes first.
         """
-        from featx.images import ImageManifest, ImagePreprocessor, iter_batches, sample_data_dir
-
         preprocessor = self.preprocessor()
         if self.backbone.transform is None:
             side = min(shape[:2])
@@ -162,8 +166,6 @@ class LoadedEncoder(OneLine):
         ------
         ImageBatch
         """
-        from featx.images import iter_batches
-
         return iter_batches(
             sources,
             self.preprocessor(),
@@ -245,4 +247,4 @@ class LoadedEncoder(OneLine):
 
     @property
     def _keeps_views(self) -> bool:
-        return self.recipes[0].augment.endswith(":keep")
+        return Augmentation.parse(self.recipes[0].augment).keeps_views

@@ -12,20 +12,21 @@ from featx.images._join import (
 )
 from featx.images._kinds import describe_ignored
 from featx.images._paths import absolute_path
+from featx.images.augmentation import Augmentation
 from featx.images.decode import DEFAULT_MAX_PIXELS, decode_image
 from featx.images.inputs import as_sources, as_uint8_rgb, source_digest
 from featx.images.labels import LabelTable, read_labels
 from featx.images.loader import ImageBatch, default_workers, iter_batches
 from featx.images.manifest import ImageManifest
-from featx.images.preprocess import AUGMENTS, ImagePreprocessor, TransformPreprocessor
+from featx.images.preprocess import ImagePreprocessor, TransformPreprocessor
 from featx.images.reader import ReadImage, read_image
 from featx.images.samples import sample_data_dir
 from featx.images.thumbnail import thumbnail_jpeg
 
 __all__ = [
-    "AUGMENTS",
     "DEFAULT_MAX_PIXELS",
     "AttributeLabels",
+    "Augmentation",
     "ClassLabels",
     "Coverage",
     "ImageBatch",

@@ -17,25 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from featx.errors import ImageDecodeError, ParameterError, nearest
-from featx.images._geometry import SCALES, Scale, centre_crop, resize, scaled, ten_crop
-from featx.images._views import CROP_SHARE, N_SIXTEEN, n_patches, patches, sixteen_views
+from featx.errors import ImageDecodeError, ParameterError, choose
+from featx.images._views import (
+    CROP_SHARE,
+    SCALES,
+    Scale,
+    patches,
+    resize,
+    scaled,
+    sixteen_views,
+    ten_crop,
+    view,
+)
+from featx.images.augmentation import Augmentation
 from featx.images.decode import DEFAULT_MAX_PIXELS
 from featx.recipe import Preprocessing
 
-__all__ = ["AUGMENTS", "ImagePreprocessor", "TransformPreprocessor"]
+__all__ = ["ImagePreprocessor", "TransformPreprocessor"]
 
-PATCH_LEVELS = (1, 2, 3, 4, 5, 6)
-AUGMENTS = (
-    "none",
-    "hflip",
-    "ten-crop",
-    "multi-scale",
-    "sixteen-view",
-    *(f"patches({level})" for level in PATCH_LEVELS),
-)
-N_VIEWS = {"none": 1, "hflip": 2, "ten-crop": 10, "multi-scale": 3, "sixteen-view": N_SIXTEEN}
-KEEP = ":keep"
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest", "box", "hamming")
 
 
@@ -80,42 +79,25 @@ class ImagePreprocessor:
     preprocessing: Preprocessing
     augment: str = "none"
     max_pixels: int = DEFAULT_MAX_PIXELS
+    views: Augmentation = field(init=False, repr=False, compare=False)
     scales: tuple[Scale, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        kind = self._kind
-        if kind not in AUGMENTS:
+        views, p = Augmentation.parse(self.augment), self.preprocessing
+        choose("interpolation", p.interpolation, INTERPOLATIONS)
+        if views.needs_crop and p.crop_px is None:
             raise ParameterError(
-                f"augment: got {self.augment!r}, expected one of {', '.join(AUGMENTS)}, each also "
-                f"with {KEEP!r}.{nearest(kind, AUGMENTS)}"
-            )
-        p = self.preprocessing
-        if p.interpolation not in INTERPOLATIONS:
-            raise ParameterError(
-                f"interpolation: got {p.interpolation!r}, expected one of "
-                f"{', '.join(INTERPOLATIONS)}.{nearest(p.interpolation, INTERPOLATIONS)}"
-            )
-        if kind not in ("none", "hflip", "multi-scale") and p.crop_px is None:
-            raise ParameterError(
-                f"augment: got {kind!r} with crop_px None, expected a crop size; "
+                f"augment: got {views.kind!r} with crop_px None, expected a crop size; "
                 "use 'hflip', or a preprocessing that crops"
             )
-        scales = SCALES if kind == "multi-scale" else (1.0,)
+        object.__setattr__(self, "views", views)
+        scales = SCALES if views.kind == "multi-scale" else (1.0,)
         object.__setattr__(self, "scales", tuple(scaled(p, factor) for factor in scales))
-
-    @property
-    def _kind(self) -> str:
-        return self.augment.removesuffix(KEEP)
-
-    @property
-    def _levels(self) -> int:
-        """Levels of patches, 0 where there are none."""
-        return int(self._kind[len("patches(") : -1]) if self._kind.startswith("patches") else 0
 
     @property
     def n_views(self) -> int:
         """Number of views of an image."""
-        return n_patches(self._levels) or N_VIEWS[self._kind]
+        return self.views.n_views
 
     @property
     def min_px(self) -> int | None:
@@ -124,10 +106,10 @@ class ImagePreprocessor:
         if self.preprocessing.decode == "full" or len(sizes) < len(self.scales):
             return None
         crop_px = self.preprocessing.crop_px or 0
-        if self._kind == "sixteen-view":
+        if self.views.kind == "sixteen-view":
             sizes.append(math.ceil(crop_px / CROP_SHARE))
-        if self._levels:
-            sizes = [math.ceil(crop_px * (self._levels + 1) / 2)]
+        if self.views.kind == "patches":
+            sizes = [math.ceil(crop_px * (self.views.levels + 1) / 2)]
         return max(sizes)
 
     def __call__(self, image: Image.Image) -> tuple[NDArray[np.uint8], ...]:
@@ -153,20 +135,17 @@ class ImagePreprocessor:
 
     def _views(self, image: Image.Image) -> list[Image.Image]:
         scale, interpolation = self.scales[0], self.preprocessing.interpolation
-        if self._kind in ("none", "hflip", "multi-scale"):
-            views = [self._view(image, each) for each in self.scales]
-            return [*views, ImageOps.mirror(views[0])] if self._kind == "hflip" else views
+        kind = self.views.kind
+        if not self.views.needs_crop:
+            views = [view(image, each, interpolation) for each in self.scales]
+            return [*views, ImageOps.mirror(views[0])] if kind == "hflip" else views
         crop_px = scale.crop_px
         assert crop_px is not None
-        if self._kind == "ten-crop":
+        if kind == "ten-crop":
             return ten_crop(resize(image, scale, interpolation), crop_px)
-        if self._kind == "sixteen-view":
+        if kind == "sixteen-view":
             return sixteen_views(image, scale, interpolation)
-        return patches(image, crop_px, self._levels, interpolation)
-
-    def _view(self, image: Image.Image, scale: Scale) -> Image.Image:
-        resized = resize(image, scale, self.preprocessing.interpolation)
-        return resized if scale.crop_px is None else centre_crop(resized, scale.crop_px)
+        return patches(image, crop_px, self.views.levels, interpolation)
 
 
 @dataclass(frozen=True)

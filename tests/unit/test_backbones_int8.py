@@ -22,7 +22,7 @@ from featx.cli.main import main
 from featx.engines import _int8
 from featx.engines.placement import Precision
 from featx.errors import BackboneError, MissingDependencyError, ParameterError
-from featx.extraction import _networks, embed_images
+from featx.extraction import embed_images, loading
 from featx.extraction import loaded as loaded_module
 from featx.images import ImageManifest, sample_data_dir
 
@@ -52,7 +52,7 @@ def _cache(hub: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
 
 
 def load_fresh(**options):
-    _networks.load_by_name.cache_clear()
+    loading.load_network.cache_clear()
     return load_encoder(**{**INT8, **options})
 
 
@@ -142,7 +142,7 @@ def test_jobs_that_share_the_network_share_the_graph_whichever_comes_first(
     images = list(np.random.default_rng(0).integers(0, 256, (3, 80, 90, 3), np.uint8))
     found = []
     for order in ((160, 200), (200, 160)):
-        _networks.load_by_name.cache_clear()
+        loading.load_network.cache_clear()
         both = {px: load_encoder(**INT8, resize_px=px, crop_px=160) for px in order}
         assert len({id(loaded.backbone) for loaded in both.values()}) == 1
         by_size = {px: embed_images(loaded, images).features for px, loaded in both.items()}
@@ -187,7 +187,7 @@ def test_its_name_holds_the_quantisers_version(monkeypatch: pytest.MonkeyPatch) 
     assert loaded.recipes[0].precision == f"int8({REST}, nncf {version})"
     assert load_recipe(loaded.recipes[0]).recipes == loaded.recipes
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "9.9")
-    _networks.load_by_name.cache_clear()
+    loading.load_network.cache_clear()
     with pytest.raises(ParameterError, match=rf"9\.9 is installed.*pip install nncf=={version}"):
         load_recipe(loaded.recipes[0])
     with pytest.raises(ParameterError, match=r"'int8x'.*expected 'int8', or a recipe's"):

@@ -146,9 +146,9 @@ def test_whatever_a_network_raises_on_a_batch_is_one_of_our_errors() -> None:
 
 
 def test_a_border_of_black_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    from featx.extraction import encoder
+    from featx.extraction import loading
 
-    encoder._warn_of_border.cache_clear()
+    loading._warn_of_border.cache_clear()
     for _ in range(2):
         load_encoder("featx_small", resize_px=80, **CPU)
     (record,) = caplog.records

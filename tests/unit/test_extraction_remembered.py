@@ -16,7 +16,7 @@ from torchvision.models import squeezenet1_1
 
 import featx
 from featx.errors import FeatxError
-from featx.extraction import Encoder
+from featx.extraction import loading
 from featx.store import StoreWriter, open_store, store_info, verify_store
 
 ASKED = {
@@ -39,13 +39,13 @@ def photos(tmp_path: Path) -> Path:
 def loads(monkeypatch):
     """Count how often a network is made."""
     made = []
-    make = Encoder._load
+    make = loading.prepare
 
     def counted(*arguments):
         made.append(arguments)
         return make(*arguments)
 
-    monkeypatch.setattr(Encoder, "_load", counted)
+    monkeypatch.setattr(loading, "prepare", counted)
     return made
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 import featx
 from featx.engines import place, placement, why_not_precision
 from featx.errors import ParameterError
-from featx.extraction import _precision
+from featx.extraction import loading
 from featx.extraction.notes import known_recipes
 from featx.store import store_info
 
@@ -118,10 +118,10 @@ def test_of_several_tables_most_that_fit_decide_then_the_larger() -> None:
         made.append(precision)
         return dataclasses.replace(loaded)
 
-    _precision.follow_tables(loaded, [b16, f16], prepare)
+    loading.follow_tables(loaded, [b16, f16], prepare)
     assert made == ["bfloat16"]
-    assert _precision.follow_tables(loaded, [b16, mine], prepare) == loaded
-    assert _precision.follow_tables(loaded, [], prepare) == loaded
+    assert loading.follow_tables(loaded, [b16, mine], prepare) == loaded
+    assert loading.follow_tables(loaded, [], prepare) == loaded
     assert made == ["bfloat16"]
 
 
@@ -150,7 +150,7 @@ def test_an_engine_that_cannot_compute_it_is_said(monkeypatch: pytest.MonkeyPatc
         raise ParameterError(f"engine cannot do {precision}")
 
     monkeypatch.setattr("featx.engines.why_not_precision", lambda *_: None)
-    found = _precision.follow_tables(loaded, known, prepare)
+    found = loading.follow_tables(loaded, known, prepare)
     assert found.precision_reason.endswith("gone on with here: engine cannot do float16")
 
 
