@@ -5,13 +5,15 @@ A new one is a module with a class that has a method `rank` (see `featx.retrieva
 a line in `_rerankings.RERANKINGS`.
 """
 
-from featx.retrieval._augment import augment_database
 from featx.retrieval._diffusion import DiffusionReranking
-from featx.retrieval._expansion import AlphaQueryExpansion, AverageQueryExpansion
-from featx.retrieval._fusion import fuse_matches
+from featx.retrieval._expansion import (
+    AlphaQueryExpansion,
+    AverageQueryExpansion,
+    augment_database,
+)
 from featx.retrieval._index import RetrievalIndex
 from featx.retrieval._k_reciprocal import KReciprocalReranking
-from featx.retrieval._matches import Matches
+from featx.retrieval._matches import Matches, fuse_matches
 from featx.retrieval._patches import SpatialSearch
 from featx.retrieval._rerankings import RERANKINGS
 from featx.retrieval._sharded import ShardedIndex
