@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import shlex
 from typing import Any
 
@@ -59,35 +58,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Extract and return the figures."""
-    from featx.extraction import (
-        Encoder,
-        RayOptions,
-        RunOptions,
-        fill_store,
-        most_failures,
-        shard_of,
-    )
+    from featx.extraction import Encoder, RayOptions, RunOptions
+    from featx.extraction.failures import most_failures
+    from featx.extraction.into_store import fill_store
+    from featx.extraction.processes import shard_of
 
-    shard = shard_of(args.shard)
     run = read_options(args, RunOptions)
-    is_ray = run.engine == "ray"
     actors = [name for name in vars(args) if name in vars(RayOptions())]
-    if actors and not is_ray:
+    if actors and run.engine != "ray":
         name = actors[0].replace("_", "-")
         raise ParameterError(f"--{name}: got engine {run.engine!r} with it, expected ray")
-    if is_ray and shard is not None:
-        raise ParameterError(
-            "shard: got one together with engine 'ray', which shares the work out itself; "
-            "expected one of the two"
-        )
     summary = fill_store(
         as_source(args.source),
         args.store,
         read_options(args, Encoder, **read_preset(args).encoder_options),
-        dataclasses.replace(run, engine="auto") if is_ray else run,
+        run,
         max_failures=read_options(args, most_failures, on_error="record"),
         prune=args.prune,
-        spread=read_options(args, RayOptions) if is_ray else shard,
+        spread=shard_of(args.shard) or (read_options(args, RayOptions) if actors else None),
     )
     result = {**summary.to_dict(), "store": args.store}
     if summary.failed >= summary.images and not (summary.extracted or summary.reused):

@@ -14,7 +14,8 @@ from PIL import Image
 from featx.demo.page import PIXELS, TITLE, Samples, make_page
 from featx.demo.tasks import CLASSES, do_tasks
 from featx.errors import StoreWriteError
-from featx.extraction import DEFAULT_BACKBONE, Encoder, extract
+from featx.extraction import Encoder, extract
+from featx.extraction.encoder import DEFAULT_BACKBONE
 from featx.files.outputs import check_output
 from featx.images import ImageManifest, decode_image, sample_data_dir
 from featx.store import open_store, store_info

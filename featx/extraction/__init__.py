@@ -9,39 +9,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from featx.extraction.cluster import RayOptions
-from featx.extraction.embed import Embedded, embed_images, load_by_recipe
-from featx.extraction.encoder import DEFAULT_BACKBONE, Encoder
-from featx.extraction.failures import most_failures
-from featx.extraction.into_store import extract, fill_store
+from featx.extraction.embed import embed_images, load_by_recipe
+from featx.extraction.encoder import Encoder
+from featx.extraction.into_store import extract
 from featx.extraction.loaded import LoadedEncoder
-from featx.extraction.local import MapRead, local_layer, read_maps
 from featx.extraction.options import RunOptions
-from featx.extraction.processes import Shard, device_of, shard_of
 from featx.extraction.summary import ExtractionSummary
 
 if TYPE_CHECKING:
     from featx.extraction.transformer import FeatureExtractor
 
 __all__ = [
-    "DEFAULT_BACKBONE",
-    "Embedded",
     "Encoder",
     "ExtractionSummary",
     "FeatureExtractor",
     "LoadedEncoder",
-    "MapRead",
     "RayOptions",
     "RunOptions",
-    "Shard",
-    "device_of",
     "embed_images",
     "extract",
-    "fill_store",
     "load_by_recipe",
-    "local_layer",
-    "most_failures",
-    "read_maps",
-    "shard_of",
 ]
 
 

@@ -120,7 +120,10 @@ def extract(
     >>> store.summary.extracted
     1
     """
-    chosen, run, spread = _read_options(encoder, shard, ray, options)
+    chosen, run = _read_options(encoder, options)
+    if ray is not None and run.engine != "ray":
+        raise ParameterError(f"ray: got options with engine {run.engine!r}, expected engine 'ray'")
+    spread = shard_of(shard) or ray
     summary = fill_store(
         source,
         store,
@@ -159,7 +162,7 @@ def fill_store(
         Loaded once the source is known to hold images, and only where one of them has to be read
         if the store remembers what was asked.
     run : RunOptions, optional
-        How it is run.
+        How it is run; engine "ray" on the cluster that `spread` describes.
     max_failures : int or None
         As `most_failures` gives it.
     lock_timeout_s : float, default 0.0
@@ -169,6 +172,13 @@ def fill_store(
     """
     start = time.monotonic()
     run = run or RunOptions()
+    if run.engine == "ray":
+        if isinstance(spread, Shard):
+            raise ParameterError(
+                "shard: got one together with engine 'ray', which shares the work out itself; "
+                "expected one of the two"
+            )
+        run, spread = dataclasses.replace(run, engine="auto"), spread or RayOptions()
     if spread is not None and is_url(store):
         raise ParameterError(
             f"store {store!r}: got a URL for an extraction by several processes, expected a "
@@ -194,12 +204,9 @@ def fill_store(
 
 
 def _read_options(
-    encoder: Encoder | str | nn.Module,
-    shard: str | tuple[int, int] | None,
-    ray: RayOptions | None,
-    options: dict[str, Any],
-) -> tuple[Encoder, RunOptions, Shard | RayOptions | None]:
-    """Return the encoder, how it is run, and how the work is spread.
+    encoder: Encoder | str | nn.Module, options: dict[str, Any]
+) -> tuple[Encoder, RunOptions]:
+    """Return the encoder, and how it is run.
 
     Raises
     ------
@@ -213,9 +220,6 @@ def _read_options(
             f"{unknown[0]}: got an option of this name, expected one of {', '.join(known)}."
             f"{nearest(unknown[0], known)}"
         )
-    spread = _spread(shard, ray, engine=options.get("engine", "auto"))
-    if isinstance(spread, RayOptions):
-        options = {**options, "engine": "auto"}
     fields = {name: value for name, value in options.items() if name in OF_ENCODER}
     run = {name: value for name, value in options.items() if name in OF_RUN}
     if isinstance(encoder, Encoder):
@@ -224,25 +228,9 @@ def _read_options(
                 f"{next(iter(fields))}: got one together with an Encoder, expected it as a field "
                 "of the Encoder: dataclasses.replace(encoder, ...) makes another one"
             )
-        return encoder, RunOptions(**run), spread
+        return encoder, RunOptions(**run)
     if "backbone" in fields and encoder != DEFAULT_BACKBONE:
         raise ParameterError(
             f"backbone: got {fields['backbone']!r} and {encoder!r}, expected one of the two"
         )
-    return Encoder(**{"backbone": encoder, **fields}), RunOptions(**run), spread
-
-
-def _spread(
-    shard: str | tuple[int, int] | None, ray: RayOptions | None, *, engine: Any
-) -> Shard | RayOptions | None:
-    part = shard_of(shard)
-    if engine != "ray":
-        if ray is not None:
-            raise ParameterError(f"ray: got options with engine {engine!r}, expected engine 'ray'")
-        return part
-    if part is not None:
-        raise ParameterError(
-            "shard: got one together with engine 'ray', which shares the work out itself; "
-            "expected one of the two"
-        )
-    return ray or RayOptions()
+    return Encoder(**{"backbone": encoder, **fields}), RunOptions(**run)

@@ -155,7 +155,7 @@ def learn_reader(
     ImageDecodeError
         If none of the images can be read.
     """
-    from featx.extraction import local_layer
+    from featx.extraction.local import local_layer
 
     layer = spec.layer or local_layer(backbone)
     each = -(-N_VECTORS // max(len(images), 1))
@@ -184,7 +184,7 @@ def learn_reader(
 
 
 def _maps(backbone: Any, images: Sequence[Any], layer: str, side_px: int) -> Any:
-    from featx.extraction import read_maps
+    from featx.extraction.local import read_maps
 
     return read_maps(backbone, images, layer, side_px=side_px)
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from featx._progress import Progress
 from featx.errors import ManifestError
-from featx.extraction import Encoder, RunOptions, fill_store
+from featx.extraction import Encoder, RunOptions
+from featx.extraction.into_store import fill_store
 from featx.images import ImageBatch, ImageManifest
 from featx.store import StoreWriter
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from featx._repr import OneLine
 from featx.errors import ParameterError
-from featx.extraction import DEFAULT_BACKBONE, Encoder, RunOptions
+from featx.extraction import Encoder, RunOptions
+from featx.extraction.encoder import DEFAULT_BACKBONE
 from featx.images import ImageManifest
 from featx.tasks._stages import Stages
 

@@ -17,7 +17,8 @@ from featx._values import require_known
 from featx.errors import ParameterError
 from featx.estimators import Preset, get_preset
 from featx.evaluation import bootstrap_interval
-from featx.extraction import DEFAULT_BACKBONE, Encoder, RunOptions, embed_images, extract
+from featx.extraction import Encoder, RunOptions, embed_images, extract
+from featx.extraction.encoder import DEFAULT_BACKBONE
 from featx.images import absolute_path
 from featx.report.scatter import on_frontier
 from featx.store import open_store

@@ -13,7 +13,8 @@ from PIL import Image
 
 import featx
 from featx.errors import ParameterError, StoreWriteError
-from featx.extraction import LoadedEncoder, Shard, device_of, fill, plan, shard_of, tables
+from featx.extraction import LoadedEncoder, fill, plan, tables
+from featx.extraction.processes import Shard, device_of, shard_of
 from featx.extraction.shards import shards_folder
 from featx.store import StoreWriter, open_store, store_info, verify_store
 

@@ -24,7 +24,7 @@ from featx.errors import (
     MissingDependencyError,
     ParameterError,
 )
-from featx.extraction import local_layer, read_maps
+from featx.extraction.local import local_layer, read_maps
 from featx.recipe import Preprocessing, Recipe
 from featx.retrieval import RERANKINGS, SpatialSearch, SpatialVerification, _patches
 from featx.retrieval._local import LocalFeatures, _learn_whitening, match_features
