@@ -11,7 +11,7 @@ import contextlib
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from featx.errors import FeatxWarning, ParameterError
 
 __all__ = [
     "WORDS",
+    "answer_array",
     "as_columns",
     "as_text",
     "as_texts",
@@ -195,6 +196,41 @@ def float_array(values: Any) -> NDArray[np.float64]:
                 where = f"row {place[0]}" if place else "the value"
                 raise ValueError(f"{where} has {value!r}, which is no number") from err
     return numbers
+
+
+def answer_array(
+    y: Any, name: str = "y", columns: Sequence[str] | None = None
+) -> NDArray[np.float64]:
+    """Return answers to yes-or-no questions: 1, 0, and NaN for what is not known.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or (n_samples, n_attributes)
+        1 or True for yes, 0 or False for no, NaN, None or pandas' NA for not known.
+    name : str, default "y"
+        What the caller calls them, for the message.
+    columns : sequence of str, optional
+        Names of the attributes, for the message.
+
+    Raises
+    ------
+    ParameterError
+        Naming the first value that is something else.
+    """
+    expected = "expected 1 for yes, 0 for no or NaN for not known"
+    try:
+        answers = float_array(y)
+    except (TypeError, ValueError) as err:
+        raise ParameterError(f"{name}: {err}; {expected} in every column") from err
+    wrong = np.argwhere(~((answers == 0) | (answers == 1) | np.isnan(answers)))
+    if len(wrong):
+        row, *place = wrong[0].tolist()
+        which = "".join(f", attribute {(columns[c] if columns else c)!r}" for c in place)
+        raise ParameterError(
+            f"{name}: got {float(answers[tuple(wrong[0])])!r} for sample {row}{which}, "
+            f"{expected}; turn -1 into the one that you mean"
+        )
+    return answers
 
 
 def label_array(y: Any) -> NDArray[Any]:

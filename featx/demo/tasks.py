@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from featx.estimators import AttributeClassifier, LinearProbeClassifier
 from featx.evaluation import (
     average_precision_scores,
-    multilabel_mean_average_precision,
+    mean_over_attributes,
     relevance_from_labels,
 )
 from featx.retrieval import RetrievalIndex
@@ -158,9 +158,7 @@ def _attributes(X: NDArray[Any], columns: Mapping[str, NDArray[np.float64]]) -> 
     """Train on every second image, test on the others; return average precisions."""
     Y, train = np.column_stack(list(columns.values())), np.arange(len(X)) % 2 == 0
     model = AttributeClassifier(attribute_names=list(columns)).fit(X[train], Y[train])
-    each = multilabel_mean_average_precision(
-        Y[~train], model.predict_proba(X[~train]), average=None
-    )
+    each = mean_over_attributes(Y[~train], model.predict_proba(X[~train]), average=None)
     return dict(zip(columns, each.tolist(), strict=True))
 
 

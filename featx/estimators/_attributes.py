@@ -11,7 +11,7 @@ from scipy.special import expit
 from sklearn.model_selection import check_cv
 from sklearn.utils.validation import validate_data
 
-from featx._values import float_array
+from featx._values import answer_array
 from featx.errors import ParameterError, choose
 from featx.estimators._calibration import DEFAULT_SLOPE
 from featx.estimators._fit import Design, fit_linear
@@ -248,20 +248,7 @@ def _names(y: Any, given: Sequence[str] | None) -> list[str]:
 
 def _as_labels(y: Any, names: Sequence[str]) -> Array:
     """Return (n_samples, n_attributes) of 0, 1 and NaN."""
-    try:
-        Y = float_array(y)
-    except (TypeError, ValueError) as err:
-        raise ParameterError(
-            f"y: {err}; expected 1 for yes, 0 for no and NaN for not known in every column"
-        ) from err
-    Y = Y[:, None] if Y.ndim == 1 else Y
-    if Y.ndim != 2 or Y.shape[1] != len(names):
-        raise ParameterError(f"y: got shape {Y.shape}, expected (n_samples, {len(names)})")
-    wrong = ~((Y == 0) | (Y == 1) | np.isnan(Y))
-    if wrong.any():
-        row, column = (int(i) for i in np.argwhere(wrong)[0])
-        raise ParameterError(
-            f"y: got {Y[row, column]!r} for sample {row}, attribute {names[column]!r}, expected 1 "
-            "for yes, 0 for no or NaN for not known; turn -1 into the one that you mean"
-        )
-    return Y
+    shape = np.shape(y)
+    if (*shape, 1)[1:] not in ((len(names),), (len(names), 1)):
+        raise ParameterError(f"y: got shape {shape}, expected (n_samples, {len(names)})")
+    return answer_array(y, "y", names).reshape(shape[0], -1)

@@ -20,8 +20,7 @@ from featx._progress import Progress
 from featx._repr import OneLine
 from featx.errors import ParameterError, choose, require_count
 from featx.evaluation._scores import mean_per_class_accuracy
-from featx.evaluation._splits import Draw, draw_order
-from featx.evaluation._validation import as_group_numbers, as_labels, as_rows
+from featx.evaluation._splits import Draw, as_group_numbers, as_labels, as_rows, draw_order
 
 __all__ = ["FewLabelCurve", "few_label_curve"]
 

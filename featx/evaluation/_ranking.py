@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from featx._values import label_array, require_known
 from featx.errors import ParameterError, choose, require_count
-from featx.evaluation._validation import as_rankings, as_row_sets
 
 __all__ = [
     "Relevance",
@@ -25,11 +24,10 @@ __all__ = [
     "mean_precision_at_k",
     "recall_at_k",
     "relevance_from_labels",
-    "ukbench_score",
 ]
 
 Array = NDArray[np.float64]
-Ranks = NDArray[np.intp]
+Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,8 @@ class Relevance:
         One array of database rows a query.
     """
 
-    positives: tuple[Ranks, ...]
-    junk: tuple[Ranks, ...]
+    positives: tuple[Rows, ...]
+    junk: tuple[Rows, ...]
 
 
 def relevance_from_labels(query_labels: Any, database_labels: Any = None) -> Relevance:
@@ -229,53 +227,11 @@ def recall_at_k(
     return _mean(np.array(values, dtype=np.float64))
 
 
-def ukbench_score(indices: Any, groups: Any, *, query_groups: Any = None) -> float:
-    """Return the N-S score: how many of the first four rows show the query's object.
-
-    Parameters
-    ----------
-    indices : array-like of shape (n_queries, k), int
-        At least four rows a query, best first; the query itself counts where it is found.
-    groups : array-like of shape (n_database,)
-        The object of each database row.
-    query_groups : array-like of shape (n_queries,) or None, default None
-        The object of each query; None means that the queries are the database, in its order.
-
-    Returns
-    -------
-    float
-        In [0, 4]. Nister and Stewenius, "Scalable recognition with a vocabulary tree", CVPR 2006.
-
-    Examples
-    --------
-    >>> ukbench_score([[0, 1, 2, 3], [1, 0, 3, 2]], ["cup", "cup", "lamp", "lamp"],
-    ...               query_groups=["cup", "cup"])
-    2.0
-    """
-    rankings = as_rankings(indices)
-    database = np.asarray(groups)
-    queries = database if query_groups is None else np.asarray(query_groups)
-    if len(queries) != len(rankings):
-        raise ParameterError(
-            f"indices: got {len(rankings)} rankings for {len(queries)} queries, expected one each"
-        )
-    short = [query for query, ranking in enumerate(rankings) if len(ranking) < 4]
-    if short:
-        raise ParameterError(
-            f"indices: query {short[0]} has {len(rankings[short[0]])} rows, expected at least 4"
-        )
-    hits = [
-        (database[ranking[:4]] == label).sum()
-        for ranking, label in zip(rankings, queries, strict=True)
-    ]
-    return float(np.mean(hits))
-
-
-def _ranks(indices: Any, positives: Any, junk: Any) -> list[tuple[Ranks, int]]:
+def _ranks(indices: Any, positives: Any, junk: Any) -> list[tuple[Rows, int]]:
     """Return each query's ranks of positives (from 0, junk taken out) and number of positives."""
-    rankings = as_rankings(indices)
-    right = as_row_sets("positives", positives, len(rankings))
-    ignored = as_row_sets("junk", junk, len(rankings))
+    rankings = _rankings(indices)
+    right = _row_sets("positives", positives, len(rankings))
+    ignored = _row_sets("junk", junk, len(rankings))
     out = []
     for ranking, rows, out_rows in zip(rankings, right, ignored, strict=True):
         counted = ranking[~np.isin(ranking, out_rows)] if len(out_rows) else ranking
@@ -290,3 +246,51 @@ def _mean(values: Array) -> float:
             f"positives: got none for any of {len(values)} queries, expected some for at least one"
         )
     return float(np.nanmean(values))
+
+
+def _rankings(indices: Any) -> list[Rows]:
+    """Return one array of database rows a query, best first, without the -1 that pad short ones.
+
+    Raises
+    ------
+    ParameterError
+        Where a query has a row twice, or the rows are not integers.
+    """
+    rankings = [_integers("indices", query, ranking) for query, ranking in enumerate(indices)]
+    rankings = [ranking[ranking >= 0] for ranking in rankings]
+    for query, ranking in enumerate(rankings):
+        if len(np.unique(ranking)) != len(ranking):
+            values, counts = np.unique(ranking, return_counts=True)
+            raise ParameterError(
+                f"indices: query {query} has row {int(values[counts > 1][0])} more than once, "
+                "expected each database row at most once"
+            )
+    return rankings
+
+
+def _row_sets(name: str, sets: Any, n_queries: int) -> list[Rows]:
+    """Return one array of database rows a query; None gives empty ones.
+
+    Raises
+    ------
+    ParameterError
+        Where there are not as many as queries.
+    """
+    if sets is None:
+        return [np.empty(0, dtype=np.intp)] * n_queries
+    rows = [np.unique(_integers(name, query, row_set)) for query, row_set in enumerate(sets)]
+    if len(rows) != n_queries:
+        raise ParameterError(
+            f"{name}: got {len(rows)} sets of rows for {n_queries} queries, expected one a query"
+        )
+    return rows
+
+
+def _integers(name: str, query: int, values: Any) -> Rows:
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ParameterError(
+            f"{name}: got an array of shape {array.shape} and dtype {array.dtype} for query "
+            f"{query}, expected a 1-D array of database row numbers"
+        )
+    return array.astype(np.intp)

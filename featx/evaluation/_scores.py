@@ -1,126 +1,59 @@
-"""Average precision of classes and attributes from their scores, and accuracy by class."""
+"""Scores of classes and attributes that scikit-learn lacks, or has not for unknown labels."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from featx.errors import ParameterError, choose
-from featx.evaluation._validation import labels_and_scores
+from featx._values import answer_array
+from featx.errors import ParameterError, choose, require_count
 
-__all__ = [
-    "average_precision_voc",
-    "mean_per_class_accuracy",
-    "multilabel_mean_average_precision",
-    "multilabel_mean_roc_auc",
-]
+__all__ = ["mean_over_attributes", "mean_per_class_accuracy", "precision_recall_points"]
 
 Array = NDArray[np.float64]
 
 
-def average_precision_voc(
-    y_true: Any, score: Any, *, year: int = 2007, average: str | None = "macro"
+def mean_over_attributes(
+    y_true: Any,
+    score: Any,
+    *,
+    metric: Callable[[Array, Array], float] = average_precision_score,
+    average: str | None = "macro",
 ) -> Any:
-    """Return average precision as the PASCAL VOC challenge counts it.
+    """Return the mean over attributes of a metric of their known labels.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_classes)
-        1 for yes, 0 for no, NaN for "difficult" or not known: left out.
+    y_true : array-like of shape (n_samples,) or (n_samples, n_attributes)
+        1 for yes, 0 for no, NaN for not known: left out.
     score : array-like of the same shape
-        Higher is more likely. Equal scores enter the ranking together.
-    year : {2007, 2010}, default 2007
-        2007: the mean, over the recalls 0, 0.1 to 1, of the highest precision at that recall or a
-        higher one. 2010, which holds for all later years: the area under that envelope.
+        Higher is more likely.
+    metric : callable, default `sklearn.metrics.average_precision_score`
+        Takes the known labels and scores of one attribute that has a positive; NaN leaves it out.
     average : {"macro", None}, default "macro"
-        Mean over the classes that have a positive, or None for each class's value, NaN where it
-        has none.
+        Mean over the attributes that have a positive, or None for each attribute's value, NaN
+        where it has none.
 
     Returns
     -------
-    float, or ndarray of shape (n_classes,) where `average` is None
-        Everingham et al., "The PASCAL visual object classes challenge", IJCV 2010, section 4.2.
+    float, or ndarray of shape (n_attributes,) where `average` is None
 
     Raises
     ------
     ParameterError
-        For malformed arrays, or where no class has a positive.
+        For malformed arrays, or where no attribute has a positive.
 
     Examples
     --------
-    >>> round(average_precision_voc([1, 0, 1], [0.9, 0.8, 0.7]), 4)
-    0.8485
-    >>> round(average_precision_voc([1, 0, 1], [0.9, 0.8, 0.7], year=2010), 4)
-    0.8333
-    """
-    choose("year", year, (2007, 2010))
-    return _over_classes(y_true, score, average, lambda labels, scores: _voc(labels, scores, year))
-
-
-def multilabel_mean_average_precision(
-    y_true: Any, score: Any, *, average: str | None = "macro"
-) -> Any:
-    """Return the mean over attributes of the step average precision.
-
-    Parameters
-    ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_attributes)
-        1 for yes, 0 for no, NaN for not known: left out.
-    score : array-like of the same shape
-    average : {"macro", None}, default "macro"
-        As for `average_precision_voc`.
-
-    Returns
-    -------
-    float, or ndarray of shape (n_attributes,) where `average` is None
-        `sklearn.metrics.average_precision_score` of each attribute's known labels.
-
-    Examples
-    --------
-    >>> multilabel_mean_average_precision([[1, 0], [0, 1], [1, np.nan]],
-    ...                                   [[0.9, 0.1], [0.5, 0.8], [0.3, 0.9]])
+    >>> mean_over_attributes([[1, 0], [0, 1], [1, np.nan]], [[0.9, 0.1], [0.5, 0.8], [0.3, 0.9]])
     0.9166666666666666
     """
-    return _over_classes(y_true, score, average, average_precision_score)
-
-
-def multilabel_mean_roc_auc(y_true: Any, score: Any, *, average: str | None = "macro") -> Any:
-    """Return the mean over attributes of the area under the ROC curve.
-
-    Parameters
-    ----------
-    y_true : array-like of shape (n_samples,) or (n_samples, n_attributes)
-        1 for yes, 0 for no, NaN for not known: left out.
-    score : array-like of the same shape
-    average : {"macro", None}, default "macro"
-        Mean over the attributes that have both answers, or None for each attribute's value, NaN
-        where it has one.
-
-    Returns
-    -------
-    float, or ndarray of shape (n_attributes,) where `average` is None
-        `sklearn.metrics.roc_auc_score` of each attribute's known labels.
-
-    Examples
-    --------
-    >>> multilabel_mean_roc_auc([[1, 0], [0, 1], [1, np.nan]],
-    ...                         [[0.9, 0.1], [0.5, 0.8], [0.3, 0.9]])
-    0.75
-    """
-    return _over_classes(
-        y_true,
-        score,
-        average,
-        lambda truth, scores: np.nan if truth.all() else roc_auc_score(truth, scores),
-    )
-
-
-def _over_classes(y_true: Any, score: Any, average: str | None, metric: Any) -> Any:
     choose("average", average, ("macro", None))
-    labels, scores, is_single = labels_and_scores(y_true, score)
+    labels, scores, is_single = _labels_and_scores(y_true, score)
     values = np.full(labels.shape[1], np.nan)
     for column in range(labels.shape[1]):
         known = ~np.isnan(labels[:, column])
@@ -134,19 +67,58 @@ def _over_classes(y_true: Any, score: Any, average: str | None, metric: Any) -> 
     return float(np.nanmean(values))
 
 
-def _voc(truth: Array, scores: Array, year: int) -> float:
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
-    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # last of each tie
-    right = np.cumsum(truth[order])[ends]
-    precision, recall = right / (ends + 1), right / truth.sum()
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    if year == 2007:
-        # Rounding must not put a recall of 3 of 10 beside the level 0.3.
-        levels = np.arange(11) / 10
-        places = np.searchsorted(recall, levels - 1e-12)
-        return float(np.append(envelope, 0)[places].mean())
-    return float(np.sum(np.diff(recall, prepend=0) * envelope))
+def precision_recall_points(
+    y_true: Any, score: Any, *, max_points: int = 200
+) -> tuple[Array, Array]:
+    """Return points of the precision-recall curve, by rising recall.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        1 for yes, 0 for no, NaN for not known: left out.
+    score : array-like of shape (n_samples,)
+        Higher is more likely.
+    max_points : int, default 200
+        At least 4. Beyond, recalls are thinned evenly, each with its highest and its lowest
+        precision, so that the saw's teeth stay.
+
+    Returns
+    -------
+    (recall, precision) : tuple of ndarray of shape (n_points,), float64
+        From recall 0 at precision 1 to recall 1; the points of
+        `sklearn.metrics.precision_recall_curve` with `drop_intermediate=True`.
+
+    Raises
+    ------
+    ParameterError
+        Where no label is 1.
+
+    Examples
+    --------
+    >>> recall, precision = precision_recall_points([1, 0, np.nan, 1], [0.9, 0.8, 0.7, 0.6])
+    >>> recall.tolist(), precision.round(2).tolist()
+    ([0.0, 0.5, 0.5, 1.0], [1.0, 1.0, 0.5, 0.67])
+    """
+    require_count("max_points", max_points, 4)
+    labels, scores, is_single = _labels_and_scores(y_true, score)
+    if not is_single:
+        raise ParameterError(
+            f"y_true: got shape {labels.shape}, expected (n_samples,): one attribute at a time"
+        )
+    known = ~np.isnan(labels[:, 0])
+    truth = labels[known, 0]
+    if not truth.any():
+        raise ParameterError("y_true: got no positive label, expected at least one")
+    precision, recall, _ = precision_recall_curve(truth, scores[known, 0], drop_intermediate=True)
+    recall, precision = recall[::-1], precision[::-1]
+    if len(recall) <= max_points:
+        return recall, precision
+    starts = np.flatnonzero(np.diff(recall, prepend=-1))
+    ends = np.append(starts[1:], len(recall)) - 1
+    wanted = np.linspace(0, 1, max_points // 2)
+    levels = np.unique(np.abs(recall[starts][None, :] - wanted[:, None]).argmin(axis=1))
+    kept = np.unique(np.concatenate([starts[levels], ends[levels]]))
+    return recall[kept], precision[kept]
 
 
 def mean_per_class_accuracy(y_true: Any, y_pred: Any) -> float:
@@ -176,3 +148,27 @@ def mean_per_class_accuracy(y_true: Any, y_pred: Any) -> float:
         )
     _, codes = np.unique(truth, return_inverse=True)
     return float(np.mean(np.bincount(codes, weights=truth == predicted) / np.bincount(codes)))
+
+
+def _labels_and_scores(
+    y_true: Any, score: Any
+) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
+    """Return labels (0, 1, NaN) and scores as (n_samples, n_classes), and whether they were 1-D.
+
+    Raises
+    ------
+    ParameterError
+        For shapes that differ, other labels, or scores that are not finite.
+    """
+    labels = answer_array(y_true, "y_true")
+    scores = np.asarray(score, dtype=np.float64)
+    if labels.shape != scores.shape or labels.ndim not in (1, 2) or not labels.size:
+        raise ParameterError(
+            f"y_true and score: got shapes {labels.shape} and {scores.shape}, expected the same "
+            "shape, (n_samples,) or (n_samples, n_classes)"
+        )
+    if not np.isfinite(scores).all():
+        raise ParameterError("score: got NaN or infinity, expected finite numbers")
+    if labels.ndim == 1:
+        return labels[:, None], scores[:, None], True
+    return labels, scores, False

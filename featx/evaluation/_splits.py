@@ -1,6 +1,8 @@
 """Draw a few labelled rows for training: so many a class, nested, copies kept together.
 
-scikit-learn's splitters want shares or total numbers; few-label work counts labels a class.
+One random order serves all sizes: its first n rows are a draw of n, so a draw of five contains
+the draw of two and a learning curve shows more labels rather than other labels. scikit-learn's
+splitters want shares or total numbers; few-label work counts labels per class.
 """
 
 from __future__ import annotations
@@ -13,13 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
+from featx._values import answer_array, is_missing, label_array
 from featx.errors import ParameterError, require_count
-from featx.evaluation._draws import NEVER, class_ranks, known_classes, multilabel_ranks
-from featx.evaluation._validation import as_group_numbers, as_labels, as_rows
 
-__all__ = ["Draw", "Split", "draw_order", "few_label_split", "few_label_splits"]
+__all__ = [
+    "Draw",
+    "Split",
+    "as_group_numbers",
+    "as_labels",
+    "as_rows",
+    "draw_order",
+    "few_label_splits",
+]
 
 Rows = NDArray[np.intp]
+NEVER = np.iinfo(np.intp).max  # a rank that no draw reaches
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,15 +55,16 @@ class Split:
         return iter((self.train, self.test))
 
 
-def few_label_split(
+def few_label_splits(
     y: Any,
     n_per_class: int,
+    n_repeats: int = 1,
     *,
     pool: Any = None,
     groups: Any = None,
     random_state: Any = 0,
-) -> Split:
-    """Draw rows for training, n of each class.
+) -> tuple[Split, ...]:
+    """Draw rows for training, n of each class, several times.
 
     Parameters
     ----------
@@ -62,6 +73,8 @@ def few_label_split(
     n_per_class : int
         Labels of each class. For attributes the number of all rows drawn: random ones, with at
         least one yes and one no of each attribute as far as n reaches, the rarest first.
+    n_repeats : int, default 1
+        Independent draws, which overlap where the pool is small.
     pool : array-like of int or bool, or None, default None
         Rows to draw from, as row numbers or a mask. None is all. A set with test rows of its own
         passes its training rows here.
@@ -69,11 +82,11 @@ def few_label_split(
         Rows with one value, say copies of one photograph (`duplicate_groups`), never part between
         train and test, and count as one label: at most one of a class is drawn.
     random_state : int, RandomState or None, default 0
-        With one seed, a draw of more labels contains the draw of fewer.
+        With one seed, a draw of more labels contains the draw of fewer, repeat by repeat.
 
     Returns
     -------
-    Split
+    tuple of n_repeats Split
 
     Raises
     ------
@@ -82,40 +95,9 @@ def few_label_split(
 
     Examples
     --------
-    >>> train, test = few_label_split(["cat", "cat", "dog", "dog", "dog"], 2)
+    >>> ((train, test),) = few_label_splits(["cat", "cat", "dog", "dog", "dog"], 2)
     >>> train.tolist(), test.tolist()
     ([0, 1, 2, 4], [3])
-    """
-    require_count("n_per_class", n_per_class)
-    return draw_order(y, pool, groups, check_random_state(random_state)).take(n_per_class)
-
-
-def few_label_splits(
-    y: Any,
-    n_per_class: int,
-    n_repeats: int,
-    *,
-    pool: Any = None,
-    groups: Any = None,
-    random_state: Any = 0,
-) -> tuple[Split, ...]:
-    """Draw rows for training several times.
-
-    Parameters
-    ----------
-    y, n_per_class, pool, groups
-        As for `few_label_split`.
-    n_repeats : int
-        Independent draws, which overlap where the pool is small.
-    random_state : int, RandomState or None, default 0
-        As for `few_label_split`, repeat by repeat.
-
-    Returns
-    -------
-    tuple of n_repeats Split
-
-    Examples
-    --------
     >>> splits = few_label_splits([0, 0, 0, 1, 1, 1], 1, 3)
     >>> [len(train) for train, test in splits]
     [2, 2, 2]
@@ -179,7 +161,161 @@ def draw_order(y: Any, pool: Any, groups: Any, rng: np.random.RandomState) -> Dr
     rows = np.sort(as_rows("pool", pool, len(labels)))
     numbers = as_group_numbers(groups, len(labels))[rows]
     if labels.ndim == 2:
-        ranks = multilabel_ranks(labels[rows], numbers, rng)
+        ranks = _multilabel_ranks(labels[rows], numbers, rng)
         return Draw(rows, ranks, numbers, None, np.empty(0))
-    classes, codes = known_classes(labels, rows)
-    return Draw(rows, class_ranks(codes, numbers, rng), numbers, codes, classes)
+    classes, codes = _known_classes(labels, rows)
+    return Draw(rows, _class_ranks(codes, numbers, rng), numbers, codes, classes)
+
+
+def _known_classes(y: Any, pool: Rows) -> tuple[NDArray[Any], Rows]:
+    """Return the sorted classes of the pool's labels and each pool row's class number.
+
+    Raises
+    ------
+    ParameterError
+        Where a label is missing or labels cannot be sorted.
+    """
+    labels = label_array(y)[pool]
+    values = labels.tolist()
+    missing = [i for i, value in enumerate(values) if is_missing(value, words=False)]
+    if missing:
+        raise ParameterError(
+            f"y: row {int(pool[missing[0]])} has no label ({values[missing[0]]!r}), expected one "
+            "for each row of the pool; pass the labelled rows as `pool`"
+        )
+    try:
+        classes, codes = np.unique(labels, return_inverse=True)
+    except TypeError as err:
+        raise ParameterError(f"y: got labels of several types, expected one type: {err}") from err
+    return classes, codes.reshape(-1).astype(np.intp)
+
+
+def _class_ranks(codes: Rows, groups: Rows, rng: np.random.RandomState) -> Rows:
+    """Return each row's place in the random order of its class; copies come once.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_rows,), int
+        Class numbers.
+    groups : ndarray of shape (n_rows,), int
+        Of the rows of one group and class the first drawn has a place, the others have none.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), int
+        From 0 in each class; `NEVER` for none.
+    """
+    ranks = np.full(len(codes), NEVER, dtype=np.intp)
+    for code in range(codes.max(initial=-1) + 1):
+        rows = rng.permutation(np.flatnonzero(codes == code))
+        chosen = rows[np.sort(np.unique(groups[rows], return_index=True)[1])]
+        ranks[chosen] = np.arange(len(chosen))
+    return ranks
+
+
+def _multilabel_ranks(Y: NDArray[np.float64], groups: Rows, rng: np.random.RandomState) -> Rows:
+    """Return each row's place in one random order that soon has every answer of every attribute.
+
+    Parameters
+    ----------
+    Y : ndarray of shape (n_rows, n_attributes)
+        1, 0 and NaN for not known.
+    groups : ndarray of shape (n_rows,), int
+        As for `class_ranks`.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), int
+
+    Notes
+    -----
+    Rows are shuffled. Then, from the rarest answer (yes or no of an attribute) to the commonest,
+    the first row that has it is put in front, unless a row in front has it already: rarest first
+    as in Sechidis et al. 2011, "On the stratification of multi-label data".
+    """
+    rows = rng.permutation(len(Y))
+    rows = rows[np.sort(np.unique(groups[rows], return_index=True)[1])]
+    has = np.concatenate([Y[rows] == 1, Y[rows] == 0], axis=1)
+    counts = has.sum(axis=0)
+    front: list[int] = []
+    for answer in np.argsort(counts, kind="stable"):
+        if counts[answer] and not has[front, answer].any():
+            front.append(int(np.argmax(has[:, answer])))
+    order = np.concatenate([rows[front], np.delete(rows, front)])
+    ranks = np.full(len(Y), NEVER, dtype=np.intp)
+    ranks[order] = np.arange(len(order))
+    return ranks
+
+
+def as_labels(y: Any) -> NDArray[Any]:
+    """Return labels of shape (n_samples,), or float attributes (n_samples, n_attributes).
+
+    Raises
+    ------
+    ParameterError
+        For another shape, or attributes that are not 1, 0 or NaN.
+    """
+    labels = label_array(y)
+    if labels.ndim not in (1, 2) or not labels.size:
+        raise ParameterError(
+            f"y: got shape {labels.shape}, expected (n_samples,) or (n_samples, n_attributes)"
+        )
+    if labels.ndim == 1:
+        return labels
+    return answer_array(labels)
+
+
+def as_rows(name: str, rows: Any, n_samples: int) -> Rows:
+    """Return row numbers from numbers or a mask; None gives all.
+
+    Raises
+    ------
+    ParameterError
+        For rows that are not there, or twice, or a mask of another length.
+    """
+    if rows is None:
+        return np.arange(n_samples)
+    array = np.asarray(rows)
+    if array.dtype == bool:
+        if array.shape != (n_samples,):
+            raise ParameterError(
+                f"{name}: got a mask of shape {array.shape}, expected ({n_samples},)"
+            )
+        array = np.flatnonzero(array)
+    if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
+        raise ParameterError(
+            f"{name}: got shape {array.shape} and dtype {array.dtype}, expected row numbers or a "
+            "mask, with at least one row"
+        )
+    outside = (array < 0) | (array >= n_samples)
+    if outside.any():
+        raise ParameterError(
+            f"{name}: got row {int(array[outside][0])}, expected 0 to {n_samples - 1}"
+        )
+    values, counts = np.unique(array, return_counts=True)
+    if len(values) != len(array):
+        raise ParameterError(
+            f"{name}: got row {int(values[counts > 1][0])} more than once, expected each once"
+        )
+    return array.astype(np.intp)
+
+
+def as_group_numbers(groups: Any, n_samples: int) -> Rows:
+    """Return a number a row, equal where groups are; a row without one has its own.
+
+    Raises
+    ------
+    ParameterError
+        For another length.
+    """
+    if groups is None:
+        return np.arange(n_samples)
+    array = label_array(groups)
+    if array.shape != (n_samples,):
+        raise ParameterError(
+            f"groups: got shape {array.shape}, expected ({n_samples},), a value for each row of y"
+        )
+    is_known = np.array([not is_missing(value, words=False) for value in array.tolist()], bool)
+    numbers = np.arange(n_samples) + n_samples  # beyond those of the groups
+    numbers[is_known] = np.unique(array[is_known], return_inverse=True)[1].reshape(-1)
+    return numbers.astype(np.intp)

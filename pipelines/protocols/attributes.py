@@ -10,17 +10,12 @@ import numpy as np
 
 from featx.errors import ParameterError
 from featx.estimators import Preset, get_preset
-from featx.evaluation import (
-    average_precision_voc,
-    bootstrap_interval,
-    evaluate_attributes,
-    find_leaks,
-    multilabel_mean_roc_auc,
-)
+from featx.evaluation import bootstrap_interval, evaluate_attributes, find_leaks
 from featx.extraction import Encoder, RunOptions
 from featx.tasks import Figure
 from pipelines.datasets import ImageDataset
 from pipelines.protocols.features import prepare_features
+from pipelines.protocols.metrics import average_precision_voc, mean_roc_auc
 from pipelines.protocols.results import Predictions, TaskResult
 
 __all__ = ["run_attributes"]
@@ -132,7 +127,7 @@ def _figures(truth: np.ndarray, scores: np.ndarray) -> dict[str, Figure]:
     for name, metric in (
         ("map", None),
         ("map_voc2007", average_precision_voc),
-        ("auc", multilabel_mean_roc_auc),
+        ("auc", mean_roc_auc),
         ("balanced_accuracy", None),
     ):
         if metric is None:

@@ -172,9 +172,9 @@ def _add_map(report: Report, found: Predictions) -> None:
 
 
 def _add_attributes(report: Report, found: Predictions) -> None:
-    from featx.evaluation import multilabel_mean_average_precision
+    from featx.evaluation import mean_over_attributes
 
-    values = multilabel_mean_average_precision(found.y_true, found.scores, average=None)
+    values = mean_over_attributes(found.y_true, found.scores, average=None)
     order = [int(i) for i in np.argsort(-np.nan_to_num(values, nan=-1)) if not np.isnan(values[i])]
     report.add_bars(
         [found.classes[i] for i in order],

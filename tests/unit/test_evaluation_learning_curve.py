@@ -107,7 +107,7 @@ def test_scores_are_those_of_a_loop_by_hand() -> None:
     )
     np.testing.assert_allclose(curve.scores["nn"], own.scores["nn"])
     assert (curve.scoring, own.scoring) == ("balanced_accuracy", "<lambda>")
-    rows = featx.evaluation.few_label_split(y, 8, pool=np.arange(90), random_state=0).train
+    ((rows, _),) = featx.evaluation.few_label_splits(y, 8, pool=np.arange(90))
     expected = balanced_accuracy_score(y[test], model.fit(X[rows], y[rows]).predict(X[test]))
     assert curve.scores["nn"][1, 0] == pytest.approx(expected)
 

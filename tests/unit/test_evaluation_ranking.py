@@ -17,8 +17,8 @@ from featx.evaluation import (
     mean_precision_at_k,
     recall_at_k,
     relevance_from_labels,
-    ukbench_score,
 )
+from pipelines.protocols.metrics import ukbench_score
 
 
 def area_by_hand(ranking: list[int], positives: set[int], junk: set[int]) -> float:

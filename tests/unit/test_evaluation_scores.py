@@ -12,13 +12,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
 from featx.errors import ParameterError
-from featx.evaluation import (
-    average_precision_voc,
-    bootstrap_interval,
-    mean_per_class_accuracy,
-    multilabel_mean_average_precision,
-    multilabel_mean_roc_auc,
-)
+from featx.evaluation import bootstrap_interval, mean_over_attributes
+from featx.evaluation._scores import mean_per_class_accuracy
+from pipelines.protocols.metrics import average_precision_voc, mean_roc_auc
 
 
 def voc_slowly(truth: Any, score: Any, year: int) -> float:
@@ -60,7 +56,7 @@ def test_order_of_samples_changes_no_metric(case: tuple[Any, Any], random: Any) 
     truth, score = case
     order = list(range(len(truth)))
     random.shuffle(order)
-    for metric in (average_precision_voc, multilabel_mean_average_precision):
+    for metric in (average_precision_voc, mean_over_attributes):
         assert metric(truth, score) == pytest.approx(metric(truth[order], score[order]))
 
 
@@ -90,10 +86,10 @@ def test_multilabel_mean_leaves_out_what_is_not_known() -> None:
         average_precision_score(truth[known, 1], score[known, 1]),
         average_precision_score(truth[:, 2], score[:, 2]),
     ]
-    each = multilabel_mean_average_precision(truth, score, average=None)
+    each = mean_over_attributes(truth, score, average=None)
     np.testing.assert_allclose(each[:3], expected)
     assert np.isnan(each[3])
-    assert multilabel_mean_average_precision(truth, score) == pytest.approx(np.mean(expected))
+    assert mean_over_attributes(truth, score) == pytest.approx(np.mean(expected))
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1))
@@ -137,7 +133,7 @@ def test_interval_is_the_same_again_and_resamples_arrays_together() -> None:
 def test_resamples_without_a_value_are_left_out() -> None:
     truth = np.r_[1, 1, np.zeros(30)]
     score = np.arange(32.0)
-    low, high = bootstrap_interval(multilabel_mean_average_precision, truth, score)
+    low, high = bootstrap_interval(mean_over_attributes, truth, score)
     assert 0 < low <= high <= 1
     lonely = np.array([True, *[False] * 9])
     nan = bootstrap_interval(lambda t: float(t[t].mean()) if t.any() else float("nan"), lonely)
@@ -152,7 +148,10 @@ def test_resamples_without_a_value_are_left_out() -> None:
     ("call", "match"),
     [
         (lambda: average_precision_voc([1, 0], [1, 2], year=2008), r"year: got 2008"),
-        (lambda: average_precision_voc([1, 2], [1, 2]), r"got 2.0, expected 1, 0"),
+        (
+            lambda: average_precision_voc([1, 2], [1, 2]),
+            r"y_true: got 2.0 for sample 1, expected 1 for yes, 0 for no",
+        ),
         (lambda: average_precision_voc([1, 0], [1, np.nan]), r"score: got NaN"),
         (lambda: average_precision_voc([1, 0], [1]), r"shapes \(2,\) and \(1,\)"),
         (lambda: average_precision_voc([0, 0], [1, 2]), r"no positive label"),
@@ -171,7 +170,7 @@ def test_bad_arguments_are_named(call: Any, match: str) -> None:
 
 def test_what_fails_on_all_rows_is_not_hidden_by_resampling() -> None:
     with pytest.raises(ParameterError, match=r"no positive label"):
-        bootstrap_interval(multilabel_mean_average_precision, np.zeros(5), np.arange(5.0))
+        bootstrap_interval(mean_over_attributes, np.zeros(5), np.arange(5.0))
 
 
 def test_mean_roc_auc_is_scikit_learns_on_known_labels_and_skips_attributes_of_one_answer():
@@ -180,7 +179,7 @@ def test_mean_roc_auc_is_scikit_learns_on_known_labels_and_skips_attributes_of_o
     truth[rng.random(truth.shape) < 0.2] = np.nan
     truth[:, 3] = 1
     scores = rng.normal(size=truth.shape)
-    values = multilabel_mean_roc_auc(truth, scores, average=None)
+    values = mean_roc_auc(truth, scores, average=None)
     expected = [
         roc_auc_score(truth[known, c], scores[known, c])
         for c in range(3)
@@ -188,4 +187,4 @@ def test_mean_roc_auc_is_scikit_learns_on_known_labels_and_skips_attributes_of_o
     ]
     np.testing.assert_allclose(values[:3], expected)
     assert np.isnan(values[3])
-    assert multilabel_mean_roc_auc(truth, scores) == pytest.approx(np.mean(expected))
+    assert mean_roc_auc(truth, scores) == pytest.approx(np.mean(expected))

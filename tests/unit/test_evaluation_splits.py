@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featx.errors import ParameterError
-from featx.evaluation import few_label_split, few_label_splits
+from featx.evaluation import few_label_splits
+
+
+def few_label_split(y: Any, n: Any, **options: Any) -> Any:
+    (split,) = few_label_splits(y, n, **options)
+    return split
 
 
 @st.composite
@@ -117,8 +122,11 @@ def test_attributes_keep_copies_together() -> None:
         ),
         (lambda: few_label_split([0, 1, 2, 2], 2), r"class 0 has 1 rows.*; 1 more classes are"),
         (lambda: few_label_split([[0], [1]], 3), r"the pool has 2 rows, expected at least 3"),
-        (lambda: few_label_split([[0], [2]], 1), r"y: got 2.0, expected 1, 0"),
-        (lambda: few_label_split([["a"]], 1), r"y: got <U1 attributes"),
+        (
+            lambda: few_label_split([[0], [2]], 1),
+            r"y: got 2.0 for sample 1, attribute 0, expected 1",
+        ),
+        (lambda: few_label_split([["a"]], 1), r"y: row 0 has 'a', which is no number"),
         (lambda: few_label_split([], 1), r"y: got shape \(0,\)"),
         (lambda: few_label_split(np.array([1, "a"], object), 1), r"labels of several types"),
         (lambda: few_label_split([0, 1], 0), r"n_per_class: got 0"),
