@@ -22,11 +22,31 @@ from featx.extraction.encoder import DEFAULT_BACKBONE
 from featx.images import absolute_path
 from featx.report.scatter import on_frontier
 from featx.store import open_store
-from featx.tasks.figure import Figure
 
-__all__ = ["Comparison", "ComparisonRow", "compare"]
+__all__ = ["Comparison", "ComparisonRow", "Figure", "compare"]
 
 N_TIMED = 128
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number and how far it could be off.
+
+    Parameters
+    ----------
+    value : float
+    low, high : float or None, default None
+        95 % interval; None where there is none.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
 @dataclass(frozen=True)
