@@ -32,7 +32,7 @@ def some_photographs(n: int) -> list[str]:
 
 
 def gflop_of(module: torch.nn.Module, x: torch.Tensor) -> float:
-    """Return what a pass takes, two FLOPs a multiplication."""
+    """Return what a pass takes, two FLOPs per multiplication."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         module(x)
     return counter.get_total_flops() / 1e9

@@ -7,8 +7,8 @@ them alike; figures are medians, and medians of ratios. Torch's threads wait for
 after every step, so that on cores that others use too its figures on all threads fall far more
 than OpenVINO's; those on one thread are the fairer ratio there.
 
-`of_chip` is the share of what the processor multiplies at most: images a second times FLOPs an
-image (two a multiplication), of the highest rate of a matrix product of torch's or OpenVINO's on
+`of_chip` is the share of what the processor multiplies at most: images per second times FLOPs per
+image (two per multiplication), of the highest rate of a matrix product of torch's or OpenVINO's on
 as many threads, 1,024 to 4,096 a side, between the repeats. A network may pass 1: its products
 have other shapes.
 """
@@ -54,7 +54,7 @@ def loaded(options, engine, precision):
 
 
 def rate(run, n):
-    """Return images a second."""
+    """Return images per second."""
     start = time.perf_counter()
     run()
     return n / (time.perf_counter() - start)

@@ -6,13 +6,13 @@ The shared photographs as often as it takes, each copy with a comment of its own
 recognised by its content, in memory (/dev/shm) if there is such a folder. Everything in bfloat16,
 batches of 256. resnet50 has random weights, which changes no speed.
 
-- chip: the largest rates of a matrix product in bfloat16 (8,192 a side) and of a copy there (bytes
+- chip: the largest rates of a matrix product in bfloat16 (side 8,192) and of a copy there (bytes
   read and written).
 - network: batches from this machine's memory to vectors there, by torch, by torch.compile, and in
-  float16 and float32; images a second times FLOPs an image (two a multiplication) is the share of
-  the chip. `first_s` is the first batch: cuDNN's plans, or compiling.
+  float16 and float32; images per second times FLOPs per image (two per multiplication) is the
+  share of the chip. `first_s` is the first batch: cuDNN's plans, or compiling.
 - stages: `featx.tasks.benchmark`.
-- script: a torch DataLoader with a worker a core, torchvision's transforms, the network in
+- script: a torch DataLoader with one worker per core, torchvision's transforms, the network in
   bfloat16 and channels_last, pinned memory; interleaved with `featx.extract`, both from files to
   vectors, processes of readers included.
 """

@@ -90,12 +90,12 @@ def ask(index_path, store_path, n, d):
     is_found = (found[:, :, None] == right[:, None, :]).any(axis=2)
     figures = {
         "opened in s": opened,
-        "queries a second, batch": N_QUERIES / batch,
+        "queries per second, batch": N_QUERIES / batch,
         "ms a single query, median": float(np.median(single)),
         "ms a single query, p99": float(np.percentile(single, 99)),
         "recall@10": float(is_found.mean()),
         "peak GiB while asking": asking_gib,
-        "queries a second, exact from the store, batch": N_QUERIES / exact_s,
+        "queries per second, exact from the store, batch": N_QUERIES / exact_s,
     }
     print(json.dumps(figures))
 

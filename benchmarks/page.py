@@ -24,7 +24,7 @@ def peers(report, name, found):
     report.add_bars(
         order,
         [rates[who] for who in order],
-        title=f"{name}: images a second, {found['n_images']} photographs",
+        title=f"{name}: images per second, {found['n_images']} photographs",
     )
     rows = [
         [who, one["images_per_second"], one["ratio_to_best_peer"], one.get("mean_cosine", "")]
@@ -44,7 +44,7 @@ def stages(report, name, found):
     report.add_bars(
         [key.replace("_", " ") for key in rates],
         list(rates.values()),
-        title=f"{name}: images a second, {found['ratio_to_ceiling']:.2f} of the ceiling; "
+        title=f"{name}: images per second, {found['ratio_to_ceiling']:.2f} of the ceiling; "
         f"writing alone {found['write']:,.0f}",
     )
 
@@ -52,7 +52,7 @@ def stages(report, name, found):
 def engines(report, name, found):
     """Images a second of the network alone."""
     rates = {k: one["images_per_second"] for k, one in found.items() if isinstance(one, dict)}
-    report.add_bars(list(rates), list(rates.values()), title=f"{name}: images a second")
+    report.add_bars(list(rates), list(rates.values()), title=f"{name}: images per second")
     rows = [[who, found[who]["of_chip"]] for who in rates if "of_chip" in found[who]]
     if rows:
         report.add_table(rows, ["engine", "of what the chip multiplies at most"], title=name)
@@ -61,7 +61,7 @@ def engines(report, name, found):
 def growth(report, name, found):
     """Time an image and memory over the number of images."""
     sizes = sorted({int(key.split()[0]) for key in found})
-    for what, field in (("ms an image", "ms_per_image"), ("peak memory, MiB", "peak_mib")):
+    for what, field in (("ms per image", "ms_per_image"), ("peak memory, MiB", "peak_mib")):
         runs = {key.partition(", ")[2] for key in found}
         curves = {
             run: [found[f"{n} images, {run}"][field] for n in sizes]
@@ -74,7 +74,7 @@ def growth(report, name, found):
 
 
 def search(report, name, found):
-    """Recall against queries a second."""
+    """Recall against queries per second."""
     points = [
         ScatterPoint(who, one["batch_qps"], one["recall"], None, None, group)
         for group, part in found.items()
@@ -83,7 +83,7 @@ def search(report, name, found):
     ]
     report.add_scatter(
         points,
-        x_label="queries a second, many at once",
+        x_label="queries per second, many at once",
         y_label="recall at 10",
         log_x=True,
         title=name,
@@ -105,7 +105,7 @@ def sweep(report, name, found):
             values,
             {"end to end": one["images_per_second"]},
             x_label=setting,
-            y_label="images a second",
+            y_label="images per second",
             log_x=min(values) > 0,
             title=f"{name}: {setting}",
         )

@@ -19,7 +19,7 @@ JPEGs of 3,000 px, made by upscaling 40 of the photographs, each linked several 
 Peers are installed with pip, pinned and without their dependencies, into environments of their
 own in FOLDER, in which a .pth file adds the packages of the running environment after their own,
 so that torch, torchvision and timm are those that featx uses. Peers that read with worker
-processes get one a core, and batches of 32, unless they have a size of their own:
+processes get one per core, and batches of 32, unless they have a size of their own:
 
 - script: torch DataLoader with a worker a core, torchvision's transforms.
 - onnxruntime: the same with torch.onnx's export of the network in the place of torch.

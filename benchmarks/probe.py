@@ -1,9 +1,9 @@
-"""The linear probe on photographs: accuracy, and a search that runs the network once an image.
+"""The linear probe on photographs: accuracy, and a search that runs the network once per image.
 
     python benchmarks/probe.py [--backbone NAME --weights FILE]
 
 flowers12 and scene15 on their own splits; caltech101 as the mean of 10 stratified splits with 10
-training images a class; cats_dogs as the mean of 30 splits with 10 a class. Centre crop, no
+training images per class; cats_dogs as the mean of 30 splits with 10 per class. Centre crop, no
 tricks; flowers12 also without resizing, since its photographs are 224 px already.
 """
 

@@ -4,7 +4,7 @@
     python benchmarks/probe_tables.py scene15.npz flowers12.npz ... [--time 3]
 
 A table whose labels begin with "train" and "test" is split so; any other is split at random,
-`--per-class` training images a class, `--splits` times.
+`--per-class` training images per class, `--splits` times.
 """
 
 from __future__ import annotations

@@ -38,21 +38,21 @@ def extracted(net, folder, name, **options):
 
 
 def timed(ask, n):
-    """Return the matches and the seconds a query."""
+    """Return the matches and the seconds per query."""
     start = time.perf_counter()
     found = ask()
     return found, (time.perf_counter() - start) / n
 
 
 def of_one_thing(ask, relevance):
-    """Return top-1, mAP and seconds a query."""
+    """Return top-1, mAP and seconds per query."""
     found, seconds = timed(ask, len(relevance.positives))
     return {
         "top-1": recall_at_k(found.indices, relevance.positives, k=1),
         "mAP (step)": mean_average_precision_score(
             found.indices, relevance.positives, convention="step"
         ),
-        "seconds a query": seconds,
+        "seconds per query": seconds,
     }
 
 
@@ -75,7 +75,7 @@ def covers(net, folder, other, *, patches):
         )
     # The very first query reads the database's images; later ones have them in memory.
     _, seconds = timed(lambda: index.query(queries[:1], rerank="spatial", images=first), 1)
-    figures["spatial, very first query"] = {"seconds a query": seconds}
+    figures["spatial, very first query"] = {"seconds per query": seconds}
     for name in RERANKINGS:
         figures[name] = of_one_thing(
             lambda name=name: index.query(queries, k=k, rerank=name), right
@@ -121,7 +121,7 @@ def of_a_kind(store):
         figures["plain" if name == "none" else name] = {
             "mAP": score,
             "gain": score - plain,
-            "seconds a query": seconds,
+            "seconds per query": seconds,
         }
     return figures
 

@@ -81,7 +81,7 @@ class Mean(torch.nn.Module):
 
 
 def merging(n):
-    """Return the rows a second of putting two complete shards together, planning included."""
+    """Return the rows per second of putting two complete shards together, planning included."""
     options = {
         "backbone": Mean(), "resize_px": 32, "crop_px": 32, "precision": "float32",
         "device": "cpu", "engine": "torch", "batch_size": 64, "progress": False,

@@ -23,7 +23,7 @@ MERGE_ROWS_A_SECOND = MEASURED["merged_rows_per_second"]  # 1,260 float32 a row
 
 @dataclass(frozen=True)
 class Worker:
-    """What one worker does alone: images a second, and seconds until its first."""
+    """What one worker does alone: images per second, and seconds until its first."""
 
     rate: float
     start_s: float

@@ -1,4 +1,4 @@
-"""featx serve under load: queries a second, their times, memory, and what rubbish gets.
+"""featx serve under load: queries per second, their times, memory, and what rubbish gets.
 
     python benchmarks/serve.py [--seconds 10] [--queries 2000] [--rubbish 1000]
 

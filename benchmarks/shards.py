@@ -1,4 +1,4 @@
-"""One index, the same rows in shards in one process, and in shards on Ray: queries a second.
+"""One index, the same rows in shards in one process, and in shards on Ray: queries per second.
 
     python benchmarks/shards.py [--n 100000] [--rounds 5]
 
@@ -24,7 +24,7 @@ WIDTH, K, SINGLE, BATCH = 512, 10, 50, 512
 
 
 def rates(index, queries):
-    """Return queries a second, one by one and many at once."""
+    """Return queries per second, one by one and many at once."""
     start = time.perf_counter()
     for query in queries[:SINGLE]:
         index.query(query, K)

@@ -1,4 +1,4 @@
-"""Attribute detection: several labels an image.
+"""Attribute detection: several labels per image.
 
     python -m pipelines.attributes --data DIR --dataset celeba --backbone resnet50
 

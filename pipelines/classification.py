@@ -1,4 +1,4 @@
-"""Image classification from a few labels a class.
+"""Image classification from a few labels per class.
 
     python -m pipelines.classification --data DIR --backbone resnet50 --labels-per-class 10
 

@@ -79,7 +79,7 @@ def main() -> None:
             args.sizes,
             {**curve.mean, **scratch.mean},
             {**curve.intervals, **scratch.intervals},
-            x_label="labels a class",
+            x_label="labels per class",
             y_label="accuracy",
             log_x=True,
             title="Beside the same network trained from random weights",
@@ -124,7 +124,7 @@ def _numbers(curve: FewLabelCurve) -> dict[str, Any]:
 
 
 def _show(curve: FewLabelCurve) -> None:
-    print("labels a class     " + "".join(f"{n:>8}" for n in curve.n_per_class))
+    print("labels per class     " + "".join(f"{n:>8}" for n in curve.n_per_class))
     for name, values in curve.mean.items():
         print(f"{name:19}" + "".join(f"{v:8.3f}" for v in values))
 

@@ -147,7 +147,8 @@ def benchmark(
     source : path, glob, CSV manifest, sequence of these, or ImageManifest
         As for `featx.extract`.
     encoder : str or Encoder, default "featx_small"
-        A backbone's name, or an encoder. Of several layers and poolings the first is read.
+        A backbone's name, or an encoder. Of several layers and poolings all run,
+        and the first is written.
     run : RunOptions, optional
         Device, engine, batch size, workers and progress.
     n_images : int, default 512

@@ -40,7 +40,7 @@ def read_celeba(folder: SetFolder) -> ImageDataset:
 def _read_attributes(
     folder: SetFolder, file: Path
 ) -> tuple[list[str], tuple[str, ...], NDArray[np.float32]]:
-    """Read a line with the number of images, one with the names, and one of -1 and 1 an image."""
+    """Read a line with the number of images, one with the names, and one of -1 and 1 per image."""
     lines = folder.lines(file)
     n_images = lines[0][1]
     if n_images != str(len(lines) - 2):

@@ -20,7 +20,7 @@ N_CLASSES, N_IMAGES_A_CLASS = 17, 80
 
 
 def read_flowers17(folder: SetFolder, *, partition: int = 1) -> ImageDataset:
-    """Read 17 Flowers with one of its three partitions: 40 + 20 + 20 of the 80 images a class."""
+    """Read 17 Flowers with one of its three partitions: 40 + 20 + 20 of 80 images per class."""
     require_partition(folder.name, partition, 3)
     keys = [f"{part}{partition}" for part in ("trn", "val", "tst")]
     parts = folder.matrices(folder.file("datasplits.mat"), *keys)

@@ -64,7 +64,7 @@ def _read_classes(folder: SetFolder, root: Path, without: tuple[str, ...]) -> Im
     labels = as_label_array(manifest.labels or [""] * len(manifest))
     is_class = [bool(label) and "/" not in label and label not in without for label in labels]
     if not any(is_class):
-        raise folder.error(f"{len(manifest)} images and no folder of a class", "one a class")
+        raise folder.error(f"{len(manifest)} images and no folder of a class", "one per class")
     rows = np.flatnonzero(is_class)
     paths = tuple(manifest.paths[i] for i in rows)
     return ImageDataset(folder.name, "classification", paths, labels=labels[rows])

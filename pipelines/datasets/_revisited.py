@@ -71,7 +71,7 @@ def _truth(folder: SetFolder, file: Path) -> dict[str, Any]:
         raise folder.error(f"{file.name} that cannot be read: {err}", "lists and numbers") from err
     problem = _problem(truth)
     if problem:
-        raise folder.error(f"{problem} in {file.name}", "imlist, qimlist and gnd, one a query")
+        raise folder.error(f"{problem} in {file.name}", "imlist, qimlist and gnd, one per query")
     return dict(truth)
 
 

@@ -10,7 +10,7 @@ __all__ = ["read_mit67", "read_sun397"]
 
 
 def read_mit67(folder: SetFolder) -> ImageDataset:
-    """Read MIT Indoor 67: the 80 + 20 images a class of its lists, of some 15,620 that it has.
+    """Read MIT Indoor 67: the 80 + 20 images per class of its lists, of some 15,620 that it has.
 
     Quattoni and Torralba, "Recognizing indoor scenes", CVPR 2009.
     """
@@ -30,7 +30,7 @@ def read_mit67(folder: SetFolder) -> ImageDataset:
 
 
 def read_sun397(folder: SetFolder, *, partition: int = 1) -> ImageDataset:
-    """Read one of the ten partitions of SUN397: 50 + 50 images a class.
+    """Read one of the ten partitions of SUN397: 50 + 50 images per class.
 
     Xiao et al., "SUN database", CVPR 2010. A list has "/a/abbey/sun_aaa.jpg", the class is
     "abbey": the first letter only sorts the folders.

@@ -104,7 +104,7 @@ def _write(
 ) -> tuple[str, ...]:
     if boxes is None:
         raise ManifestError(
-            f"dataset {name!r}: has no boxes, expected one an image to cut it to; use the "
+            f"dataset {name!r}: has no boxes, expected one per image to cut it to; use the "
             "images as they are"
         )
     target_folder = Path(os.path.abspath(os.path.expanduser(folder)))  # noqa: PTH100, PTH111

@@ -233,7 +233,7 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.set_xticks([100, 200, 500, 1000, 2000])
-    axes.set_xlabel("images a second, network alone, float32, two CPU cores")
+    axes.set_xlabel("images per second, network alone, float32, two CPU cores")
     axes.set_ylabel("probe accuracy over the teacher's at 224 px,\nmean of four sets")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="center", bbox_to_anchor=(0.5, 0.48))

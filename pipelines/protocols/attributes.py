@@ -1,4 +1,4 @@
-"""Attribute detection: several labels an image, some of them not known."""
+"""Attribute detection: several labels per image, some of them not known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image classification, scenes, fine-grained recognition: one label an image."""
+"""Image classification, scenes, fine-grained recognition: one label per image."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run_classification(
     preset : str or Preset, default "plain"
         See `featx.estimators.PRESETS`.
     n_per_class : int, optional
-        Training labels a class, drawn anew for each repeat; needed where the set has no split,
+        Training labels per class, drawn anew for each repeat; needed where the set has no split,
         where the rest is tested on. Default: all training images, once.
     n_repeats : int, default 10
         Draws; cost grows linearly.
@@ -219,4 +219,4 @@ def _protocol(dataset: ImageDataset, n_per_class: int | None, n_splits: int) -> 
         draws, interval = "1 draw", "bootstrap interval over test images"
     else:
         draws, interval = f"{n_splits} draws", "t interval of the mean over draws"
-    return f"{n_per_class} labels a class, {draws}, tested on {tested}; 95 % {interval}"
+    return f"{n_per_class} labels per class, {draws}, tested on {tested}; 95 % {interval}"

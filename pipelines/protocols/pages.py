@@ -79,12 +79,12 @@ def curve_report(
     curve: FewLabelCurve, *, title: str, notes: Sequence[str] = (), command: str = ""
 ) -> Report:
     """Make the page of a few-label curve: plot, table and what more labels would buy."""
-    report = Report(title, subtitle="score against labels a class, 95 % intervals over draws")
+    report = Report(title, subtitle="score against labels per class, 95 % intervals over draws")
     report.add_curve(
         list(curve.n_per_class),
         curve.mean,
         curve.intervals,
-        x_label="labels a class",
+        x_label="labels per class",
         y_label="score on the test images",
         log_x=True,
         title="What few labels buy",
@@ -94,7 +94,7 @@ def curve_report(
             [n, *(float(curve.mean[name][i]) for name in curve.mean)]
             for i, n in enumerate(curve.n_per_class)
         ],
-        ["labels a class", *curve.mean],
+        ["labels per class", *curve.mean],
         title="Mean over draws",
     )
     if notes:

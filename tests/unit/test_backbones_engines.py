@@ -139,7 +139,7 @@ def test_several_layers_and_poolings_come_from_one_pass() -> None:
 
 
 def small_network(kind: str) -> nn.Module | str:
-    """Return one with torchvision's parts, and few of them: conversion takes a second a block."""
+    """Return one with torchvision's parts, and few: conversion takes a second per block."""
     if kind == "swin":
         return torchvision.models.SwinTransformer(
             patch_size=[4, 4], embed_dim=16, depths=[2, 2], num_heads=[2, 2], window_size=[7, 7]

@@ -61,7 +61,7 @@ def fitted() -> dict[str, Any]:
     return {
         "logistic": LinearProbeClassifier().fit(X, LABELS),
         "svm, two classes": LinearProbeClassifier("svm", Cs=[1, 10]).fit(X, X[:, 0] > 0),
-        "one image a class": LinearProbeClassifier().fit(X[:3], LABELS[:3]),
+        "one image per class": LinearProbeClassifier().fit(X[:3], LABELS[:3]),
         "weights by class": LinearProbeClassifier(class_weight={"cat": 2.0}).fit(X, LABELS),
         "object labels": LinearProbeClassifier(Cs=1.0).fit(X, LABELS.astype(object)),
         "attributes": AttributeClassifier(attribute_names=["a", "b", "c"]).fit(X, missing),

@@ -128,8 +128,8 @@ def test_figures_and_their_t_intervals_equal_a_loop_by_hand(objects, X, drawn) -
         assert (figure.low, figure.high) == pytest.approx(expected, abs=1e-12)
     assert drawn.headline is drawn.figures["accuracy"]
     assert drawn.protocol == (
-        "3 labels a class, 4 draws, tested on all other images; 95 % t interval of the mean over "
-        "draws"
+        "3 labels per class, 4 draws, tested on all other images; "
+        "95 % t interval of the mean over draws"
     )
 
 
@@ -172,7 +172,7 @@ def test_few_labels_of_a_set_with_a_split_are_drawn_from_its_training_images(
         assert split["test"] == list(range(1, 28, 2))
         assert set(split["train"]) <= set(range(0, 28, 2))
         assert np.unique(own.labels[split["train"]], return_counts=True)[1].tolist() == [2] * 4
-    assert "2 labels a class, 3 draws, tested on its own test images" in result.protocol
+    assert "2 labels per class, 3 draws, tested on its own test images" in result.protocol
 
 
 def test_a_single_draw_says_that_its_interval_is_over_test_images(objects, store) -> None:

@@ -151,7 +151,7 @@ def test_ticks_of_a_learning_curve_are_the_measured_sizes_at_equal_ratios() -> N
     sizes = (1, 2, 4, 8, 16)
     curve = FewLabelCurve(sizes, {"probe": np.linspace(0.5, 0.9, 15).reshape(5, 3)})
     report = Report("x").add_curve(curve.n_per_class, curve.mean, curve.intervals, log_x=True,
-                                   x_label="labels a class", y_label=curve.scoring)  # fmt: skip
+                                   x_label="labels per class", y_label=curve.scoring)  # fmt: skip
     marks = scale(report.to_html(), "x")
     assert [value for value, _ in marks] == list(sizes)
     steps = np.diff([at for _, at in marks])
