@@ -60,7 +60,7 @@ def read_ukbench(folder: SetFolder) -> RetrievalDataset:
 
 
 def read_paired_folders(folder: SetFolder) -> RetrievalDataset:
-    """Read a folder of queries and one of references: equal names show one thing.
+    """Read a folder of queries and one of references: equal names show one object.
 
     A name is the path in its folder, without the suffix.
     """

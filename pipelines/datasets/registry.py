@@ -213,7 +213,7 @@ READERS = {
     "paired_folders": _Reader(
         read_paired_folders,
         "retrieval",
-        "queries/NAME.jpg, reference/NAME.jpg: equal names show one thing",
+        "queries/NAME.jpg, reference/NAME.jpg: equal names show one object",
         "its author",
     ),
 }
@@ -230,7 +230,7 @@ def list_datasets() -> tuple[DatasetCard, ...]:
     Examples
     --------
     >>> print(list_datasets()[-1])
-    paired_folders (retrieval): queries/NAME.jpg, reference/NAME.jpg: equal names show one thing
+    paired_folders (retrieval): queries/NAME.jpg, reference/NAME.jpg: equal names show one object
     """
     return tuple(
         DatasetCard(

@@ -90,7 +90,7 @@ def ukbench_score(indices: Any, groups: Any, *, query_groups: Any = None) -> flo
     Parameters
     ----------
     indices : array-like of shape (n_queries, k), int
-        At least four rows a query, best first; the query itself counts where it is found.
+        At least four rows per query, best first; the query itself counts where it is found.
     groups : array-like of shape (n_database,)
         The object of each database row.
     query_groups : array-like of shape (n_queries,) or None, default None
