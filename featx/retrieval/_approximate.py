@@ -52,7 +52,7 @@ class ApproximateFinder(Finder):
     row_of : ndarray of shape (n_codes,), intp
         The row of each of faiss' codes; -1 of a removed one.
     index : faiss.Index
-        Shared between a finder and those made of it by `added` and `without`, which only append.
+        Shared between a finder and those made of it by `add` and `update`, which only append.
     """
 
     kind: Kind
@@ -84,7 +84,7 @@ class ApproximateFinder(Finder):
         if wanted > n_allowed // 8:
             return None
         with self.lock:
-            parameters = self._parameters(self._allowed(among), wanted)
+            parameters = self._search_parameters(self._select_codes(among), wanted)
             _, codes = self.index.search(np.ascontiguousarray(queries), wanted, params=parameters)
         named: Rows = np.where(codes < 0, -1, self.row_of[np.maximum(codes, 0)])
         return named
@@ -108,7 +108,7 @@ class ApproximateFinder(Finder):
         faiss.fvec_inner_products_by_idx(*arrays, data.shape[1], *rows.shape)
         return products
 
-    def _allowed(self, among: Mask | None) -> Mask | None:
+    def _select_codes(self, among: Mask | None) -> Mask | None:
         """Return which of faiss' codes may be found, None for all of them."""
         n_codes = self.index.ntotal
         if among is None and n_codes == len(self.row_of) and not self.n_dead:
@@ -118,7 +118,7 @@ class ApproximateFinder(Finder):
         allowed[: len(self.row_of)] = is_live if among is None else is_live & among[self.row_of]
         return allowed
 
-    def _parameters(self, allowed: Mask | None, wanted: int) -> Any:
+    def _search_parameters(self, allowed: Mask | None, wanted: int) -> Any:
         faiss = load_faiss()
         # a walk that holds fewer vertices than are wanted cannot give them
         effort = self.effort if self.kind.name == "ivf" else max(self.effort, wanted)
@@ -136,7 +136,7 @@ class ApproximateFinder(Finder):
         """Return this finder with another effort."""
         return replace(self, effort=min(effort, self.most_effort))
 
-    def added(self, vectors: Floats, rows: Rows) -> ApproximateFinder:
+    def add(self, vectors: Floats, rows: Rows) -> ApproximateFinder:
         """See `Finder`: what is shared is only appended to."""
         with self.lock:
             others = self.index.ntotal - len(self.row_of)
@@ -144,12 +144,12 @@ class ApproximateFinder(Finder):
         row_of = np.concatenate([self.row_of, np.full(others, -1), rows])
         return replace(self, row_of=row_of.astype(np.intp))
 
-    def replaced(self, vectors: Floats, rows: Rows) -> ApproximateFinder:
+    def update(self, vectors: Floats, rows: Rows) -> ApproximateFinder:
         """See `Finder`."""
         row_of = np.where(np.isin(self.row_of, rows), -1, self.row_of)
-        return replace(self, row_of=row_of).added(vectors, rows)
+        return replace(self, row_of=row_of).add(vectors, rows)
 
-    def without(self, kept: Mask) -> ApproximateFinder:
+    def keep(self, kept: Mask) -> ApproximateFinder:
         """See `Finder`."""
         new_row = np.where(kept, np.cumsum(kept) - 1, -1)
         row_of = np.where(self.row_of < 0, -1, new_row[np.maximum(self.row_of, 0)])

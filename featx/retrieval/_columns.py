@@ -23,7 +23,7 @@ class NoRowFitsError(ParameterError):
 
 @dataclass(frozen=True)
 class Columns:
-    """What the rows of an index are called and what is known of them.
+    """Names, labels and metadata of the rows of an index.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class Columns:
                 allowed &= _is_in(self._column(str(name)), value)
         else:
             allowed = np.asarray(where)
-            if allowed.dtype == object:  # what is not known is not let through, as in pandas
+            if allowed.dtype == object:  # what is missing is not let through, as in pandas
                 allowed = np.array([not is_missing(v) and v for v in allowed.tolist()])
             if allowed.dtype != bool or allowed.shape != (n,):
                 raise ParameterError(
@@ -168,7 +168,7 @@ def _is_in(values: NDArray[Any], wanted: Any) -> Mask:
 
 
 def _check_column(name: str, values: Any, n: int) -> NDArray[Any]:
-    """Return one value a row: numbers where all are, else text, "" for what is missing.
+    """Return one value per row: numbers where all are, else text, "" for what is missing.
 
     Raises
     ------

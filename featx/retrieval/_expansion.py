@@ -35,7 +35,7 @@ class AlphaQueryExpansion:
         answers, and harms where it has fewer than n, since wrong ones are averaged too.
     alpha : float, default 3.0
         A neighbour's weight is its cosine with the query to this power, 0 for negative ones; the
-        query's own is 1. With 0 every weight is 1, and much depends on n.
+        query's own is 1. With 0 every weight is 1, and the result depends more on n.
 
     Raises
     ------
@@ -96,12 +96,12 @@ class AverageQueryExpansion(AlphaQueryExpansion):
     alpha: float = 0.0
 
 
-def _average_neighbours(own: Floats, vectors: Vectors, rows: Rows, alpha: float) -> Floats:
+def _average_neighbours(X: Floats, vectors: Vectors, rows: Rows, alpha: float) -> Floats:
     """Return the weighted mean of each vector and its neighbours.
 
     Parameters
     ----------
-    own : ndarray of shape (m, n_features), float32
+    X : ndarray of shape (m, n_features), float32
         Weight 1.
     vectors : Vectors
         The database; where its metric is "cosine" all are scaled to length 1 first.
@@ -115,12 +115,12 @@ def _average_neighbours(own: Floats, vectors: Vectors, rows: Rows, alpha: float)
     ndarray of shape (m, n_features), float32
     """
     found = vectors.rows(rows.reshape(-1)).reshape(*rows.shape, -1)
-    unit_own, unit_found = scale_to_unit(own), scale_to_unit(found)
-    cosines = np.einsum("md,mnd->mn", unit_own, unit_found)
+    unit, unit_found = scale_to_unit(X), scale_to_unit(found)
+    cosines = np.einsum("md,mnd->mn", unit, unit_found)
     weights = np.maximum(cosines, 0) ** alpha if alpha else np.ones_like(cosines)
     if vectors.metric == "cosine":
-        own, found = unit_own, unit_found
-    total = own + np.einsum("mn,mnd->md", weights, found)
+        X, found = unit, unit_found
+    total = X + np.einsum("mn,mnd->md", weights, found)
     mean: Floats = total / (1 + weights.sum(axis=1, keepdims=True))
     return mean
 
@@ -136,7 +136,7 @@ def augment_database(database: Any, k: int = ..., alpha: float = ...) -> Floats:
 
 
 def augment_database(database: Any, k: int = 10, alpha: float = 3.0) -> Any:
-    """Smooth a database over its own nearest neighbours, once, before it is searched.
+    """Smooth a database over its nearest neighbours, once, before it is searched.
 
     Parameters
     ----------
@@ -196,10 +196,9 @@ def _average_rows(vectors: Vectors, k: int, alpha: float) -> Floats:
         )
     out = np.empty((n, width), np.float32)
     for part in _iter_blocks(n, k * width):
-        own = vectors.rows(part)
-        itself = np.arange(part.start, part.start + len(own))
-        rows, _ = search(vectors, own, k, exclude=itself)
-        out[part] = _average_neighbours(own, vectors, rows, alpha)
+        X = vectors.rows(part)
+        rows, _ = search(vectors, X, k, exclude=np.arange(part.start, part.start + len(X)))
+        out[part] = _average_neighbours(X, vectors, rows, alpha)
     return out
 
 

@@ -15,7 +15,7 @@ from featx.retrieval.reranking import Ranking, RankingInput, rerank_candidates
 
 __all__ = ["KReciprocalReranking"]
 
-# Of a neighbour's own reciprocal neighbours, the share that must be known already for all of them
+# Of a neighbour's reciprocal neighbours, the share that must be there already for all of them
 # to be taken in: equation 4 of the paper.
 SHARED = 2 / 3
 
@@ -86,66 +86,54 @@ class KReciprocalReranking:
 
     def _measure(self, nodes: Floats) -> Floats:
         """Return the distances of node 0 to the others."""
-        plain = _shares(_squares(nodes))
         n = len(nodes)
-        k1, half = min(self.k1 + 1, n), min(round(self.k1 / 2) + 1, n)
-        order = _nearest_first(plain)
-        near, nearer = _mutual(order[:, :k1]), _mutual(order[:, :half])
-        sets = _extended(near, nearer)
-        weights = sets.tocoo()
+        plain = _relative_squares(nodes)
+        keys = plain.copy()
+        np.fill_diagonal(keys, -1)  # itself first, even where it has copies
+        order = np.argsort(keys, axis=1, kind="stable")
+        near = _find_mutual(order[:, : self.k1 + 1])
+        nearer = _find_mutual(order[:, : round(self.k1 / 2) + 1])
+        weights = _extend(near, nearer).tocoo()
         weights.data = np.exp(-plain[weights.row, weights.col])  # equation 7
-        V = _scaled_rows(weights.tocsr())
-        k2 = min(self.k2, n)
-        if k2 > 1:
-            V = _indicator(order[:, :k2]) @ V / k2  # equation 11
+        V = sparse.diags_array(1 / weights.sum(axis=1)) @ weights.tocsr()
+        if self.k2 > 1:
+            nearest = order[:, : self.k2]
+            V = _indicate(nearest) @ V / nearest.shape[1]  # equation 11
         # Equation 10; both rows sum to 1, so the union's sum is 2 less the intersection's.
-        query = V[[0]].toarray()[0]
-        entries = V.tocoo()
+        query, entries = V[[0]].toarray()[0], V.tocoo()
         smaller = np.minimum(entries.data, query[entries.col])
         shared = np.bincount(entries.row, smaller, minlength=n)
         jaccard = 1 - shared / (2 - shared)
         mixed = (self.lam * plain[0] + (1 - self.lam) * jaccard)[1:]
-        result: Floats = np.clip(mixed, 0, 1).astype(np.float32)
-        return result
+        distances: Floats = np.clip(mixed, 0, 1).astype(np.float32)
+        return distances
 
 
-def _squares(X: Floats) -> Floats:
-    """Return squared Euclidean distances, (n, n)."""
+def _relative_squares(X: Floats) -> Floats:
+    """Return squared Euclidean distances over the largest of their row, (n, n)."""
     lengths = np.square(X).sum(axis=1)
     squares: Floats = np.asarray(lengths[:, None] + lengths - 2 * (X @ X.T), np.float32)
     np.maximum(squares, 0, out=squares)
     np.fill_diagonal(squares, 0)
-    return squares
-
-
-def _shares(squares: Floats) -> Floats:
-    """Divide each row by its largest."""
     largest = squares.max(axis=1, keepdims=True)
-    shares: Floats = np.divide(squares, largest, out=np.zeros_like(squares), where=largest > 0)
-    return shares
+    relative: Floats = np.divide(squares, largest, out=np.zeros_like(squares), where=largest > 0)
+    return relative
 
 
-def _nearest_first(plain: Floats) -> Rows:
-    """Return each row's columns by distance, itself first even where it has copies."""
-    keys = plain.copy()
-    np.fill_diagonal(keys, -1)
-    return np.argsort(keys, axis=1, kind="stable")
-
-
-def _indicator(rows: Rows) -> Any:
+def _indicate(rows: Rows) -> Any:
     """Return the sparse matrix that is 1 at the given columns of each row."""
     n, k = rows.shape
     starts = np.arange(0, n * k + 1, k)
     return sparse.csr_array((np.ones(n * k), rows.reshape(-1), starts), shape=(n, n))
 
 
-def _mutual(order: Rows) -> Any:
+def _find_mutual(order: Rows) -> Any:
     """Return where i is among j's neighbours and j among i's: equation 3."""
-    near = _indicator(order)
+    near = _indicate(order)
     return near.multiply(near.T).tocsr()
 
 
-def _extended(near: Any, nearer: Any) -> Any:
+def _extend(near: Any, nearer: Any) -> Any:
     """Take in the reciprocal neighbours of those neighbours that share most of theirs: eq. 4."""
     sizes = nearer.sum(axis=1)
     shared = near.multiply(near @ nearer.T).tocoo()
@@ -157,8 +145,3 @@ def _extended(near: Any, nearer: Any) -> Any:
     extended.eliminate_zeros()
     extended.data[:] = 1
     return extended
-
-
-def _scaled_rows(matrix: Any) -> Any:
-    sums = matrix.sum(axis=1)
-    return sparse.diags_array(1 / sums) @ matrix

@@ -1,6 +1,6 @@
 """Local features of images: a map's positions, whitened, and whether two pictures' agree.
 
-Features are read on demand and kept for a while. Two pictures show one thing where local features
+Features are read on demand and kept for a while. Two pictures show one object where local features
 match and lie as one transform has it.
 """
 
@@ -121,12 +121,14 @@ class LocalReader:
 
     def read(self, backbone: Any, images: Sequence[Any]) -> list[LocalFeatures | str]:
         """Return the local features of each image, or why it could not be read."""
-        keys = [_key(image) for image in images]
+        from featx.extraction.local import read_maps
+
+        keys = [_file_key(image) for image in images]
         found: list[LocalFeatures | str | None] = [
             None if key is None else self.recent.get(key) for key in keys
         ]
         missing = [i for i, one in enumerate(found) if one is None]
-        reads = _maps(backbone, [images[i] for i in missing], self.layer, self.side_px)
+        reads = read_maps(backbone, [images[i] for i in missing], self.layer, side_px=self.side_px)
         for i, one in zip(missing, reads, strict=True):
             if one.map is None:
                 found[i] = one.error
@@ -138,7 +140,7 @@ class LocalReader:
 
     def _features(self, feature_map: Floats) -> LocalFeatures:
         _, height, width = feature_map.shape
-        centred: Floats = np.subtract(_positions(feature_map), self.mean)
+        centred: Floats = np.subtract(_list_positions(feature_map), self.mean)
         vectors: Floats = np.matmul(centred, self.projection)
         y, x = np.mgrid[:height, :width]
         points = np.stack([(x + 0.5) / width, (y + 0.5) / height], axis=-1)
@@ -155,16 +157,17 @@ def learn_reader(
     ImageDecodeError
         If none of the images can be read.
     """
-    from featx.extraction.local import local_layer
+    from featx.extraction.local import local_layer, read_maps
 
     layer = spec.layer or local_layer(backbone)
     each = -(-N_VECTORS // max(len(images), 1))
-    parts, error = [], "none were given"
-    for read in _maps(backbone, images, layer, spec.side_px):
+    parts: list[Floats] = []
+    error: str | None = "none were given"
+    for read in read_maps(backbone, images, layer, side_px=spec.side_px):
         if read.map is None:
             error = read.error
             continue
-        vectors = _positions(read.map)
+        vectors = _list_positions(read.map)
         parts.append(rng.permutation(vectors)[:each])
     if not parts:
         raise ImageDecodeError(
@@ -183,13 +186,7 @@ def learn_reader(
     )
 
 
-def _maps(backbone: Any, images: Sequence[Any], layer: str, side_px: int) -> Any:
-    from featx.extraction.local import read_maps
-
-    return read_maps(backbone, images, layer, side_px=side_px)
-
-
-def _positions(feature_map: Floats) -> Floats:
+def _list_positions(feature_map: Floats) -> Floats:
     """Return a map's positions as rows of length 1, row by row of the picture."""
     return scale_to_unit(np.ascontiguousarray(feature_map.reshape(len(feature_map), -1).T))
 
@@ -206,7 +203,7 @@ def _learn_whitening(X: Floats, n_components: int, power: float) -> tuple[Floats
     return mean.astype(np.float32), (axes * scale).astype(np.float32)
 
 
-def _key(image: Any) -> tuple[str, int, int] | None:
+def _file_key(image: Any) -> tuple[str, int, int] | None:
     """Name the content of a file; images in memory have no name."""
     if not isinstance(image, str):
         return None

@@ -38,7 +38,7 @@ class Matches:
     labels : ndarray of the same shape, or None
         What the index knows of them; None where it has no labels.
     queries : tuple of str
-        What was asked, one name a query: a path, or what kind of image or vector.
+        What was asked, one name per query: a path, or what kind of image or vector.
     inliers : ndarray of the same shape, intp, or None
         Pairs of local features that agree, where images were compared (rerank "spatial"); -1
         where they were not.

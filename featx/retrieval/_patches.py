@@ -61,7 +61,7 @@ class SpatialSearch(OneLine, BaseEstimator):  # type: ignore[misc]
     of the reference, and the distance of the images the mean of that over the query's patches. Of
     a patch it is 1 - cos, half of the squared distance of unit vectors. Holds
     n_samples * n_patches * n_features float32 after the transform; a query costs
-    n_query_patches * n_patches times as much as with one vector an image, block by block.
+    n_query_patches * n_patches times as much as with one vector per image, block by block.
 
     Examples
     --------

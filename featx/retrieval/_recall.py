@@ -55,13 +55,13 @@ def add_finder(
     asked, among = vectors.rows(held_out), np.ones(vectors.shape[0], bool)
     among[held_out] = False
     best, recall = tune_finder(vectors, finder, target, queries=asked, among=among)
-    return replace(vectors, finder=best.added(asked, held_out)), recall
+    return replace(vectors, finder=best.add(asked, held_out)), recall
 
 
 def _hold_out_rows(n_samples: int, seed: int) -> Rows:
     """Choose rows to ask with before they are put in: a tenth, at most 1,000.
 
-    A row that is in a graph leads to its neighbours at once, as no photograph from elsewhere does.
+    A row that is in a graph leads to its neighbours at once, as no new photograph does.
     """
     rng = np.random.default_rng(seed)
     return np.sort(rng.choice(n_samples, min(2 * N_QUERIES, n_samples // 10), replace=False))
@@ -82,7 +82,7 @@ def tune_finder(
     Parameters
     ----------
     vectors : Vectors
-        The database; its own finder is not used.
+        The database; its finder is not used.
     finder : ApproximateFinder
         Whose effort is sought.
     target : float

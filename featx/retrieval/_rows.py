@@ -185,7 +185,7 @@ class IndexedRows:
         columns = self._columns.join(added)
         data = np.concatenate([data, convert_to(self.dtype, new)])
         norms = np.concatenate([self._vectors.norms, row_norms(new)])
-        finder = self._vectors.finder.added(new, np.arange(n, len(data)))
+        finder = self._vectors.finder.add(new, np.arange(n, len(data)))
         return self._replace(columns, Vectors(data, norms, self.metric, finder))
 
     def update(self, X: Any, *, ids: Column) -> Self:
@@ -196,7 +196,7 @@ class IndexedRows:
         X : FeatureStore, or array-like of shape (n_changed, n_features)
             Of the index's recipe.
         ids : sequence
-            The rows to change, one id a row of X, each once.
+            The rows to change, one id per row of X, each once.
 
         Raises
         ------
@@ -214,7 +214,7 @@ class IndexedRows:
             )
         data, norms = data.copy(), self._vectors.norms.copy()
         data[rows], norms[rows] = convert_to(self.dtype, new), row_norms(new)
-        finder = self._vectors.finder.replaced(new, rows)
+        finder = self._vectors.finder.update(new, rows)
         return self._replace(self._columns, Vectors(data, norms, self.metric, finder))
 
     def remove(self, ids: Any) -> Self:
@@ -232,7 +232,7 @@ class IndexedRows:
         data = require_memory(self._vectors.data, "remove")
         kept = np.ones(len(data), bool)
         kept[self._columns.rows_of(ids)] = False
-        finder, norms = self._vectors.finder.without(kept), self._vectors.norms[kept]
+        finder, norms = self._vectors.finder.keep(kept), self._vectors.norms[kept]
         columns = self._columns.select(kept)
         return self._replace(columns, Vectors(data[kept], norms, self.metric, finder))
 

@@ -31,7 +31,7 @@ METRICS = ("cosine", "euclidean", "dot")
 Floats = NDArray[np.float32]
 Rows = NDArray[np.intp]
 Mask = NDArray[np.bool_]
-# Pieces, each with the number of its first row in the block; with the next one it may be gone.
+# Pieces, each with the number of its first row in the block; one is gone with the next.
 Block = Iterable[tuple[int, Floats]]
 
 BLOCK_BYTES = 32 * 2**20
@@ -43,7 +43,7 @@ FIRST_ROWS = 1024
 class Finder:
     """What names candidates, so that a query is not compared with every row; this one names none.
 
-    `added`, `replaced` and `without` follow the rows of the index, and leave this finder as it is.
+    `add`, `update` and `keep` follow the rows of the index, and leave this finder as it is.
     """
 
     @property
@@ -76,16 +76,16 @@ class Finder:
         products: Floats = np.matmul(found, queries[:, :, None])[..., 0]
         return products
 
-    def added(self, vectors: Floats, rows: Rows) -> Self:
+    def add(self, vectors: Floats, rows: Rows) -> Self:
         """Return a finder with these vectors as well, of rows that it has none of."""
         return self
 
-    def replaced(self, vectors: Floats, rows: Rows) -> Self:
+    def update(self, vectors: Floats, rows: Rows) -> Self:
         """Return a finder with other vectors for some of its rows."""
         return self
 
-    def without(self, kept: Mask) -> Self:
-        """Return a finder of the rows kept, which are numbered anew."""
+    def keep(self, kept: Mask) -> Self:
+        """Return a finder of some rows, which are numbered anew."""
         return self
 
 
@@ -112,7 +112,7 @@ class Vectors:
     Parameters
     ----------
     data : ndarray, memmap, FileRows or FeatureStore of shape (n_samples, n_features)
-        Anything that gives rows for slices and for arrays of row numbers; float32 or float16.
+        What gives rows for slices and for arrays of row numbers; float32 or float16.
     norms : ndarray of shape (n_samples,), float32
         Euclidean lengths of the rows.
     metric : {"cosine", "euclidean", "dot"}

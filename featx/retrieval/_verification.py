@@ -29,8 +29,8 @@ __all__ = ["SpatialVerification"]
 class SpatialVerification(OneLine):
     """Compare the query's image with the first candidates' images, position by position.
 
-    Finds a certain thing (a cover, a building, a product) in other pictures of it, where one
-    vector for the whole picture has lost where things are. It does not help to find things of a
+    Finds one object (a cover, a building, a product) in other pictures of it, where one
+    vector for the whole picture has lost where things are. It does not help to find objects of a
     kind. Needs the images: queries are images, and the index's ids their paths.
 
     Parameters

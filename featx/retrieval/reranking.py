@@ -28,7 +28,7 @@ class Reranking(Protocol):
 
 @dataclass(frozen=True)
 class RankingInput:
-    """What is known when a ranking is asked for.
+    """What a re-ranking is given.
 
     Parameters
     ----------
