@@ -20,7 +20,8 @@ from featx.cli.main import main
 from featx.cli.predict import _write_table as write_table
 from featx.errors import FeatxError, StoreWriteError
 from featx.estimators import save_model
-from featx.files.outputs import check_output, kind_of, write_output
+from featx.files.kinds import kind_of
+from featx.files.outputs import check_output, write_output
 from featx.report import Report
 from featx.store import StoreWriter, export_store, write_features
 

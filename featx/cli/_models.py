@@ -53,7 +53,7 @@ def label_text(label: Any) -> str:
 
 def is_store(word: str) -> bool:
     """Tell whether a source is a featx store, by its content, or at a URL by its name."""
-    from featx.files.outputs import kind_of
+    from featx.files.kinds import kind_of
     from featx.files.remote import is_url, plain_path
 
     if is_url(word):

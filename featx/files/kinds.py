@@ -1,0 +1,167 @@
+"""What kind of file of featx's a file is, by its content, whatever it is called."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from featx.files.formats import INDEX, MODEL, STORE
+
+__all__ = ["kind_of"]
+
+HEAD_BYTES = 65536
+MAX_HEADER_BYTES = 16 * 2**20
+ARRAYS = ("features", "paths", "labels")
+PARQUET = {b"featx_fingerprint": "parquet", b"featx_predictions": "predictions"}
+HDF5 = {form.name: form.kind for form in (STORE, INDEX)}
+
+
+def kind_of(path: Path) -> tuple[str, str]:
+    """Return the kind of a file, "" for none of featx's, and words for it, by its content.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+        if not head:
+            return "empty", "an empty file"
+        if _is_safetensors(head):
+            kind, words = _weights_kind(file, head), "weights that featx did not make"
+        elif found := next((found for found in KINDS if head.startswith(found[0])), None):
+            kind, words = found[2](file, head) if found[2] else "", found[1]
+        elif b"\0" in head:
+            kind, words = "", "another kind of file"
+        else:
+            kind, words = _text_kind(file, head), "a text file that featx did not make"
+    return kind, f"a file of featx ({kind})" if kind else words
+
+
+def _hdf5_kind(file: IO[bytes], head: bytes) -> str:
+    # a store that is being written is found by its first bytes, where HDF5 might not open it
+    if STORE.name.encode() in head:
+        return STORE.kind
+    import h5py
+
+    with contextlib.suppress(Exception), h5py.File(file, "r") as h5:
+        attribute = h5.attrs.get_id("format")
+        if attribute.dtype.kind == "S":  # of fixed length: HDF5 reads it in damaged files, too
+            return HDF5.get(h5.attrs["format"].decode("ascii", "replace"), "")
+    return ""
+
+
+def _zip_kind(file: IO[bytes], head: bytes) -> str:
+    if head[30:].startswith(b"model.json") and f'"{MODEL.name}"'.encode() in head:
+        return MODEL.kind
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return "npz" if {f"{name}.npy" for name in ARRAYS} <= {*archive.namelist()} else ""
+    except (ValueError, NotImplementedError, zipfile.BadZipFile):
+        return ""
+
+
+def _npy_kind(file: IO[bytes], head: bytes) -> str:
+    return "npy" if re.search(rb"'shape': \(\d+, \d+\)", head[:1000]) else ""
+
+
+def _pickle_kind(file: IO[bytes], head: bytes) -> str:
+    return MODEL.kind if MODEL.name.encode() in head[:4096] else ""  # of format "joblib"
+
+
+def _page_kind(file: IO[bytes], head: bytes) -> str:
+    start = head[:4096].lower()
+    is_ours = b'name="generator" content="featx ' in start
+    return "page" if start.startswith(b"<!doctype html") and is_ours else ""
+
+
+def _json_kind(file: IO[bytes], head: bytes) -> str:
+    return "numbers" if b'"report_format"' in head[:4096] else ""
+
+
+def _parquet_kind(file: IO[bytes], head: bytes) -> str:
+    notes = _read_footer(file)
+    kind = next((kind for note, kind in PARQUET.items() if note in notes), "")
+    if kind or b"pandas" in notes:
+        return kind
+    # predictions of the first featx 0.1 have no note
+    with contextlib.suppress(Exception):
+        from pyarrow import parquet
+
+        return "predictions" if _are_predictions(parquet.read_schema(file).names) else ""
+    return ""
+
+
+def _read_footer(file: IO[bytes]) -> bytes:
+    """Return the end of a Parquet file, where its notes are; their length stands last."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 8))
+    length = int.from_bytes(file.read(4), "little")
+    file.seek(max(0, size - 8 - min(length, MAX_HEADER_BYTES)))
+    return file.read()
+
+
+def _is_safetensors(head: bytes) -> bool:
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= MAX_HEADER_BYTES
+
+
+def _weights_kind(file: IO[bytes], head: bytes) -> str:
+    file.seek(8)
+    try:
+        header = json.loads(file.read(int.from_bytes(head[:8], "little")))
+        creator = str(header.get("__metadata__", {}).get("creator", ""))
+    except (ValueError, AttributeError, RecursionError):
+        return ""
+    return "weights" if creator.startswith("featx ") else ""
+
+
+def _text_kind(file: IO[bytes], head: bytes) -> str:
+    """Tell tables by the columns that featx gives them, all in their order.
+
+    A table of features ends in ``feature_0``, ``feature_1``, ...; predictions are ``path``,
+    ``label`` and ``confidence``, or ``path``, the attributes and a score of each.
+    """
+    file.seek(0)
+    try:
+        line = file.readline(MAX_HEADER_BYTES).decode("utf-8-sig")
+        names = next(csv.reader([line]), [])
+    except (ValueError, csv.Error):
+        return ""
+    if names[:1] != ["path"]:
+        return ""
+    last = names[-1].removeprefix("feature_")
+    n_features = int(last) + 1 if last.isdecimal() else 0
+    if 0 < n_features < len(names):
+        wanted = [f"feature_{i}" for i in range(n_features)]
+        return "csv" if names[-n_features:] == wanted else ""
+    return "predictions" if _are_predictions(names) else ""
+
+
+def _are_predictions(names: list[str]) -> bool:
+    """Tell predictions by their columns."""
+    attributes = names[1 : (len(names) + 1) // 2]
+    scores = [f"score.{name}" for name in attributes]
+    is_of_attributes = bool(attributes) and names == ["path", *attributes, *scores]
+    return is_of_attributes or names == ["path", "label", "confidence"]
+
+
+# How a file begins, words for it, and what tells whether it is one of featx's.
+KINDS: tuple[tuple[bytes, str, Callable[[IO[bytes], bytes], str] | None], ...] = (
+    (b"\x89HDF", "an HDF5 file", _hdf5_kind),
+    (b"PK\x03\x04", "a zip file", _zip_kind),
+    (b"\x93NUMPY", "a NumPy array", _npy_kind),
+    (b"PAR1", "a Parquet file", _parquet_kind),
+    *((start, "an image", None) for start in (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")),
+    *((start, "an image", None) for start in (b"BM", b"II*\0", b"MM\0*")),
+    (b"\x80", "a pickle", _pickle_kind),
+    (b"<", "a page that featx did not make", _page_kind),
+    (b"{", "a JSON file", _json_kind),
+)
