@@ -25,7 +25,7 @@ from featx.files.locks import require_named
 from featx.files.remote import plain_path
 from featx.store import _disk
 from featx.store._journal import ID_BYTES, apply_journal, journal_path, read_journal
-from featx.store._layout import create_failures, write_attribute
+from featx.store._layout import FAILURES, create_columns, write_attribute
 from featx.store._transaction import PatchedFile
 
 __all__ = [
@@ -107,7 +107,7 @@ def create_container(path: Path, creator: str) -> None:
         h5.attrs["commit_id"] = np.bytes_(new_commit_id())
         # All that the root group will ever hold, so that its header, and the id in it, stay put.
         h5.create_group("tables")
-        create_failures(h5)
+        create_columns(h5.create_group("failures"), FAILURES)
     beside = path.with_name(f".{path.name}.new")
     with _disk.open_file(beside, "wb") as file:
         _disk.write_at(file, 0, memory.getvalue())

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import FileFormatError
-from featx.store._chunks import read_text
-from featx.store._layout import crc32, decode, digest_text, encode, encode_all, grow
-from featx.store._records import check_digest
+from featx.store._layout import FAILURES, decode, digest_text, encode, encode_all, grow
+from featx.store._records import Records, check_digest, check_digests
 from featx.store._transaction import PatchedFile
 
 __all__ = ["Failure", "check_failures", "read_failures", "write_failures"]
@@ -58,14 +57,12 @@ def write_failures(h5: Any, failures: Sequence[Failure]) -> None:
     columns = {
         "path": encode_all([f.path for f in failures], "path"),
         "reason": encode_all([f.reason for f in failures], "reason"),
-        "digest": np.frombuffer(b"".join(check_digest(f.digest) for f in failures), "u1").reshape(
-            -1, 32
-        ),
+        "digest": check_digests([f.digest for f in failures]),
         "size_bytes": np.array([f.size_bytes for f in failures], "<i8"),
         "mtime_ns": np.array([f.mtime_ns for f in failures], "<i8"),
-        "row_crc": np.array([_crc(f) for f in failures], "<u4"),
     }
-    for name, values in columns.items():
+    records = Records(len(failures), columns, FAILURES)
+    for name, values in {**records.columns, "row_crc": records.crcs()}.items():
         group[name].resize(0, axis=0)
         grow(group[name], values)
 
@@ -88,29 +85,17 @@ def read_failures(
         If a row does not fit its checksum.
     """
     group = h5["failures"]
-    expected = group["row_crc"][:] if crcs is None else crcs
-    n, n_stored = len(expected), len(group["path"])
-    if n > n_stored or any(len(dataset) != n_stored for dataset in group.values()):
+    lengths = {len(dataset) for dataset in group.values()}
+    n = max(lengths) if crcs is None else len(crcs)
+    if len(lengths) != 1 or n > max(lengths):
         raise FileFormatError("failures: the columns differ in length; the file is damaged")
+    records = Records.read(group, file, slice(n), crcs, FAILURES)
     rows = zip(
-        (decode(raw) for raw in read_text(group["path"], file, 0, n)),
-        (decode(raw) for raw in read_text(group["reason"], file, 0, n)),
-        digest_text(group["digest"][:n]).tolist(),
-        group["size_bytes"][:n].tolist(),
-        group["mtime_ns"][:n].tolist(),
+        map(decode, records["path"].tolist()),
+        map(decode, records["reason"].tolist()),
+        digest_text(records["digest"]).tolist(),
+        records["size_bytes"].tolist(),
+        records["mtime_ns"].tolist(),
         strict=True,
     )
-    failures = tuple(Failure(*row) for row in rows)
-    for i, (failure, crc) in enumerate(zip(failures, expected.tolist(), strict=True)):
-        if _crc(failure) != crc:
-            raise FileFormatError(
-                f"failures: row {i} does not fit its checksum; the file is damaged"
-            )
-    return failures
-
-
-def _crc(failure: Failure) -> int:
-    """CRC-32 over path, reason (each ended by a NUL), digest, size and time."""
-    text = b"%b\0%b\0" % (encode(failure.path, "path"), encode(failure.reason, "reason"))
-    numbers = np.array([failure.size_bytes, failure.mtime_ns], "<i8").tobytes()
-    return crc32(text + check_digest(failure.digest) + numbers)
+    return tuple(Failure(*row) for row in rows)

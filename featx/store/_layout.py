@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import h5py
@@ -21,13 +22,14 @@ from featx.errors import ParameterError
 from featx.recipe import Recipe
 
 __all__ = [
-    "NUMERIC",
+    "FAILURES",
+    "FEATURES",
     "OUTSIDE",
     "TEXT",
-    "TEXTS",
+    "Layout",
     "column_name",
     "crc32",
-    "create_failures",
+    "create_columns",
     "create_table",
     "dataset_name",
     "datasets",
@@ -48,14 +50,33 @@ __all__ = [
 ]
 
 TEXT = h5py.string_dtype("utf-8")
-TEXTS = ("path", "label")
-# Besides text; the order and the little-endian types are those that row_crc is taken over.
-NUMERIC: dict[str, tuple[str, tuple[int, ...]]] = {
-    "digest": ("u1", (32,)),
-    "size_bytes": ("<i8", ()),
-    "mtime_ns": ("<i8", ()),
-    "features_crc": ("<u4", ()),
-}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of a table, by the names of their datasets.
+
+    Parameters
+    ----------
+    texts : tuple of str
+        Those of text.
+    numbers : dict of str to (str, tuple of int)
+        Types and shapes of the others; row_crc is taken over them in this order and in these
+        little-endian types.
+    """
+
+    texts: tuple[str, ...]
+    numbers: dict[str, tuple[str, tuple[int, ...]]]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """A row's numbers side by side."""
+        return np.dtype([(name, kind, shape) for name, (kind, shape) in self.numbers.items()])
+
+
+_FILE = {"digest": ("u1", (32,)), "size_bytes": ("<i8", ()), "mtime_ns": ("<i8", ())}
+FEATURES = Layout(("path", "label"), {**_FILE, "features_crc": ("<u4", ())})
+FAILURES = Layout(("path", "reason"), {**_FILE})
 # The key of the table whose features were made outside featx, so that it has no recipe.
 OUTSIDE = "outside"
 # An append rewrites each column's last chunk, and a small table is one chunk: 256 KiB reads as
@@ -84,34 +105,29 @@ def create_table(tables: Any, key: str, recipe: Recipe | None, width: int, dtype
     write_attribute(group, "recipe", recipe_json(recipe))
     rows = min(max(CHUNK_BYTES // (width * np.dtype(dtype).itemsize), 1), CHUNK_ROWS)
     _create(group, "features", np.dtype(dtype).newbyteorder("<"), (width,), rows)
-    _create(group, "row_crc", "<u4", ())
-    for name, (kind, shape) in NUMERIC.items():
-        _create(group, name, kind, shape)
-    for name in TEXTS:
-        _create(group, name, TEXT, ())
+    create_columns(group, FEATURES)
     group.create_group("metadata")
     return group
 
 
-def create_failures(h5: Any) -> None:
-    """Make /failures."""
-    group = h5.create_group("failures")
-    for name in ("path", "reason"):
-        _create(group, name, TEXT, ())
-    for name in ("digest", "size_bytes", "mtime_ns"):
-        _create(group, name, *NUMERIC[name])
+def create_columns(group: Any, layout: Layout) -> None:
+    """Make empty columns, and the one of their checksums."""
     _create(group, "row_crc", "<u4", ())
+    for name in layout.texts:
+        _create(group, name, TEXT, ())
+    for name, (kind, shape) in layout.numbers.items():
+        _create(group, name, kind, shape)
 
 
 def metadata_names(group: Any) -> list[str]:
     """Return the names of a table's further columns, as the datasets are called in its group."""
-    return [f"metadata/{name}" for name in group["metadata"]]
+    return [f"metadata/{name}" for name in group.get("metadata", ())]
 
 
 def datasets(group: Any) -> Iterator[tuple[str, Any]]:
     """Yield all that has a row for each image, by its name in the group."""
-    for name in ("features", "row_crc", *TEXTS, *NUMERIC, *metadata_names(group)):
-        yield name, group[name]
+    names = ("features", "row_crc", *FEATURES.texts, *FEATURES.numbers, *metadata_names(group))
+    yield from ((name, group[name]) for name in names)
 
 
 def require_dataset(group: Any, name: str) -> Any:

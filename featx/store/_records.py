@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from featx.errors import FileFormatError, ParameterError
 from featx.store._chunks import read_text
 from featx.store._layout import (
-    NUMERIC,
-    TEXTS,
+    FEATURES,
+    Layout,
     column_name,
     crc32,
     dataset_name,
@@ -29,13 +29,19 @@ from featx.store._layout import (
 )
 from featx.store._transaction import PatchedFile
 
-__all__ = ["Columns", "Records", "check_columns", "check_digest", "check_features"]
+__all__ = [
+    "Columns",
+    "Records",
+    "check_columns",
+    "check_digest",
+    "check_digests",
+    "check_features",
+]
 
 Columns = dict[str, NDArray[Any]]
 """Values by the name of the dataset that they belong to, of which text is bytes in UTF-8."""
 
 DIGEST_BYTES = 32
-_TAIL = np.dtype([(name, kind, shape) for name, (kind, shape) in NUMERIC.items()])
 
 
 @dataclass
@@ -47,17 +53,20 @@ class Records:
     n : int
         How many.
     columns : dict of str to ndarray
-        Each of `TEXTS` and `NUMERIC`, which are empty and 0 where they are not given; columns of
-        metadata that any row has a value for; and of rows that are to be written, the features.
+        Each of `layout`, which are empty and 0 where they are not given; columns of metadata that
+        any row has a value for; and of rows that are to be written, the features.
+    layout : Layout
+        What every row has.
     """
 
     n: int = 0
     columns: Columns = field(default_factory=dict)
+    layout: Layout = FEATURES
 
     def __post_init__(self) -> None:
-        for name in TEXTS:
+        for name in self.layout.texts:
             self._require(name)
-        for name, (kind, shape) in NUMERIC.items():
+        for name, (kind, shape) in self.layout.numbers.items():
             self.columns.setdefault(name, np.zeros((self.n, *shape), kind))
 
     def __len__(self) -> int:
@@ -72,34 +81,42 @@ class Records:
         return [name for name in self.columns if name.startswith("metadata/")]
 
     @classmethod
-    def read(cls, group: Any, file: PatchedFile, start: int, stop: int) -> Records:
-        """Read rows `start` to `stop` of a table's group, which HDF5 reads through `file`."""
-        columns = {
-            name: read_text(group[name], file, start, stop)
-            for name in (*TEXTS, *metadata_names(group))
-        }
-        records = cls(stop - start, columns)
-        for name in NUMERIC:
-            records[name][:] = group[name][start:stop]
-        return records
-
-    @classmethod
-    def read_checked(
+    def read(
         cls,
         group: Any,
         file: PatchedFile,
-        start: int,
-        stop: int,
+        rows: slice,
         crcs: NDArray[np.uint32] | None = None,
+        layout: Layout = FEATURES,
     ) -> Records:
-        """Read, and refuse rows that do not fit their checksum: the stored one, or of `crcs`.
+        """Read rows of a group, and refuse those that do not fit their checksums.
+
+        Parameters
+        ----------
+        group : h5py.Group
+            The table.
+        file : PatchedFile
+            What HDF5 reads it through.
+        rows : slice
+            From where, 0 if None, to where.
+        crcs : ndarray of uint32, optional
+            What the checksums of `rows` were. Default: those in the table.
+        layout : Layout
+            The table's.
 
         Raises
         ------
         FileFormatError
-            Naming the first such row.
+            Naming the first row that does not fit.
         """
-        records = cls.read(group, file, start, stop)
+        start, stop = rows.start or 0, rows.stop
+        columns = {
+            name: read_text(group[name], file, start, stop)
+            for name in (*layout.texts, *metadata_names(group))
+        }
+        records = cls(stop - start, columns, layout)
+        for name in layout.numbers:
+            records[name][:] = group[name][start:stop]
         expected = group["row_crc"][start:stop] if crcs is None else crcs
         bad = np.flatnonzero(records.crcs() != expected)
         if len(bad):
@@ -140,12 +157,13 @@ class Records:
         A metadata value counts only where it is not empty, so that a column that comes later
         leaves the checksums of earlier rows alone.
         """
-        texts = zip(*(self[name].tolist() for name in TEXTS), self._extra(), strict=True)
+        first, second = self.layout.texts
+        texts = zip(self[first].tolist(), self[second].tolist(), self._extra(), strict=True)
         heads = (crc32(b"%b\0%b\0%b" % row) for row in texts)
-        numbers = np.empty(self.n, _TAIL)
-        for name in NUMERIC:
+        numbers = np.empty(self.n, self.layout.dtype)
+        for name in self.layout.numbers:
             numbers[name] = self[name]
-        tails = numbers.view(f"V{_TAIL.itemsize}").tolist()
+        tails = numbers.view(f"V{numbers.itemsize}").tolist()
         return np.fromiter(map(crc32, tails, heads), np.uint32, self.n)
 
     def _require(self, name: str) -> NDArray[Any]:
@@ -230,12 +248,12 @@ def check_columns(
             )
     columns: Columns = {}
     for name, values in given.items():
-        if values is not None and name in TEXTS:
+        if values is not None and name in FEATURES.texts:
             columns[name] = encode_all(values, name)
         elif values is not None and name == "digest":
-            columns[name] = _check_digests(values)
+            columns[name] = check_digests(values)
         elif values is not None:
-            columns[name] = np.array(values, NUMERIC[name][0])
+            columns[name] = np.array(values, FEATURES.numbers[name][0])
     for name, values in metadata.items():
         _check_name(name)
         columns[dataset_name(name)] = encode_all(values, f"metadata {name!r} of row")
@@ -255,7 +273,7 @@ def _check_name(column: str) -> None:
         ) from None
 
 
-def _check_digests(digests: Sequence[str]) -> NDArray[np.uint8]:
+def check_digests(digests: Sequence[str]) -> NDArray[np.uint8]:
     raw = bytearray(b"".join(map(check_digest, digests)))  # an update writes into it
     return np.frombuffer(raw, np.uint8).reshape(len(digests), DIGEST_BYTES)
 

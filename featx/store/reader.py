@@ -381,8 +381,8 @@ class FeatureStore:
     def _load(self) -> Records:
         if self._records is None:
             self._records = self._state.read(
-                lambda seen, opened: Records.read_checked(
-                    self._group(opened), opened.file, 0, len(seen.row_crcs), seen.row_crcs
+                lambda seen, opened: Records.read(
+                    self._group(opened), opened.file, slice(len(seen.row_crcs)), seen.row_crcs
                 )
             )
         return self._records

@@ -322,7 +322,7 @@ class TableWriter:
     def _write_changes(self, group: Any, file: PatchedFile) -> None:
         rows = np.array(sorted(self._changes), np.int64)
         changes = [self._changes[row] for row in rows.tolist()]
-        records = Records.read_checked(group, file, 0, self._n_committed).take(rows)
+        records = Records.read(group, file, slice(self._n_committed)).take(rows)
         vectors = {i: v["features"] for i, v in enumerate(changes) if "features" in v}
         names = set[str]().union(*changes) - {"features"}
         for i, values in enumerate(changes):
@@ -387,7 +387,7 @@ class TableWriter:
         group, file = self._open_committed()
         if group is None:
             return Records()
-        return Records.read_checked(group, file, 0, group["features"].shape[0])
+        return Records.read(group, file, slice(group["features"].shape[0]))
 
     def _all_records(self) -> list[tuple[int, Records]]:
         """Return the rows as they will be after the commit, as (first row, records)."""
@@ -453,7 +453,7 @@ def _remove_rows(group: Any, file: PatchedFile, removed: NDArray[np.int64]) -> N
     n = features.shape[0]
     kept = kept_rows(n, removed, features.shape[1] * features.dtype.itemsize)
     to = np.flatnonzero(kept != np.arange(len(kept)))
-    records = Records.read_checked(group, file, 0, n).take(kept[to])
+    records = Records.read(group, file, slice(n)).take(kept[to])
     columns = {
         **records.columns,
         "features": read_any(features, kept[to]),

@@ -145,7 +145,7 @@ def _check_rows(key: str, start: int, stop: int, seen: dict[bytes, int], opened:
     group = opened.h5["tables"][key]
     # Fewer, where rows were removed since it began.
     start, stop, _ = slice(start, stop).indices(len(group["path"]))
-    records = Records.read_checked(group, opened.file, start, stop)
+    records = Records.read(group, opened.file, slice(start, stop))
     for row, path in enumerate(records["path"].tolist(), start):
         if seen.setdefault(path, row) != row:
             raise FileFormatError(
