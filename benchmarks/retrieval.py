@@ -25,7 +25,8 @@ from featx.evaluation import (
     recall_at_k,
     relevance_from_labels,
 )
-from featx.retrieval import RERANKINGS, SpatialSearch, augment_database
+from featx.retrieval import SpatialSearch, augment_database
+from featx.retrieval.rerankings import RERANKINGS
 
 KINDS = ("caltech101", "flowers12", "scene15")
 N_COMPONENTS = 128

@@ -20,7 +20,7 @@ from featx.files.paths import read_shown
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     from featx.extraction import RunOptions
-    from featx.retrieval import RERANKINGS
+    from featx.retrieval.rerankings import RERANKINGS
 
     parser.add_argument(
         "index", metavar="INDEX", help="a file of featx index, or a folder of such, asked as one"

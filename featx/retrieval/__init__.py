@@ -1,8 +1,8 @@
 """What looks like this: nearest neighbours of feature vectors, and of images through them.
 
 Better rankings are small objects that `RetrievalIndex.query` takes as ``rerank``, one or several.
-A new one is a module with a class that has a method `rank` (see `featx.retrieval.reranking`), and
-a line in `_rerankings.RERANKINGS`.
+A new one is a module with a class that has a method `rank` (see `featx.retrieval.ranking`), and
+a line in `rerankings.RERANKINGS`.
 """
 
 from featx.retrieval._diffusion import DiffusionReranking
@@ -15,12 +15,10 @@ from featx.retrieval._index import RetrievalIndex
 from featx.retrieval._k_reciprocal import KReciprocalReranking
 from featx.retrieval._matches import Matches, fuse_matches
 from featx.retrieval._patches import SpatialSearch
-from featx.retrieval._rerankings import RERANKINGS
 from featx.retrieval._sharded import ShardedIndex
 from featx.retrieval._verification import SpatialVerification
 
 __all__ = [
-    "RERANKINGS",
     "AlphaQueryExpansion",
     "AverageQueryExpansion",
     "DiffusionReranking",

@@ -12,7 +12,7 @@ from scipy.sparse.linalg import cg
 from featx._arrays import scale_to_unit
 from featx.errors import require_count, require_number
 from featx.retrieval._vectors import Floats
-from featx.retrieval.reranking import Ranking, RankingInput, rerank_candidates
+from featx.retrieval.ranking import Ranking, RankingInput, rerank_candidates
 
 __all__ = ["DiffusionReranking"]
 

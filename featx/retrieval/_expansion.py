@@ -14,7 +14,7 @@ from featx.errors import ParameterError, require_count, require_number
 from featx.retrieval._queries import check_vectors
 from featx.retrieval._search import search
 from featx.retrieval._vectors import Floats, Rows, Vectors, row_norms
-from featx.retrieval.reranking import Ranking, RankingInput
+from featx.retrieval.ranking import Ranking, RankingInput
 
 if TYPE_CHECKING:
     from featx.retrieval._index import RetrievalIndex

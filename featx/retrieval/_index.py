@@ -20,10 +20,10 @@ from featx.retrieval._kinds import choose_kind
 from featx.retrieval._matches import Matches
 from featx.retrieval._queries import Queries, as_queries, check_vectors, load_network
 from featx.retrieval._recall import add_finder, tune_finder
-from featx.retrieval._rerankings import resolve_rerankings
 from featx.retrieval._rows import IndexedRows
 from featx.retrieval._search import search, search_within
-from featx.retrieval.reranking import Ranking, RankingInput, Reranking
+from featx.retrieval.ranking import Ranking, RankingInput, Reranking
+from featx.retrieval.rerankings import resolve_rerankings
 from featx.store import FeatureStore
 
 __all__ = ["RetrievalIndex"]

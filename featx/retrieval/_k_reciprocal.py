@@ -11,7 +11,7 @@ from scipy import sparse
 from featx._arrays import scale_to_unit
 from featx.errors import ParameterError, require_count, require_number
 from featx.retrieval._vectors import Floats, Rows
-from featx.retrieval.reranking import Ranking, RankingInput, rerank_candidates
+from featx.retrieval.ranking import Ranking, RankingInput, rerank_candidates
 
 __all__ = ["KReciprocalReranking"]
 

@@ -20,7 +20,7 @@ from featx.errors import (
 )
 from featx.retrieval._local import Agreement, LocalReader, learn_reader, match_features
 from featx.retrieval._vectors import Rows
-from featx.retrieval.reranking import Ranking, RankingInput, reorder
+from featx.retrieval.ranking import Ranking, RankingInput, reorder
 
 __all__ = ["SpatialVerification"]
 

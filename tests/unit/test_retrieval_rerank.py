@@ -11,12 +11,9 @@ from hypothesis import strategies as st
 
 from featx import RetrievalIndex
 from featx.errors import ParameterError
-from featx.retrieval import (
-    RERANKINGS,
-    DiffusionReranking,
-    KReciprocalReranking,
-)
-from featx.retrieval.reranking import Ranking, RankingInput
+from featx.retrieval import DiffusionReranking, KReciprocalReranking
+from featx.retrieval.ranking import Ranking, RankingInput
+from featx.retrieval.rerankings import RERANKINGS
 
 IMAGELESS = [name for name in RERANKINGS if name != "spatial"]
 

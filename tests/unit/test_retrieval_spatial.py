@@ -26,8 +26,9 @@ from featx.errors import (
 )
 from featx.extraction.local import local_layer, read_maps
 from featx.recipe import Preprocessing, Recipe
-from featx.retrieval import RERANKINGS, SpatialSearch, SpatialVerification, _patches
+from featx.retrieval import SpatialSearch, SpatialVerification, _patches
 from featx.retrieval._local import LocalFeatures, _learn_whitening, match_features
+from featx.retrieval.rerankings import RERANKINGS
 from featx.store import write_features
 
 

@@ -10,7 +10,7 @@ from featx.retrieval._diffusion import DiffusionReranking
 from featx.retrieval._expansion import AlphaQueryExpansion, AverageQueryExpansion
 from featx.retrieval._k_reciprocal import KReciprocalReranking
 from featx.retrieval._verification import SpatialVerification
-from featx.retrieval.reranking import Reranking
+from featx.retrieval.ranking import Reranking
 
 __all__ = ["RERANKINGS", "resolve_rerankings"]
 
