@@ -12,13 +12,15 @@ import copy
 import functools
 import logging
 import weakref
-from collections.abc import Mapping
+from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 __all__ = ["Folded", "fold_batch_norms", "has_batch_norms"]
 
@@ -27,9 +29,6 @@ __all__ = ["Folded", "fold_batch_norms", "has_batch_norms"]
 TOLERANCE = 1e-4
 N_SAMPLED = 4096
 log = logging.getLogger(__name__)
-
-Outputs = list[tuple[str, torch.Tensor, float]]
-"""Modules in order of execution, with elements of their outputs and the largest of all."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +81,8 @@ def fold_batch_norms(module: nn.Module, x: torch.Tensor) -> Folded | None:
     >>> folded.changed
     frozenset({'0'})
     """
-    finder = _Pairs()
-    expected = _outputs(module, x, finder)
-    pairs = finder.found()
-    if not pairs:
+    before = _TrialPass(module, x)
+    if not before.pairs:
         return None
     shared = {id(p): p for p in (*module.parameters(), *module.buffers())}
     try:
@@ -93,42 +90,68 @@ def fold_batch_norms(module: nn.Module, x: torch.Tensor) -> Folded | None:
     except (TypeError, RuntimeError) as err:
         log.debug("batch norms are not folded: the network cannot be copied (%s)", err)
         return None
-    for before, norm in pairs.items():
-        conv = folded.get_submodule(before)
-        _fold(conv, module.get_submodule(norm))
+    for conv, norm in before.pairs.items():
+        _fold(folded.get_submodule(conv), module.get_submodule(norm))
         parent, _, name = norm.rpartition(".")
         setattr(folded.get_submodule(parent), name, nn.Identity())
-    found = _outputs(folded, x)
-    if not _same(expected, found, pairs):
+    if not before.agrees_with(_TrialPass(folded, x)):
         log.debug("batch norms are not folded: the network would give something else")
         return None
-    return Folded(folded.eval(), frozenset(pairs))
+    return Folded(folded.eval(), frozenset(before.pairs))
 
 
-class _Pairs:
-    """Sees which normalisation takes the output of which convolution, each called once."""
+class _TrialPass:
+    """What one pass of trial images shows.
 
-    def __init__(self) -> None:
+    Attributes
+    ----------
+    pairs : dict of str to str
+        Normalisations by the convolution whose output they take, each called once.
+    """
+
+    def __init__(self, module: nn.Module, x: torch.Tensor) -> None:
+        # modules in order of execution: some elements of what each gives, and the largest of all
+        self._outputs: list[tuple[str, torch.Tensor, float]] = []
         self._made: dict[int, tuple[weakref.ref[torch.Tensor], str]] = {}
-        self._calls: dict[str, int] = {}
-        self._pairs: dict[str, str] = {}
+        self._n_calls: Counter[str] = Counter()
+        pairs: dict[str, str] = {}
+        with ExitStack() as hooks:
+            for name, part in module.named_modules():
+                before = functools.partial(self._before, pairs, name)
+                hooks.enter_context(part.register_forward_pre_hook(before))
+                after = functools.partial(self._after, name)
+                hooks.enter_context(part.register_forward_hook(after))
+            module(x)
+        once = {name for name, n in self._n_calls.items() if n == 1}
+        self.pairs = {conv: norm for conv, norm in pairs.items() if {conv, norm} <= once}
 
-    def before(self, name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self._calls[name] = self._calls.get(name, 0) + 1
-        if not (inputs and _is_foldable_norm(module)):
-            return
-        made = self._made.get(id(inputs[0]))
-        if made is not None and made[0]() is inputs[0]:
-            self._pairs[made[1]] = name
+    def _before(
+        self, pairs: dict[str, str], name: str, part: nn.Module, inputs: tuple[Any, ...]
+    ) -> None:
+        self._n_calls[name] += 1
+        if inputs and _is_foldable_norm(part):
+            made = self._made.get(id(inputs[0]))
+            if made is not None and made[0]() is inputs[0]:
+                pairs[made[1]] = name
 
-    def after(self, name: str, module: nn.Module, output: Any) -> None:
-        if _is_foldable_conv(module):
-            self._made[id(output)] = (weakref.ref(output), name)
+    def _after(self, name: str, part: nn.Module, _: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and output.is_floating_point() and output.numel():
+            flat = output.detach().flatten()
+            n = min(N_SAMPLED, len(flat))
+            at = torch.linspace(0, len(flat) - 1, n, dtype=torch.float64).long()
+            self._outputs.append((name, flat[at.to(flat.device)], float(flat.abs().max())))
+            if _is_plain(part, nn.Conv2d):
+                self._made[id(output)] = (weakref.ref(output), name)
 
-    def found(self) -> dict[str, str]:
-        """Return names of normalisations by those of their convolutions."""
-        once = {name for name, n in self._calls.items() if n == 1}
-        return {conv: norm for conv, norm in self._pairs.items() if {conv, norm} <= once}
+    def agrees_with(self, other: _TrialPass) -> bool:
+        """Tell whether another pass gave the same, but for convolutions that have been folded."""
+        if [name for name, *_ in self._outputs] != [name for name, *_ in other._outputs]:
+            return False
+        return all(
+            a.shape == b.shape and float((a - b).abs().max()) <= TOLERANCE * largest
+            for (name, a, largest), (_, b, _) in zip(self._outputs, other._outputs, strict=True)
+            if name not in self.pairs
+        )
 
 
 def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
@@ -136,60 +159,17 @@ def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     return type(module) is kind and not parametrize.is_parametrized(module)
 
 
-def _is_foldable_conv(module: nn.Module) -> bool:
-    return _is_plain(module, nn.Conv2d)
-
-
 def _is_foldable_norm(module: nn.Module) -> bool:
     return _is_plain(module, nn.BatchNorm2d) and module.running_var is not None
 
 
 def _fold(conv: Any, norm: Any) -> None:
-    scale = torch.rsqrt(norm.running_var.double() + norm.eps)
-    shift = -norm.running_mean.double() * scale
-    if norm.affine:
-        scale, shift = scale * norm.weight.double(), shift * norm.weight.double()
-        shift = shift + norm.bias.double()
-    bias = shift if conv.bias is None else shift + conv.bias.double() * scale
-    weight = conv.weight.double() * scale.view(-1, 1, 1, 1)
-    conv.weight = nn.Parameter(weight.to(conv.weight), requires_grad=False)
-    conv.bias = nn.Parameter(bias.to(conv.weight), requires_grad=False)
-
-
-def _outputs(module: nn.Module, x: torch.Tensor, pairs: _Pairs | None = None) -> Outputs:
-    """Run the images, and keep some elements of what every module gives."""
-    kept: Outputs = []
-
-    def before(name: str, part: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if pairs is not None:
-            pairs.before(name, part, inputs)
-
-    def after(name: str, part: nn.Module, _: Any, output: Any) -> None:
-        if isinstance(output, torch.Tensor) and output.is_floating_point() and output.numel():
-            flat = output.detach().flatten()
-            n = min(N_SAMPLED, len(flat))
-            at = torch.linspace(0, len(flat) - 1, n, dtype=torch.float64).long()
-            kept.append((name, flat[at.to(flat.device)], float(flat.abs().max())))
-            if pairs is not None:
-                pairs.after(name, part, output)
-
-    handles = []
-    for name, part in module.named_modules():
-        handles.append(part.register_forward_pre_hook(functools.partial(before, name)))
-        handles.append(part.register_forward_hook(functools.partial(after, name)))
-    try:
-        module(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return kept
-
-
-def _same(expected: Outputs, found: Outputs, pairs: Mapping[str, str]) -> bool:
-    if [name for name, *_ in expected] != [name for name, *_ in found]:
-        return False
-    return all(
-        a.shape == b.shape and float((a - b).abs().max()) <= TOLERANCE * largest
-        for (name, a, largest), (_, b, _) in zip(expected, found, strict=True)
-        if name not in pairs
+    w, b, mean, variance, gain, shift = _as_double(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias
     )
+    folded = fuse_conv_bn_weights(w, b, mean, variance, norm.eps, gain, shift)
+    conv.weight, conv.bias = (nn.Parameter(x.to(conv.weight), False) for x in folded)
+
+
+def _as_double(*numbers: torch.Tensor | None) -> list[Any]:
+    return [None if x is None else x.double() for x in numbers]
