@@ -104,8 +104,8 @@ class TimmSource(Source):
                 "can and pass it with --weights FILE (weights=FILE in Python); without one, "
                 "backbone 'featx_small' needs no download"
             ) from err
-        thing = f"weights {entry.name!r} for backbone {card.name!r}"
-        load_into(module, loaded.state_dict(), thing=thing)
+        what = f"weights {entry.name!r} for backbone {card.name!r}"
+        load_into(module, loaded.state_dict(), name=what)
         return f"timm {entry.name} ({entry.url})"
 
     def published(self, card: BackboneCard) -> Mapping[str, WeightsEntry]:
@@ -173,8 +173,8 @@ def _unknown(timm: Any, name: str) -> str:
             f"backbone: got {name!r}, but timm's {architecture} has no weights {tag!r}, expected "
             f"{', '.join(tags) or 'the name without a tag'}.{near}"
         )
-    known = [*timm.list_models(), *timm.list_pretrained()]
-    hint = nearest(bare.lower(), known).replace("'", f"'{PREFIX}", 1)
+    names = [*timm.list_models(), *timm.list_pretrained()]
+    hint = nearest(bare.lower(), names).replace("'", f"'{PREFIX}", 1)
     return (
         f"backbone: got {name!r}, expected {PREFIX!r} and a name from "
         f"timm.list_models() or timm.list_pretrained().{hint}"

@@ -72,11 +72,11 @@ class TorchvisionSource(Source):
     def fetch(self, card: BackboneCard, entry: WeightsEntry, module: nn.Module) -> str:
         """Load published weights from torch hub's cache, downloading them where absent."""
         assert entry.url is not None
-        path = fetch_file(entry.url, thing=f"backbone {card.name!r}, weights {entry.name!r}")
+        path = fetch_file(entry.url, name=f"backbone {card.name!r}, weights {entry.name!r}")
         problem = content_problem(path, entry.url.rpartition("/")[2])
         if problem is not None:
             log.warning("%s", problem)
-        load_into(module, read_state_dict(path), thing=str(path), ignored=card.ignored)
+        load_into(module, read_state_dict(path), name=str(path), ignored=card.ignored)
         return f"torchvision {entry.name} ({entry.url})"
 
     def guess(self, card: BackboneCard, path: Path) -> tuple[Preprocessing, str]:

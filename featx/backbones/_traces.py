@@ -93,7 +93,7 @@ class Traces:
 
 
 def explain_size(
-    takes: Callable[[int], bool], px: int, thing: str, cause: BaseException, usual_px: int
+    takes: Callable[[int], bool], px: int, network: str, cause: BaseException, usual_px: int
 ) -> str:
     """Return a message with the nearest sizes below and above that a network takes.
 
@@ -103,7 +103,7 @@ def explain_size(
         Tells whether it takes square images of a side in pixels; asked of those nearby.
     px : int
         The side that it refused.
-    thing : str
+    network : str
         The network.
     cause : exception
         What it said.
@@ -126,7 +126,7 @@ def explain_size(
         expected = f"{usual_px} px only"
     reason = " ".join(str(cause).split())[:160]
     return (
-        f"{thing}: does not take images of {px} x {px} px ({type(cause).__name__}: {reason}), "
+        f"{network}: does not take images of {px} x {px} px ({type(cause).__name__}: {reason}), "
         f"expected {expected}: set crop_px (--crop) and views (--augment) to fit, or leave them "
         f"out for the {usual_px} px of its weights"
     )

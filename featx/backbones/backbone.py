@@ -131,7 +131,7 @@ class Backbone:
             If there is no such layer, with the nearest name; or the network does not take images
             of that size, with the nearest ones that it takes.
         """
-        return require_layer(self._traces.at(px), name, thing=f"backbone {self.name!r}")
+        return require_layer(self._traces.at(px), name, network=f"backbone {self.name!r}")
 
     def features(
         self,
@@ -147,7 +147,7 @@ class Backbone:
         Parameters
         ----------
         views : sequence of ndarray
-            One array a view: (n, H, W, 3) uint8 RGB, normalised here; or (n, C, H, W) float32
+            One array per view: (n, H, W, 3) uint8 RGB, normalised here; or (n, C, H, W) float32
             from a transform, taken as it is.
         reads : sequence of (str, callable)
             Layers and their poolings; a layer may come several times.
@@ -166,7 +166,7 @@ class Backbone:
         list of ndarray of shape (n, n_features), float32
             One for each read; n_features times the number of views where they are kept.
         """
-        pending = self._begin(views, reads, self._engines.named(engine), keep_views, pad_to)
+        pending = self._begin(views, reads, self._engines.get(engine), keep_views, pad_to)
         return pending()
 
     def stream(
@@ -207,7 +207,7 @@ class Backbone:
         >>> [(tag, [v.shape for v in found]) for tag, found in net.stream(batches, reads)]
         [('a', [(2, 512)]), ('b', [])]
         """
-        runner = self._engines.named(engine)
+        runner = self._engines.get(engine)
         begun: deque[tuple[Tag, Pending]] = deque()
         for tag, views in batches:
             pending = self._begin(views, reads, runner, keep_views, pad_to) if views else list
@@ -239,7 +239,7 @@ class Backbone:
         >>> net.empty((2, 224, 224, 3), np.uint8).shape
         (2, 224, 224, 3)
         """
-        return self._engines.named(engine).empty(shape, dtype)
+        return self._engines.get(engine).empty(shape, dtype)
 
     def maps(self, images: NDArray[Any], layer: str) -> NDArray[np.float32]:
         """Run the network as far as a layer and return its map, not pooled.
@@ -274,7 +274,7 @@ class Backbone:
                 "expected a map (1, C, H, W); read another layer"
             )
         # Int8 is calibrated for what `choose_engine` was told of; this may be any size.
-        engine = self._torch if self._is_int8 else self._engines.named()
+        engine = self._torch if self._is_int8 else self._engines.get()
         pending = self._begin([images], [(layer, _copied)], engine)
         return pending()[0]
 

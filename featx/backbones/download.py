@@ -92,14 +92,14 @@ def content_problem(path: Path, published: str) -> str | None:
     )
 
 
-def fetch_file(url: str, *, thing: str) -> Path:
+def fetch_file(url: str, *, name: str) -> Path:
     """Return the cached file of a URL, downloading it where absent.
 
     Parameters
     ----------
     url : str
         Where it is published.
-    thing : str
+    name : str
         What needs it, for the message.
 
     Returns
@@ -121,7 +121,7 @@ def fetch_file(url: str, *, thing: str) -> Path:
     except (OSError, http.client.HTTPException, ValueError) as err:
         reason = " ".join(str(getattr(err, "reason", err)).split()) or type(err).__name__
         raise WeightsError(
-            f"{thing}: not at {path}, and {url} cannot be fetched ({reason}); fetch that file on "
+            f"{name}: not at {path}, and {url} cannot be fetched ({reason}); fetch that file on "
             "a machine that can, then put it at that path or pass it with --weights FILE "
             "(weights=FILE in Python); without one, backbone 'featx_small' needs no download"
         ) from err

@@ -130,10 +130,10 @@ def build_network(
     """
     if isinstance(backbone, str):
         chosen = choose_weights(backbone, weights)
-        module, head, source = _named(chosen, any_size=any_size)
+        module, head, source = _build_named(chosen, any_size=any_size)
         native, reason, name = chosen.preprocessing, chosen.reason, backbone
     else:
-        module, source = _own(backbone, weights)
+        module, source = _copy_own(backbone, weights)
         head, native, reason = None, Preprocessing(), "for a network of your own"
         name = f"{type(backbone).__module__}:{type(backbone).__qualname__}"
     if transform is not None:
@@ -143,7 +143,7 @@ def build_network(
     return Network(name, module, head, native, reason, source, transform)
 
 
-def _named(chosen: ChosenWeights, *, any_size: bool) -> tuple[nn.Module, str | None, str]:
+def _build_named(chosen: ChosenWeights, *, any_size: bool) -> tuple[nn.Module, str | None, str]:
     """Build a network of the catalogue; also return its head, and where its weights are from."""
     card, source = chosen.card, chosen.source
     with torch.random.fork_rng(devices=[]):
@@ -156,7 +156,7 @@ def _named(chosen: ChosenWeights, *, any_size: bool) -> tuple[nn.Module, str | N
     has_head = load_into(
         module,
         read_state_dict(chosen.path),
-        thing=f"weights {str(chosen.path)!r} for backbone {card.name!r}",
+        name=f"weights {str(chosen.path)!r} for backbone {card.name!r}",
         ignored=card.ignored,
         head=head,
     )
@@ -164,22 +164,22 @@ def _named(chosen: ChosenWeights, *, any_size: bool) -> tuple[nn.Module, str | N
     return module, head, where if has_head else f"{where} (without its classifier)"
 
 
-def _own(module: nn.Module, weights: str | os.PathLike[str] | None) -> tuple[nn.Module, str]:
+def _copy_own(module: nn.Module, weights: str | os.PathLike[str] | None) -> tuple[nn.Module, str]:
     if not isinstance(module, nn.Module):
         raise ParameterError(
             f"backbone: got {type(module).__name__}, expected a name or a torch.nn.Module"
         )
-    mine = copy.deepcopy(module)
+    copied = copy.deepcopy(module)
     if weights == "default":
-        return mine, "as given"
+        return copied, "as given"
     if weights is None:
         raise WeightsError(
             "weights: got None with a network of your own, expected 'default' (those it has) or a "
             "file; build it with the random weights you want"
         )
     path = find_file(os.fspath(weights))
-    load_into(mine, read_state_dict(path), thing=f"weights {str(path)!r}")
-    return mine, os.path.abspath(path)  # noqa: PTH100
+    load_into(copied, read_state_dict(path), name=f"weights {str(path)!r}")
+    return copied, os.path.abspath(path)  # noqa: PTH100
 
 
 def describe_transform(transform: Callable[[Any], Any]) -> str:

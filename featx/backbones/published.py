@@ -109,18 +109,20 @@ def choose_weights(name: str, weights: str | os.PathLike[str] | None) -> ChosenW
             f"{nearest(str(weights), ['default', *published])}"
         )
     path = find_file(path)
-    preprocessing, reason = _of_file(card, source, path)
+    preprocessing, reason = _find_preprocessing(card, source, path)
     return ChosenWeights(card, source, None, path, preprocessing, reason)
 
 
-def _of_file(card: BackboneCard, source: Source, path: Path) -> tuple[Preprocessing, str]:
+def _find_preprocessing(
+    card: BackboneCard, source: Source, path: Path
+) -> tuple[Preprocessing, str]:
     """Return what a file's images are made into, by what tells most about it."""
-    noted = _of_notes(card, read_notes(path))
+    noted = _read_preprocessing(card, read_notes(path))
     if noted is not None:
         return noted, "as the file's header says"
     published = source.published(card)
-    is_same = _by_content(path, published)
-    named = _by_name(path, published)
+    is_same = _match_content(path, published)
+    named = _match_name(path, published)
     if is_same is not None:
         entry = published[is_same]
         if named is not None and published[named] != entry:
@@ -147,13 +149,13 @@ def _warn(message: str) -> None:
     log.warning("%s", message)
 
 
-def _by_content(path: Path, published: Mapping[str, WeightsEntry]) -> str | None:
+def _match_content(path: Path, published: Mapping[str, WeightsEntry]) -> str | None:
     hashes = {start: name for name in published if (start := named_hash(name))}
     digest = digest_of(path) if hashes else ""
     return next((name for start, name in hashes.items() if digest.startswith(start)), None)
 
 
-def _by_name(path: Path, published: Mapping[str, WeightsEntry]) -> str | None:
+def _match_name(path: Path, published: Mapping[str, WeightsEntry]) -> str | None:
     """Return the longest published name that the file's or one of its folders' has in it."""
     folders = list(path.absolute().parents)[:N_FOLDERS]
     words = "/".join([path.name, *(folder.name for folder in folders)])
@@ -170,7 +172,7 @@ def _stem(name: str) -> str:
     return name.removesuffix(suffix)
 
 
-def _of_notes(card: BackboneCard, notes: Mapping[str, str]) -> Preprocessing | None:
+def _read_preprocessing(card: BackboneCard, notes: Mapping[str, str]) -> Preprocessing | None:
     """Return what `featx finetune` has noted; older files have the sizes only."""
     if notes.get("architecture") != card.name:
         return None

@@ -1,4 +1,4 @@
-"""Read weights files, fit them to a network, and identify a network by its weights."""
+"""Fit the tensors of a weights file to a network, and identify a network by its weights."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from featx.errors import WeightsError
 __all__ = ["load_into", "read_state_dict", "state_digest"]
 
 SHOWN = 4
+# Of batch norms, which older files do not have; nothing in eval mode reads it.
+COUNTER = "num_batches_tracked"
+State = Mapping[str, torch.Tensor]
 
 
 def load_into(
     module: nn.Module,
-    state: Mapping[str, torch.Tensor],
+    state: State,
     *,
-    thing: str,
+    name: str,
     ignored: Iterable[str] = (),
     head: str | None = None,
 ) -> bool:
@@ -34,7 +37,7 @@ def load_into(
     state : mapping of str to Tensor
         As `read_state_dict` gives it. What a wrapper has put before every name, such as "module."
         or "backbone.", is dropped, and so is what stands beside the network under other prefixes.
-    thing : str
+    name : str
         Where the tensors come from, for the message.
     ignored : iterable of str
         Prefixes of keys that may be there and are not used.
@@ -53,41 +56,85 @@ def load_into(
         With the tensors that are missing, unexpected, of another shape, or not finite; or if the
         names fit under two prefixes.
     """
-    own = module.state_dict()
-    state = _without_prefix(state, own, head=head, thing=thing)
+    expected = module.state_dict()
+    required = {k for k in expected if not k.endswith(f".{COUNTER}")}
+    in_head = {k for k in expected if head and k.startswith(f"{head}.")}
+    state = _strip_prefix(state, expected, required - in_head, name)
     state = {k: v for k, v in state.items() if not k.startswith(tuple(ignored) or ("\0",))}
-    optional = {k for k in own if k.endswith(".num_batches_tracked")}
-    missing = [k for k in own if k not in state and k not in optional]
-    unexpected = [k for k in state if k not in own]
-    misshapen = [k for k in own if k in state and own[k].shape != state[k].shape]
-    head_keys = [k for k in own if head and k.startswith(f"{head}.")]
+    missing = [k for k in expected if k in required and k not in state]
+    unexpected = [k for k in state if k not in expected]
+    misshapen = [k for k in expected if k in state and expected[k].shape != state[k].shape]
     wrong = {*missing, *misshapen}
-    drops_head = bool(wrong) and wrong <= set(head_keys)
-    if (wrong and not drops_head) or unexpected:
-        raise WeightsError(_mismatch(thing, module, own, state, (missing, unexpected, misshapen)))
-    kept = {k: v for k, v in state.items() if not (drops_head and k in head_keys)}
-    _require_finite(thing, own, kept)
-    if drops_head:
-        assert head is not None
-        parent, _, name = head.rpartition(".")
-        setattr(module.get_submodule(parent), name, nn.Identity())
-    module.load_state_dict({**{k: own[k] for k in optional}, **kept})
-    return not drops_head
+    if unexpected or wrong - in_head:
+        problems = _describe_problems(expected, state, missing, unexpected, misshapen)
+        raise WeightsError(
+            f"{name}: does not fit {type(module).__name__}: of {len(expected)} tensors "
+            f"{problems}; name the backbone that these weights were trained for"
+        )
+    if wrong:
+        state = {k: v for k, v in state.items() if k not in in_head}
+    _require_finite(name, expected, state)
+    if wrong:
+        parent, _, last = str(head).rpartition(".")
+        setattr(module.get_submodule(parent), last, nn.Identity())
+    counters = {k: v for k, v in expected.items() if k not in required}
+    module.load_state_dict({**counters, **state})
+    return not wrong
 
 
-def _require_finite(
-    thing: str, own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]
-) -> None:
+def _require_finite(name: str, expected: State, state: State) -> None:
     """Refuse weights of a training that diverged: all features would be NaN, or all the same."""
-    for name, tensor in state.items():
+    for key, tensor in state.items():
         if not tensor.is_floating_point() or tensor.isfinite().all():
             continue
-        if own[name].isfinite().all():  # else it is a mask, in which the network has -inf itself
+        if expected[key].isfinite().all():  # else it is a mask, in which the network has -inf
             n = int((~tensor.isfinite()).sum())
             raise WeightsError(
-                f"{thing}: tensor {name!r} has {n} of {tensor.numel()} numbers that are NaN or "
+                f"{name}: tensor {key!r} has {n} of {tensor.numel()} numbers that are NaN or "
                 "infinite, expected finite ones; take weights from before the training diverged"
             )
+
+
+def _strip_prefix(state: State, expected: State, body: set[str], name: str) -> State:
+    """Drop what wrappers put before every name, where the network's own names show it."""
+    if any(key in expected for key in state):
+        return state
+    counts = Counter(
+        key[: at + 1]
+        for key in state
+        for at, letter in enumerate(key)
+        if letter == "." and key[at + 1 :] in expected
+    )
+    fits = [p for p, n in counts.items() if n >= len(body) and body <= _below(p, state).keys()]
+    if len(fits) > 1:
+        raise WeightsError(
+            f"{name}: holds {len(fits)} networks that fit, under {', '.join(map(repr, fits))}, "
+            "expected one; save the one you mean by itself"
+        )
+    return _below(fits[0], state) if fits else state
+
+
+def _below(prefix: str, state: State) -> dict[str, torch.Tensor]:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def _describe_problems(
+    expected: State,
+    state: State,
+    missing: list[str],
+    unexpected: list[str],
+    misshapen: list[str],
+) -> str:
+    shapes = [
+        f"{k} got {tuple(state[k].shape)}, expected {tuple(expected[k].shape)}" for k in misshapen
+    ]
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    parts = []
+    for kind, found in kinds.items():
+        more = f", and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        if found:
+            parts.append(f"{len(found)} {kind} ({', '.join(found[:SHOWN])}{more})")
+    return "; ".join(parts)
 
 
 def state_digest(module: nn.Module) -> str:
@@ -100,74 +147,10 @@ def state_digest(module: nn.Module) -> str:
         same for the same tensors from any kind of file.
     """
     digest = hashlib.sha256()
-    state = module.state_dict()
-    for name in sorted(state):
-        tensor = state[name]
-        if name.endswith("num_batches_tracked") or not isinstance(tensor, torch.Tensor):
+    for name, tensor in sorted(module.state_dict().items()):
+        if name.endswith(COUNTER) or not isinstance(tensor, torch.Tensor):
             continue
         tensor = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _without_prefix(
-    state: Mapping[str, torch.Tensor],
-    own: Mapping[str, torch.Tensor],
-    *,
-    head: str | None,
-    thing: str,
-) -> Mapping[str, torch.Tensor]:
-    """Drop what wrappers put before every name, where the network's own names show it."""
-    if any(name in own for name in state):
-        return state
-    counts = Counter(
-        name[: at + 1]
-        for name in state
-        for at, letter in enumerate(name)
-        if letter == "." and name[at + 1 :] in own
-    )
-    needed = {
-        k for k in own
-        if not k.endswith(".num_batches_tracked") and not (head and k.startswith(f"{head}."))
-    }  # fmt: skip
-    fits = [p for p, n in counts.items() if n >= len(needed) and needed <= _below(p, state).keys()]
-    if len(fits) > 1:
-        raise WeightsError(
-            f"{thing}: holds {len(fits)} networks that fit, under {', '.join(map(repr, fits))}, "
-            "expected one; save the one you mean by itself"
-        )
-    return _below(fits[0], state) if fits else state
-
-
-def _below(prefix: str, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-
-
-def _mismatch(
-    thing: str,
-    module: nn.Module,
-    own: Mapping[str, torch.Tensor],
-    state: Mapping[str, torch.Tensor],
-    problems: tuple[list[str], list[str], list[str]],
-) -> str:
-    missing, unexpected, misshapen = problems
-    parts = []
-    if missing:
-        parts.append(f"{len(missing)} missing ({_some(missing)})")
-    if unexpected:
-        parts.append(f"{len(unexpected)} unexpected ({_some(unexpected)})")
-    if misshapen:
-        shapes = [
-            f"{k} got {tuple(state[k].shape)}, expected {tuple(own[k].shape)}" for k in misshapen
-        ]
-        parts.append(f"{len(misshapen)} of another shape ({_some(shapes)})")
-    return (
-        f"{thing}: does not fit {type(module).__name__}: of {len(own)} tensors {'; '.join(parts)};"
-        " name the backbone that these weights were trained for"
-    )
-
-
-def _some(names: list[str]) -> str:
-    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

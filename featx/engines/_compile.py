@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from featx.engines._forks import note_use
 from featx.engines._torch import TorchEngine
-from featx.engines.engine import Use, cosines, outputs_of, padded, trial_views
+from featx.engines.engine import Use, collect_outputs, cosines, make_trial_views, pad_batch
 from featx.engines.layers import LayerOutput, Reads
 from featx.errors import BackboneError
 
@@ -59,11 +59,11 @@ class CompiledEngine:
             If torch cannot compile it, or the result gives other features.
         """
         n = len(view)
-        view = padded(view, 1 << (n - 1).bit_length())
+        view = pad_batch(view, 1 << (n - 1).bit_length())
         key = (tuple(layers), view.shape, view.dtype.str)
         with self._lock:
             if key not in self._ready:
-                self._ready[key] = self._compiled(layers, view.shape, view.dtype)
+                self._ready[key] = self._compile(layers, view.shape, view.dtype)
                 while len(self._ready) > MAX_COMPILED:
                     self._ready.popitem(last=False)
             self._ready.move_to_end(key)
@@ -74,14 +74,14 @@ class CompiledEngine:
         for name, output in zip(layers, outputs, strict=True):
             use(name, output[:n])
 
-    def _compiled(
+    def _compile(
         self, layers: Mapping[str, LayerOutput], shape: tuple[int, ...], dtype: Any
     ) -> Compiled:
         """Compile the network, and require of trial images what torch gives for them."""
         from torch.fx.experimental.proxy_tensor import make_fx
 
         note_use("compile")
-        network, views = self._torch.network, trial_views(shape, dtype)
+        network, views = self._torch.network, make_trial_views(shape, dtype)
         x = self._torch.input(views)
         whole = Reads(self._torch.module.eval(), layers, network.head)
         try:
@@ -97,7 +97,7 @@ class CompiledEngine:
                 f"{' '.join(str(err).split())[:200]}), expected a network of plain operations, "
                 "and a C compiler on this machine; use engine 'torch'"
             ) from err
-        expected = outputs_of(self._torch, views, layers)
+        expected = collect_outputs(self._torch, views, layers)
         least = 1 - TOLERANCES[self._torch.dtype]
         for name, output in zip(layers, found, strict=True):
             worst = float(cosines(expected[name], output).min())

@@ -20,9 +20,9 @@ __all__ = [
     "Compiled",
     "compile_graph",
     "convert",
-    "images_at_once",
+    "count_images_at_once",
+    "count_streams",
     "import_openvino",
-    "streams_for",
     "without_telemetry",
 ]
 
@@ -102,7 +102,7 @@ class Compiled:
         return found
 
 
-def streams_for(n_images: int) -> int:
+def count_streams(n_images: int) -> int:
     """Return how many batches are computed at a time: as many as there are threads, or one.
 
     Of fewer images than threads each is computed by all of them.
@@ -111,7 +111,7 @@ def streams_for(n_images: int) -> int:
     return n_streams if n_images >= n_streams else 1
 
 
-def images_at_once(n_images: int, n_streams: int, shape: Sequence[int], dtype: str) -> int:
+def count_images_at_once(n_images: int, n_streams: int, shape: Sequence[int], dtype: str) -> int:
     """Return how many of a batch's images, each of `shape`, one stream is given at a time."""
     image_bytes = math.prod(shape) * ITEM_BYTES[dtype]
     share = -(-n_images // n_streams)
@@ -138,7 +138,7 @@ def compile_graph(graph: Any, dtype: str, n_streams: int) -> Compiled:
     dtype : {"float32", "bfloat16"}
         What is computed in, where the graph is not quantised.
     n_streams : int
-        From `streams_for`.
+        From `count_streams`.
 
     Raises
     ------

@@ -65,7 +65,7 @@ class Loss:
 
 
 def quantise(
-    graph: Any, samples: NDArray[Any], *, rest: str, layers: Sequence[str], thing: str
+    graph: Any, samples: NDArray[Any], *, rest: str, layers: Sequence[str], network: str
 ) -> tuple[Any, Loss]:
     """Quantise a graph and measure what that loses.
 
@@ -79,7 +79,7 @@ def quantise(
         What is not quantised is computed in.
     layers : sequence of str
         What the graph's outputs are, for messages.
-    thing : str
+    network : str
         The network, for messages.
 
     Raises
@@ -88,27 +88,27 @@ def quantise(
         If what is left is too far from the network.
     """
     measured = np.arange(len(samples)) % HELD_OUT == 0
-    exact = _outputs(graph, samples[measured], "float32")
-    small = _quantised(graph, samples[~measured])
-    found = _outputs(small, samples[measured], rest)
+    exact = _run_views(graph, samples[measured], "float32")
+    small = _quantise_graph(graph, samples[~measured])
+    found = _run_views(small, samples[measured], rest)
     losses = [Loss(len(x), float(x.mean()), float(x.min())) for x in map(cosines, exact, found)]
     layer, loss = min(zip(layers, losses, strict=True), key=lambda pair: pair[1].mean_cosine)
     if not loss.mean_cosine >= LEAST:
         raise BackboneError(
-            f"{thing}: layer {layer!r} does not survive int8 ({loss}), expected a cosine "
+            f"{network}: layer {layer!r} does not survive int8 ({loss}), expected a cosine "
             f"of at least {LEAST} on average; use precision 'bfloat16' or 'float32'"
         )
     return small, loss
 
 
-def _outputs(graph: Any, views: NDArray[Any], dtype: str) -> list[torch.Tensor]:
+def _run_views(graph: Any, views: NDArray[Any], dtype: str) -> list[torch.Tensor]:
     """Return each layer's outputs, one view at a time."""
     compiled = compile_graph(graph, dtype, 1)
     parts = [compiled.infer(views[i : i + 1]) for i in range(len(views))]
     return [torch.cat(of_layer) for of_layer in zip(*parts, strict=True)]
 
 
-def _quantised(graph: Any, samples: NDArray[Any]) -> Any:
+def _quantise_graph(graph: Any, samples: NDArray[Any]) -> Any:
     with warnings.catch_warnings(), without_telemetry(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         # It imports what builds torch's extensions, which misses a GPU's compiler aloud.
@@ -147,7 +147,7 @@ def load_quantised(
     folder = Path(torch.hub.get_dir()) / "featx-int8" / json_digest(dict(key))[:32]
     if folder.is_dir():
         try:
-            loss = _kept_loss(folder)  # first: of a damaged file OpenVINO complains on stderr
+            loss = _read_loss(folder)  # first: of a damaged file OpenVINO complains on stderr
             return openvino.Core().read_model(folder / GRAPH), loss
         except (OSError, RuntimeError, ValueError, TypeError, KeyError) as err:
             reason = " ".join(str(err).split())
@@ -182,7 +182,7 @@ def _keep(openvino: Any, graph: Any, loss: Loss, folder: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _kept_loss(folder: Path) -> Loss:
+def _read_loss(folder: Path) -> Loss:
     """Return what a kept graph loses, once its files are what was written."""
     kept = json.loads((folder / LOSS).read_text())
     for name, digest in kept["digests"].items():

@@ -24,9 +24,9 @@ from featx.engines._graphs import (
     Compiled,
     compile_graph,
     convert,
-    images_at_once,
+    count_images_at_once,
+    count_streams,
     import_openvino,
-    streams_for,
 )
 from featx.engines._int8 import Loss, load_quantised, quantise
 from featx.engines.engine import (
@@ -36,9 +36,9 @@ from featx.engines.engine import (
     Normalise,
     Samples,
     Use,
+    collect_outputs,
     cosines,
-    outputs_of,
-    trial_views,
+    make_trial_views,
 )
 from featx.engines.layers import LayerOutput, Reads
 from featx.engines.placement import Precision
@@ -110,9 +110,9 @@ class OpenVINOEngine:
     def read(self, view: NDArray[Any], layers: Layers, use: Use) -> Finish:
         """Begin one batch; converts the network where this is the first of its size."""
         n, shape = len(view), view.shape[1:]
-        n_streams = streams_for(n)
+        n_streams = count_streams(n)
         compiled = self.prepare(layers, shape, view.dtype, n_images=n).compiled[n_streams]
-        size = images_at_once(n, n_streams, shape, self._precision.rest)
+        size = count_images_at_once(n, n_streams, shape, self._precision.rest)
         begun = [compiled.start(view[at : at + size]) for at in range(0, max(n, 1), size)]
 
         def hand_over(outputs: list[torch.Tensor]) -> None:
@@ -158,13 +158,13 @@ class OpenVINOEngine:
             If it cannot convert the network, or gives other features than torch.
         """
         key = (tuple(layers), tuple(shape), np.dtype(dtype).str)
-        n_streams = streams_for(n_images)
+        n_streams = count_streams(n_images)
         try:
             if key not in self._ready:
                 if self._precision.is_int8:
-                    self._ready[key] = Ready(*self._quantised(layers, shape, dtype, samples))
+                    self._ready[key] = Ready(*self._quantise(layers, shape, dtype, samples))
                 else:
-                    self._ready[key] = self._converted(layers, shape, dtype, n_streams)
+                    self._ready[key] = self._convert(layers, shape, dtype, n_streams)
             ready = self._ready[key]
             if n_streams not in ready.compiled:
                 compiled = compile_graph(ready.graph, self._precision.rest, n_streams)
@@ -182,20 +182,18 @@ class OpenVINOEngine:
             self._ready.popitem(last=False)
         return ready
 
-    def _converted(
-        self, layers: Layers, shape: Sequence[int], dtype: Any, n_streams: int
-    ) -> Ready:
+    def _convert(self, layers: Layers, shape: Sequence[int], dtype: Any, n_streams: int) -> Ready:
         """Return the network converted, compiled in its precision and compared with torch."""
-        probe = trial_views((N_COMPARED, *shape), dtype)
-        graph, compiled, expected = self._graph(layers, probe, n_streams)
+        probe = make_trial_views((N_COMPARED, *shape), dtype)
+        graph, compiled, expected = self._make_graph(layers, probe, n_streams)
         if self._precision.rest != "float32":
             compiled = compile_graph(graph, self._precision.rest, n_streams)
-            theirs = outputs_of(self._torch, probe, layers)
+            by_torch = collect_outputs(self._torch, probe, layers)
             for name, a, b in zip(layers, expected, compiled.infer(probe), strict=True):
-                self._require_as_near(name, a, b, theirs[name].float())
+                self._require_as_near(name, a, b, by_torch[name].float())
         return Ready(graph, None, {n_streams: compiled})
 
-    def _quantised(
+    def _quantise(
         self, layers: Layers, shape: Sequence[int], dtype: Any, samples: Samples | None
     ) -> tuple[Any, Loss]:
         """Return the network in eight bits, and what that loses."""
@@ -208,11 +206,11 @@ class OpenVINOEngine:
         views, names = samples(shape), list(layers)
 
         def make() -> tuple[Any, Loss]:
-            graph, *_ = self._graph(layers, trial_views((N_COMPARED, *shape), dtype), 1)
+            graph, *_ = self._make_graph(layers, make_trial_views((N_COMPARED, *shape), dtype), 1)
             # Bfloat16 is faster than float32 where the processor has it, and nothing beside the
             # loss of int8.
             rest = self._precision.rest
-            return quantise(graph, views, rest=rest, layers=names, thing=str(self._network))
+            return quantise(graph, views, rest=rest, layers=names, network=str(self._network))
 
         key = {
             "weights": self._weights,
@@ -227,13 +225,13 @@ class OpenVINOEngine:
         }
         return load_quantised(key, make)
 
-    def _graph(
+    def _make_graph(
         self, layers: Layers, probe: NDArray[Any], n_streams: int
     ) -> tuple[Any, Compiled, tuple[torch.Tensor, ...]]:
         """Convert in float32 and require what torch gives for trial views, which is returned."""
         reads = Reads(self._module.eval(), layers, self._network.head)
         whole = nn.Sequential(self._normalise, reads)
-        with torch.inference_mode(), _one_thread(), warnings.catch_warnings():
+        with torch.inference_mode(), _use_one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is deprecated; its successor cannot do hooks
             x = torch.from_numpy(probe)
             expected = whole(x)
@@ -254,11 +252,11 @@ class OpenVINOEngine:
         return graph, compiled, expected
 
     def _require_as_near(
-        self, layer: str, exact: torch.Tensor, found: torch.Tensor, theirs: torch.Tensor
+        self, layer: str, exact: torch.Tensor, found: torch.Tensor, by_torch: torch.Tensor
     ) -> None:
         """Let OpenVINO lose what torch loses in this precision, and little more."""
         loss = 1 - float(cosines(exact, found).min())
-        allowed = TIMES_TORCH * (1 - float(cosines(exact, theirs).min())) + MORE_THAN_TORCH
+        allowed = TIMES_TORCH * (1 - float(cosines(exact, by_torch).min())) + MORE_THAN_TORCH
         if not loss <= allowed:
             raise BackboneError(
                 f"{self._network}: OpenVINO in {self._precision} gives an output of layer "
@@ -268,7 +266,7 @@ class OpenVINOEngine:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def _use_one_thread() -> Iterator[None]:
     """Trace on one thread: its many small steps wait for one another where cores are busy."""
     n = torch.get_num_threads()
     torch.set_num_threads(1)

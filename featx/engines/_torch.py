@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from featx._forks import fork_lock
 from featx.engines._batch_norm import fold_batch_norms, has_batch_norms
 from featx.engines._forks import note_use
-from featx.engines.engine import Network, Normalise, Use, padded, trial_views
+from featx.engines.engine import Network, Normalise, Use, make_trial_views, pad_batch
 from featx.engines.layers import LayerOutput, read_layers, trace_layers
 from featx.engines.placement import Placement, has_bfloat16
 from featx.errors import BackboneError, FeatxError
@@ -85,11 +85,11 @@ class TorchEngine:
             self._fold(blank)
             self._place()
         x, network = self.input(blank), self.network
-        return trace_layers(self.module, x, head=network.head, thing=str(network))
+        return trace_layers(self.module, x, head=network.head, network=str(network))
 
     def _fold(self, blank: NDArray[Any]) -> None:
         self.module = self.module.to("cpu").to(memory_format=torch.channels_last)
-        trial = self._float32(trial_views(blank.shape, blank.dtype))
+        trial = self._float32(make_trial_views(blank.shape, blank.dtype))
         try:
             folded = fold_batch_norms(self.module, trial)
         except Exception:  # noqa: BLE001 - it may need its device: whether it runs, the trace says
@@ -100,16 +100,16 @@ class TorchEngine:
     def _place(self) -> None:
         """Move and convert the network, and the folded one, which shares with it on a CPU."""
         self._normalise = self._normalise.to(self._device)
-        self.module = self._converted(self.module)
+        self.module = self._convert(self.module)
         if self._folded is not None:
-            self._folded = self._converted(self._folded)
+            self._folded = self._convert(self._folded)
         if self._must_round:
             for module in (self.module, self._folded):
                 if module is not None:
                     round_between_modules(module, keep=_BatchNorm)
         self._is_placed = True
 
-    def _converted(self, module: nn.Module) -> nn.Module:
+    def _convert(self, module: nn.Module) -> nn.Module:
         module = module.to(self._device)
         # 8 bits of a variance would scale a whole channel wrongly, for every image.
         norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
@@ -129,7 +129,7 @@ class TorchEngine:
     def input(self, view: NDArray[Any]) -> torch.Tensor:
         """Return a view as the module takes it."""
         x = self._float32(view).to(self._dtype)
-        return _rounded(x) if self._must_round else x
+        return _round_to_bfloat16(x) if self._must_round else x
 
     def _float32(self, view: NDArray[Any]) -> torch.Tensor:
         # uint8 travels to the device, a quarter of the bytes; the rest happens there.
@@ -167,13 +167,13 @@ class TorchEngine:
                 use(name, output[:n] if len(output) == size else output)
 
             # all of a batch in passes of one size: the bits of a vector depend on it
-            x = self.input(padded(part, size) if start else part)
+            x = self.input(pad_batch(part, size) if start else part)
             # the hooks of one pass would take the other's outputs too
-            with self._lock, self.arithmetic(), self._explained(part):
+            with self._lock, self.arithmetic(), self._explain(part):
                 read_layers(module.eval(), x, layers, use_part, head=self.network.head)
 
     @contextlib.contextmanager
-    def _explained(self, part: NDArray[Any]) -> Iterator[None]:
+    def _explain(self, part: NDArray[Any]) -> Iterator[None]:
         """Say of whatever a network raises which images it was given."""
         try:
             yield
@@ -227,16 +227,16 @@ def round_between_modules(module: nn.Module, keep: type[nn.Module]) -> None:
     for part in module.modules():
         if not isinstance(part, keep):
             for parameter in part.parameters(recurse=False):
-                parameter.data = _rounded(parameter.data)
+                parameter.data = _round_to_bfloat16(parameter.data)
         if not isinstance(part, nn.Sequential):  # gives what its last part gave
             part.register_forward_hook(_round_output)
 
 
 def _round_output(_: nn.Module, __: Any, output: Any) -> torch.Tensor | None:
     is_float = isinstance(output, torch.Tensor) and output.dtype is torch.float32
-    return _rounded(output) if is_float else None
+    return _round_to_bfloat16(output) if is_float else None
 
 
-def _rounded(x: torch.Tensor) -> torch.Tensor:
+def _round_to_bfloat16(x: torch.Tensor) -> torch.Tensor:
     """Return the nearest float32 numbers that bfloat16 has."""
     return x.bfloat16().float()

@@ -91,7 +91,7 @@ class Engines:
             self.openvino = OpenVINOEngine(exact, precision, weights, self.torch)
             self._by_name["openvino"] = self.openvino
 
-    def named(self, name: str | None = None) -> Engine:
+    def get(self, name: str | None = None) -> Engine:
         """Return an engine by name, by default the one that was asked for.
 
         Raises

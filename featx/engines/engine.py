@@ -21,10 +21,10 @@ __all__ = [
     "Normalise",
     "Samples",
     "Use",
+    "collect_outputs",
     "cosines",
-    "outputs_of",
-    "padded",
-    "trial_views",
+    "make_trial_views",
+    "pad_batch",
 ]
 
 SEED = 0
@@ -118,7 +118,7 @@ class Normalise(nn.Module):
         return x
 
 
-def outputs_of(
+def collect_outputs(
     engine: Engine, view: NDArray[Any], layers: Mapping[str, LayerOutput]
 ) -> dict[str, torch.Tensor]:
     """Run a batch and return copies of its outputs."""
@@ -129,14 +129,14 @@ def outputs_of(
     return {name: torch.cat(of_layer) for name, of_layer in parts.items()}
 
 
-def padded(view: NDArray[Any], n: int) -> NDArray[Any]:
+def pad_batch(view: NDArray[Any], n: int) -> NDArray[Any]:
     """Fill a batch up with blank images to `n`."""
     if len(view) >= n:
         return view
     return np.concatenate([view, np.zeros((n - len(view), *view.shape[1:]), view.dtype)])
 
 
-def trial_views(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+def make_trial_views(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     """Make pictures with something at every scale: noise, and blocks of 16 px."""
     rng = np.random.default_rng(SEED)
     if np.dtype(dtype) != np.uint8:

@@ -63,7 +63,7 @@ class LayerOutput:
 
 
 def trace_layers(
-    module: nn.Module, x: torch.Tensor, *, head: str | None, thing: str
+    module: nn.Module, x: torch.Tensor, *, head: str | None, network: str
 ) -> dict[str, LayerOutput]:
     """Run one image and describe every layer whose output is a tensor.
 
@@ -75,7 +75,7 @@ def trace_layers(
         A blank image in the module's dtype, on its device.
     head : str or None
         Module whose input is the penultimate feature; None means the network's output is.
-    thing : str
+    network : str
         The network, for messages.
 
     Raises
@@ -103,7 +103,7 @@ def trace_layers(
             module(x)
     except Exception as err:
         raise BackboneError(
-            f"{thing}: cannot process an image of shape {tuple(x.shape)} in {x.dtype} "
+            f"{network}: cannot process an image of shape {tuple(x.shape)} in {x.dtype} "
             f"({type(err).__name__}: {' '.join(str(err).split())[:200]}); expected a network that "
             "takes (B, 3, H, W); give a transform that makes the size it needs, or another "
             "precision"
@@ -112,20 +112,20 @@ def trace_layers(
     for depth, (name, shape) in enumerate(shapes):
         n_calls = found[name].n_calls + 1 if name in found else 1
         if shape is not None:
-            found[name] = _described(name, shape, n_calls, depth)
+            found[name] = _describe(name, shape, n_calls, depth)
     if head is None and OUTPUT in found:
         found[PENULTIMATE] = dataclasses.replace(found[OUTPUT], name=PENULTIMATE)
     return found
 
 
-def _described(name: str, shape: tuple[int, ...], n_calls: int, depth: int) -> LayerOutput:
+def _describe(name: str, shape: tuple[int, ...], n_calls: int, depth: int) -> LayerOutput:
     # The trial image is square, so the two equal sides are height and width.
     is_last = len(shape) == 4 and shape[1] == shape[2] != shape[3]
     first = (shape[0], shape[3], shape[1], shape[2]) if is_last else shape
     return LayerOutput(name, first, n_calls, depth, has_channels_last=is_last)
 
 
-def require_layer(layers: Mapping[str, LayerOutput], name: str, *, thing: str) -> LayerOutput:
+def require_layer(layers: Mapping[str, LayerOutput], name: str, *, network: str) -> LayerOutput:
     """Return a layer by name.
 
     Raises
@@ -137,7 +137,7 @@ def require_layer(layers: Mapping[str, LayerOutput], name: str, *, thing: str) -
         return layers[name]
     top = [n for n in layers if "." not in n]
     raise BackboneError(
-        f"{thing}: got layer {name!r}, expected a module that gives one tensor, by its dotted "
+        f"{network}: got layer {name!r}, expected a module that gives one tensor, by its dotted "
         f"name, for example {', '.join(top[:6])}.{nearest(name, layers)}"
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featx.engines.engine import Engine, padded
+from featx.engines.engine import Engine, pad_batch
 from featx.engines.layers import LayerOutput
 from featx.errors import BackboneError
 
@@ -29,12 +29,12 @@ class Passes:
 
     Parameters
     ----------
-    thing, device : str
+    network, device : str
         The network and where it runs, for messages.
     """
 
-    def __init__(self, thing: str, device: str) -> None:
-        self._thing, self._device = thing, device
+    def __init__(self, network: str, device: str) -> None:
+        self._network, self._device = network, device
         self._most_at_once: int | None = None  # images that the device's memory takes, once found
 
     def begin(
@@ -76,7 +76,7 @@ class Passes:
             size = min(self._most_at_once or most, most)
             parts = [view[start : start + size] for start in range(0, max(len(view), 1), size)]
             if pad_to is not None:
-                parts = [padded(part, min(pad_to, size)) for part in parts]
+                parts = [pad_batch(part, min(pad_to, size)) for part in parts]
             try:
                 begun = [self._begin_one(engine, part, reads, layers) for part in parts]
             except torch.OutOfMemoryError as err:
@@ -87,14 +87,14 @@ class Passes:
     def _halve(self, size: int, err: Exception) -> None:
         if size == 1:
             raise BackboneError(
-                f"{self._thing}: {self._device} has no memory for one image "
+                f"{self._network}: {self._device} has no memory for one image "
                 f"({' '.join(str(err).split())[:200]}); free some, take smaller images (crop_px) "
                 "or device 'cpu'"
             ) from err
         self._most_at_once = size // 2
         log.warning(
             "%s: %s has no memory for %d images at once, going on with %d",
-            self._thing, self._device, size, self._most_at_once,
+            self._network, self._device, size, self._most_at_once,
         )  # fmt: skip
 
     def _begin_one(
@@ -116,7 +116,7 @@ class Passes:
             for x, (name, _) in zip(whole, reads, strict=True):
                 if len(x) != len(view):  # else one image would get parts of another
                     raise BackboneError(
-                        f"{self._thing}: layer {name!r} gives {len(x)} rows for a batch of "
+                        f"{self._network}: layer {name!r} gives {len(x)} rows for a batch of "
                         f"{len(view)} images, expected one row per image, first axis first"
                     )
             return _begin_fetch(whole)

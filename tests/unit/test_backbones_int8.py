@@ -127,7 +127,7 @@ def test_a_second_start_takes_the_kept_graph_to_the_last_bit(
     assert sorted(p.name for p in folder.iterdir()) == ["graph.bin", "graph.xml", "loss.json"]
     n_weights = sum(p.numel() for p in build_embedded("featx_small").parameters())
     assert n_weights < (folder / "graph.bin").stat().st_size < 1.3 * n_weights  # a byte each
-    monkeypatch.setattr(_int8, "_quantised", refuse)
+    monkeypatch.setattr(_int8, "_quantise_graph", refuse)
     again = load_fresh()
     np.testing.assert_array_equal(embed_images(again, images).features, first)
     assert again.choose_engine(3) == loaded.choose_engine(3)

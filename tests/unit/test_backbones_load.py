@@ -180,7 +180,7 @@ def test_a_mask_that_the_network_has_itself_may_be_infinite(tmp_path) -> None:
             self.register_buffer("mask", torch.full((2,), float("-inf")))
 
     torch.save(Masked().state_dict(), tmp_path / "w.pth")
-    assert load_into(Masked(), read_state_dict(tmp_path / "w.pth"), thing="w")
+    assert load_into(Masked(), read_state_dict(tmp_path / "w.pth"), name="w")
 
 
 def test_a_head_that_is_left_out_may_hold_anything(tmp_path) -> None:
@@ -256,15 +256,15 @@ def test_download_is_cached_checked_and_atomic(
     name = f"net-{hashlib.sha256(data).hexdigest()[:8]}.pth"
     (folder / name).write_bytes(data)
     (folder / "net-00000000.pth").write_bytes(data)
-    path = fetch_file(f"{url}/{name}", thing="test")
+    path = fetch_file(f"{url}/{name}", name="test")
     assert path == cached_path(f"{url}/{name}")
     assert path.read_bytes() == data
     (folder / name).unlink()
-    assert fetch_file(f"{url}/{name}", thing="test") == path  # no second download
+    assert fetch_file(f"{url}/{name}", name="test") == path  # no second download
     with pytest.raises(WeightsError, match=r"SHA-256 is \w+, its name says 00000000"):
-        fetch_file(f"{url}/net-00000000.pth", thing="test")
+        fetch_file(f"{url}/net-00000000.pth", name="test")
     with pytest.raises(WeightsError, match=r"cannot be fetched \(File not found\)"):
-        fetch_file(f"{url}/absent.pth", thing="test")
+        fetch_file(f"{url}/absent.pth", name="test")
     assert [p.name for p in path.parent.iterdir()] == [name]
 
 
@@ -298,7 +298,7 @@ def test_a_download_stops_where_the_file_is_too_large_or_cut_short(
     try:
         url = f"http://127.0.0.1:{running.server_port}/net.pth"
         with pytest.raises(WeightsError, match=rf"cannot be fetched \(.*{found}"):
-            fetch_file(url, thing="test")
+            fetch_file(url, name="test")
     finally:
         running.shutdown()
         running.server_close()
