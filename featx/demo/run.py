@@ -103,17 +103,17 @@ def _check_folder(folder: Path, manifest: ImageManifest) -> None:
     if page.is_file() and page.stat().st_size:
         with page.open("rb") as file:
             if f"<title>{TITLE}</title>".encode() not in file.read(4096):
-                raise _refuse(page, "is the page of other work")
+                raise _other_work(page, "is the page of other work")
     if store.is_file() and store.stat().st_size:
         samples = {PurePath(path).parts[-2:] for path in manifest.paths}
         for table in store_info(store).tables:
             with open_store(store, table=table.key) as opened:
                 for path in opened.paths.tolist():
                     if PurePath(path).parts[-2:] not in samples:
-                        raise _refuse(store, f"holds {path!r}, which is no sample image")
+                        raise _other_work(store, f"holds {path!r}, which is no sample image")
 
 
-def _refuse(path: Path, found: str) -> StoreWriteError:
+def _other_work(path: Path, found: str) -> StoreWriteError:
     return StoreWriteError(
         f"{str(path)!r}: {found}, expected what an earlier demo made; choose another folder"
     )

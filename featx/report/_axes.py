@@ -11,8 +11,17 @@ import numpy as np
 
 from featx.errors import ParameterError
 
-__all__ = ["BOTTOM", "HEIGHT", "WIDTH", "Axes", "Axis", "axis_of", "colour_of",
-           "log_ticks", "ticks"]  # fmt: skip
+__all__ = [
+    "BOTTOM",
+    "HEIGHT",
+    "WIDTH",
+    "Axes",
+    "Axis",
+    "choose_log_ticks",
+    "choose_ticks",
+    "colour_of",
+    "make_axis",
+]  # fmt: skip
 
 WIDTH, HEIGHT = 480, 300  # of the viewBox; text of 13 units stays readable on a phone
 TOP, BOTTOM = 14, 44
@@ -26,12 +35,12 @@ def colour_of(index: int) -> str:
     return f"hsl({(215 + index * GOLDEN_ANGLE) % 360:.0f} 62% 52%)"
 
 
-def ticks(low: float, high: float, n: int = 5) -> list[float]:
+def choose_ticks(low: float, high: float, n: int = 5) -> list[float]:
     """Return about n round numbers from at most `low` to at least `high`.
 
     Examples
     --------
-    >>> ticks(0.52, 0.98)
+    >>> choose_ticks(0.52, 0.98)
     [0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
     """
     span = (high - low) or abs(high) or 1.0
@@ -43,16 +52,16 @@ def ticks(low: float, high: float, n: int = 5) -> list[float]:
     return [round(k * step, digits) for k in range(first, max(last, first + 1) + 1)]
 
 
-def log_ticks(low: float, high: float) -> list[float]:
+def choose_log_ticks(low: float, high: float) -> list[float]:
     """Return round numbers from at most `low` to at least `high`, both above 0.
 
     Steps of 1, 2, 5 within a decade, of decades where there are more than three.
 
     Examples
     --------
-    >>> log_ticks(3, 250)
+    >>> choose_log_ticks(3, 250)
     [2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0]
-    >>> log_ticks(1, 1e5)
+    >>> choose_log_ticks(1, 1e5)
     [1.0, 10.0, 100.0, 1000.0, 10000.0, 100000.0]
     """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
@@ -92,14 +101,14 @@ class Axis:
         return float((at - low) / (high - low)) if high > low else 0.5
 
 
-def axis_of(values: Any, *, name: str, is_log: bool = False) -> Axis:
+def make_axis(values: Any, *, name: str, is_log: bool = False) -> Axis:
     """Return an axis from round number to round number around the values."""
     low, high = float(np.min(values)), float(np.max(values))
     if is_log and low <= 0:
         raise ParameterError(f"{name}: found {low:g}, expected values above 0 on a log axis")
     if low == high and not is_log:  # amid the axis, not on its end
         low, high = low - abs(low) / 10, high + abs(high) / 10
-    marks = log_ticks(low, high) if is_log else ticks(low, high)
+    marks = choose_log_ticks(low, high) if is_log else choose_ticks(low, high)
     return Axis(marks[0], marks[-1], tuple(marks), is_log)
 
 
@@ -133,12 +142,12 @@ class Axes:
         return {
             "width": WIDTH, "height": HEIGHT, "left": self.left, "right": self.right,
             "top": TOP, "bottom": HEIGHT - BOTTOM, "x_label": x_label, "y_label": y_label,
-            "x_ticks": _apart(x_marks),
+            "x_ticks": _drop_overlapping(x_marks),
             "y_ticks": [(self.at(self.x.low, t)[1], f"{t:g}") for t in self.y.marks],
         }  # fmt: skip
 
 
-def _apart(marks: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+def _drop_overlapping(marks: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
     """Empty the texts of ticks that run into the one before, or into the last, which stays."""
     shown: list[tuple[float, str]] = []
     end = -math.inf

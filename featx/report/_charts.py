@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from featx.errors import ParameterError, choose
-from featx.report._axes import Axes, Axis, axis_of, colour_of, ticks
-from featx.report._section import Section, number, plain, require_finite, require_length
+from featx.report._axes import Axes, Axis, choose_ticks, colour_of, make_axis
+from featx.report._section import Section, as_json, as_text, require_finite, require_length
 
 __all__ = ["bars_section", "curve_section", "precision_recall_section"]
 
@@ -42,18 +42,18 @@ def bars_section(
     if limit is not None and not 0 < limit < math.inf:
         raise ParameterError(f"limit: got {limit!r}, expected a finite number above 0")
     top = float(max([*array, *(spans[:, 1] if spans is not None else []), 1e-12]))
-    limit = float(limit) if limit is not None else (1.0 if top <= 1 else ticks(0, top)[-1])
+    limit = float(limit) if limit is not None else (1.0 if top <= 1 else choose_ticks(0, top)[-1])
     rows: list[dict[str, Any]] = []
     data = []
     for k, (name, value) in enumerate(zip(names, array.tolist(), strict=True)):
         low, high = spans[k].tolist() if spans is not None else (None, None)
-        rows.append({"name": str(name), "value": number(value), "fill": _percent(value, limit)})
+        rows.append({"name": str(name), "value": as_text(value), "fill": _percent(value, limit)})
         if low is not None and high is not None:
             start, end = _percent(low, limit), _percent(high, limit)
-            rows[-1] |= {"low": number(low), "high": number(high)}
+            rows[-1] |= {"low": as_text(low), "high": as_text(high)}
             rows[-1] |= {"start": start, "span": round(end - start, 2)}
         data.append({"name": str(name), "value": value, "low": low, "high": high})
-    return Section("bars", title, {"rows": rows, "limit": number(limit)}, {"bars": data})
+    return Section("bars", title, {"rows": rows, "limit": as_text(limit)}, {"bars": data})
 
 
 def _percent(value: float, limit: float) -> float:
@@ -80,12 +80,12 @@ def curve_section(
     }
     order = np.argsort(xs, kind="stable")
     everything = np.concatenate([*ys.values(), *(band.ravel() for band in bands.values())])
-    axes = Axes(_curve_axis(xs, log_x), axis_of(everything, name="curves"))
+    axes = Axes(_curve_axis(xs, log_x), make_axis(everything, name="curves"))
     at = axes.at
     lines, data = [], []
     for index, (name, values) in enumerate(ys.items()):
         band = bands.get(name)
-        points = [(*at(xs[i], values[i]), number(xs[i]), number(values[i])) for i in order]
+        points = [(*at(xs[i], values[i]), as_text(xs[i]), as_text(values[i])) for i in order]
         edge = []
         if band is not None:
             edge = [at(xs[i], band[i, 1]) for i in order]
@@ -105,10 +105,10 @@ def _curve_axis(xs: np.ndarray, is_log: bool) -> Axis:
     low, high = float(places[0]), float(places[-1])
     few = len(places) <= 8 and (len(places) == 1 or np.diff(places).min() > (high - low) / 14)
     if is_log:
-        axis_of(places, name="x", is_log=True)  # refuses 0
+        make_axis(places, name="x", is_log=True)  # refuses 0
     if is_log or few:
         return Axis(low, high, tuple(places.tolist()), is_log)
-    return axis_of(places, name="x")
+    return make_axis(places, name="x")
 
 
 def precision_recall_section(
@@ -127,10 +127,10 @@ def precision_recall_section(
         value = (ap or {}).get(name)
         drawn = np.linspace(0, len(recall) - 1, min(len(recall), MAX_POINTS)).astype(int)
         points = [axes.at(recall[i], precision[i]) for i in drawn]
-        text = "" if value is None else number(float(value))
+        text = "" if value is None else as_text(float(value))
         lines.append({"name": name, "colour": colour_of(index), "points": points, "ap": text})
         data.append({"name": name, "recall": recall.tolist(), "precision": precision.tolist(),
-                     "ap": plain(value)})  # fmt: skip
+                     "ap": as_json(value)})  # fmt: skip
     view = axes.view("recall", "precision") | {"lines": lines}
     return Section("precision_recall", title, view, {"curves": data})
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from featx.report._axes import BOTTOM, HEIGHT, WIDTH
 
-__all__ = ["Box", "Label", "place_labels", "shortened"]
+__all__ = ["Box", "Label", "place_labels", "shorten_name"]
 
 LONGEST = 24  # characters; a longer name is cut in the figure and whole in its tooltip
 HALF_LINE = 7.5  # half the height of a line of 13 units
@@ -53,12 +53,12 @@ class Label:
     box: Box
 
 
-def shortened(text: str) -> str:
+def shorten_name(text: str) -> str:
     """Return a name as the figure shows it.
 
     Examples
     --------
-    >>> shortened("timm/convnext_tiny.fb_in22k_ft_in1k")
+    >>> shorten_name("timm/convnext_tiny.fb_in22k_ft_in1k")
     'timm/convnext_tiny.fb_i…'
     """
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
@@ -67,7 +67,7 @@ def shortened(text: str) -> str:
 def place_labels(
     names: Sequence[str], points: Sequence[tuple[float, float]], lines: Sequence[Box], left: float
 ) -> list[Label | None]:
-    """Place a label a point, most important first; None where it would cover something.
+    """Place one label per point, most important first; None where it would cover something.
 
     Parameters
     ----------
@@ -88,12 +88,12 @@ def place_labels(
     """
     room = Box(left + 2, 0, WIDTH, HEIGHT - BOTTOM - 2)
     choices = [
-        [_label(shortened(name), x + dx, y + dy, anchor) for dx, dy, anchor in PLACES]
+        [_place(shorten_name(name), x + dx, y + dy, anchor) for dx, dy, anchor in PLACES]
         for name, (x, y) in zip(names, points, strict=True)
     ]
     fixed = []
     for point, options in zip(points, choices, strict=True):
-        markers = [_marker(other, OWN if other == point else OTHER) for other in points]
+        markers = [_box_around(other, OWN if other == point else OTHER) for other in points]
         fixed.append(
             [_fixed_cost(o.box, room, markers, lines) + place for place, o in enumerate(options)]
         )
@@ -130,12 +130,12 @@ def _fixed_cost(box: Box, room: Box, markers: Sequence[Box], lines: Sequence[Box
     return COVERS * covered + CROSSES * sum(box.meets(line) for line in lines)
 
 
-def _marker(point: tuple[float, float], radius: float) -> Box:
+def _box_around(point: tuple[float, float], radius: float) -> Box:
     x, y = point
     return Box(x - radius, y - radius, x + radius, y + radius)
 
 
-def _label(text: str, x: float, y: float, anchor: str) -> Label:
+def _place(text: str, x: float, y: float, anchor: str) -> Label:
     width = sum(_width(character) for character in text)
     left = x - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
     box = Box(left, y - HALF_LINE, left + width, y + HALF_LINE)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import ParameterError, nearest
-from featx.report._section import Section, plain, require_length
+from featx.report._section import Section, as_json, require_length
 
 __all__ = ["confusion_section", "count_confusions"]
 
@@ -20,10 +20,10 @@ def count_confusions(
     y_true: Sequence[Any], y_pred: Sequence[Any], labels: Sequence[Any] | None
 ) -> tuple[list[Any], np.ndarray]:
     """Return the labels and the counts (n_labels, n_labels), a row for each true label."""
-    true, pred = [plain(v) for v in y_true], [plain(v) for v in y_pred]
+    true, pred = [as_json(v) for v in y_true], [as_json(v) for v in y_pred]
     require_length(pred, len(true), "y_pred", "y_true")
     found = set(true) | set(pred)
-    names = [plain(v) for v in labels] if labels is not None else sorted(found, key=_order)
+    names = [as_json(v) for v in labels] if labels is not None else sorted(found, key=_order)
     position = {name: k for k, name in enumerate(names)}
     if len(position) != len(names):
         raise ParameterError(f"labels: found duplicates in {names!r:.200}, expected each once")

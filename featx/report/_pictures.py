@@ -14,8 +14,8 @@ from featx.report._axes import colour_of
 from featx.report._section import (
     ImagePath,
     Section,
-    number,
-    plain,
+    as_json,
+    as_text,
     require_finite,
     require_length,
 )
@@ -94,15 +94,23 @@ def gallery_section(rows: Sequence[GalleryRow], press: ThumbnailPress, title: st
     shown, data = [], []
     for row in rows:
         pictures = [
-            {"picture": press.press(m.image), "distance": number(m.distance), "is_hit": m.is_hit}
+            {
+                "picture": press.press(m.image),
+                "distance": as_text(m.distance),
+                "is_hit": m.is_hit,
+            }
             for m in row.matches
         ]
         matches = [
-            {"path": _path(m.image), "distance": plain(m.distance), "is_hit": plain(m.is_hit)}
+            {
+                "path": _path(m.image),
+                "distance": as_json(m.distance),
+                "is_hit": as_json(m.is_hit),
+            }
             for m in row.matches
         ]
         shown.append({"query": press.press(row.query), "label": row.label, "matches": pictures})
-        data.append({"query": _path(row.query), "label": plain(row.label), "matches": matches})
+        data.append({"query": _path(row.query), "label": as_json(row.label), "matches": matches})
     is_judged = any(m.is_hit is not None for row in rows for m in row.matches)
     return Section("gallery", title, {"rows": shown, "is_judged": is_judged}, {"rows": data})
 
@@ -112,11 +120,11 @@ def mistakes_section(mistakes: Sequence[Mistake], press: ThumbnailPress, title: 
     _require_all(mistakes, Mistake, "mistakes")
     shown, data = [], []
     for m in mistakes:
-        score = None if m.score is None else number(m.score)
+        score = None if m.score is None else as_text(m.score)
         labels = {"true": str(m.true), "predicted": str(m.predicted)}
         shown.append({"picture": press.press(m.image), **labels, "score": score})
-        labels = {"true": plain(m.true), "predicted": plain(m.predicted)}
-        data.append({"path": _path(m.image), **labels, "score": plain(m.score)})
+        labels = {"true": as_json(m.true), "predicted": as_json(m.predicted)}
+        data.append({"path": _path(m.image), **labels, "score": as_json(m.score)})
     return Section("mistakes", title, {"mistakes": shown}, {"mistakes": data})
 
 
@@ -168,7 +176,7 @@ def map_section(
     }
     data = {
         "points": xy.tolist(),
-        "labels": [plain(v) for v in labels] if labels is not None else None,
+        "labels": [as_json(v) for v in labels] if labels is not None else None,
         "paths": [_path(p) for p in paths] if paths is not None else None,
     }
     return Section("map", title, view, data)

@@ -15,11 +15,11 @@ from featx.errors import ParameterError
 __all__ = [
     "ImagePath",
     "Section",
-    "number",
-    "plain",
+    "as_json",
+    "as_text",
     "require_finite",
     "require_length",
-    "short_path",
+    "shorten_path",
     "shorten_paths",
 ]
 
@@ -46,12 +46,12 @@ class Section:
     data: dict[str, Any]
 
 
-def number(value: Any) -> str:
+def as_text(value: Any) -> str:
     """Return a value as a person reads it.
 
     Examples
     --------
-    >>> number(0.91372), number(12345), number(12345.6), number("0.1"), number(None)
+    >>> as_text(0.91372), as_text(12345), as_text(12345.6), as_text("0.1"), as_text(None)
     ('0.914', '12,345', '12,346', '0.1', '-')
     """
     if value is None:
@@ -70,7 +70,7 @@ def number(value: Any) -> str:
     return str(value)
 
 
-def plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """Return a value as JSON knows it; what JSON does not know becomes text."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -79,9 +79,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): as_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [plain(v) for v in value]
+        return [as_json(v) for v in value]
     return str(value)
 
 
@@ -124,18 +124,18 @@ class ImagePath(str):
 def shorten_paths(value: Any) -> Any:
     """Return a section's data with the paths of images as the page shows them."""
     if isinstance(value, ImagePath):
-        return short_path(value)
+        return shorten_path(value)
     if isinstance(value, dict):
         return {k: shorten_paths(v) for k, v in value.items()}
     return [shorten_paths(v) for v in value] if isinstance(value, list) else value
 
 
-def short_path(path: Any) -> str:
+def shorten_path(path: Any) -> str:
     """Return the last two parts of a path: enough to find a file, silent about whose disk it is.
 
     Examples
     --------
-    >>> short_path("/home/ada/photos/apple/01.jpg")
+    >>> shorten_path("/home/ada/photos/apple/01.jpg")
     'apple/01.jpg'
     """
     return "/".join(part for part in PurePath(str(path)).parts[-2:] if part != "/")

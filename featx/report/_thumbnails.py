@@ -14,7 +14,7 @@ from PIL import Image
 
 from featx.errors import ImageDecodeError
 from featx.images import thumbnail_jpeg
-from featx.report._section import short_path
+from featx.report._section import shorten_path
 
 __all__ = ["PictureSource", "Thumbnail", "ThumbnailPress"]
 
@@ -51,12 +51,12 @@ class ThumbnailPress:
     def press(self, source: PictureSource, *, side_px: int | None = None) -> Thumbnail:
         """Return the thumbnail of a file, a file's bytes or a PIL image."""
         side = side_px or self.side_px
-        name = short_path(source) if isinstance(source, (str, os.PathLike)) else "image"
+        name = shorten_path(source) if isinstance(source, (str, os.PathLike)) else "image"
         if self.used_bytes >= self.max_bytes:
             self.n_over_budget += 1
             return _placeholder(name, side, "left out: the page is at its size limit")
         try:
-            uri, width, height = self._encoded(source, side)
+            uri, width, height = self._encode_once(source, side)
         except ImageDecodeError as err:
             self.n_missing += 1
             return _placeholder(name, side, str(err))
@@ -67,7 +67,7 @@ class ThumbnailPress:
         self.used_bytes += len(uri)
         return Thumbnail(name, uri, width, height)
 
-    def _encoded(self, source: PictureSource, side: int) -> tuple[str, int, int]:
+    def _encode_once(self, source: PictureSource, side: int) -> tuple[str, int, int]:
         if not isinstance(source, (str, os.PathLike)):
             return _encode(source, side)
         key = (os.fspath(source), side)

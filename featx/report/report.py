@@ -27,7 +27,7 @@ from featx.report._pictures import (
     mistakes_section,
 )
 from featx.report._render import render, to_json
-from featx.report._section import Section, number, plain, require_length
+from featx.report._section import Section, as_json, as_text, require_length
 from featx.report._thumbnails import PictureSource, ThumbnailPress
 from featx.report.scatter import ScatterPoint, scatter_section
 
@@ -104,14 +104,14 @@ class Report:
             choose("intervals", name, scores)
             if len(span) != 2 or span[0] > span[1]:
                 raise ParameterError(
-                    f"intervals[{name!r}]: got {tuple(plain(span))}, expected (low, high)"
+                    f"intervals[{name!r}]: got {tuple(as_json(span))}, expected (low, high)"
                 )
         shown, data = [], []
         for name, value in scores.items():
             low, high = spans.get(name, (None, None))
             row = {"value": value, "low": low, "high": high}
-            data.append({"name": str(name), **plain(row)})
-            texts = {k: None if v is None else number(v) for k, v in row.items()}
+            data.append({"name": str(name), **as_json(row)})
+            texts = {k: None if v is None else as_text(v) for k, v in row.items()}
             shown.append({"name": str(name), **texts})
         return self._add(Section("scores", title, {"scores": shown}, {"scores": data}))
 
@@ -133,22 +133,22 @@ class Report:
         for k, row in enumerate(rows):
             require_length(row, len(columns), f"rows[{k}]", f"the columns {list(columns)!r}")
         numeric = [
-            all(isinstance(plain(row[j]), (int, float, type(None))) for row in rows)
+            all(isinstance(as_json(row[j]), (int, float, type(None))) for row in rows)
             for j in range(len(columns))
         ]
         view = {
             "columns": [str(c) for c in columns],
             "numeric": numeric,
-            "rows": [[number(v) for v in row] for row in rows],
+            "rows": [[as_text(v) for v in row] for row in rows],
             "caption": caption,
         }
-        data = {"columns": [str(c) for c in columns], "rows": plain([list(r) for r in rows])}
+        data = {"columns": [str(c) for c in columns], "rows": as_json([list(r) for r in rows])}
         return self._add(Section("table", title, view, data))
 
     def add_key_values(self, values: Mapping[str, Any], *, title: str = "What was run") -> Self:
         """Append names with their values: versions, fingerprint, command. Kept as they are."""
         view = {"pairs": [(str(k), str(v)) for k, v in values.items()]}
-        return self._add(Section("key_values", title, view, {"values": plain(dict(values))}))
+        return self._add(Section("key_values", title, view, {"values": as_json(dict(values))}))
 
     def add_confusion_matrix(
         self,

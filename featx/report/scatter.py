@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from featx.errors import ParameterError
-from featx.report._axes import Axes, axis_of, colour_of
+from featx.report._axes import Axes, colour_of, make_axis
 from featx.report._labels import Box, place_labels
-from featx.report._section import Section, number, require_finite
+from featx.report._section import Section, as_text, require_finite
 
 __all__ = ["ScatterPoint", "on_frontier", "scatter_section"]
 
@@ -50,10 +50,10 @@ def scatter_section(
     title: str,
 ) -> Section:
     """Lay out the points, their names and, where asked for, the frontier."""
-    xy, spans = _checked(points)
+    xy, spans = _check_points(points)
     axes = Axes(
-        axis_of(xy[:, 0], name="points, x", is_log=log_x),
-        axis_of(np.concatenate([xy[:, 1], spans[~np.isnan(spans)]]), name="points, y"),
+        make_axis(xy[:, 0], name="points, x", is_log=log_x),
+        make_axis(np.concatenate([xy[:, 1], spans[~np.isnan(spans)]]), name="points, y"),
     )
     groups = {str(name): k for k, name in enumerate(dict.fromkeys(p.group for p in points))}
     best = on_frontier(xy)
@@ -74,11 +74,11 @@ def scatter_section(
     shown, data = [], []
     for k, p in enumerate(points):
         low, high = (None, None) if whiskers[k] is None else spans[k].tolist()
-        span = "" if low is None else f" ({number(low)} to {number(high)})"
+        span = "" if low is None else f" ({as_text(low)} to {as_text(high)})"
         shown.append({
             "name": str(p.name), "x": places[k][0], "y": places[k][1], "whisker": whiskers[k],
             "colour": colour_of(groups[str(p.group)]), "is_faint": frontier and not best[k],
-            "numbers": f"{number(xy[k, 0])}, {number(xy[k, 1])}{span}", "label": labels[k],
+            "numbers": f"{as_text(xy[k, 0])}, {as_text(xy[k, 1])}{span}", "label": labels[k],
         })  # fmt: skip
         data.append({
             "name": str(p.name), "x": xy[k, 0].item(), "y": xy[k, 1].item(), "low": low,
@@ -118,7 +118,7 @@ def _stairs(axes: Axes, best: np.ndarray) -> list[tuple[float, float]]:
     return [*corners, axes.at(before, axes.y.low)]
 
 
-def _checked(points: Sequence[ScatterPoint]) -> tuple[np.ndarray, np.ndarray]:
+def _check_points(points: Sequence[ScatterPoint]) -> tuple[np.ndarray, np.ndarray]:
     """Return (n, 2) coordinates and (n, 2) intervals, NaN for none."""
     if not len(points):
         raise ParameterError("points: got none, expected at least one")

@@ -232,12 +232,14 @@ class Database:
         found = state.index.query(vector, n, filter=among)
         left_out = -1 if leave_out is None else leave_out
         kept = np.flatnonzero(state.numbers[found.indices] != left_out)[:k]
-        return self._matches(state, vector, found.indices[kept], found.distances[kept])
+        return self._make_matches(state, vector, found.indices[kept], found.distances[kept])
 
-    def _matches(
+    def _make_matches(
         self, state: _State, vector: Floats, positions: NDArray[np.intp], distances: Floats
     ) -> list[Match]:
-        is_copy, copy_of = _copies(vector, state.index.vectors(positions), self._copy_distance)
+        is_copy, copy_of = _find_copies(
+            vector, state.index.vectors(positions), self._copy_distance
+        )
         rows = state.numbers[positions].tolist()
         found = []
         for i, (row, at) in enumerate(zip(rows, positions, strict=True)):
@@ -308,7 +310,7 @@ class Database:
         return name
 
 
-def _copies(
+def _find_copies(
     query: Floats, found: Floats, distance: float
 ) -> tuple[list[bool], Sequence[int | None]]:
     """Tell which vectors are copies of the query, and of which earlier one the others are."""

@@ -214,7 +214,7 @@ def compare(
                 )
             )
     return Comparison(
-        rows=_marked(sorted(rows, key=lambda row: -row.accuracy.value)),
+        rows=_mark_frontier(sorted(rows, key=lambda row: -row.accuracy.value)),
         n_images=len(kept),
         n_classes=len(np.unique(y[kept])),
         n_folds=folds_used,
@@ -271,7 +271,7 @@ def _rate(encoder: Encoder, paths: Sequence[str], n_images: int, run: RunOptions
     return len(timed) / (time.perf_counter() - start)
 
 
-def _marked(rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
+def _mark_frontier(rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
     """Mark those that no other equals or beats in both measures and beats in one."""
     points = np.reshape([(row.accuracy.value, row.images_per_second) for row in rows], (-1, 2))
     marks = on_frontier(points).tolist()

@@ -17,7 +17,7 @@ from sklearn.metrics import precision_recall_curve
 from featx.errors import ParameterError
 from featx.evaluation import FewLabelCurve, precision_recall_points
 from featx.report import Report, ScatterPoint
-from featx.report._axes import Axes, Axis, axis_of, log_ticks
+from featx.report._axes import Axes, Axis, choose_log_ticks, make_axis
 from featx.report._labels import Box, place_labels
 from featx.report.scatter import on_frontier
 
@@ -139,7 +139,7 @@ def test_a_name_without_room_is_listed_below_whole() -> None:
 
 @given(st.floats(1e-12, 1e12), st.floats(1, 1e12))
 def test_log_ticks_are_round_and_span_what_is_drawn(low: float, ratio: float) -> None:
-    found = log_ticks(low, low * ratio)
+    found = choose_log_ticks(low, low * ratio)
     assert found == sorted(set(found))
     assert found[0] <= low * (1 + 1e-9)
     assert found[-1] >= low * ratio * (1 - 1e-9)
@@ -176,11 +176,11 @@ def test_texts_of_ticks_neither_run_together_nor_over_the_edge(log_x: bool) -> N
 
 
 def test_an_axis_of_one_value_has_it_in_the_middle() -> None:
-    axes = Axes(Axis(3.0, 3.0, (3.0,)), axis_of([0.5], name="y"))
+    axes = Axes(Axis(3.0, 3.0, (3.0,)), make_axis([0.5], name="y"))
     assert axes.x.share(3) == 0.5
     assert 0.2 < axes.y.share(0.5) < 0.8
     for value in (0.0, -7.0, 1e9):
-        axis = axis_of([value], name="y")
+        axis = make_axis([value], name="y")
         assert axis.low <= value < axis.high
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from featx.errors import ParameterError
 from featx.report import GalleryMatch, GalleryRow, Mistake, Report
-from featx.report._axes import ticks
-from featx.report._section import number
+from featx.report._axes import choose_ticks
+from featx.report._section import as_text
 
 NAN, INF = math.nan, math.inf
 
@@ -136,7 +136,7 @@ def test_json_holds_no_nan_where_the_page_says_nan(tmp_path: Path) -> None:
 @given(st.floats(1e-15, 1e15), st.floats(-50, 50), st.integers(2, 10))
 def test_ticks_are_round_and_span_what_is_drawn(span: float, shift: float, n: int) -> None:
     low, high = span * shift, span * shift + span
-    found = np.array(ticks(low, high, n))
+    found = np.array(choose_ticks(low, high, n))
     steps = np.diff(found)
     step = steps.mean()
     np.testing.assert_allclose(steps, step, rtol=1e-3)
@@ -150,6 +150,6 @@ def test_ticks_are_round_and_span_what_is_drawn(span: float, shift: float, n: in
 @example(999.7, 1)
 @given(st.floats(1e-3, 1e15), st.sampled_from([-1, 1]))
 def test_a_shown_number_is_the_number_to_three_digits(size: float, sign: int) -> None:
-    shown = number(sign * size)
+    shown = as_text(sign * size)
     assert re.fullmatch(r"-?\d{1,3}(,\d{3})*(\.\d+)?", shown)
     assert float(shown.replace(",", "")) == pytest.approx(sign * size, rel=5.1e-3, abs=5.1e-4)

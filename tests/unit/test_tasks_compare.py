@@ -22,7 +22,7 @@ from featx.demo import sample_data_dir
 from featx.errors import BackboneError, ParameterError
 from featx.extraction import RunOptions
 from featx.tasks import Comparison, ComparisonRow, Figure, compare
-from featx.tasks.compare import _marked
+from featx.tasks.compare import _mark_frontier
 from pipelines.datasets import read_dataset
 
 RUN = {"run": RunOptions("cpu", workers=0, progress=False)}
@@ -230,7 +230,7 @@ any_points = st.tuples(st.floats(0, 1), st.floats(1e-3, 1e6))
 def test_the_frontier_is_what_brute_force_finds_whatever_the_order(pairs) -> None:
     rows = [as_row(accuracy, rate) for accuracy, rate in pairs]
     rows.sort(key=lambda row: -row.accuracy.value)
-    marked = _marked(rows)
+    marked = _mark_frontier(rows)
     assert [(r.accuracy, r.images_per_second) for r in marked] == [
         (r.accuracy, r.images_per_second) for r in rows
     ]
