@@ -41,10 +41,10 @@ class Output(str):
 
 
 def add_output(
-    parser: argparse.ArgumentParser, flag: str, kinds: str | dict[str, str], **how: Any
+    parser: argparse._ActionsContainer, flag: str, kinds: str | dict[str, str], **options: Any
 ) -> None:
     """Add a path to write to."""
-    parser.add_argument(flag, type=_output(flag, kinds), **how)
+    parser.add_argument(flag, type=_output(flag, kinds), **options)
 
 
 def _output(flag: str, kinds: str | dict[str, str]) -> Callable[[str], Output]:

@@ -6,9 +6,9 @@ import argparse
 from functools import partial
 from typing import Any
 
-from featx.cli._labels import labelled_images
 from featx.cli._messages import show_coverage
 from featx.cli._outputs import PAGE, add_output
+from featx.cli._sources import labelled_images
 from featx.cli.options import RUN, add_options, add_preset, add_sources, as_source, read_options
 
 COMPARED = ("layers", "poolings", "resize_px", "crop_px", "decode", "precision")

@@ -43,12 +43,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _within(args: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
-    from featx.cli._models import require_images
     from featx.evaluation import duplicate_groups
     from featx.store import open_store
 
     with open_store(args.store, table=args.table) as store:
-        require_images(store)
+        store.require_images()
         group = duplicate_groups(store[:], threshold=args.threshold, hashes=store.digests)
         paths, digests = store.paths, store.digests
     numbers, counts = np.unique(group, return_counts=True)
@@ -67,14 +66,13 @@ def _within(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _across(args: argparse.Namespace) -> dict[str, Any]:
-    from featx.cli._models import require_images
     from featx.evaluation import find_leaks
     from featx.store.info import open_pair
 
     one, other = open_pair(args.store, args.other, table=args.table)
     with one, other:
-        require_images(one)
-        require_images(other)
+        one.require_images()
+        other.require_images()
         leaks = find_leaks(
             one[:],
             other[:],

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from featx.cli._messages import show_coverage, show_figure
+from featx.cli._outputs import PAGE, add_output
 from featx.cli.options import add_table
 
 
@@ -14,31 +15,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a file of featx train")
     parser.add_argument("store", metavar="F.h5")
     parser.add_argument("--labels", metavar="L.csv", help="columns path and label, or attributes")
+    add_output(
+        parser,
+        "--html",
+        PAGE,
+        metavar="OUT.html",
+        help="write a page with confusions and mistakes",
+    )
     add_table(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure a model on labelled features of the same recipe."""
-    from featx.cli._models import label_text, load_classifier, open_fitting_table
-    from featx.evaluation import evaluate_attributes, evaluate_classes
-    from featx.images import AttributeLabels, ClassLabels, attribute_labels, class_labels
+    from featx.tasks import Classifier, evaluation_report
 
-    saved, names = load_classifier(args.model)
-    model = saved.model
-    found: AttributeLabels | ClassLabels
-    with open_fitting_table(args.store, saved, args.model, args.table) as store:
-        if hasattr(model, "attribute_names_"):
-            found = attribute_labels(store, args.labels, names)
-            result = evaluate_attributes(found.values, model.predict_proba(store[found.rows]))
-        else:
-            found = class_labels(store, args.labels)
-            features = store[found.rows]
-            predicted = [label_text(label) for label in model.predict(features).tolist()]
-            result = evaluate_classes(
-                found.labels, predicted, model.predict_proba(features), names
-            )
-        n_seen = saved.count_seen(store.digests[found.rows])
-    return {**result, "n_seen_in_training": n_seen, **found.coverage.to_dict()}
+    classifier = Classifier.load(args.model)
+    with classifier.open_store(args.store, args.table) as store:
+        found = classifier.evaluate(store, args.labels)
+    result = found.to_dict()
+    if args.html:
+        title = f"What {args.model} says of {args.store}"
+        result["report"] = str(evaluation_report(found, title=title).save(args.html))
+    return result
 
 
 def show(result: dict[str, Any]) -> str:
@@ -59,4 +57,5 @@ def show(result: dict[str, Any]) -> str:
         )
     if result.get("n_unknown"):
         lines.append(f"{result['n_unknown']} images have labels that the model does not know")
-    return "\n".join([*lines, *show_coverage(result)])
+    lines += show_coverage(result)
+    return "\n".join([*lines, *([f"page: {result['report']}"] if "report" in result else [])])

@@ -7,9 +7,9 @@ import shlex
 import time
 from typing import Any
 
-from featx.cli._labels import labelled_images
 from featx.cli._messages import show_coverage, show_figure
 from featx.cli._outputs import add_output
+from featx.cli._sources import labelled_images
 from featx.cli.options import add_options, add_sources, as_source, read_options
 
 

@@ -45,13 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Build and save; vectors are copied block by block."""
-    from featx.cli._models import require_images
     from featx.retrieval import RetrievalIndex
     from featx.store import open_store
 
     start = time.monotonic()
     with open_store(args.store, table=args.table) as store:
-        require_images(store)
+        store.require_images()
         index = RetrievalIndex(
             args.metric,
             kind=args.kind,

@@ -7,7 +7,7 @@ import csv
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 from featx._optional import require
 from featx.cli._messages import describe_failures, list_failures
 from featx.cli._outputs import add_output
+from featx.cli._sources import are_stores, embed_sources
 from featx.cli._streams import show_name
 from featx.cli.options import add_moved_weights, add_options, add_sources, add_table, as_source
 from featx.errors import ParameterError
 from featx.files.outputs import write_output
 from featx.files.paths import show_path
+
+if TYPE_CHECKING:
+    from featx.tasks import Classifier
 
 Part = tuple[list[str], NDArray[np.float32]]
 BLOCK_ROWS = 4096
@@ -42,77 +46,73 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Label images with what the model was trained on."""
-    from featx.cli._models import load_classifier
+    from featx.tasks import Classifier
 
-    saved, names = load_classifier(args.model)
-    is_attributes = hasattr(saved.model, "attribute_names_")
+    classifier = Classifier.load(args.model)
     failures: list[dict[str, str]] = []
     predictions: list[dict[str, Any]] = []
-    for paths, features in _parts(args, saved, failures):
-        predictions += _label(saved.model, names, paths, features)
+    for paths, features in _parts(args, classifier, failures):
+        predictions += _label(classifier, paths, features)
     result: dict[str, Any] = {"predictions": predictions, "failures": failures}
     if failures and not predictions:
         return {**result, "ok": False, "error": describe_failures(failures)}
     if args.out:
-        _write_table(args.out, _columns(predictions, names, is_attributes=is_attributes))
+        _write_table(args.out, _columns(predictions, classifier))
         result["out"] = args.out
     return result
 
 
-def _parts(args: argparse.Namespace, saved: Any, failures: list[dict[str, str]]) -> Iterator[Part]:
+def _parts(
+    args: argparse.Namespace, classifier: Classifier, failures: list[dict[str, str]]
+) -> Iterator[Part]:
     """Yield paths and vectors, of stores block by block, else of images through the network."""
-    from featx.cli._models import embed_sources, only_stores, open_fitting_table
-
-    stores = args.source if only_stores("SOURCE", args.source) else []
+    stores = args.source if are_stores("SOURCE", args.source) else []
     if args.table is not None and not stores:
         raise ParameterError(
             f"--table: got {args.table!r} without a store, expected one to go with"
         )
     with ExitStack() as stack:
         for opened in [
-            stack.enter_context(open_fitting_table(word, saved, args.model, args.table))
-            for word in stores
+            stack.enter_context(classifier.open_store(word, args.table)) for word in stores
         ]:
             paths = opened.paths.tolist()
             for start, block in opened.iter_blocks(BLOCK_ROWS):
                 yield paths[start : start + len(block)], block
     if not stores:
-        made_with = saved.metadata.get("made_with", {})
-        thing = f"model {args.model!r}"
+        saved = classifier.saved
         paths, features, bad = embed_sources(
-            as_source(args.source), saved.recipe, made_with, args, thing=thing
-        )
+            as_source(args.source), saved.recipe, saved.metadata.get("made_with", {}), args,
+            thing=f"model {args.model!r}",
+        )  # fmt: skip
         failures += bad
         yield paths, features
 
 
 def _label(
-    model: Any, names: list[str], paths: list[str], features: NDArray[np.float32]
+    classifier: Classifier, paths: list[str], features: NDArray[np.float32]
 ) -> list[dict[str, Any]]:
     if not paths:
         return []
-    scores = model.predict_proba(features)
-    rows = [dict(zip(names, row, strict=True)) for row in scores.tolist()]
-    if hasattr(model, "attribute_names_"):
-        return [
-            {"path": path, "label": [n for n, p in row.items() if p > 0.5], "scores": row}
-            for path, row in zip(paths, rows, strict=True)
-        ]
-    from featx.cli._models import label_text
+    labels, scores = classifier.predict(features)
+    found = []
+    for path, label, row in zip(paths, labels.tolist(), scores.tolist(), strict=True):
+        of_class = dict(zip(classifier.classes, row, strict=True))
+        if classifier.has_attributes:
+            present = [name for name, p in of_class.items() if p > 0.5]
+            found.append({"path": path, "label": present, "scores": of_class})
+        else:
+            confidence = of_class[label]
+            found.append(
+                {"path": path, "label": label, "confidence": confidence, "scores": of_class}
+            )
+    return found
 
-    labels = [label_text(label) for label in model.predict(features).tolist()]
-    return [
-        {"path": path, "label": label, "confidence": row[label], "scores": row}
-        for path, label, row in zip(paths, labels, rows, strict=True)
-    ]
 
-
-def _columns(
-    predictions: list[dict[str, Any]], names: list[str], *, is_attributes: bool
-) -> dict[str, list[Any]]:
+def _columns(predictions: list[dict[str, Any]], classifier: Classifier) -> dict[str, list[Any]]:
     """Return the table's columns: of attributes 0 or 1, then the probability of each."""
-    if not is_attributes:
+    if not classifier.has_attributes:
         return {name: [p[name] for p in predictions] for name in ("path", "label", "confidence")}
+    names = classifier.classes
     return {
         "path": [p["path"] for p in predictions],
         **{name: [int(name in p["label"]) for p in predictions] for name in names},

@@ -83,15 +83,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _asked(args: argparse.Namespace, index: Any) -> tuple[list[str], Any, list[dict[str, str]]]:
     """Return what is asked: paths, vectors, and the images that could not be read."""
-    from featx.cli._models import embed_sources, only_stores, require_images
+    from featx.cli._sources import are_stores, embed_sources
     from featx.store.info import open_fitting
 
     thing = f"index {args.index!r}"
-    if only_stores("IMAGE", args.image):
+    if are_stores("IMAGE", args.image):
         paths, blocks = [], []
         for word in args.image:
             with open_fitting(word, index.recipe_, maker=f"index {args.index}") as store:
-                require_images(store)
+                store.require_images()
                 paths += store.paths.tolist()
                 blocks.append(store[:])
         return paths, np.concatenate(blocks), []

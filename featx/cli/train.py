@@ -3,87 +3,128 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
+from contextlib import ExitStack
 from typing import Any
 
 from featx.cli._messages import show_coverage, show_figure
-from featx.cli._outputs import add_output
-from featx.cli.options import add_table
+from featx.cli._outputs import PAGE, add_output
+from featx.cli._sources import are_stores
+from featx.cli.options import (
+    ENCODER,
+    RUN,
+    add_options,
+    add_preset,
+    add_sources,
+    add_table,
+    as_source,
+    read_options,
+    read_preset,
+)
+from featx.errors import ParameterError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("store", metavar="F.h5")
+    from featx.extraction import Encoder, RunOptions
+
+    add_sources(parser, also="; or a store, whose features are taken")
     add_output(parser, "--out", "model", required=True, metavar="MODEL", help="file of the model")
     parser.add_argument("--labels", metavar="L.csv", help="columns path and label, or attributes")
     parser.add_argument(
         "--task", default="classification", choices=["classification", "attributes"]
     )
     parser.add_argument("--attributes", nargs="+", help="columns to take (default all)")
-    parser.add_argument("--method", default="logistic", choices=["logistic", "svm"])
+    add_preset(parser, "classifier, and of images the views (default plain)")
+    parser.add_argument(
+        "--method", choices=["logistic", "svm"], help="instead of the preset's classifier"
+    )
+    add_output(
+        parser, "--html", PAGE, metavar="OUT.html",
+        help="write a page with cross-validated figures, confusions and mistakes",
+    )  # fmt: skip
     add_table(parser)
+    images = parser.add_argument_group("where SOURCE is images")
+    add_output(
+        images, "--store", "store", metavar="F.h5",
+        help="keeps the features of those with a label (default MODEL.h5)",
+    )  # fmt: skip
+    add_options(images, Encoder, ENCODER)
+    add_options(images, RunOptions, RUN)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Train and save."""
-    from featx.cli._models import require_images
-    from featx.store import open_store
+    from featx.tasks import evaluation_report, train
 
     start = time.monotonic()
-    with open_store(args.store, table=args.table) as store:
-        require_images(store)
-        fit = _attributes if args.task == "attributes" else _classes
-        result, model, found = fit(store, args)
-        from featx.estimators import save_model
-
-        notes = {"task": args.task, "made_with": store.made_with}
-        save_model(
-            model, args.out, recipe=store.recipe, metadata=notes, digests=store.digests[found.rows]
+    preset = read_preset(args)
+    if args.method:
+        preset = dataclasses.replace(preset, method=args.method)
+    with ExitStack() as stack:
+        store, images = _open(args, preset, stack)
+        training = train(
+            store,
+            args.labels,
+            images=images,
+            task=args.task,
+            attributes=args.attributes,
+            preset=preset,
         )
-        result |= {"n_samples": len(found.rows), **found.coverage.to_dict()}
-    return {**result, "task": args.task, "seconds": time.monotonic() - start, "out": args.out}
+        training.save(args.out, store)
+        result = {**training.to_dict(), "task": args.task, "out": args.out, "store": store.path}
+        if args.html:
+            found = training.cross_validate(store)
+            title = f"{args.out}, on images that it was not trained on"
+            subtitle = f"cross-validated, preset {preset.name}, features of {store.path}"
+            page = evaluation_report(found, title=title, subtitle=subtitle)
+            result["report"] = str(page.save(args.html))
+    return {**result, "notes": list(training.notes), "seconds": time.monotonic() - start}
 
 
-def _classes(store: Any, args: argparse.Namespace) -> tuple[dict[str, Any], Any, Any]:
-    from featx.estimators import LinearProbeClassifier
-    from featx.images import class_labels
+def _open(args: argparse.Namespace, preset: Any, stack: ExitStack) -> tuple[Any, Any]:
+    """Return a store, and the images of it that are to be trained on, None for all."""
+    from featx.store import open_store
 
-    found = class_labels(store, args.labels)
-    model = LinearProbeClassifier(args.method).fit(store[found.rows], found.labels)
-    return (
-        {
-            "classes": model.classes_.tolist(),
-            "cv_score": model.best_score_,
-            "cv_metric": model.scoring,
-            "C": model.C_,
-        },
-        model,
-        found,
+    given = [name for name in (*ENCODER, *RUN) if hasattr(args, name)]
+    if not are_stores("SOURCE", args.source):
+        return _extract(args, preset, stack)
+    if len(args.source) > 1:
+        raise ParameterError(f"SOURCE: got {len(args.source)} stores, expected one")
+    if given or args.store:
+        name = given[0] if given else "store"
+        raise ParameterError(
+            f"{name}: got one together with the store {args.source[0]!r}, whose features are "
+            "there; expected images, or the store alone"
+        )
+    return stack.enter_context(open_store(args.source[0], table=args.table)), None
+
+
+def _extract(args: argparse.Namespace, preset: Any, stack: ExitStack) -> tuple[Any, Any]:
+    """Extract the images that have a label."""
+    from featx.extraction import Encoder, RunOptions, extract
+    from featx.images import ImageManifest
+    from featx.tasks import find_labels
+
+    encoder = read_options(args, Encoder, **preset.encoder_options)
+    for name in ("layers", "poolings"):
+        if len(getattr(encoder, name) or ()) > 1:
+            raise ParameterError(f"{name}: got several, expected one to train on")
+    if args.table:
+        raise ParameterError(f"table: got {args.table!r} without a store, expected one to go with")
+    images = ImageManifest.from_source(as_source(args.source))
+    found = find_labels(images, args.labels, args.task, args.attributes)
+    run = read_options(args, RunOptions)
+    store = extract(
+        images.subset(found.rows), args.store or f"{args.out}.h5", encoder, **vars(run)
     )
+    return stack.enter_context(store), images
 
 
-def _attributes(store: Any, args: argparse.Namespace) -> tuple[dict[str, Any], Any, Any]:
-    import numpy as np
-
-    from featx.estimators import AttributeClassifier
-    from featx.images import attribute_labels
-
-    found = attribute_labels(store, args.labels, args.attributes)
-    names = list(found.names)
-    model = AttributeClassifier(args.method, attribute_names=names)
-    model.fit(store[found.rows], found.values)
-    losses = model.cv_results_["log_loss"]
-    measured = losses[:, ~np.isnan(losses).all(axis=0)]
-    return (
-        {
-            "classes": names,
-            "cv_score": -float(np.nanmin(measured, axis=0).mean()) if measured.size else None,
-            "cv_metric": "neg_log_loss, mean over attributes",
-            "C": dict(zip(names, model.C_.tolist(), strict=True)),
-        },
-        model,
-        found,
-    )
+def notes(result: dict[str, Any]) -> list[str]:
+    """Say what may not have been meant."""
+    return list(result["notes"])
 
 
 def show(result: dict[str, Any]) -> str:
@@ -94,9 +135,11 @@ def show(result: dict[str, Any]) -> str:
             f"{result['task']}: {len(result['classes'])} classes, {result['n_samples']} images, "
             f"{result['cv_metric']} {show_figure(score)} "
             f"cross-validated, in {result['seconds']:.1f} s; saved to {result['out']}"
-        )
+        ),
+        f"preset {result['preset']}, features of {result['store']}",
     ]
     if show_figure(score) == "not measured":
         few = "every class has" if result["task"] == "classification" else "an answer of each has"
         lines.append(f"{few} a single image, so none can be held out: label more images")
-    return "\n".join([*lines, *show_coverage(result)])
+    lines += show_coverage(result)
+    return "\n".join([*lines, *([f"page: {result['report']}"] if "report" in result else [])])

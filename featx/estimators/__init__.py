@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from featx.estimators._attributes import AttributeClassifier
+    from featx.estimators._held_out import final_estimator, predict_held_out
     from featx.estimators._linear_probe import LinearProbeClassifier
     from featx.estimators._multi_view import MirrorMean, MultiViewClassifier
     from featx.estimators._pca_whitening import PCAWhitening
@@ -28,8 +29,10 @@ _MODULES = {
     "PowerNormalizer": "_power",
     "Preset": "presets",
     "SavedModel": "_persistence",
+    "final_estimator": "_held_out",
     "get_preset": "presets",
     "load_model": "_persistence",
+    "predict_held_out": "_held_out",
     "save_model": "_persistence",
 }
 
@@ -43,8 +46,10 @@ __all__ = [
     "PowerNormalizer",
     "Preset",
     "SavedModel",
+    "final_estimator",
     "get_preset",
     "load_model",
+    "predict_held_out",
     "save_model",
 ]
 

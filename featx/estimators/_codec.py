@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
@@ -20,6 +21,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from featx.errors import FileFormatError, ParameterError
 from featx.estimators._attributes import AttributeClassifier
 from featx.estimators._linear_probe import LinearProbeClassifier
+from featx.estimators._multi_view import MirrorMean, MultiViewClassifier
 from featx.estimators._pca_whitening import PCAWhitening
 from featx.estimators._power import PowerNormalizer
 
@@ -87,6 +89,7 @@ CLASSES: dict[str, Layout] = {
         notes=("explained_variance_ratio_",),
     ),
     "PowerNormalizer": Layout(PowerNormalizer, {}),
+    "MirrorMean": Layout(MirrorMean, {}),
     "Normalizer": Layout(Normalizer, {}),
     "StandardScaler": Layout(
         StandardScaler, {"mean_": "d?", "var_": "d?", "scale_": "d?"}, ("n_samples_seen_",)
@@ -110,12 +113,16 @@ def encode(model: Any, arrays: Arrays, prefix: str = "") -> dict[str, Any]:
             if step is not None
         ]
         return {"class": "Pipeline", "steps": steps}
+    if type(model) is MultiViewClassifier and hasattr(model, "estimator_"):
+        inner = encode(model.estimator_, arrays, f"{prefix}estimator.")
+        return {"class": "MultiViewClassifier", "n_views": int(model.n_views), "estimator": inner}
     name = type(model).__name__
     layout = CLASSES.get(name)
     if layout is None or layout.make is not type(model):
         raise ParameterError(
             f"save_model: got a {type(model).__module__}.{name}, expected one of "
-            f"{', '.join(CLASSES)} or a Pipeline of them; format='joblib' keeps anything, but "
+            f"{', '.join(CLASSES)}, or a Pipeline or MultiViewClassifier of them; "
+            "format='joblib' keeps anything, but "
             "whoever can change such a file can run code on the machine that loads it"
         )
     if not hasattr(model, "n_features_in_"):
@@ -187,6 +194,8 @@ def decode(tree: Any, arrays: Arrays, depth: int = 0) -> Any:
             [(n, s if isinstance(s, str) else decode(s, arrays, depth + 1)) for n, s in steps]
         )
     name = tree.get("class")
+    if name == "MultiViewClassifier":
+        return _decode_views(tree.get("n_views"), decode(tree.get("estimator"), arrays, depth + 1))
     if not isinstance(name, str) or name not in CLASSES:
         raise FileFormatError(f"got class {name!r:.60}, expected one of {', '.join(CLASSES)}")
     layout = CLASSES[name]
@@ -205,6 +214,17 @@ def decode(tree: Any, arrays: Arrays, depth: int = 0) -> Any:
         )
     for key, value in state.items():
         setattr(model, key, value)
+    return model
+
+
+def _decode_views(n_views: Any, inner: Any) -> MultiViewClassifier:
+    width = getattr(inner, "n_features_in_", None)
+    if type(n_views) is not int or n_views < 1 or not isinstance(width, int):
+        raise FileFormatError(f"MultiViewClassifier: got n_views={n_views!r:.40} of {width!r:.40}")
+    model = MultiViewClassifier(clone(inner), n_views)
+    model.estimator_, model.n_features_in_ = inner, n_views * width
+    if hasattr(inner, "classes_"):
+        model.classes_ = inner.classes_
     return model
 
 

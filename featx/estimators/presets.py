@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PRESETS", "Preset", "get_preset"]
 
+TEN_CROP = 10  # views
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -103,6 +105,11 @@ class Preset:
 
         steps: list[Any] = []
         if self.views == "places" and n_views > 1:
+            if n_views != TEN_CROP:
+                raise ParameterError(
+                    f"preset {self.name!r}: got rows of {n_views} views, expected {TEN_CROP}; "
+                    "extract with augment 'ten-crop:keep' (--augment ten-crop:keep)"
+                )
             steps.append(MirrorMean())
         if self.whitening is not None:
             steps.append(PCAWhitening(power=self.whitening))

@@ -259,6 +259,21 @@ class FeatureStore:
         """
         return FeatureStore(self.path, backbone=backbone, layer=layer, pooling=pooling)
 
+    def require_images(self) -> Self:
+        """Return itself, for those who make something of its images.
+
+        Raises
+        ------
+        ParameterError
+            If it has none.
+        """
+        if not len(self):
+            raise ParameterError(
+                f"store {self.path!r}: has no images, expected at least one; featx info "
+                f"{self.path} lists those that could not be read"
+            )
+        return self
+
     def to_pandas(self) -> Any:
         r"""Return the table as a pandas data frame, one row an image.
 

@@ -19,9 +19,9 @@ from featx.estimators import Preset, get_preset
 from featx.evaluation import bootstrap_interval
 from featx.extraction import Encoder, RunOptions, embed_images, extract
 from featx.extraction.encoder import DEFAULT_BACKBONE
-from featx.images import absolute_path
 from featx.report.scatter import on_frontier
 from featx.store import open_store
+from featx.tasks._rows import find_rows
 
 __all__ = ["Comparison", "ComparisonRow", "Figure", "compare"]
 
@@ -192,8 +192,8 @@ def compare(
         rates: dict[str, float] = {}
         for fingerprint in fingerprints:
             with open_store(store, table=fingerprint) as table:
-                X, kept = _rows_of(table, paths)
-                recipe = table.recipe
+                found, kept = find_rows(table, paths)
+                X, recipe = table[found], table.recipe
             assert recipe is not None
             _require_pairs(y[kept], " that can be read")
             if recipe.layer not in rates:
@@ -240,14 +240,6 @@ def _require_pairs(y: NDArray[Any], which: str) -> None:
             f"labels: got {len(names)} classes{smallest}; "
             f"expected two classes or more, with two images or more{which} each"
         )
-
-
-def _rows_of(table: Any, paths: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    row_of = {path: i for i, path in enumerate(table.paths.tolist())}
-    bad = {failure.path for failure in table.failures}
-    absolute = [absolute_path(path) for path in paths]
-    kept = [i for i, path in enumerate(absolute) if path in row_of and path not in bad]
-    return table[[row_of[absolute[i]] for i in kept]], np.array(kept, dtype=np.intp)
 
 
 def _accuracy(

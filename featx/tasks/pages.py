@@ -1,16 +1,30 @@
-"""The pages of a comparison and of a benchmark."""
+"""The pages of a comparison, of a benchmark and of an evaluation."""
 
 from __future__ import annotations
 
 import sys
 from importlib.metadata import version
 
+import numpy as np
+
 from featx._version import __version__
-from featx.report import Report, ScatterPoint
+from featx.evaluation import mean_over_attributes, precision_recall_points
+from featx.report import Mistake, Report, ScatterPoint
 from featx.tasks.bench import Benchmark
+from featx.tasks.classifier import Evaluation, Predictions
 from featx.tasks.compare import Comparison
 
-__all__ = ["benchmark_report", "comparison_report", "list_versions"]
+__all__ = [
+    "add_predictions",
+    "benchmark_report",
+    "comparison_report",
+    "evaluation_report",
+    "list_versions",
+]
+
+N_WORST, N_BARS = 12, 40
+N_SHOWN_ATTRIBUTES = 6
+N_MAPPED, MIN_MAPPED = 500, 10
 
 
 def comparison_report(found: Comparison, *, command: str = "") -> Report:
@@ -101,6 +115,108 @@ def benchmark_report(found: Benchmark, *, command: str = "") -> Report:
             "unreadable": found.n_failed,
         }
     )
+
+
+def evaluation_report(
+    found: Evaluation, *, title: str, subtitle: str = "", command: str = ""
+) -> Report:
+    """Make the page of an evaluation: figures, confusions or attributes, and the mistakes.
+
+    Parameters
+    ----------
+    found : Evaluation
+        As of `Training.cross_validate` or `Classifier.evaluate`.
+    title, subtitle : str
+        What the page says of it.
+    command : str, default ""
+        What the user ran.
+    """
+    names = list(found.figures["intervals"])
+    spans = {name: span for name, span in found.figures["intervals"].items() if span}
+    report = Report(title, subtitle=subtitle)
+    report.add_scores(
+        {name: found.figures[name] for name in names},
+        intervals=spans,
+        title=f"{found.figures['n_samples']} images, 95 % intervals",
+    )
+    add_predictions(report, found.predictions)
+    coverage = found.coverage
+    return report.add_key_values(
+        {
+            **list_versions(command),
+            "images without a label": coverage.n_unlabelled,
+            "rows of the label file that fit no image": coverage.n_unused,
+            "images that the model was trained on": "not known"
+            if found.n_seen is None
+            else found.n_seen,
+        }
+    )
+
+
+def add_predictions(report: Report, found: Predictions) -> None:
+    """Append what predictions got right and wrong, class by class or attribute by attribute."""
+    if found.y_true.ndim == 2:
+        _add_attributes(report, found)
+    else:
+        _add_classes(report, found)
+        _add_map(report, found)
+
+
+def _add_classes(report: Report, found: Predictions) -> None:
+    report.add_confusion_matrix(found.y_true.tolist(), found.y_pred.tolist())
+    names = sorted(set(found.y_true.tolist()))
+    shares = [float(np.mean(found.y_pred[found.y_true == n] == n)) for n in names]
+    worst = sorted(range(len(names)), key=lambda i: shares[i])[:N_BARS]
+    title = "Accuracy by class" if len(names) <= N_BARS else "Accuracy of the 40 hardest classes"
+    report.add_bars([names[i] for i in worst], [shares[i] for i in worst], limit=1.0, title=title)
+    wrong = np.flatnonzero(found.y_true != found.y_pred)
+    sure = found.scores.max(axis=1)
+    surest = sorted(wrong.tolist(), key=lambda i: -sure[i])[:N_WORST]
+    if surest:
+        report.add_mistakes(
+            [
+                Mistake(found.paths[i], found.y_true[i], found.y_pred[i], float(sure[i]))
+                for i in surest
+            ],
+            title="The surest mistakes",
+        )
+
+
+def _add_map(report: Report, found: Predictions) -> None:
+    """Lay the test images out by their features; a few hundred, since it takes seconds."""
+    from sklearn.manifold import TSNE
+    from sklearn.preprocessing import normalize
+
+    if found.vectors is None or len(found.vectors) < MIN_MAPPED:
+        return
+    rows = np.unique(np.linspace(0, len(found.vectors) - 1, N_MAPPED).astype(int))
+    perplexity = min(15.0, (len(rows) - 1) / 3)
+    plane = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(
+        normalize(found.vectors[rows])
+    )
+    report.add_embedding_map(
+        plane,
+        found.y_true[rows].tolist(),
+        title="Test images, near each other where their features are (t-SNE)",
+    )
+
+
+def _add_attributes(report: Report, found: Predictions) -> None:
+    values = mean_over_attributes(found.y_true, found.scores, average=None)
+    order = [int(i) for i in np.argsort(-np.nan_to_num(values, nan=-1)) if not np.isnan(values[i])]
+    report.add_bars(
+        [found.classes[i] for i in order],
+        [float(values[i]) for i in order],
+        limit=1.0,
+        title="Average precision by attribute",
+    )
+    step = max(1, len(order) // N_SHOWN_ATTRIBUTES)
+    curves, ap = {}, {}
+    for i in order[::step][:N_SHOWN_ATTRIBUTES]:
+        recall, precision = precision_recall_points(found.y_true[:, i], found.scores[:, i])
+        curves[found.classes[i]] = (recall, precision)
+        ap[found.classes[i]] = float(values[i])
+    report.add_precision_recall(curves, ap=ap, title="Precision and recall, easy to hard")
 
 
 def list_versions(command: str = "") -> dict[str, str]:

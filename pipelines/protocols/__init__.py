@@ -4,13 +4,12 @@ from pipelines.protocols.attributes import run_attributes
 from pipelines.protocols.classification import run_classification
 from pipelines.protocols.features import Features, prepare_features
 from pipelines.protocols.pages import curve_report, task_report
-from pipelines.protocols.results import Predictions, Rankings, TaskResult
+from pipelines.protocols.results import Rankings, TaskResult
 from pipelines.protocols.retrieval import RETRIEVAL_PRESETS, RetrievalPreset, run_retrieval
 
 __all__ = [
     "RETRIEVAL_PRESETS",
     "Features",
-    "Predictions",
     "Rankings",
     "RetrievalPreset",
     "TaskResult",

@@ -12,11 +12,11 @@ from featx.errors import ParameterError
 from featx.estimators import Preset, get_preset
 from featx.evaluation import bootstrap_interval, evaluate_attributes, find_leaks
 from featx.extraction import Encoder, RunOptions
-from featx.tasks import Figure
+from featx.tasks import Figure, Predictions
 from pipelines.datasets import ImageDataset
 from pipelines.protocols.features import prepare_features
 from pipelines.protocols.metrics import average_precision_voc, mean_roc_auc
-from pipelines.protocols.results import Predictions, TaskResult
+from pipelines.protocols.results import TaskResult
 
 __all__ = ["run_attributes"]
 

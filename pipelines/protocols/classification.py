@@ -14,10 +14,10 @@ from featx.errors import ParameterError
 from featx.estimators import Preset, get_preset
 from featx.evaluation import evaluate_classes, few_label_splits, find_leaks
 from featx.extraction import Encoder, RunOptions
-from featx.tasks import Figure
+from featx.tasks import Figure, Predictions
 from pipelines.datasets import ImageDataset
 from pipelines.protocols.features import Features, prepare_features
-from pipelines.protocols.results import Predictions, TaskResult
+from pipelines.protocols.results import TaskResult
 
 __all__ = ["run_classification"]
 

@@ -7,18 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from featx.evaluation import FewLabelCurve, precision_recall_points
-from featx.report import GalleryMatch, GalleryRow, Mistake, Report
-from featx.tasks.pages import list_versions
-from pipelines.protocols.results import Predictions, Rankings, TaskResult
+from featx.evaluation import FewLabelCurve
+from featx.report import GalleryMatch, GalleryRow, Report
+from featx.tasks.pages import add_predictions, list_versions
+from pipelines.protocols.results import Rankings, TaskResult
 
 __all__ = ["curve_report", "task_report"]
 
-N_WORST = 12
 N_SHOWN_QUERIES = 12
 N_SHOWN_MATCHES = 5
-N_SHOWN_ATTRIBUTES = 6
-N_MAPPED, MIN_MAPPED = 500, 10
 
 
 def task_report(results: Sequence[TaskResult], *, command: str = "") -> Report:
@@ -62,10 +59,8 @@ def task_report(results: Sequence[TaskResult], *, command: str = "") -> Report:
         )
     if isinstance(best.details, Rankings):
         _add_rankings(report, best.details)
-    elif best.details.y_true.ndim == 2:
-        _add_attributes(report, best.details)
     else:
-        _add_classes(report, best.details)
+        add_predictions(report, best.details)
     return report.add_key_values(
         {
             **list_versions(command),
@@ -129,66 +124,6 @@ def _spans(results: Sequence[TaskResult]) -> list[tuple[float, float]] | None:
     spans = [(r.headline.low, r.headline.high) for r in results]
     known = [(low, high) for low, high in spans if low is not None and high is not None]
     return [(max(low, 0.0), high) for low, high in known] if len(known) == len(spans) else None
-
-
-def _add_classes(report: Report, found: Predictions) -> None:
-    report.add_confusion_matrix(found.y_true.tolist(), found.y_pred.tolist())
-    names = sorted(set(found.y_true.tolist()))
-    shares = [float(np.mean(found.y_pred[found.y_true == n] == n)) for n in names]
-    worst = sorted(range(len(names)), key=lambda i: shares[i])[:40]
-    title = "Accuracy by class" if len(names) <= 40 else "Accuracy of the 40 hardest classes"
-    report.add_bars([names[i] for i in worst], [shares[i] for i in worst], limit=1.0, title=title)
-    wrong = np.flatnonzero(found.y_true != found.y_pred)
-    sure = found.scores.max(axis=1)
-    surest = sorted(wrong.tolist(), key=lambda i: -sure[i])[:N_WORST]
-    if surest:
-        report.add_mistakes(
-            [
-                Mistake(found.paths[i], found.y_true[i], found.y_pred[i], float(sure[i]))
-                for i in surest
-            ],
-            title="The surest mistakes",
-        )
-    _add_map(report, found)
-
-
-def _add_map(report: Report, found: Predictions) -> None:
-    """Lay the test images out by their features; a few hundred, since it takes seconds."""
-    from sklearn.manifold import TSNE
-    from sklearn.preprocessing import normalize
-
-    if len(found.vectors) < MIN_MAPPED:
-        return
-    rows = np.unique(np.linspace(0, len(found.vectors) - 1, N_MAPPED).astype(int))
-    perplexity = min(15.0, (len(rows) - 1) / 3)
-    plane = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(
-        normalize(found.vectors[rows])
-    )
-    report.add_embedding_map(
-        plane,
-        found.y_true[rows].tolist(),
-        title="Test images, near each other where their features are (t-SNE)",
-    )
-
-
-def _add_attributes(report: Report, found: Predictions) -> None:
-    from featx.evaluation import mean_over_attributes
-
-    values = mean_over_attributes(found.y_true, found.scores, average=None)
-    order = [int(i) for i in np.argsort(-np.nan_to_num(values, nan=-1)) if not np.isnan(values[i])]
-    report.add_bars(
-        [found.classes[i] for i in order],
-        [float(values[i]) for i in order],
-        limit=1.0,
-        title="Average precision by attribute",
-    )
-    step = max(1, len(order) // N_SHOWN_ATTRIBUTES)
-    curves, ap = {}, {}
-    for i in order[::step][:N_SHOWN_ATTRIBUTES]:
-        recall, precision = precision_recall_points(found.y_true[:, i], found.scores[:, i])
-        curves[found.classes[i]] = (recall, precision)
-        ap[found.classes[i]] = float(values[i])
-    report.add_precision_recall(curves, ap=ap, title="Precision and recall, easy to hard")
 
 
 def _add_rankings(report: Report, found: Rankings) -> None:

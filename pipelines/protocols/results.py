@@ -11,35 +11,9 @@ from numpy.typing import NDArray
 
 import featx
 from featx._repr import OneLine
-from featx.tasks import Figure
+from featx.tasks import Figure, Predictions
 
-__all__ = ["Predictions", "Rankings", "TaskResult"]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Predictions(OneLine):
-    """What was said of the test images of one split.
-
-    Parameters
-    ----------
-    paths : tuple of str
-        Test images.
-    y_true : ndarray of shape (n_test,), or (n_test, n_attributes) with NaN for not known
-    y_pred : ndarray of the same shape
-    scores : ndarray of shape (n_test, n_classes or n_attributes), float64
-        Probabilities.
-    classes : tuple of str
-        Columns of `scores`.
-    vectors : ndarray of shape (n_test, n_features), float32
-        Their features.
-    """
-
-    paths: tuple[str, ...]
-    y_true: NDArray[Any]
-    y_pred: NDArray[Any]
-    scores: NDArray[np.float64]
-    classes: tuple[str, ...]
-    vectors: NDArray[np.float32]
+__all__ = ["Rankings", "TaskResult"]
 
 
 @dataclass(frozen=True, eq=False)

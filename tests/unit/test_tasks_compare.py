@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold
 
 from featx import Encoder, LinearProbeClassifier, extract, open_store
-from featx.cli._labels import labelled_images
+from featx.cli._sources import labelled_images
 from featx.cli.main import main
 from featx.demo import sample_data_dir
 from featx.errors import BackboneError, ParameterError

@@ -1,0 +1,97 @@
+"""What a command is given: stores, or images, their labels and their vectors."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featx.cli.options import read_options
+from featx.errors import ParameterError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from featx.images import ClassLabels
+    from featx.recipe import Recipe
+
+__all__ = ["are_stores", "embed_sources", "labelled_images"]
+
+
+def are_stores(name: str, words: list[str]) -> bool:
+    """Tell whether all sources are stores, or none is.
+
+    Raises
+    ------
+    ParameterError
+        If some are.
+    """
+    stores = [word for word in words if _is_store(word)]
+    if stores and len(stores) < len(words):
+        other = next(word for word in words if word not in stores)
+        raise ParameterError(
+            f"{name}: got the store {stores[0]!r} together with {other!r}, expected stores alone "
+            "or none; give them to two calls"
+        )
+    return bool(stores)
+
+
+def _is_store(word: str) -> bool:
+    """Tell whether a source is a featx store, by its content, or at a URL by its name."""
+    from featx.files.kinds import kind_of
+    from featx.files.remote import is_url, plain_path
+
+    if is_url(word):
+        return word.lower().endswith((".h5", ".hdf5"))
+    place = Path(plain_path(word))
+    try:
+        return place.is_file() and kind_of(place)[0] == "store"
+    except (OSError, ValueError):  # whoever opens it says why
+        return False
+
+
+def labelled_images(source: Any, table: str | None) -> tuple[list[str], ClassLabels]:
+    """Return the images of a source that have a label, and their labels.
+
+    Raises
+    ------
+    ManifestError
+        If none has one, or as `featx.images.class_labels`.
+    """
+    from featx.images import ImageManifest, class_labels
+
+    manifest = ImageManifest.from_source(source).require_all()
+    found = class_labels(manifest, table)
+    return [manifest.paths[i] for i in found.rows.tolist()], found
+
+
+def embed_sources(
+    source: Any,
+    recipe: Recipe | None,
+    made_with: dict[str, Any],
+    args: argparse.Namespace,
+    *,
+    thing: str,
+) -> tuple[list[str], NDArray[np.float32], list[dict[str, str]]]:
+    """Return the paths of good images, their vectors, and path and reason of what is bad.
+
+    Raises
+    ------
+    BackboneError
+        If the recipe is not known.
+    """
+    from featx.extraction import RunOptions, embed_images, load_by_recipe
+    from featx.images import ImageManifest
+
+    manifest = ImageManifest.from_source(source)
+    run = read_options(args, RunOptions)
+    loaded = load_by_recipe(recipe, made_with, run, weights=args.weights, thing=thing)
+    paths = manifest.paths
+    found = embed_images(loaded, paths)
+    bad = [(paths[i], reason) for i, reason in found.failures]
+    bad += [
+        (path, f"the folder cannot be listed ({why})") for path, why in manifest.unreadable.items()
+    ]
+    failures = [{"path": path, "reason": reason} for path, reason in bad]
+    return [paths[i] for i in found.good], found.features, failures

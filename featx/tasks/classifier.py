@@ -1,0 +1,213 @@
+"""A fitted classifier with its labels as text: what it predicts, and how good it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx._repr import OneLine
+from featx._values import as_text
+from featx.errors import FileFormatError, ParameterError
+from featx.estimators import SavedModel, final_estimator, load_model
+from featx.evaluation import evaluate_attributes, evaluate_classes
+from featx.images import AttributeLabels, ClassLabels, Coverage, attribute_labels, class_labels
+from featx.store import FeatureStore
+from featx.store.info import open_fitting
+
+__all__ = ["Classifier", "Evaluation", "Predictions", "labels_array"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Predictions(OneLine):
+    """What was predicted for labelled images.
+
+    Parameters
+    ----------
+    paths : tuple of str
+    y_true : ndarray of shape (n,), or (n, n_attributes) with NaN for not known
+    y_pred : ndarray of the same shape
+    scores : ndarray of shape (n, n_classes or n_attributes), float64
+        Probabilities.
+    classes : tuple of str
+        Columns of `scores`.
+    vectors : ndarray of shape (n, n_features), float32, optional
+        Their features, for a map of them.
+    """
+
+    paths: tuple[str, ...]
+    y_true: NDArray[Any]
+    y_pred: NDArray[Any]
+    scores: NDArray[np.float64]
+    classes: tuple[str, ...]
+    vectors: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(OneLine):
+    """How good a classifier is on some images.
+
+    Parameters
+    ----------
+    figures : dict
+        As `featx.evaluation.evaluate_classes` or `evaluate_attributes` gives them.
+    predictions : Predictions
+        What they were computed from.
+    coverage : Coverage
+        What the join of the labels left over.
+    n_seen : int or None
+        How many of the images the classifier was trained on; None where that is not known.
+    """
+
+    figures: dict[str, Any]
+    predictions: Predictions
+    coverage: Coverage
+    n_seen: int | None
+
+    @classmethod
+    def of(cls, predictions: Predictions, coverage: Coverage, n_seen: int | None) -> Self:
+        """Compute the figures."""
+        p = predictions
+        if p.y_true.ndim == 2:
+            figures = evaluate_attributes(p.y_true, p.scores)
+        else:
+            figures = evaluate_classes(p.y_true, p.y_pred, p.scores, p.classes)
+        return cls(figures, predictions, coverage, n_seen)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the predictions as a JSON-serialisable dict."""
+        return {**self.figures, "n_seen_in_training": self.n_seen, **self.coverage.to_dict()}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Classifier(OneLine):
+    """A fitted classifier whose classes are text, as labels are read.
+
+    Parameters
+    ----------
+    saved : SavedModel
+        The model, and what its features were made with.
+    name : str
+        What it is called in messages.
+
+    Raises
+    ------
+    FileFormatError
+        If the model classifies nothing.
+    """
+
+    saved: SavedModel
+    name: str
+
+    def __post_init__(self) -> None:
+        final = final_estimator(self.saved.model)
+        if not hasattr(final, "predict_proba"):
+            raise FileFormatError(
+                f"{self.name}: holds a {type(final).__name__}, expected a classifier, as "
+                "featx train makes one"
+            )
+
+    @classmethod
+    def load(cls, path: str) -> Self:
+        """Read a model of `featx.estimators.save_model`."""
+        return cls(load_model(path), f"model file {path!r}")
+
+    @property
+    def has_attributes(self) -> bool:
+        """Whether it gives several yes-or-no labels per image."""
+        return hasattr(final_estimator(self.saved.model), "attribute_names_")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes or attributes, columns of the scores."""
+        final = final_estimator(self.saved.model)
+        names = final.attribute_names_ if self.has_attributes else final.classes_
+        return tuple(map(_label_text, names.tolist()))
+
+    def open_store(self, path: str, table: str | None = None) -> FeatureStore:
+        """Open the table of a store that has the features that it takes.
+
+        Parameters
+        ----------
+        path : path or URL
+        table : str, optional
+            The only table to take, by the beginning of its fingerprint.
+
+        Raises
+        ------
+        FingerprintMismatchError
+            If the recipe is another, with what differs.
+        ParameterError
+            If the store has no images, or vectors of another width.
+        """
+        store = open_fitting(path, self.saved.recipe, maker=self.name, table=table)
+        try:
+            self._require_width(store.require_images())
+        except ParameterError:
+            store.close()
+            raise
+        return store
+
+    def _require_width(self, store: FeatureStore) -> None:
+        width = getattr(self.saved.model, "n_features_in_", store.n_features)
+        if width != store.n_features:
+            raise ParameterError(
+                f"store {store.path!r}: got vectors of {store.n_features} numbers, expected "
+                f"{width}, as {self.name} was fitted on; take the store that it was trained on, "
+                "or one made alike"
+            )
+
+    def predict(self, X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """Label vectors.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_features)
+
+        Returns
+        -------
+        labels : ndarray of str, (n,), or of 0 and 1, (n, n_attributes)
+        scores : ndarray of shape (n, n_classes or n_attributes), float64
+            Probabilities.
+        """
+        model = self.saved.model
+        scores = model.predict_proba(X)
+        if self.has_attributes:
+            return (scores > 0.5).astype(np.int64), scores
+        # not the largest probability: where each class has its own calibration, they may differ
+        return np.array(list(map(_label_text, model.predict(X).tolist()))), scores
+
+    def evaluate(self, store: FeatureStore, labels: Any = None) -> Evaluation:
+        """Measure it on the labelled images of a store.
+
+        Parameters
+        ----------
+        store : FeatureStore
+            From `open_store`.
+        labels : path, data frame or mapping, optional
+            A label file; default the labels in the store.
+        """
+        found: AttributeLabels | ClassLabels
+        if self.has_attributes:
+            found = attribute_labels(store, labels, self.classes)
+        else:
+            found = class_labels(store, labels)
+        predicted, scores = self.predict(store[found.rows])
+        predictions = Predictions(
+            tuple(store.paths[found.rows].tolist()), labels_array(found), predicted, scores,
+            self.classes,
+        )  # fmt: skip
+        n_seen = self.saved.count_seen(store.digests[found.rows])
+        return Evaluation.of(predictions, found.coverage, n_seen)
+
+
+def labels_array(found: AttributeLabels | ClassLabels) -> NDArray[Any]:
+    """Return the labels, (n,), or the attributes, (n, n_attributes)."""
+    return found.values if isinstance(found, AttributeLabels) else found.labels
+
+
+def _label_text(label: Any) -> str:
+    """Return a class as labels are read: 1.0 as "1"."""
+    return label if isinstance(label, str) else as_text(label)

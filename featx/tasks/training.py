@@ -1,0 +1,220 @@
+"""Train a linear classifier on the labelled images of a store."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx._repr import OneLine
+from featx.errors import ManifestError, ParameterError, choose
+from featx.estimators import (
+    Preset,
+    SavedModel,
+    final_estimator,
+    get_preset,
+    predict_held_out,
+    save_model,
+)
+from featx.images import (
+    AttributeLabels,
+    Augmentation,
+    ClassLabels,
+    Coverage,
+    ImageManifest,
+    attribute_labels,
+    class_labels,
+)
+from featx.store import FeatureStore
+from featx.tasks._rows import find_rows
+from featx.tasks.classifier import (
+    Classifier,
+    Evaluation,
+    Predictions,
+    labels_array,
+)
+
+__all__ = ["Training", "find_labels", "train"]
+
+TASKS = ("classification", "attributes")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Training(OneLine):
+    """A classifier, and what it was trained on.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    preset : Preset
+    rows : ndarray of shape (n,), intp
+        Rows of the store.
+    y : ndarray of shape (n,), str, or (n, n_attributes) with NaN for not known
+        Their labels.
+    coverage : Coverage
+        What the join of the labels left over.
+    notes : tuple of str
+        What may not have been meant.
+    """
+
+    classifier: Classifier
+    preset: Preset
+    rows: NDArray[np.intp]
+    y: NDArray[Any]
+    coverage: Coverage
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return classes, cross-validated score, C and counts as a JSON-serialisable dict."""
+        probe, classes = final_estimator(self.classifier.saved.model), self.classifier.classes
+        if self.y.ndim == 1:
+            score, metric, C = probe.best_score_, probe.scoring, probe.C_
+        else:
+            losses = probe.cv_results_.get("log_loss", np.full((1, len(classes)), np.nan))
+            measured = losses[:, ~np.isnan(losses).all(axis=0)]
+            score = -float(np.nanmin(measured, axis=0).mean()) if measured.size else None
+            metric = "neg_log_loss, mean over attributes"
+            C = dict(zip(classes, probe.C_.tolist(), strict=True))
+        return {
+            "classes": list(classes),
+            "cv_score": score,
+            "cv_metric": metric,
+            "C": C,
+            "n_samples": len(self.rows),
+            "preset": self.preset.name,
+            **self.coverage.to_dict(),
+        }
+
+    def save(self, path: str | os.PathLike[str], store: FeatureStore) -> None:
+        """Write the model, with the store's recipe and the digests of the images it has seen."""
+        saved = self.classifier.saved
+        save_model(
+            saved.model, os.fspath(path), recipe=saved.recipe, metadata=saved.metadata,
+            digests=store.digests[self.rows],
+        )  # fmt: skip
+
+    def cross_validate(self, store: FeatureStore) -> Evaluation:
+        """Measure it out of fold on what it was trained on, as `predict_held_out` does.
+
+        Images that are never held out, as the only one of its class, are left out.
+
+        Raises
+        ------
+        ParameterError
+            If no image is held out.
+        """
+        scores = predict_held_out(self.classifier.saved.model, store[self.rows], self.y)
+        held_out = np.flatnonzero(~np.isnan(scores).any(axis=1))
+        if not len(held_out):
+            raise ParameterError(
+                f"labels: got a single image of each of {len(self.classifier.classes)} classes, "
+                "so that none can be held out; expected two or more of one: label more images"
+            )
+        scores, classes = scores[held_out], np.array(self.classifier.classes)
+        predicted = classes[scores.argmax(axis=1)] if self.y.ndim == 1 else (scores > 0.5) * 1.0
+        paths = tuple(store.paths[self.rows[held_out]].tolist())
+        predictions = Predictions(paths, self.y[held_out], predicted, scores, tuple(classes))
+        return Evaluation.of(predictions, self.coverage, 0)
+
+
+def train(
+    store: FeatureStore,
+    labels: Any = None,
+    *,
+    images: ImageManifest | None = None,
+    task: str = "classification",
+    attributes: list[str] | None = None,
+    preset: str | Preset = "plain",
+) -> Training:
+    """Train a linear classifier on the labelled images of a store.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    labels : path, data frame or mapping, optional
+        A label file (see docs/cli.md); default the labels of `images`.
+    images : ImageManifest, optional
+        Images of the store to train on; default all, with the labels in the store.
+    task : {"classification", "attributes"}, default "classification"
+        One label per image, or a column of 0 and 1 for each attribute.
+    attributes : list of str, optional
+        Columns that are attributes; default all.
+    preset : str or Preset, default "plain"
+        Its classifier is trained, whatever the store's features are; `Training.notes` says where
+        they are not those that the preset asks for.
+
+    Returns
+    -------
+    Training
+
+    Raises
+    ------
+    ManifestError
+        If no image has a label, or none that has one could be read.
+    ParameterError
+        If there is no such task or preset, or all labels are the same.
+
+    Examples
+    --------
+    >>> import featx, tempfile
+    >>> from featx.images import sample_data_dir
+    >>> with featx.extract(sample_data_dir() / "objects", tempfile.mkdtemp() + "/f.h5") as store:
+    ...     training = train(store, preset="sqrt")
+    ...     accuracy = training.cross_validate(store).figures["accuracy"]
+    >>> training.to_dict()["C"] > 0, accuracy > 0.8
+    (True, True)
+    """
+    chosen = get_preset(preset)
+    store.require_images()
+    found = find_labels(store if images is None else images, labels, task, attributes)
+    rows, y = found.rows, labels_array(found)
+    if images is not None:
+        rows, read = find_rows(store, [images.paths[i] for i in rows.tolist()])
+        y = y[read]
+        if not len(rows):
+            raise ManifestError(
+                f"store {store.path!r}: has none of the {len(found.rows)} labelled images, "
+                f"expected at least one that could be read; featx info {store.path} lists why"
+            )
+    n_views = _count_views(store)
+    if isinstance(found, AttributeLabels):
+        model = chosen.attribute_classifier(list(found.names), n_views)
+    else:
+        model = chosen.classifier(n_views)
+    saved = SavedModel(
+        model.fit(store[rows], y), store.recipe, {"task": task, "made_with": store.made_with}
+    )
+    classifier = Classifier(saved, "the model")
+    return Training(classifier, chosen, rows, y, found.coverage, _compare(chosen, store))
+
+
+def find_labels(
+    images: Any, labels: Any, task: str, attributes: list[str] | None
+) -> AttributeLabels | ClassLabels:
+    """Return the labels of a store or a manifest that the task needs."""
+    if choose("task", task, TASKS) == "attributes":
+        return attribute_labels(images, labels, attributes)
+    return class_labels(images, labels)
+
+
+def _count_views(store: FeatureStore) -> int:
+    """Return how many views' vectors lie side by side in a row."""
+    augmentation = Augmentation.parse("none" if store.recipe is None else store.recipe.augment)
+    return augmentation.n_views if augmentation.keeps_views else 1
+
+
+def _compare(preset: Preset, store: FeatureStore) -> tuple[str, ...]:
+    """Say where a store's features are not those that the preset asks for."""
+    expected = preset.encoder_options["augment"]
+    found = "none" if store.recipe is None else store.recipe.augment
+    if found == expected or preset.name == "plain":
+        return ()
+    note = (
+        f"preset {preset.name!r} asks for features with augment {expected!r}, and those of "
+        f"{store.path} have {found!r}: only its classifier was taken; extract with --preset "
+        f"{preset.name} for the rest"
+    )
+    return (note,)
