@@ -34,9 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", type=int, default=10, help="matches per image (default 10)")
     parser.add_argument(
         "--rerank",
-        default="none",
+        action="append",
         choices=["none", *RERANKINGS],
-        help="another order than plain distance (default none)",
+        help="another order than plain distance (default none); given several times, each begins "
+        "with what the one before ranked",
     )
     parser.add_argument(
         "--filter",
@@ -107,10 +108,10 @@ def _opened(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Any,
         index = RetrievalIndex.load(args.index, mmap=True)
         index.set_params(weights=args.weights, device=read_options(args, RunOptions).device)
         return index, {"rerank": args.rerank}
-    if args.rerank != "none":
+    if set(args.rerank or ()) - {"none"}:
         raise ParameterError(
-            f"--rerank: got {args.rerank!r} for {args.index!r}, which is asked in shards, "
-            "expected none; make one index of the store"
+            f"--rerank: got {', '.join(args.rerank)} for {args.index!r}, which is asked in "
+            "shards, expected none; make one index of the store"
         )
     shards = args.index if os.path.isdir(args.index) else [args.index]  # noqa: PTH112
     return stack.enter_context(ShardedIndex(shards, engine=args.shards_engine, mmap=True)), {}

@@ -169,7 +169,22 @@ def test_a_folder_of_indices_from_the_command_line(
         distances = [[m["distance"] for m in r["matches"]] for r in (mine, theirs)]
         np.testing.assert_allclose(*distances, atol=1e-6)
     assert main(["query", str(shards / "parts"), images[0], "--rerank", "aqe"]) == 1
-    assert "asked in shards, expected none" in capsys.readouterr().err
+    assert "got aqe for" in (said := capsys.readouterr().err)
+    assert "asked in shards, expected none" in said
+
+
+def test_rerankings_follow_each_other_on_the_command_line(
+    shards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (image, *_) = sorted((sample_data_dir() / "instances").rglob("*.jpg"))
+    names = ["k-reciprocal", "aqe"]
+    options = [word for name in names for word in ("--rerank", name)]
+    assert main(["query", str(shards / "all"), str(image), *options, "-k", "9", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["results"]
+    index = RetrievalIndex.load(shards / "all")
+    paths = [match["path"] for match in found["matches"]]
+    assert paths == index.query(str(image), 9, rerank=names).ids.tolist()
+    assert paths != index.query(str(image), 9, rerank=names[:1]).ids.tolist()
 
 
 def test_features_of_another_recipe_are_refused(shards: Path, tmp_path: Path) -> None:
