@@ -16,9 +16,8 @@ from featx.errors import ParameterError, choose
 from featx.estimators._calibration import DEFAULT_SLOPE
 from featx.estimators._fit import Design, fit_linear
 from featx.estimators._folds import copies, deal_attributes, folds_of_splits
-from featx.estimators._linear_model import DTYPES, LinearModel
+from featx.estimators._linear_model import DTYPES, LinearModel, checked_weights
 from featx.estimators._targets import Attributes
-from featx.estimators._validation import checked_weights
 
 __all__ = ["AttributeClassifier"]
 
@@ -76,7 +75,7 @@ class AttributeClassifier(LinearModel):
     Notes
     -----
     C is chosen by held-out log loss: accuracy hardly moves for a rare attribute. For "svm" the
-    scores are calibrated first, by one slope an attribute. An attribute with a single example of
+    scores are calibrated first, by one slope per attribute. An attribute with a single example of
     yes or of no is fitted with the default C. All attributes share the rotation of the features
     and, 128 at a time, every product with them, so forty cost little more than a few.
 

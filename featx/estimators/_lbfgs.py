@@ -7,23 +7,17 @@ pools waiting for each other's cores, one iteration on a small table took ten ti
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.estimators._losses import column_dot
-
-__all__ = ["Memory", "dot"]
+__all__ = ["Memory"]
 
 Array = NDArray[Any]
 
 SIZE = 10  # pairs kept, as in scipy's default
-
-
-def dot(a: Array, b: Array, *, separable: bool) -> NDArray[np.float64]:
-    """Return the inner product of each column, or one of the whole, as float64."""
-    return column_dot(a, b) if separable else np.array([np.vdot(a, b)], dtype=np.float64)
 
 
 class Memory:
@@ -31,17 +25,18 @@ class Memory:
 
     Parameters
     ----------
-    separable : bool
-        Whether each column is a problem of its own.
+    inner : callable
+        The inner product: `column_dot` where each column is a problem of its own, `whole_dot` for
+        one problem.
     """
 
-    def __init__(self, *, separable: bool) -> None:
-        self.separable = separable
+    def __init__(self, inner: Callable[[Array, Array], NDArray[np.float64]]) -> None:
+        self.inner = inner
         self._pairs: deque[tuple[Array, Array, NDArray[np.float64]]] = deque(maxlen=SIZE)
 
     def add(self, step: Array, change: Array) -> None:
         """Remember a pair; a column whose curvature is lost in rounding has none."""
-        curvature = dot(step, change, separable=self.separable)
+        curvature = self.inner(step, change)
         good = curvature > np.finfo(step.dtype).tiny * 1e6
         self._pairs.append((step, change, np.where(good, 1 / np.where(good, curvature, 1), 0)))
 
@@ -59,19 +54,19 @@ class Memory:
         q = -gradient
         shares = []
         for step, change, rho in reversed(self._pairs):
-            share = (rho * dot(step, q, separable=self.separable)).astype(q.dtype)
+            share = (rho * self.inner(step, q)).astype(q.dtype)
             q -= share * change
             shares.append(share)
         q /= diagonal
         if self._pairs:
             q *= self._gamma(diagonal).astype(q.dtype)
         for (step, change, rho), share in zip(self._pairs, reversed(shares), strict=True):
-            ahead = (rho * dot(change, q, separable=self.separable)).astype(q.dtype)
+            ahead = (rho * self.inner(change, q)).astype(q.dtype)
             q += (share - ahead) * step
         return q
 
     def _gamma(self, diagonal: Array) -> NDArray[np.float64]:
         _, change, rho = self._pairs[-1]
-        length = rho * dot(change, change / diagonal, separable=self.separable)
+        length = rho * self.inner(change, change / diagonal)
         good = length > 0
         return np.where(good, 1 / np.where(good, length, 1), 1)

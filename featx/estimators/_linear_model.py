@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from featx._arrays import scale_to_unit
 from featx._repr import OneLine
-from featx.errors import choose, require_count, require_number
+from featx.errors import ParameterError, choose, require_count, require_number
 from featx.estimators._axes import Axes
 from featx.estimators._fit import Design
 from featx.estimators._path import grid_of
 
-__all__ = ["LinearModel"]
+__all__ = ["LinearModel", "checked_weights"]
 
 METHODS = ("logistic", "svm")
 DTYPES = [np.float64, np.float32]
@@ -57,3 +57,22 @@ class LinearModel(OneLine, BaseEstimator):  # type: ignore[misc]
         X = validate_data(self, X, reset=False, dtype=DTYPES)
         coef, intercept = self.coef_.astype(X.dtype), self.intercept_.astype(X.dtype)
         return np.asarray(self._prepared(X) @ coef.T + intercept)
+
+
+def checked_weights(sample_weight: Any, X: NDArray[Any]) -> NDArray[np.float64]:
+    """Return one weight per sample, ones for None.
+
+    Raises
+    ------
+    ParameterError
+        Where one is negative or all are zero.
+    """
+    if sample_weight is not None and not np.any(np.asarray(sample_weight)):
+        raise ParameterError("sample_weight: got zero for every sample, expected some above zero")
+    weights: NDArray[np.float64] = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    if weights.min() < 0:
+        row = int(weights.argmin())
+        raise ParameterError(
+            f"sample_weight: got {weights[row]!r} for sample {row}, expected no negative weight"
+        )
+    return weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -12,13 +13,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from featx._values import require_known
-from featx.errors import ParameterError, choose
+from featx.errors import ParameterError, choose, nearest, require_number
 from featx.estimators._calibration import probabilities
 from featx.estimators._fit import Split, fit_linear
 from featx.estimators._folds import copies, deal
-from featx.estimators._linear_model import DTYPES, LinearModel
+from featx.estimators._linear_model import DTYPES, LinearModel, checked_weights
 from featx.estimators._targets import Classes
-from featx.estimators._validation import checked_weights, class_factors
 
 __all__ = ["LinearProbeClassifier"]
 
@@ -39,7 +39,7 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
         scikit-learn. A number is taken as it is; from several one is chosen by cross-validation.
         None stands for ten values, 0.1 to 3162 for "logistic" and 0.0032 to 100 for "svm",
         divided by the mean squared length of the rows (1 where `normalize`). Each value costs
-        about one more fit a fold, warm-started.
+        about one more fit per fold, warm-started.
     cv : int or splitter, default 5
         Most folds. Rows with equal features never part, a class with fewer images than folds is
         held out in only some of them, one with a single image in none. A scikit-learn splitter
@@ -165,7 +165,7 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
                 f"y: got one class ({self.classes_[0]!s}), expected at least two classes"
             )
         rows, weights = self._prepared(X[kept]), weights[kept]
-        loss_weights = weights * class_factors(self.class_weight, self.classes_, codes, weights)
+        loss_weights = weights * _class_factors(self.class_weight, self.classes_, codes, weights)
         design = self._design(rows, loss_weights)
         targets = Classes(codes, n_classes, weights[:, None], loss_weights[:, None], self.scoring)
         splits = self._splits(X, y, kept, codes)
@@ -253,3 +253,43 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
                 "scoring: got 'neg_log_loss' with method='svm', which has no probabilities while "
                 "C is chosen; expected 'accuracy' or 'balanced_accuracy', or method='logistic'"
             )
+
+
+def _class_factors(
+    class_weight: Any, classes: NDArray[Any], codes: NDArray[Any], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the factor of each sample's weight, by its class.
+
+    Parameters
+    ----------
+    class_weight : None, "balanced" or mapping from class to number
+        "balanced" gives every class the same sum of weights. Classes that a mapping leaves out
+        have 1.
+    classes : ndarray of shape (n_classes,)
+    codes : ndarray of shape (n_samples,), int
+    weights : ndarray of shape (n_samples,), float64
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), float64
+    """
+    if class_weight is None:
+        return np.ones(len(codes))
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        sums = np.bincount(codes, weights=weights, minlength=len(classes))
+        return np.asarray(weights.sum() / (len(classes) * sums[codes]))
+    if not isinstance(class_weight, Mapping):
+        raise ParameterError(
+            f"class_weight: got {class_weight!r}, expected None, 'balanced' or a dict from class "
+            "to weight"
+        )
+    known = classes.tolist()
+    for label, factor in class_weight.items():
+        if label not in known:
+            raise ParameterError(
+                f"class_weight: got a weight for {label!r}, expected classes of y: {known[:10]!r}"
+                f"{nearest(str(label), map(str, known))}"
+            )
+        require_number(f"class_weight of {label!r}", factor, 0, above=True)
+    factors = np.array([float(class_weight.get(label, 1.0)) for label in known])
+    return np.asarray(factors[codes])

@@ -21,6 +21,7 @@ __all__ = [
     "column_dot",
     "column_loss",
     "signs_of",
+    "whole_dot",
 ]
 
 Array = NDArray[Any]
@@ -34,6 +35,11 @@ def column_dot(a: Array, b: Array) -> NDArray[np.float64]:
     return np.asarray(np.einsum("ij,ij->j", a, b), dtype=np.float64)
 
 
+def whole_dot(a: Array, b: Array) -> NDArray[np.float64]:
+    """Return the inner product of two matrices, shape (1,), float64."""
+    return np.array([np.vdot(a, b)], dtype=np.float64)
+
+
 class Loss(Protocol):
     """What the solver needs of a loss."""
 
@@ -42,6 +48,9 @@ class Loss(Protocol):
 
     def value_and_gradient(self, scores: Array) -> tuple[NDArray[np.float64], Array]:
         """Return the losses, (n_columns,) or (1,), and their derivative by each score."""
+
+    def inner(self, a: Array, b: Array) -> NDArray[np.float64]:
+        """Return the inner product of each column, (n_columns,), or that of the whole, (1,)."""
 
     def take(self, columns: NDArray[Any]) -> Loss:
         """Return the loss of some columns alone; only for separable losses."""
@@ -84,6 +93,10 @@ class Softmax:
         gradient[self._rows, self.codes] -= self.weights
         return np.array([value]), gradient
 
+    def inner(self, a: Array, b: Array) -> NDArray[np.float64]:
+        """Return the inner product of the whole, (1,)."""
+        return whole_dot(a, b)
+
     def take(self, columns: NDArray[Any]) -> Loss:
         """Refuse: the classes of a softmax cannot be had one by one."""
         raise NotImplementedError("softmax couples its columns")
@@ -106,6 +119,10 @@ class _Columns:
 
     def __init__(self, signs: Array, weights: Array) -> None:
         self.signs, self.weights, self.n_columns = signs, weights, signs.shape[1]
+
+    def inner(self, a: Array, b: Array) -> NDArray[np.float64]:
+        """Return the inner product of each column, (n_columns,)."""
+        return column_dot(a, b)
 
     def take(self, columns: NDArray[Any]) -> Self:
         """Return the loss of some columns alone."""

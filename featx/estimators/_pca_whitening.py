@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import numbers
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from featx._arrays import scale_to_unit
 from featx._repr import OneLine
-from featx.errors import ParameterError
+from featx.errors import ParameterError, require_number
 
 __all__ = ["PCAWhitening"]
 
@@ -103,10 +103,8 @@ class PCAWhitening(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         ParameterError
             For a parameter out of range, or more components than directions in which rows differ.
         """
-        for name in ("power", "regularization"):
-            value = getattr(self, name)
-            if not isinstance(value, numbers.Real) or not 0 <= float(value) < np.inf:
-                raise ParameterError(f"{name}: got {value!r}, expected a number of at least 0")
+        require_number("power", self.power, 0)
+        require_number("regularization", self.regularization, 0)
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         variance, components, self.mean_ = _principal_axes(X, l2=self.l2_before)
         total = float(variance.sum())
@@ -181,8 +179,8 @@ def _principal_axes(X: NDArray[Any], *, l2: bool) -> tuple[Array, Array, Array]:
     n_samples, n_features = X.shape
 
     def blocks() -> Any:
-        for start in range(0, n_samples, BLOCK_ROWS):
-            block = X[start : start + BLOCK_ROWS].astype(np.float64)
+        for rows in gen_batches(n_samples, BLOCK_ROWS):
+            block = X[rows].astype(np.float64)
             yield scale_to_unit(block) if l2 else block
 
     mean = sum(block.sum(axis=0) for block in blocks()) / n_samples

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from featx.estimators._lbfgs import Memory, dot
+from featx.estimators._lbfgs import Memory
 from featx.estimators._line_search import Line, search
 from featx.estimators._losses import Loss
 
@@ -126,20 +126,19 @@ def solve(
     while True:
         _differentiate(points, state)
         direction = state.memory.direction(state.gradient, _diagonal(state))
-        slope = dot(direction, state.gradient, separable=loss.is_separable)
+        slope = loss.inner(direction, state.gradient)
         left = np.maximum(-slope / 2, TRUST * state.decrease)
         short = left > tol * np.abs(state.value)
         on = short & (state.level < PATIENCE)
-        if not on.any() or n_iterations >= max_iter:
+        is_done = not on.any() or n_iterations >= max_iter
+        if is_done or (loss.is_separable and 1 - on.mean() > DONE_SHARE):
             weights[:, state.columns], scores[:, state.columns] = state.weights, state.scores
             pull[:, state.columns] = state.gradient - state.ridge * state.weights
-            break
-        if loss.is_separable and 1 - on.mean() > DONE_SHARE:
-            weights[:, state.columns], scores[:, state.columns] = state.weights, state.scores
-            pull[:, state.columns] = state.gradient - state.ridge * state.weights
+            if is_done:
+                break
             state.take(on)
             direction, slope, left, on = direction[:, on], slope[on], left[on], on[on]
-        _advance(points, state, direction, np.where(on, slope, 0))
+        _move(state, direction, points @ direction, np.where(on, slope, 0))
         n_iterations += 1
     if on.any():
         _warn(float((left / np.abs(state.value))[on].max()), tol, max_iter)
@@ -148,27 +147,14 @@ def solve(
 
 def _begin(points: Array, loss: Loss, ridge: Array, starts: list[Solution]) -> _State:
     """Start at the last solution, moved on along the line from the one before it."""
-    shape = (points.shape[1], loss.n_columns)
     if starts:
         weights, scores = starts[-1].weights, starts[-1].scores
     else:
-        weights = np.zeros(shape, points.dtype)
+        weights = np.zeros((points.shape[1], loss.n_columns), points.dtype)
         scores = np.zeros((len(points), loss.n_columns), points.dtype)
-    gradient, pending = np.zeros_like(weights), None
     value, by_score = loss.value_and_gradient(scores)
-    value = value + dot(ridge * weights, weights, separable=loss.is_separable) / 2
-    if len(starts) > 1:
-        move = weights - starts[-2].weights
-        along = scores - starts[-2].scores
-        slope = dot(by_score, along, separable=loss.is_separable)
-        slope += dot(ridge * weights, move, separable=loss.is_separable)
-        line = _line(loss, ridge, weights, scores, value, move, along, slope)
-        step = search(loss, line)
-        pending = step.t.astype(weights.dtype) * move
-        gradient = starts[-1].pull + ridge * weights
-        weights = weights + pending
-        scores, by_score, value = step.scores, step.by_score, step.value
-    return _State(
+    value = value + loss.inner(ridge * weights, weights) / 2
+    state = _State(
         columns=np.arange(loss.n_columns),
         loss=loss,
         ridge=ridge,
@@ -179,29 +165,17 @@ def _begin(points: Array, loss: Loss, ridge: Array, starts: list[Solution]) -> _
         value=value,
         decrease=np.full(value.shape, np.inf),
         level=np.zeros(value.shape, dtype=np.intp),
-        memory=Memory(separable=loss.is_separable),
-        gradient=gradient,
-        pending=pending,
+        memory=Memory(loss.inner),
+        gradient=np.zeros_like(weights),
     )
-
-
-def _line(
-    loss: Loss,
-    ridge: Array,
-    weights: Array,
-    scores: Array,
-    value: Values,
-    move: Array,
-    along: Array,
-    slope: Values,
-) -> Line:
-    penalised = ridge * move
-    terms = (
-        dot(ridge * weights, weights, separable=loss.is_separable) / 2,
-        dot(penalised, weights, separable=loss.is_separable),
-        dot(penalised, move, separable=loss.is_separable),
-    )
-    return Line(scores, along, value, slope, terms)
+    if len(starts) > 1:
+        state.gradient = starts[-1].pull + ridge * weights
+        move, along = weights - starts[-2].weights, scores - starts[-2].scores
+        slope = loss.inner(by_score, along) + loss.inner(ridge * weights, move)
+        _move(state, move, along, slope)
+        # What this step gained says nothing of what is left at the new C.
+        state.decrease, state.level = np.full(value.shape, np.inf), np.zeros_like(state.level)
+    return state
 
 
 def _differentiate(points: Array, state: _State) -> None:
@@ -220,11 +194,16 @@ def _diagonal(state: _State) -> Array:
     return np.asarray(np.outer(state.spread, h).astype(state.ridge.dtype) + state.ridge)
 
 
-def _advance(points: Array, state: _State, direction: Array, slope: Values) -> None:
-    along = points @ direction
-    s = state
-    line = _line(s.loss, s.ridge, s.weights, s.scores, s.value, direction, along, slope)
-    step = search(s.loss, line)
+def _move(state: _State, direction: Array, along: Array, slope: Values) -> None:
+    """Go along a direction, by which the scores change `along`, as far as the search says."""
+    s, inner = state, state.loss.inner
+    penalised = s.ridge * direction
+    ridge = (
+        inner(s.ridge * s.weights, s.weights) / 2,
+        inner(penalised, s.weights),
+        inner(penalised, direction),
+    )
+    step = search(s.loss, Line(s.scores, along, s.value, slope, ridge))
     s.pending = step.t.astype(direction.dtype) * direction
     s.weights = s.weights + s.pending
     eps = np.finfo(direction.dtype).eps

@@ -121,7 +121,7 @@ def find_leaks(
     train, test = _unit("train_features", train_features), _unit("test_features", test_features)
     if train.shape[1] != test.shape[1]:
         raise ParameterError(
-            f"test_features: got {test.shape[1]} features a row and {train.shape[1]} in "
+            f"test_features: got {test.shape[1]} features per row and {train.shape[1]} in "
             "train_features, expected as many; both need one recipe"
         )
     if (train_hashes is None) != (test_hashes is None):
@@ -228,14 +228,14 @@ def _least(threshold: Any) -> float:
 
 
 def _hash_codes(*sides: tuple[str, Any, int]) -> Rows:
-    """Return a number a row of all sides, equal where hashes are, -1 where not known."""
+    """Return one number per row of all sides, equal where hashes are, -1 where not known."""
     texts = []
     for name, hashes, n in sides:
         side = np.full(n, "") if hashes is None else np.asarray(hashes)
         if side.shape != (n,) or side.dtype.kind not in "UO":
             raise ParameterError(
                 f"{name}: got shape {side.shape} and dtype {side.dtype}, expected {n} texts, one "
-                "a row of features"
+                "per row of features"
             )
         texts.append(side.astype(str))
     every = np.concatenate(texts)

@@ -1,4 +1,4 @@
-"""Accuracy against labels a class: the same nested draws for every estimator.
+"""Accuracy against labels per class: the same nested draws for every estimator.
 
 It fits and scores; what more labels would buy is a matter of `_power_law`.
 """
@@ -36,7 +36,7 @@ METRICS: dict[str, Callable[[Any, Any], float]] = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FewLabelCurve(OneLine):
-    """Scores by number of labels a class, for each of some estimators.
+    """Scores by number of labels per class, for each of some estimators.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def few_label_curve(
     random_state: Any = 0,
     progress: bool | None = None,
 ) -> FewLabelCurve:
-    """Train on few labels a class, and on more, and score on the same test rows.
+    """Train on few labels per class, and on more, and score on the same test rows.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def few_label_curve(
                         fitted = clone(estimator).fit(X_train, y_train)
                         scores[name][place, repeat] = score(fitted, X_test, y_test)
                     except Exception as err:
-                        err.add_note(f"few_label_curve: {name!r} at {size} labels a class")
+                        err.add_note(f"few_label_curve: {name!r} at {size} labels per class")
                         raise
                     bar.advance()
     return FewLabelCurve(sizes, scores, title, n_left_out)

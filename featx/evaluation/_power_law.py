@@ -26,15 +26,15 @@ Array = NDArray[np.float64]
 # Deep networks learn at 0.07 to 0.35 (Hestness et al. 2017), linear models on features at about
 # 0.5 to 1; steeper than 2 is noise of the smallest size.
 EXPONENTS = np.geomspace(0.05, 2, 150)
-# Times the largest measured size. From 10 labels a class of flowers and scenes the law met 40 and
-# 20 within 0.01; beyond, laws that fit alike disagree.
+# Times the largest measured size. From 10 labels per class of flowers and scenes the law met 40
+# and 20 within 0.01; beyond, laws that fit alike disagree.
 FAR = 4
 N_RESAMPLES = 500
 
 
 @dataclass(frozen=True, repr=False)
 class Extrapolation(OneLine):
-    """The score to expect at a number of labels a class.
+    """The score to expect at a number of labels per class.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Extrapolation(OneLine):
 
 @dataclass(frozen=True, repr=False)
 class LabelsNeeded(OneLine):
-    """The labels a class that a score is expected to take.
+    """The labels per class that a score is expected to take.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class LabelsNeeded(OneLine):
 def extrapolate(
     curve: FewLabelCurve, name: str, n: float, *, random_state: Any = 0
 ) -> Extrapolation:
-    """Estimate the score at more labels a class than were measured.
+    """Estimate the score at more labels per class than were measured.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def extrapolate(
     name : str
         Which estimator.
     n : float
-        Labels a class, at least the smallest measured.
+        Labels per class, at least the smallest measured.
     random_state : int, RandomState or None, default 0
         Draws the resamples.
 
@@ -137,7 +137,7 @@ def extrapolate(
 def labels_needed(
     curve: FewLabelCurve, name: str, target: float, *, random_state: Any = 0
 ) -> LabelsNeeded:
-    """Estimate how many labels a class a score takes.
+    """Estimate how many labels per class a score takes.
 
     Parameters
     ----------
@@ -283,4 +283,4 @@ def _flatness(scores: Array) -> str:
 
 
 def _distance(largest: float) -> str:
-    return f"over {FAR} times the {largest:g} labels a class that were measured"
+    return f"over {FAR} times the {largest:g} labels per class that were measured"

@@ -1,6 +1,6 @@
 """Metrics of retrieval: from ranked database rows and the rows that should have been found.
 
-Every function takes `indices`, one row of database row numbers a query, best first (what
+Every function takes `indices`, one row of database row numbers per query, best first (what
 `RetrievalIndex.query` returns; -1 pads), and `positives`, the rows that are right. `junk` rows are
 neither right nor wrong: they are taken out of the ranking before ranks are counted, as the
 protocols of Oxford, Paris and their revisited versions have it.
@@ -37,7 +37,7 @@ class Relevance:
     Parameters
     ----------
     positives, junk : tuple of ndarray of int
-        One array of database rows a query.
+        One array of database rows per query.
     """
 
     positives: tuple[Rows, ...]
@@ -249,7 +249,7 @@ def _mean(values: Array) -> float:
 
 
 def _rankings(indices: Any) -> list[Rows]:
-    """Return one array of database rows a query, best first, without the -1 that pad short ones.
+    """Return one array of database rows per query, best first, without the -1 that pad short ones.
 
     Raises
     ------
@@ -269,7 +269,7 @@ def _rankings(indices: Any) -> list[Rows]:
 
 
 def _row_sets(name: str, sets: Any, n_queries: int) -> list[Rows]:
-    """Return one array of database rows a query; None gives empty ones.
+    """Return one array of database rows per query; None gives empty ones.
 
     Raises
     ------
@@ -281,7 +281,7 @@ def _row_sets(name: str, sets: Any, n_queries: int) -> list[Rows]:
     rows = [np.unique(_integers(name, query, row_set)) for query, row_set in enumerate(sets)]
     if len(rows) != n_queries:
         raise ParameterError(
-            f"{name}: got {len(rows)} sets of rows for {n_queries} queries, expected one a query"
+            f"{name}: got {len(rows)} sets of rows for {n_queries} queries, expected one per query"
         )
     return rows
 

@@ -110,7 +110,7 @@ def few_label_splits(
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """One random order of a pool: `take(n)` is the split of its first n rows a class.
+    """One random order of a pool: `take(n)` is the split of its first n rows per class.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ class Draw:
         )
 
     def take(self, n: int) -> Split:
-        """Return the split of the first n rows a class."""
+        """Return the split of the first n rows per class."""
         self.require(n)
         is_train = self.ranks < n
         is_copy = ~is_train & np.isin(self.groups, self.groups[is_train])
@@ -301,7 +301,7 @@ def as_rows(name: str, rows: Any, n_samples: int) -> Rows:
 
 
 def as_group_numbers(groups: Any, n_samples: int) -> Rows:
-    """Return a number a row, equal where groups are; a row without one has its own.
+    """Return one number per row, equal where groups are; a row without one has its own.
 
     Raises
     ------

@@ -58,7 +58,7 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
         extraction's view and its mirror image; the extraction's view alone. Prediction takes the
         extraction's view.
     n_views : int, default 8
-        Random views an image, for "crop-hflip". They are the same in every epoch, so that the
+        Random views per image, for "crop-hflip". They are the same in every epoch, so that the
         frozen part sees each once. Memory and time grow with it.
     epochs : int, default 15
         Most epochs; each goes through all views of all images. Time grows with it, and the
@@ -71,7 +71,7 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
         Share of the target that is spread over all classes; up to 0.99. It works against a head
         that starts from a probe, whose scores are far apart already.
     batch_size : int, default 32
-        Images a step.
+        Images per step.
     validation_fraction : float, default 0.2
         Share of each class that is held out to choose the epoch. 0 trains on all and keeps the
         last epoch.

@@ -13,7 +13,7 @@ from scipy.optimize import minimize as scipy_minimize
 from featx.estimators import AttributeClassifier, _attributes
 from featx.estimators._lbfgs import Memory
 from featx.estimators._line_search import FLATTER, Line, search
-from featx.estimators._losses import Logistic, Softmax, SquaredHinge
+from featx.estimators._losses import Logistic, Softmax, SquaredHinge, column_dot, whole_dot
 from featx.estimators._path import GRIDS, ridge_for, solve_path
 from featx.estimators._solver import solve
 
@@ -139,14 +139,14 @@ def test_line_search_stays_where_it_would_climb() -> None:
     np.testing.assert_array_equal(step.scores[:, [0, 2]], scores[:, [0, 2]])
 
 
-@pytest.mark.parametrize("separable", [True, False])
-def test_memory_knows_a_quadratic_after_as_many_pairs_as_axes(separable: bool) -> None:
+@pytest.mark.parametrize("inner", [column_dot, whole_dot])
+def test_memory_knows_a_quadratic_after_as_many_pairs_as_axes(inner: Any) -> None:
     """On a quadratic, BFGS with exact steps along conjugate directions holds the true inverse."""
     rng = np.random.default_rng(2)
     d = 6
     root = rng.normal(size=(d, d))
     hessian = root @ root.T + np.eye(d)
-    memory = Memory(separable=separable)
+    memory = Memory(inner)
     steps = np.linalg.eigh(hessian)[1]  # conjugate
     for step in steps.T:
         memory.add(step[:, None], hessian @ step[:, None])

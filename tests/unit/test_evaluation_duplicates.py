@@ -124,7 +124,7 @@ def test_too_many_pairs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("call", "match"),
     [
-        (lambda: find_leaks([[1, 2]], [[1]]), r"test_features: got 1 features a row and 2 in"),
+        (lambda: find_leaks([[1, 2]], [[1]]), r"test_features: got 1 features per row and 2 in"),
         (lambda: find_leaks([1, 2], [[1]]), r"train_features: got shape \(2,\)"),
         (lambda: find_leaks([[1]], [["a"]]), r"test_features: got shape \(1, 1\) and dtype <U1"),
         (lambda: duplicate_groups([[1.0], [np.nan]]), r"features: row 1 has NaN"),

@@ -142,7 +142,7 @@ def test_attributes_are_scored_by_a_scorer() -> None:
 def test_an_estimator_that_fails_is_named_with_its_size() -> None:
     with pytest.raises(ValueError, match="n_neighbors") as caught:
         few_label_curve(*blobs(60), {"five nearest": KNeighborsClassifier(5)}, n_per_class=(1, 5))
-    assert caught.value.__notes__ == ["few_label_curve: 'five nearest' at 1 labels a class"]
+    assert caught.value.__notes__ == ["few_label_curve: 'five nearest' at 1 labels per class"]
 
 
 def synthetic(
