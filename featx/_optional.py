@@ -8,7 +8,7 @@ from typing import Any
 
 from featx.errors import MissingDependencyError
 
-__all__ = ["connected_ray", "require"]
+__all__ = ["connect_ray", "require"]
 
 
 def require(module: str, *, extra: str, purpose: str) -> Any:
@@ -42,7 +42,7 @@ def require(module: str, *, extra: str, purpose: str) -> Any:
         ) from err
 
 
-def connected_ray(purpose: str) -> Any:
+def connect_ray(purpose: str) -> Any:
     """Return Ray, connected: to ``RAY_ADDRESS``, `ray.init`'s cluster, or a new one here.
 
     Raises

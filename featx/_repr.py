@@ -35,7 +35,7 @@ class OneLine:
         name = type(self).__name__
         parts: list[str] = []
         room = MAX_CHARS - len(name) - len("(, ...)") - 1
-        for field, value in self._shown().items():
+        for field, value in self._repr_fields().items():
             part = f"{field}={shorten(value)}"
             room -= len(part) + len(", ")
             if room < 0:
@@ -44,15 +44,15 @@ class OneLine:
             parts.append(part)
         return f"{name}({', '.join(parts)})"
 
-    def _shown(self) -> dict[str, Any]:
+    def _repr_fields(self) -> dict[str, Any]:
         """Return what is shown, by name."""
-        thing: Any = self
-        if dataclasses.is_dataclass(thing):
-            return {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing) if f.repr}
-        defaults = inspect.signature(type(thing).__init__).parameters
+        shown: Any = self
+        if dataclasses.is_dataclass(shown):
+            return {f.name: getattr(shown, f.name) for f in dataclasses.fields(shown) if f.repr}
+        defaults = inspect.signature(type(shown).__init__).parameters
         return {
             name: value
-            for name, value in thing.get_params(deep=False).items()
+            for name, value in shown.get_params(deep=False).items()
             if shorten(value) != shorten(defaults[name].default)
         }
 

@@ -61,11 +61,11 @@ def hide_secrets(text: str) -> str:
     >>> hide_secrets("'https://me:pw@host/a.jpg?sig=x&v=2#t' and sftp://me@host/b.jpg: not found")
     "'https://***@host/a.jpg?sig=***&v=***#***' and sftp://***@host/b.jpg: not found"
     """
-    quoted = _QUOTED_URL.sub(lambda found: _hidden(found[0]), text)
-    return _PLAIN_URL.sub(lambda found: _hidden(found[0]), quoted)
+    quoted = _QUOTED_URL.sub(lambda found: _hide(found[0]), text)
+    return _PLAIN_URL.sub(lambda found: _hide(found[0]), quoted)
 
 
-def _hidden(url: str) -> str:
+def _hide(url: str) -> str:
     found = _PARTS.match(url)
     if found is None:
         return url

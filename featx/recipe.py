@@ -163,7 +163,7 @@ class Recipe(OneLine):
             reason = " ".join(str(err).split())
             raise FileFormatError(f"recipe: {reason}; the file that holds it is damaged") from err
 
-    def _shown(self) -> dict[str, Any]:
+    def _repr_fields(self) -> dict[str, Any]:
         names = ("backbone", "layer", "pooling", "augment", "precision", "n_features")
         return {**{name: getattr(self, name) for name in names}, "fingerprint": self.fingerprint}
 

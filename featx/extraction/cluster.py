@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featx._optional import connected_ray, require
+from featx._optional import connect_ray, require
 from featx._progress import Progress
 from featx.errors import FeatxError, ParameterError
 from featx.extraction.encoder import Encoder
@@ -199,7 +199,7 @@ def _fill_shards(
         {"work": json.dumps({"path": str(folder / _name(part)), **_columns(part)})}
         for part in _parts(images, options.images_per_shard)
     ]
-    ray = connected_ray("engine 'ray'")
+    ray = connect_ray("engine 'ray'")
     done = data.from_items(work, override_num_blocks=len(work)).map_batches(
         _Reader,
         fn_constructor_args=arguments,

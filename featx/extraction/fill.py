@@ -22,7 +22,7 @@ from featx.extraction.summary import ExtractionSummary
 from featx.extraction.tables import COMMIT_EVERY_BYTES, TableSet
 from featx.images import ImageManifest
 from featx.store import StoreWriter
-from featx.store.prune import is_gone, known_images, remove_images
+from featx.store.prune import is_gone, list_images, remove_images
 
 __all__ = ["fill"]
 
@@ -83,7 +83,7 @@ def fill(
             _read(encoder, tables, left, n_images or len(images))
         shards.remove({*tables.tables[0].paths, *(failure.path for failure in writer.failures)})
         if prune:
-            others = known_images(writer).difference(images.paths)
+            others = list_images(writer).difference(images.paths)
             tables.tally.pruned = remove_images(writer, [name for name in others if is_gone(name)])
     except KeyboardInterrupt:
         tables.tally.interrupted = True

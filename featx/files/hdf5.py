@@ -47,14 +47,14 @@ def require_format(h5: h5py.File, kind: FileFormat, path: Name) -> None:
         _require_own_content(h5, kind.describe(path))
 
 
-def _require_own_content(h5: h5py.File, thing: str) -> None:
+def _require_own_content(h5: h5py.File, subject: str) -> None:
     """Check that everything in a file lies in it, and could be as large as the file says.
 
     Parameters
     ----------
     h5 : h5py.File
         Open for reading.
-    thing : str
+    subject : str
         What the message begins with, such as ``"index 'photos'"``.
 
     Raises
@@ -75,8 +75,8 @@ def _require_own_content(h5: h5py.File, thing: str) -> None:
     found = h5.id.links.visit(problem, info=True)
     if found is not None:
         raise FileFormatError(
-            f"{thing}: {found}, expected plain datasets, which is all that featx writes; somebody "
-            "has changed the file: get it from where it was made, or make it anew"
+            f"{subject}: {found}, expected plain datasets, which is all that featx writes; "
+            "somebody has changed the file: get it from where it was made, or make it anew"
         )
 
 

@@ -23,9 +23,9 @@ def existing_form(path: str) -> str:
     """
     slashed = path.replace("\\", "/") if os.sep == "/" else path
     if slashed == path.strip():
-        return path if path.isascii() else _composed(path) or path
+        return path if path.isascii() else _find_composed(path) or path
     candidates = (path, read_shown(path.strip()), slashed, path.strip(), slashed.strip())
-    found = map(_composed, dict.fromkeys(candidates))
+    found = map(_find_composed, dict.fromkeys(candidates))
     return next((place for place in found if place is not None), path)
 
 
@@ -35,7 +35,7 @@ def pattern_forms(pattern: str) -> list[str]:
     while glob.has_magic(fixed):
         fixed = os.path.dirname(fixed)  # noqa: PTH120
     folder, rest = existing_form(fixed), pattern[len(fixed) :]
-    return list(dict.fromkeys(folder + r for r in (rest, *_normalized(rest))))
+    return list(dict.fromkeys(folder + r for r in (rest, *_normalize(rest))))
 
 
 def show_path(path: str | os.PathLike[str]) -> str:
@@ -74,24 +74,24 @@ def common_form(path: str) -> str:
     return os.path.normcase(composed.replace("\\", "/"))
 
 
-def _composed(path: str) -> str | None:
+def _find_composed(path: str) -> str | None:
     """Return the path that exists and differs from `path` in the forms of its characters alone."""
     if os.path.lexists(path):
         return path
     parent, name = os.path.split(path)
     if not name and not path.isascii():  # it ends in a slash
-        return _composed(parent) if parent != path else None
+        return _find_composed(parent) if parent != path else None
     if path.isascii():
         return None
-    folder = parent if not parent or parent.isascii() else _composed(parent)
+    folder = parent if not parent or parent.isascii() else _find_composed(parent)
     if folder is None:
         return None
-    names = _normalized(name) if folder == parent else [name, *_normalized(name)]
+    names = _normalize(name) if folder == parent else [name, *_normalize(name)]
     others = (os.path.join(folder, other) for other in names)  # noqa: PTH118
     return next((other for other in others if os.path.lexists(other)), None)
 
 
-def _normalized(text: str) -> list[str]:
+def _normalize(text: str) -> list[str]:
     """Return the forms of Unicode that differ from the text as it is."""
     forms = [unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)]
     return [form for form in forms if form != text]

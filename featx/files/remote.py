@@ -106,12 +106,12 @@ def filesystem(url: str) -> Any:
     """
     fsspec = require("fsspec", extra="remote", purpose=f"URL {url!r}")
     protocol, rest = split_url(url)
-    known = fsspec.available_protocols()
-    if protocol not in known or "::" in rest:
+    protocols = fsspec.available_protocols()
+    if protocol not in protocols or "::" in rest:
         raise ParameterError(
             f"URL {url!r}: got protocol {protocol!r}{' in a chain' if '::' in rest else ''}, "
             f"expected one that fsspec knows, such as s3, gs, abfs, http or memory."
-            f"{nearest(protocol, known)}"
+            f"{nearest(protocol, protocols)}"
         )
     try:
         ours = http_options() if protocol in HTTP else OPTIONS.get(protocol, {})
@@ -145,7 +145,7 @@ def list_files(url: str) -> list[RemoteFile]:
     if not found and split_url(url)[0] in HTTP:
         fs.info(path)  # a server that nobody can reach lists nothing, and says why only here
     files = [
-        _described(_url_of(url, name), info)
+        _describe(_join_protocol(url, name), info)
         for name, info in found.items()
         if info.get("type") != "directory"
     ]
@@ -161,7 +161,7 @@ def look(url: str) -> RemoteFile:
         Whatever fsspec raises; see `reason_of`.
     """
     fs = filesystem(url)
-    return _described(url, fs.info(fs._strip_protocol(url)))
+    return _describe(url, fs.info(fs._strip_protocol(url)))
 
 
 def look_at_all(urls: Iterable[str]) -> dict[str, RemoteFile]:
@@ -186,7 +186,7 @@ def look_at_all(urls: Iterable[str]) -> dict[str, RemoteFile]:
         except Exception:  # noqa: BLE001 - each name is then asked for, and says why not
             single += names
             continue
-        files = (_described(_url_of(folder, entry["name"]), entry) for entry in entries)
+        files = (_describe(_join_protocol(folder, entry["name"]), entry) for entry in entries)
         found |= {file.url: file for file in files if file.url in wanted}
     if single:
         with ThreadPoolExecutor(N_THREADS) as threads:
@@ -253,14 +253,14 @@ def download(file: RemoteFile, place: Path, callback: Any) -> None:
         raise OSError(errno.ENOSPC, f"it has {file.size_bytes} bytes, and {free} are free")
     limit = MAX_FILE_BYTES if file.size_bytes < 0 else file.size_bytes
 
-    def moved(size: int | None, value: int, **_: Any) -> None:
+    def stop_at_limit(size: int | None, value: int, **_: Any) -> None:
         if value > limit:
             raise TooLargeError(limit)
         callback(value)
 
     fs = filesystem(file.url)
     path = fs._strip_protocol(file.url)
-    fs.get_file(path, str(place), callback=Callback(hooks={"limit": moved}))
+    fs.get_file(path, str(place), callback=Callback(hooks={"limit": stop_at_limit}))
 
 
 def reason_of(err: BaseException) -> str:
@@ -301,12 +301,12 @@ def _look_or_none(url: str) -> RemoteFile | None:
         return None
 
 
-def _url_of(asked: str, name: str) -> str:
+def _join_protocol(asked: str, name: str) -> str:
     """Return a listed name as a URL of the protocol asked for."""
     return name if is_url(name) else f"{split_url(asked)[0]}://{name.lstrip('/')}"
 
 
-def _described(url: str, info: dict[str, Any]) -> RemoteFile:
+def _describe(url: str, info: dict[str, Any]) -> RemoteFile:
     size = info.get("size")
     return RemoteFile(url, -1 if size is None else int(size), _stamp(info))
 
@@ -314,7 +314,7 @@ def _described(url: str, info: dict[str, Any]) -> RemoteFile:
 def _stamp(info: dict[str, Any]) -> int:
     for key in ETAGS:
         if info.get(key):
-            return _number_of(str(info[key]).strip('"'))
+            return _hash(str(info[key]).strip('"'))
     for key in TIMES:
         value = info.get(key)
         if isinstance(value, datetime):
@@ -322,10 +322,10 @@ def _stamp(info: dict[str, Any]) -> int:
         if isinstance(value, int | float):
             return int(value * 1e9)
         if isinstance(value, str) and value:
-            return _number_of(value)
+            return _hash(value)
     return 0
 
 
-def _number_of(text: str) -> int:
+def _hash(text: str) -> int:
     """Return a number that stands for a text, below 2^63."""
     return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._optional import connected_ray
+from featx._optional import connect_ray
 from featx.errors import FeatxError, ParameterError
 from featx.recipe import Recipe
 from featx.retrieval._index import RetrievalIndex
@@ -125,7 +125,7 @@ class RayShards:
                     f"shards[{i}]: got {type(source).__name__} with engine 'ray', expected the "
                     "file of an index, which its actor loads"
                 )
-        self._ray = connected_ray("engine 'ray'")
+        self._ray = connect_ray("engine 'ray'")
         there = self._ray.cluster_resources().get("CPU", 0)
         if num_cpus * len(sources) > there:
             raise ParameterError(

@@ -51,7 +51,7 @@ class SettledFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._name, self.path = os.fspath(path), store_path(readable_copy(path))
-        self._opened: Opened | None = _open_settled(self.path)
+        self._opened: Opened | None = _open_anew(self.path)
 
     @property
     def commit_id(self) -> bytes:
@@ -87,7 +87,7 @@ class SettledFile:
                 if not left or opened.is_settled(self.path):
                     raise
             time.sleep(RETRY_S)
-            self._opened = _open_settled(self.path)
+            self._opened = _open_anew(self.path)
             opened.close()
         raise FileFormatError(
             f"store {self._name!r}: a writer commits faster than it can be read; try again"
@@ -116,7 +116,7 @@ class SettledFile:
         self.close()
 
 
-def _open_settled(path: Path) -> Opened:
+def _open_anew(path: Path) -> Opened:
     """Open a store in its last committed state, again where a commit came in between.
 
     Raises
@@ -231,12 +231,12 @@ class FrozenState:
                 if self._file.commit_id == seen.commit_id:
                     raise
                 if self._has_given:
-                    raise self._changed() from err
+                    raise self._change_error() from err
                 self._look_again()
             else:
                 self._has_given = True
                 return found
-        raise self._changed()
+        raise self._change_error()
 
     def go_back_to(self, fingerprint: tuple[int, int]) -> None:
         """Leave out later rows, so that the state is the one of that fingerprint.
@@ -249,7 +249,7 @@ class FrozenState:
         self.snapshot = self.snapshot.first(fingerprint[0])
         self.table = replace(self.table, n_samples=fingerprint[0])
         if self.snapshot.fingerprint != fingerprint:
-            raise self._changed()
+            raise self._change_error()
         self._has_given = True
 
     def _look_again(self) -> None:
@@ -257,7 +257,7 @@ class FrozenState:
         n = self.table.n_samples
         later = self._take(partial(choose_table, self._name, wanted=self.table.key))[2]
         if len(later.row_crcs) < n:
-            raise self._changed()
+            raise self._change_error()
         self.snapshot = later.first(n)
 
     def _take(self, choose: Choose) -> tuple[tuple[TableInfo, ...], TableInfo, Snapshot]:
@@ -268,7 +268,7 @@ class FrozenState:
 
         return self._file.read(take, of_one_commit=True)
 
-    def _changed(self) -> FileFormatError:
+    def _change_error(self) -> FileFormatError:
         return FileFormatError(
             f"store {self._name!r} has changed since it was opened: a writer has replaced some of "
             "what is asked for; open it again to read its new state"

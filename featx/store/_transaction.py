@@ -137,7 +137,7 @@ class TransactionFile(PatchedFile):
     Notes
     -----
     Memory: the changed pages below `committed_eof`. An append changes the last chunk of each
-    column and HDF5's own records, about 0.5 MiB a table.
+    column and HDF5's own records, about 0.5 MiB per table.
     """
 
     def __init__(self, path: Path, file: FileIO, committed_eof: int) -> None:

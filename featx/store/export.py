@@ -38,12 +38,12 @@ def export_store(
     out : path
         Its suffix is the format. ``.npz``: arrays `features` (n_samples, n_features), `paths`,
         `labels` ("" where absent), `digests` and ``metadata.<column>``, which `numpy.load` reads
-        without pickles. ``.npy``: the features alone. ``.parquet`` and ``.csv``: one row an image,
-        with columns `path`, `label` and those of the manifest, as `FeatureStore.to_pandas` has
-        them; then a list of fixed size, `features`, and `digest` in Parquet, ``feature_0``,
-        ``feature_1``, ... in CSV. Text that is not UTF-8 has ``\xe9`` there for a byte that does
-        not decode; ``.npz`` has the names as Python does. The file appears under its name once it
-        is complete.
+        without pickles. ``.npy``: the features alone. ``.parquet`` and ``.csv``: one row per
+        image, with columns `path`, `label` and those of the manifest, as
+        `FeatureStore.to_pandas` has them; then a list of fixed size, `features`, and `digest` in
+        Parquet, ``feature_0``, ``feature_1``, ... in CSV. Text that is not UTF-8 has ``\xe9``
+        there for a byte that does not decode; ``.npz`` has the names as Python does. The file
+        appears under its name once it is complete.
     table : str, optional
         As for `open_store`.
 

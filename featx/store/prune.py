@@ -12,7 +12,7 @@ from featx.store import table_writer
 from featx.store.remote import working_copy
 from featx.store.writer import StoreWriter
 
-__all__ = ["is_gone", "known_images", "prune_store", "remove_images"]
+__all__ = ["is_gone", "list_images", "prune_store", "remove_images"]
 
 
 def is_gone(path: str) -> bool:
@@ -33,7 +33,7 @@ def is_gone(path: str) -> bool:
     return False
 
 
-def known_images(writer: StoreWriter) -> set[str]:
+def list_images(writer: StoreWriter) -> set[str]:
     """Return the images that have a row in any table, or a failure."""
     failed = {failure.path for failure in writer.failures}
     return failed.union(*(table.paths for table in writer.tables()))
@@ -60,7 +60,7 @@ def remove_images(writer: StoreWriter, paths: Collection[str]) -> int:
     """
     writer.commit()
     tables = writer.tables()
-    gone = sorted(known_images(writer).intersection(paths))
+    gone = sorted(list_images(writer).intersection(paths))
     row_bytes = sum(table.row_bytes for table in tables)
     size = max(1, table_writer.REMOVED_AT_ONCE // max(1, row_bytes))
     for start in range(0, len(gone), size):
@@ -82,22 +82,22 @@ def prune_store(
         with working_copy(str(path)) as copy:
             return prune_store(copy, keep)
     with StoreWriter(path) as writer:
-        known = known_images(writer)
+        images = list_images(writer)
         if keep is None:
-            return remove_images(writer, [name for name in known if is_gone(name)])
+            return remove_images(writer, [name for name in images if is_gone(name)])
         given = [os.fspath(name) for name in keep]
-        kept = _matching(known, [*given, *map(os.path.abspath, given)])
+        kept = _match(images, [*given, *map(os.path.abspath, given)])
         if given and not kept:
             raise ParameterError(
                 f"keep: got {len(given)} paths, of which store {os.fspath(path)!r} has none (the "
                 f"first: {given[0]!r}), expected paths as store.paths has them; pass [] to remove "
                 "all rows"
             )
-        return remove_images(writer, known - kept)
+        return remove_images(writer, images - kept)
 
 
-def _matching(known: set[str], wanted: Iterable[str]) -> set[str]:
-    """Return the known paths that are wanted, in another form where none is there as written."""
-    exact = known.intersection(wanted)
+def _match(images: set[str], wanted: Iterable[str]) -> set[str]:
+    """Return the images that are wanted, in another form where none is there as written."""
+    exact = images.intersection(wanted)
     others = {common_form(name) for name in wanted} - {common_form(name) for name in exact}
-    return exact | {name for name in known - exact if common_form(name) in others}
+    return exact | {name for name in images - exact if common_form(name) in others}

@@ -193,7 +193,7 @@ class FeatureStore:
         Parameters
         ----------
         n_rows : int, default 4096
-            Rows a block; memory grows with it.
+            Rows per block; memory grows with it.
 
         Yields
         ------
@@ -275,7 +275,7 @@ class FeatureStore:
         return self
 
     def to_pandas(self) -> Any:
-        r"""Return the table as a pandas data frame, one row an image.
+        r"""Return the table as a pandas data frame, one row per image.
 
         Returns
         -------

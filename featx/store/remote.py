@@ -66,7 +66,7 @@ class Copy:
     """The copy of one URL, which need not exist."""
 
     def __init__(self, url: str) -> None:
-        self.url, self.thing = url, f"store {url!r}"
+        self.url, self.subject = url, f"store {url!r}"
         digest = hashlib.sha256(url.encode()).hexdigest()[:32]
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "featx"
         name = posixpath.basename(re.split("[?#]", url)[0].rstrip("/"))  # what signs it is no name
@@ -78,7 +78,7 @@ class Copy:
                 raise OSError(errno.ELOOP, f"{self.path.name!r} there is a link")  # noqa: TRY301
         except OSError as err:
             raise StoreWriteError(
-                f"{self.thing}: its copy's folder {str(self.path.parent)!r} cannot be used "
+                f"{self.subject}: its copy's folder {str(self.path.parent)!r} cannot be used "
                 f"({err.strerror or err}); set XDG_CACHE_HOME to one that can be written"
             ) from err
 
@@ -94,7 +94,7 @@ class Copy:
             return Synced()
         except (OSError, ValueError, KeyError, TypeError) as err:
             raise FileFormatError(
-                f"{self.thing}: the note {str(self._note)!r} about its copy cannot be read "
+                f"{self.subject}: the note {str(self._note)!r} about its copy cannot be read "
                 f"({reason_of(err)}); remove it and the copy beside it"
             ) from err
 
@@ -155,7 +155,7 @@ class Copy:
         except FileNotFoundError:
             return None
         except Exception as err:  # each file system has its own
-            raise self._unreachable("asked for", err) from err
+            raise self._access_error("asked for", err) from err
 
     def download(self, remote: RemoteFile) -> None:
         """Replace the copy; an interrupted download leaves the old one."""
@@ -167,7 +167,7 @@ class Copy:
         except FeatxError:
             raise
         except Exception as err:
-            raise self._unreachable("downloaded", err) from err
+            raise self._access_error("downloaded", err) from err
         self.write_down(remote)
 
     def upload(self) -> None:
@@ -184,13 +184,13 @@ class Copy:
         except Exception as err:
             why = err if isinstance(err, FeatxError) else reason_of(err)
             raise StoreWriteError(
-                f"{self.thing}: cannot be written ({why}), expected a place that you may write; "
+                f"{self.subject}: cannot be written ({why}), expected a place that you may write; "
                 f"everything is committed in {str(self.path)!r}: run again to put it there"
             ) from err
         if there is None or not is_ours or there.size_bytes not in (-1, n_bytes):
             found = 0 if there is None else there.size_bytes
             raise StoreWriteError(
-                f"{self.thing}: {n_bytes} bytes were put there, and {found} are there now: the "
+                f"{self.subject}: {n_bytes} bytes were put there, and {found} are there now: the "
                 "upload was cut short, or somebody else has put another store there; everything "
                 f"is committed in {str(self.path)!r}: run again, which puts it there or says that "
                 "there is somebody else's"
@@ -209,7 +209,7 @@ class Copy:
         if there is not None and (self._holds(self.commit_id) or self._holds(synced.commit_id)):
             return
         raise StoreWriteError(
-            f"{self.thing}: somebody else has changed it since the copy {str(self.path)!r} was "
+            f"{self.subject}: somebody else has changed it since the copy {str(self.path)!r} was "
             "made, in which there is more that is not at the URL; copy that file away if you need "
             "it, remove it, and run again"
         )
@@ -221,7 +221,7 @@ class Copy:
         except FeatxError:
             raise
         except Exception as err:
-            raise self._unreachable("downloaded", err) from err
+            raise self._access_error("downloaded", err) from err
         return commit_id not in ("", DAMAGED) and bytes.fromhex(commit_id) in head
 
     def _set_aside_if_damaged(self) -> None:
@@ -232,7 +232,7 @@ class Copy:
         self.path.replace(aside)
         log.warning(
             "%s: its copy %s is damaged; it is kept as %s, and what is at the URL is taken anew",
-            self.thing,
+            self.subject,
             self.path,
             aside,
         )
@@ -246,14 +246,14 @@ class Copy:
     def _require_size(self, n_bytes: int, remote: RemoteFile) -> None:
         if remote.size_bytes not in (-1, n_bytes):
             raise FileFormatError(
-                f"{self.thing}: {n_bytes} bytes came, expected {remote.size_bytes}; it was "
+                f"{self.subject}: {n_bytes} bytes came, expected {remote.size_bytes}; it was "
                 "changed meanwhile, or the connection broke: try again"
             )
 
-    def _unreachable(self, how: str, err: Exception) -> FileFormatError:
+    def _access_error(self, action: str, err: Exception) -> FileFormatError:
         return FileFormatError(
-            f"{self.thing}: cannot be {how} ({reason_of(err)}), expected one that can be reached "
-            "and read; check the name, the credentials and the network"
+            f"{self.subject}: cannot be {action} ({reason_of(err)}), expected one that can be "
+            "reached and read; check the name, the credentials and the network"
         )
 
 
@@ -274,7 +274,7 @@ def readable_copy(store: str | os.PathLike[str]) -> str | os.PathLike[str]:
         log.warning(
             "%s: read from the copy %s, in which there is more than at the URL; featx extract "
             "puts it there",
-            copy.thing,
+            copy.subject,
             copy.path,
         )
         return copy.path
@@ -287,7 +287,7 @@ def readable_copy(store: str | os.PathLike[str]) -> str | os.PathLike[str]:
         raise
     if not is_there:
         raise MissingFileError(
-            f"{copy.thing}: not found, expected a store made by featx; check the name"
+            f"{copy.subject}: not found, expected a store made by featx; check the name"
         )
     return copy.path
 
@@ -337,7 +337,7 @@ def _commit_id(path: Path) -> str:
 def _callback(bar: Progress) -> Any:
     from fsspec.callbacks import Callback
 
-    def moved(size: int | None, value: int, **_: Any) -> None:
+    def advance(size: int | None, value: int, **_: Any) -> None:
         bar.advance(value - bar.done)
 
-    return Callback(hooks={"bar": moved})
+    return Callback(hooks={"bar": advance})

@@ -305,7 +305,7 @@ class TableWriter:
         """
         if self._changes:
             self._write_changes(group, file)
-        for records in self._joined():
+        for records in self._join_small():
             _append_rows(group, records)
         if self._removed:
             _remove_rows(group, file, np.array(sorted(self._removed), np.int64))
@@ -333,7 +333,7 @@ class TableWriter:
         if vectors:
             write_rows(group["features"], rows[list(vectors)], np.stack(list(vectors.values())))
 
-    def _joined(self) -> Iterator[Records]:
+    def _join_small(self) -> Iterator[Records]:
         """Join small batches of new rows: HDF5 takes as long for a row as for a thousand."""
         parts: list[Records] = []
         n_bytes = 0

@@ -177,9 +177,10 @@ def list_tables(tables: Sequence[TableInfo], fields: Iterable[str] = ()) -> str:
 def _nearest(asked: Mapping[str, str], tables: Sequence[TableInfo]) -> str:
     """Say what was probably meant, for the first value that no table has."""
     for name, value in asked.items():
-        known = [info.key if name == "table" else getattr(info, name) for info in tables]
-        if not any(have.startswith(value) if name == "table" else have == value for have in known):
-            return nearest(value, known)
+        values = [info.key if name == "table" else getattr(info, name) for info in tables]
+        fits = (v.startswith(value) if name == "table" else v == value for v in values)
+        if not any(fits):
+            return nearest(value, values)
     return ""
 
 

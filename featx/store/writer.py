@@ -225,7 +225,7 @@ class StoreWriter:
             ) from err
         except OSError as err:
             require_named(self.path, file)
-            raise StoreWriteError(self._not_committed(err)) from err
+            raise StoreWriteError(self._commit_message(err)) from err
         finally:
             self._after(transaction, new_id)
 
@@ -319,7 +319,7 @@ class StoreWriter:
         with STORE.reading(self.path, f"attribute 'has_labels' of table {key!r}"):
             return group is None or table.has_labels != bool(group.attrs["has_labels"])
 
-    def _not_committed(self, err: OSError) -> str:
+    def _commit_message(self, err: OSError) -> str:
         n_pending = sum(table.n_pending for table in self._tables.values())
         n_rows = sum(table.n_samples - table.n_added for table in self._tables.values())
         return (
