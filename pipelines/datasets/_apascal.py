@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from featx.errors import choose
 from pipelines.datasets._files import SetFolder, as_label_array
-from pipelines.datasets._options import require_choice
 from pipelines.datasets.images import ImageDataset
 
 __all__ = ["read_apascal"]
@@ -34,7 +34,7 @@ def read_apascal(folder: SetFolder, *, test: str = "within") -> ImageDataset:
     `test` is "within" (aPascal, the 20 classes of training), "across" (aYahoo, 12 other classes)
     or "all".
     """
-    require_choice(folder.name, "test", test, tuple(LISTS))
+    choose(f"dataset {folder.name!r}: test", test, LISTS)
     names = _attribute_names(folder)
     paths: list[str] = []
     rows: list[list[str]] = []

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.errors import choose
 from pipelines.datasets._files import SetFolder, as_label_array
-from pipelines.datasets._options import require_choice
 from pipelines.datasets.images import ImageDataset
 
 __all__ = ["read_cub200"]
@@ -22,7 +22,7 @@ NOT_VISIBLE = 1  # attributes/certainties.txt
 
 def read_cub200(folder: SetFolder, *, task: str = "fine_grained") -> ImageDataset:
     """Read CUB-200-2011; with ``task="attributes"`` also its attributes, NaN where not visible."""
-    require_choice(folder.name, "task", task, ("fine_grained", "attributes"))
+    choose(f"dataset {folder.name!r}: task", task, ("fine_grained", "attributes"))
     images = dict(folder.table(folder.file("images.txt"), int, str))
     ids = list(images)
     classes = dict(folder.table(folder.file("classes.txt"), int, str))

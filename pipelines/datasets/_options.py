@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from featx.errors import ParameterError, nearest
+from featx.errors import ParameterError
 
-__all__ = ["require_choice", "require_flag", "require_partition"]
+__all__ = ["require_flag", "require_partition"]
 
 
 def require_partition(name: str, partition: Any, n_partitions: int) -> None:
@@ -15,15 +15,6 @@ def require_partition(name: str, partition: Any, n_partitions: int) -> None:
     if not is_number or not 1 <= partition <= n_partitions:
         raise ParameterError(
             f"dataset {name!r}: got partition={partition!r}, expected 1 to {n_partitions}"
-        )
-
-
-def require_choice(name: str, option: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Refuse what is none of the choices."""
-    if value not in choices:
-        raise ParameterError(
-            f"dataset {name!r}: got {option}={value!r}, expected one of {', '.join(choices)}."
-            f"{nearest(str(value), choices)}"
         )
 
 

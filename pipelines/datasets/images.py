@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featx._values import is_missing, label_array
-from featx.errors import ManifestError, ParameterError, nearest
+from featx.errors import ManifestError, ParameterError, choose, nearest
 from featx.images import ImageManifest
 from pipelines.datasets._checks import as_boxes, require_paths
 
@@ -76,11 +76,7 @@ class ImageDataset:
 
     def __post_init__(self) -> None:
         thing = f"dataset {self.name!r}"
-        if self.task not in TASKS:
-            raise ManifestError(
-                f"{thing}: got task={self.task!r}, expected one of {', '.join(TASKS)}."
-                f"{nearest(str(self.task), TASKS)}"
-            )
+        choose(f"{thing}: task", self.task, TASKS, error=ManifestError)
         self._set("paths", tuple(self.paths))
         self._set("attribute_names", tuple(self.attribute_names))
         require_paths(thing, "paths", self.paths)
@@ -247,12 +243,8 @@ class ImageDataset:
         if not len(self.split):
             self._set("split", np.zeros(len(self), dtype="U5"))
         self._set("split", self._texts("split", self.split))
-        unknown = sorted(set(self.split.tolist()) - set(SPLITS))
-        if unknown:
-            raise ManifestError(
-                f"{thing}: split has {unknown[0]!r}, expected 'train', 'val', 'test' or ''."
-                f"{nearest(unknown[0], SPLITS)}"
-            )
+        for name in np.unique(self.split).tolist():
+            choose(f"{thing}: split", name, SPLITS, error=ManifestError)
 
     def _require_distinct(self, thing: str) -> None:
         if self.boxes is None and len(set(self.paths)) < len(self):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featx.errors import ManifestError, ParameterError, nearest
+from featx.errors import ManifestError, ParameterError, choose, nearest
 from pipelines.datasets._apascal import read_apascal
 from pipelines.datasets._birds import read_cub200
 from pipelines.datasets._faces import read_celeba
@@ -287,20 +287,12 @@ def read_dataset(
     >>> covers.protocols["default"].positives[0].tolist()
     [1]
     """
-    reader = READERS.get(name)
-    if reader is None:
-        raise ParameterError(
-            f"dataset: got {name!r}, expected one of {', '.join(READERS)}."
-            f"{nearest(str(name), READERS)}"
-        )
-    known = reader.defaults()
-    unknown = [option for option in options if option not in known]
-    if unknown:
-        expected = f"one of {', '.join(known)}" if known else "none"
-        raise ParameterError(
-            f"dataset {name!r}: got the option {unknown[0]!r}, expected {expected}."
-            f"{nearest(unknown[0], known)}"
-        )
+    reader = READERS[choose("dataset", name, READERS)]
+    defaults = reader.defaults()
+    for option in options:
+        if not defaults:
+            raise ParameterError(f"dataset {name!r}: option: got {option!r}, expected none")
+        choose(f"dataset {name!r}: option", option, defaults)
     path = Path(os.path.abspath(os.path.expanduser(folder)))  # noqa: PTH100, PTH111
     if not path.is_dir():
         what = "a file" if path.exists() else "nothing"

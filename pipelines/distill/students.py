@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from featx.backbones.embedded import FeatxSmall, NetworkShape
-from featx.errors import ParameterError, nearest
+from featx.errors import ParameterError, choose
 from pipelines.distill.families import SlimResNet, mobilenet
 from pipelines.distill.plain import PlainSmall
 from pipelines.distill.teacher import fold_mobilenet_v2
@@ -66,11 +66,7 @@ def build_student(name: str, n_features: int, *, teacher: nn.Module | None = Non
     ParameterError
         If there is no such student, or it cannot start from a teacher.
     """
-    if name not in STUDENTS:
-        raise ParameterError(
-            f"--student: got {name!r}, expected one of {sorted(STUDENTS)}{nearest(name, STUDENTS)}"
-        )
-    student = STUDENTS[name]
+    student = STUDENTS[choose("--student", name, STUDENTS)]
     if teacher is None:
         return student.build(n_features)
     if student.keep is None or type(teacher).__name__ != "MobileNetV2":

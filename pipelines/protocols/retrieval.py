@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import make_pipeline
 
-from featx.errors import ImageDecodeError, ParameterError, nearest
+from featx.errors import ImageDecodeError, choose
 from featx.estimators import PCAWhitening, PowerNormalizer, Preset
 from featx.evaluation import (
     Relevance,
@@ -145,12 +145,8 @@ def run_retrieval(
     """
     chosen = _preset(preset)
     name = protocol or next(iter(dataset.protocols))
-    if name not in dataset.protocols:
-        raise ParameterError(
-            f"protocol: got {name!r}, expected one of {', '.join(dataset.protocols)}."
-            f"{nearest(name, dataset.protocols)}"
-        )
-    relevance, net = dataset.protocols[name], encoder or Encoder()
+    relevance = dataset.protocols[choose("protocol", name, dataset.protocols)]
+    net = encoder or Encoder()
     paths = list(dict.fromkeys([*dataset.database, *dataset.queries]))
     views = "train" if chosen.query_patches else "average"
     extraction = Preset(chosen.name, chosen.note, augment=chosen.augment, views=views)
@@ -178,7 +174,7 @@ def run_retrieval(
         dataset=dataset.name,
         preset=chosen.name,
         backbone=features.recipes[0].backbone,
-        protocol=_said(name, chosen, whiten_on),
+        protocol=_describe_protocol(name, chosen, whiten_on),
         figures=_figures(indices, relevance, dataset.name),
         fingerprints=tuple(r.fingerprint for r in features.recipes),
         counts={
@@ -199,15 +195,10 @@ def run_retrieval(
 def _preset(preset: str | RetrievalPreset) -> RetrievalPreset:
     if isinstance(preset, RetrievalPreset):
         return preset
-    if preset not in RETRIEVAL_PRESETS:
-        raise ParameterError(
-            f"preset: got {preset!r}, expected one of {', '.join(RETRIEVAL_PRESETS)}."
-            f"{nearest(preset, RETRIEVAL_PRESETS)}"
-        )
-    return RETRIEVAL_PRESETS[preset]
+    return RETRIEVAL_PRESETS[choose("preset", preset, RETRIEVAL_PRESETS)]
 
 
-def _said(name: str, preset: RetrievalPreset, whiten_on: Sequence[str] | None) -> str:
+def _describe_protocol(name: str, preset: RetrievalPreset, whiten_on: Sequence[str] | None) -> str:
     text = f"protocol {name!r}, AP by trapezoid; 95 % bootstrap interval over queries"
     if preset.whitening is None:
         return text

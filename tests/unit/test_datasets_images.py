@@ -94,7 +94,7 @@ def test_the_text_of_a_set_says_what_it_has():
     [
         ({"labels": ["cat"]}, r"labels has the shape \(1,\), expected \(3,\)"),
         ({"labels": ["cat", "", ""]}, r"2 of 3 images have no label, the first is '/d/1.jpg'"),
-        ({"split": ["train", "test", "tes"]}, r"split has 'tes'.*mean 'test'"),
+        ({"split": ["train", "test", "tes"]}, r"split: got 'tes'.*mean 'test'"),
         ({"split": ["train"]}, r"split has the shape \(1,\)"),
         ({"boxes": [[0, 0, 1, 1]]}, r"boxes has the shape \(1, 4\), expected \(3, 4\)"),
         (
@@ -118,7 +118,7 @@ def test_values_that_do_not_fit_are_refused(changes, message):
 
 
 def test_paths_and_tasks_that_do_not_fit_are_refused():
-    with pytest.raises(ManifestError, match=r"task='scene', expected .*mean 'scenes'"):
+    with pytest.raises(ManifestError, match=r"task: got 'scene', expected .*mean 'scenes'"):
         ImageDataset("p", "scene", PATHS, labels=["a"] * 3)
     with pytest.raises(ManifestError, match=r"got no paths"):
         ImageDataset("p", "scenes", (), labels=[])
@@ -158,10 +158,10 @@ def test_an_unknown_set_names_the_nearest(tmp_path):
 
 def test_an_unknown_option_names_those_of_the_set(tmp_path):
     with pytest.raises(
-        ParameterError, match=r"'partiton', expected one of partition.*'partition'"
+        ParameterError, match=r"option: got 'partiton', expected 'partition'.*mean 'partition'"
     ):
         read_dataset("sun397", tmp_path, partiton=2)
-    with pytest.raises(ParameterError, match=r"'voc2007': got the option 'year', expected none"):
+    with pytest.raises(ParameterError, match=r"'voc2007': option: got 'year', expected none"):
         read_dataset("voc2007", tmp_path, year=2007)
 
 
@@ -171,8 +171,8 @@ def test_an_unknown_option_names_those_of_the_set(tmp_path):
         ("sun397", {"partition": 11}, "partition=11, expected 1 to 10"),
         ("flowers17", {"partition": 0}, "partition=0, expected 1 to 3"),
         ("flowers17", {"partition": True}, "partition=True, expected 1 to 3"),
-        ("cub200", {"task": "attribute"}, "task='attribute'.*mean 'attributes'"),
-        ("apascal", {"test": "accross"}, "test='accross'.*mean 'across'"),
+        ("cub200", {"task": "attribute"}, "task: got 'attribute'.*mean 'attributes'"),
+        ("apascal", {"test": "accross"}, "test: got 'accross'.*mean 'across'"),
         ("caltech101", {"background": 1}, "background=1, expected True or False"),
     ],
 )

@@ -85,7 +85,7 @@ def test_whitening_says_what_it_was_learned_from(covers, tmp_path):
 def test_misses_are_named(covers, tmp_path):
     with pytest.raises(ParameterError, match=r"preset: got 'plane'.*Did you mean 'plain'"):
         run_retrieval(covers, tmp_path / "f.h5", preset="plane")
-    with pytest.raises(ParameterError, match="protocol: got 'hard', expected one of default"):
+    with pytest.raises(ParameterError, match="protocol: got 'hard', expected 'default'"):
         run_retrieval(covers, tmp_path / "f.h5", protocol="hard")
 
 
