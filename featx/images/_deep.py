@@ -10,25 +10,27 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featx.images._strips import strips
-
 __all__ = [
     "MODES_BEYOND_8_BIT",
     "add_low_bytes",
+    "convert_strips",
     "is_deep_colour",
     "mode_of",
     "significant_bits",
+    "strips",
     "to_grey",
     "with_mode",
 ]
 
+# An image is taken a few rows at a time, so that what is made on the way to its RGB stays small.
+STRIP_PIXELS = 2**18
 MODES_BEYOND_8_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 WHITES = (255, 1023, 4095, 16383, 65535)
 # Floats that are no whole numbers and stay below this are not levels of 0 to 255.
@@ -230,3 +232,23 @@ def _range(
 
 def _finite(values: NDArray[Any]) -> NDArray[np.float64]:
     return np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Yield the rows of an image, some at a time: the first one's position, and a copy of them."""
+    n_rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, n_rows):
+        box = (0, top, image.width, min(top + n_rows, image.height))
+        yield top, image.crop(box)
+
+
+def convert_strips(
+    image: Image.Image, convert: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    """Return an RGB image of what `convert` makes of each strip."""
+    if image.width * image.height <= STRIP_PIXELS:
+        return convert(image)
+    out = Image.new("RGB", image.size)
+    for top, strip in strips(image):
+        out.paste(convert(strip), (0, top))
+    return out

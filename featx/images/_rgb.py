@@ -12,8 +12,7 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from featx.images._deep import MODES_BEYOND_8_BIT, to_grey
-from featx.images._strips import convert_strips
+from featx.images._deep import MODES_BEYOND_8_BIT, convert_strips, to_grey
 
 __all__ = ["orientation_of", "to_rgb", "turn"]
 

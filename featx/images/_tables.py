@@ -16,8 +16,7 @@ from pathlib import Path
 
 from featx.errors import FeatxError, ManifestError, nearest
 from featx.files.remote import fetch, is_url, look, reason_of
-from featx.images._kinds import is_named_as_image
-from featx.images._listing import nearest_file
+from featx.images.listing import is_named_as_image, nearest_file
 
 __all__ = ["LABEL", "PATH", "TABLE_SUFFIXES", "TextTable", "named_columns", "read_table"]
 

@@ -2,7 +2,7 @@
 
 It has no terminal and shares nothing with its parent but two pipes and memory without a name, so
 it leaves nothing behind when either is killed. The parent's end of stdin closes with the parent,
-which ends the reader. A decoder that hangs is ended by the parent (`featx.images._processes`), and
+which ends the reader. A decoder that hangs is ended by the parent (`featx.images.pool`), and
 once it has computed for so long by the kernel, so that it does not outlive a killed parent.
 """
 

@@ -21,11 +21,18 @@ from featx.files.atomic import open_regular
 from featx.files.http import MAX_FILE_BYTES
 from featx.files.remote import RemoteFile, fetch, is_url, look, reason_of
 from featx.images._deep import add_low_bytes, is_deep_colour, significant_bits
-from featx.images._heif import HEAD_BYTES, has_heif_reader, is_heif, open_heif
+from featx.images._formats import (
+    HEAD_BYTES,
+    check_camera_raw,
+    correct_tiff,
+    decode_webp,
+    has_heif_reader,
+    is_heif,
+    open_heif,
+    with_sign,
+)
 from featx.images._quiet import no_stderr, no_truncated, no_warnings
 from featx.images._rgb import orientation_of, to_rgb, turn
-from featx.images._tiff import check_camera_raw, correct_tiff, with_sign
-from featx.images._webp import decode_webp
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 from featx._repr import OneLine
 from featx._values import as_texts, frame_columns, is_frame, is_missing, plain_values
 from featx.errors import ManifestError
-from featx.images._paths import absolute_path
 from featx.images._tables import LABEL, PATH, named_columns, read_table
+from featx.images.paths import absolute_path
 
 __all__ = ["LabelSource", "LabelTable", "is_table", "read_labels"]
 

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from featx._repr import OneLine
 from featx.errors import ParameterError
 from featx.files.remote import RemoteFile, is_url
-from featx.images._processes import MAX_AT_ONCE, ReaderPool
 from featx.images.decode import one_line
 from featx.images.inputs import ImageSource, Unreadable, as_uint8_rgb
+from featx.images.pool import MAX_AT_ONCE, ReaderPool
 from featx.images.reader import Preprocessor, ReadImage, read_image
 
 __all__ = ["ImageBatch", "default_workers", "iter_batches"]

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from featx._repr import OneLine
 from featx._values import as_texts, plain_values
-from featx.errors import FeatxWarning, ManifestError
-from featx.files.paths import existing_form
-from featx.files.remote import RemoteFile, is_url, look_at_all, plain_path
-from featx.images._folders import folder_label, labels_of_neighbours
-from featx.images._kinds import SUFFIXES, describe_ignored, is_named_as_image
-from featx.images._listing import (
-    Listing,
-    is_glob,
-    list_folder,
-    list_glob,
-    list_url,
-    nearest_file,
-)
-from featx.images._paths import absolute_path
-from featx.images._tables import TABLE_SUFFIXES
+from featx.errors import ManifestError
+from featx.files.remote import RemoteFile, is_url, look_at_all
 from featx.images.inputs import as_sources, source_digest
-from featx.images.labels import LabelTable, is_table, read_labels
+from featx.images.labels import LabelTable, read_labels
+from featx.images.listing import Listing, nearest_file
+from featx.images.paths import absolute_path
+from featx.images.sources import find_images, path_of
 
 __all__ = ["ImageManifest"]
 
@@ -195,17 +184,7 @@ class ImageManifest(OneLine):
         FeatxWarning
             If one of several folders has no images.
         """
-        listing = Listing()
-        if isinstance(source, ImageManifest):
-            found = source
-        elif is_table(source):
-            found = _merged([read_labels(source)], listing)
-        elif isinstance(source, Iterable) and not isinstance(source, str | bytes):
-            names = [_text(s, i) for i, s in enumerate(source)]
-            tables = [_find(name, listing, is_listed=True) for name in names]
-            found = _merged(_as_classes(names, tables), listing)
-        else:
-            found = _merged([_find(_text(source), listing, is_listed=False)], listing)
+        found = source if isinstance(source, ImageManifest) else cls._of(*find_images(source))
         if labels is None:
             return found
         return replace(found, labels=tuple(as_texts(labels, "labels")))
@@ -219,13 +198,12 @@ class ImageManifest(OneLine):
         ManifestError
             If it is missing, no folder, or without images.
         """
-        path = _text(folder)
+        path = path_of(folder)
         if not os.path.isdir(path):  # noqa: PTH112
             what = "a file" if os.path.exists(path) else "nothing"  # noqa: PTH110
             hint = "" if what == "a file" else nearest_file(path)
             raise ManifestError(f"folder {path!r}: found {what}, expected a folder.{hint}")
-        listing = Listing()
-        return _merged([_from_folder(path, listing, is_listed=False)], listing)
+        return cls._of(*find_images(path))
 
     @classmethod
     def from_csv(cls, csv_path: str | os.PathLike[str]) -> ImageManifest:
@@ -239,7 +217,7 @@ class ImageManifest(OneLine):
         ManifestError
             As `featx.images.read_labels`, which also says how values are read.
         """
-        return _merged([read_labels(_text(csv_path))], Listing())
+        return cls._of(read_labels(path_of(csv_path)), Listing())
 
     @classmethod
     def from_paths(
@@ -258,7 +236,7 @@ class ImageManifest(OneLine):
             One for each path; missing values (None, NaN) and "" mean none.
         """
         absolute = tuple(
-            absolute_path(_text(p, i)) for i, p in enumerate(plain_values(paths, "paths"))
+            absolute_path(path_of(p, i)) for i, p in enumerate(plain_values(paths, "paths"))
         )
         return cls(absolute, None if labels is None else tuple(as_texts(labels, "labels")))
 
@@ -290,149 +268,20 @@ class ImageManifest(OneLine):
             places.append(position.setdefault(name, len(position)))
         return cls(tuple(position), pixels=pixels), places
 
+    @classmethod
+    def _of(cls, table: LabelTable, listing: Listing) -> Self:
+        return cls(
+            table.paths,
+            table.labels if table.labels and any(table.labels) else None,
+            table.columns,
+            listing.remote,
+            dict(listing.ignored),
+            listing.unreadable,
+        )
+
 
 def _digest_or_place(source: Any, place: int) -> str:
     try:
         return source_digest(source)
     except Exception:  # noqa: BLE001 - of a cut file that Pillow has open: reading it says why
         return f"image {place}, whose pixels cannot be had"
-
-
-def _text(source: Any, index: int | None = None) -> str:
-    if not isinstance(source, str | bytes | os.PathLike):
-        where = "source" if index is None else f"source[{index}]"
-        shown = f"a {type(source).__name__}" if is_table(source) else f"{source!r:.60}"
-        raise ManifestError(f"{where}: got {shown}, expected a path, a glob or a CSV")
-    path = plain_path(os.fsdecode(source))
-    return path if is_url(path) else existing_form(os.path.expanduser(path))  # noqa: PTH111
-
-
-def _find(source: str, listing: Listing, *, is_listed: bool) -> LabelTable:
-    """Find the images of one source; `is_listed` as one of several."""
-    if is_url(source):
-        return _from_url(source, listing, is_listed=is_listed)
-    if not source:
-        raise ManifestError("source: got an empty path, expected a folder, file, glob or CSV")
-    if os.path.isdir(source):  # noqa: PTH112
-        return _from_folder(source, listing, is_listed=is_listed)
-    if _is_table_file(source, is_listed=is_listed):
-        return read_labels(source)
-    exists = os.path.lexists(source)
-    if not exists and is_glob(source):
-        return _from_glob(source, listing)
-    if not exists and not (is_listed and is_named_as_image(source)):
-        raise ManifestError(
-            f"source {source!r}: not found, expected a folder, an image, a glob or a CSV; "
-            f"check the name.{nearest_file(source)}"
-        )
-    return _table([absolute_path(source)], None, f"source {source!r}")
-
-
-def _from_url(url: str, listing: Listing, *, is_listed: bool) -> LabelTable:
-    if _is_table_file(url, is_listed=is_listed):
-        return read_labels(url)
-    if is_listed and is_named_as_image(url) and "*" not in url:
-        return _table(
-            [url], None, f"source {url!r}"
-        )  # a list of a million is not asked for one by one
-    url = url.rstrip("/")
-    return _labelled(list_url(url, listing), f"source {url!r}", listing)
-
-
-def _from_folder(folder: str, listing: Listing, *, is_listed: bool) -> LabelTable:
-    path, source = os.path.abspath(folder), f"folder {folder!r}"  # noqa: PTH100
-    found = list_folder(path, listing)
-    if found or not is_listed:
-        return _labelled(found, source, listing)
-    if path not in listing.unreadable:  # which the list of failures tells
-        warnings.warn(f"{source}: has no images and is left out", FeatxWarning, stacklevel=4)
-    return _table([], (), source)
-
-
-def _labelled(found: list[tuple[str, str]], source: str, listing: Listing) -> LabelTable:
-    if not found:
-        raise ManifestError(
-            f"{source}: found no images at any depth, expected files ending in "
-            f"{' '.join(SUFFIXES)}{_left_out(listing)}"
-        )
-    labels = tuple(folder_label(label) for _, label in found)
-    return _table([path for path, _ in found], labels, source)
-
-
-def _from_glob(pattern: str, listing: Listing) -> LabelTable:
-    found = list_glob(pattern, listing)
-    if not found:
-        raise ManifestError(
-            f"glob {pattern!r}: matches no image files, expected some ending in "
-            f"{' '.join(SUFFIXES)}; use '**' for any depth, or name the folder itself"
-            f"{_left_out(listing)}"
-        )
-    return _table([os.path.abspath(path) for path in found], None, f"glob {pattern!r}")  # noqa: PTH100
-
-
-def _left_out(listing: Listing) -> str:
-    """Say what was there instead of images."""
-    parts = [f"folder {path!r} cannot be read ({why})" for path, why in listing.unreadable.items()]
-    parts = parts[:1] + ([describe_ignored(listing.ignored)] if listing.ignored else [])
-    return "".join(f"; {part}" for part in parts)
-
-
-def _is_table_file(name: str, *, is_listed: bool) -> bool:
-    # Among several names, photos/* for example, a text file is no manifest.
-    return name.lower().endswith((".csv", ".tsv") if is_listed else TABLE_SUFFIXES)
-
-
-def _is_folder(name: str) -> bool:
-    """Say whether a source that was found is a folder; a URL is one by its name."""
-    is_file = is_named_as_image(name) or _is_table_file(name, is_listed=True)
-    return (is_url(name) and "*" not in name and not is_file) or os.path.isdir(name)  # noqa: PTH112
-
-
-def _as_classes(names: list[str], tables: list[LabelTable]) -> list[LabelTable]:
-    """Label the images of folders beside each other, each with images in it, as above them."""
-    folders = {i: tables[i].labels or () for i, name in enumerate(names) if _is_folder(name)}
-    if not all("" in below for below in folders.values() if below):
-        return tables
-    labels = labels_of_neighbours([names[i] for i in folders])
-    named = list(tables)
-    for (i, below), label in zip(folders.items(), labels or (), strict=labels is not None):
-        named[i] = replace(tables[i], labels=tuple(f"{label}/{b}".rstrip("/") for b in below))
-    return named
-
-
-def _table(paths: list[str], labels: tuple[str, ...] | None, thing: str) -> LabelTable:
-    return LabelTable(tuple(paths), labels, {}, tuple(paths), thing)
-
-
-def _merged(tables: list[LabelTable], listing: Listing) -> ImageManifest:
-    """Put sources one after the other; what one of them lacks is "" there."""
-    paths = tuple(p for t in tables for p in t.paths)
-    if not paths:
-        what = "folders without images" if tables else "an empty sequence"
-        raise ManifestError(f"source: got {what}, expected at least one image{_left_out(listing)}")
-    _require_different(tables)
-    labels = tuple(x for t in tables for x in (t.labels or ("",) * len(t.paths)))
-    names = dict.fromkeys(name for t in tables for name in t.columns)
-    return ImageManifest(
-        paths,
-        labels if any(labels) else None,
-        {
-            n: tuple(x for t in tables for x in t.columns.get(n, ("",) * len(t.paths)))
-            for n in names
-        },
-        listing.remote,
-        dict(listing.ignored),
-        listing.unreadable,
-    )
-
-
-def _require_different(tables: list[LabelTable]) -> None:
-    """Refuse an image that two sources have, since their labels may differ."""
-    giver: dict[str, LabelTable] = {}
-    twice = [(p, giver[p], t) for t in tables for p in t.paths if giver.setdefault(p, t) is not t]
-    if twice:
-        path, one, other = twice[0]
-        raise ManifestError(
-            f"source: {len(twice)} images come twice: {path!r} from {one.thing} and from "
-            f"{other.thing}, expected each once; leave one of the two out"
-        )

@@ -19,7 +19,7 @@ from PIL import Image
 
 from featx.errors import ImageDecodeError
 from featx.images import thumbnail_jpeg
-from featx.images._processes import TOO_LONG, ReaderPool
+from featx.images.pool import TOO_LONG, ReaderPool
 from featx.images.reader import Preprocessor
 from featx.serve._limits import Shares
 

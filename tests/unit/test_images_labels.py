@@ -307,7 +307,7 @@ def test_what_is_no_table_of_labels_is_refused(source):
 
 def test_each_text_of_a_table_is_looked_at_once(tmp_path, monkeypatch):
     seen = []
-    for module in ("featx._values", "featx.images._join"):
+    for module in ("featx._values", "featx.images.join"):
         as_text = importlib.import_module(module).as_text
         monkeypatch.setattr(f"{module}.as_text", lambda v, f=as_text: (seen.append(v), f(v))[1])
     n = 300

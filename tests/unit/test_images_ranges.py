@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFile
 
 from featx.errors import ImageDecodeError
 from featx.images import as_uint8_rgb, decode_image, thumbnail_jpeg
-from featx.images._webp import _decoder, decode_webp
+from featx.images._formats import _decoder, decode_webp
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (12, 16))
@@ -285,7 +285,7 @@ def test_what_shows_nothing_at_all_stays_blank():
 
 
 def test_the_ground_is_that_of_the_whole_picture_not_of_each_strip(monkeypatch):
-    monkeypatch.setattr("featx.images._strips.STRIP_PIXELS", 64)
+    monkeypatch.setattr("featx.images._deep.STRIP_PIXELS", 64)
     image = drawing(SHAPES[0], (255, 255, 255))
     ImageDraw.Draw(image).rectangle((0, 30, 31, 31), fill=(10, 10, 10, 255))
     found = decoded(encoded(image, "PNG"))
@@ -302,7 +302,7 @@ def test_strips_change_no_pixel(mode, monkeypatch):
     image = image if mode in ("RGBA", "LA", "I;16") else image.convert(mode)
     data = encoded(image, "PNG" if mode in ("RGBA", "LA") else "TIFF")
     whole = decoded(data)
-    monkeypatch.setattr("featx.images._strips.STRIP_PIXELS", 50)
+    monkeypatch.setattr("featx.images._deep.STRIP_PIXELS", 50)
     np.testing.assert_array_equal(decoded(data), whole)
 
 

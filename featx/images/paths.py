@@ -1,19 +1,42 @@
-"""Match the paths of a label table to those of images: whole, by their ends, in any form."""
+"""One image, one path: made absolute, and matched to those of a label table.
+
+Paths match whole or by their ends, in any form of Unicode.
+"""
 
 from __future__ import annotations
 
 import difflib
 import os
+import posixpath
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from featx.errors import ManifestError
-from featx.files.paths import common_form
-from featx.images.labels import LabelTable
+from featx.files.paths import common_form, existing_form
+from featx.files.remote import is_url, plain_path, split_url
 
-__all__ = ["check_matches", "find_matches", "nearest_path"]
+if TYPE_CHECKING:
+    from featx.images.labels import LabelTable
+
+__all__ = ["absolute_path", "check_matches", "find_matches", "nearest_path"]
 
 # Comparing two paths costs about 50 us.
 MAX_COMPARED = 2000
+
+
+def absolute_path(path: str, folder: str = "") -> str:
+    """Return a path that means the same wherever it is used; a URL is one already.
+
+    Where there is no file of this name, but one of a name that `existing_form` takes for the
+    same, that one's path is returned.
+    """
+    if is_url(path):
+        return path
+    path = plain_path(path)
+    if is_url(folder):
+        protocol, root = split_url(folder)
+        return f"{protocol}://{posixpath.normpath(posixpath.join(root, path)).lstrip('/')}"
+    return os.path.abspath(existing_form(os.path.join(folder, path)))  # noqa: PTH100, PTH118
 
 
 def find_matches(paths: Sequence[str], table: LabelTable) -> list[list[int]]:
