@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from featx.images import ClassLabels
+    from featx.images.join import ClassLabels
     from featx.recipe import Recipe
 
 __all__ = ["are_stores", "embed_sources", "labelled_images"]

@@ -103,7 +103,7 @@ def show(result: dict[str, Any]) -> str:
     ]
     lines += [f"table {fingerprint} in {r['store']}" for fingerprint in r["fingerprints"]]
     if r["ignored"]:
-        from featx.images import describe_ignored
+        from featx.images.listing import describe_ignored
 
         lines.append(describe_ignored(r["ignored"]))
     if r["failed"]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from featx.errors import ImageDecodeError, ParameterError, nearest
 from featx.files.paths import show_path
-from featx.images import ReadImage
+from featx.images.reader import ReadImage
 from featx.store import Failure, StoreWriter
 from featx.store.prune import is_gone
 

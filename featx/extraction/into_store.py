@@ -22,7 +22,8 @@ from featx.extraction.options import RunOptions
 from featx.extraction.processes import Shard, fill_shard, shard_of
 from featx.extraction.summary import ExtractionSummary
 from featx.files.remote import is_url
-from featx.images import ImageManifest, warn_of_splits
+from featx.images import ImageManifest
+from featx.images.sources import warn_of_splits
 from featx.store import FeatureStore, StoreWriter, open_store
 from featx.store.remote import working_copy
 

@@ -17,16 +17,16 @@ from featx._repr import OneLine
 from featx.extraction.options import RunOptions
 from featx.extraction.specs import FeatureSpec
 from featx.images import (
-    DEFAULT_MAX_PIXELS,
-    Augmentation,
     ImageBatch,
     ImageManifest,
     ImagePreprocessor,
     TransformPreprocessor,
-    default_workers,
     iter_batches,
     sample_data_dir,
 )
+from featx.images.augmentation import Augmentation
+from featx.images.decode import DEFAULT_MAX_PIXELS
+from featx.images.loader import default_workers
 from featx.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ class LoadedEncoder(OneLine):
     def workers(self, sources: Sequence[Any]) -> int:
         """Return how many processes read the images.
 
-        By default `featx.images.default_workers`; beside a GPU, which is fed from this process,
-        one less for every eight cores.
+        By default `featx.images.loader.default_workers`; beside a GPU, which is fed from this
+        process, one less for every eight cores.
         """
         if self.run.workers is not None:
             return self.run.workers

@@ -18,7 +18,8 @@ from featx.extraction.loaded import LoadedEncoder
 from featx.extraction.notes import AS_TABLE
 from featx.extraction.options import RunOptions
 from featx.extraction.specs import plan_features
-from featx.images import Augmentation, ImagePreprocessor
+from featx.images import ImagePreprocessor
+from featx.images.augmentation import Augmentation
 from featx.recipe import Decode, Preprocessing, Recipe
 
 if TYPE_CHECKING:

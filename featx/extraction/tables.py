@@ -15,7 +15,8 @@ from featx.extraction.embed import drop_infinite
 from featx.extraction.failures import Failures, failure_of
 from featx.extraction.plan import FileState, Plan
 from featx.extraction.summary import Tally
-from featx.images import ImageManifest, ReadImage
+from featx.images import ImageManifest
+from featx.images.reader import ReadImage
 from featx.recipe import Recipe
 from featx.store import Failure, StoreWriter
 from featx.store.prune import is_gone

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from featx.images import DEFAULT_MAX_PIXELS, ImagePreprocessor
+from featx.images import ImagePreprocessor
+from featx.images.decode import DEFAULT_MAX_PIXELS
 from featx.recipe import Preprocessing
 
 __all__ = ["AUGMENTS", "TrainingViews"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.images import absolute_path
+from featx.images.paths import absolute_path
 from featx.store import FeatureStore
 
 __all__ = ["find_rows"]

@@ -13,7 +13,8 @@ from featx._values import as_text
 from featx.errors import FileFormatError, ParameterError
 from featx.estimators import SavedModel, final_estimator, load_model
 from featx.evaluation import evaluate_attributes, evaluate_classes
-from featx.images import AttributeLabels, ClassLabels, Coverage, attribute_labels, class_labels
+from featx.images import attribute_labels, class_labels
+from featx.images.join import AttributeLabels, ClassLabels, Coverage
 from featx.store import FeatureStore
 from featx.store.info import open_fitting
 

@@ -19,15 +19,9 @@ from featx.estimators import (
     predict_held_out,
     save_model,
 )
-from featx.images import (
-    AttributeLabels,
-    Augmentation,
-    ClassLabels,
-    Coverage,
-    ImageManifest,
-    attribute_labels,
-    class_labels,
-)
+from featx.images import ImageManifest, attribute_labels, class_labels
+from featx.images.augmentation import Augmentation
+from featx.images.join import AttributeLabels, ClassLabels, Coverage
 from featx.store import FeatureStore
 from featx.tasks._rows import find_rows
 from featx.tasks.classifier import (

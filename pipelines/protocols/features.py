@@ -15,7 +15,8 @@ from featx._repr import OneLine
 from featx.errors import ManifestError
 from featx.estimators import MirrorMean, Preset
 from featx.extraction import Encoder, RunOptions, extract
-from featx.images import ImagePreprocessor, absolute_path
+from featx.images import ImagePreprocessor
+from featx.images.paths import absolute_path
 from featx.recipe import Recipe
 from featx.store import FeatureStore, open_store
 

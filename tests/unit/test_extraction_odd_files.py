@@ -18,8 +18,9 @@ import featx
 from featx.cli.main import main
 from featx.errors import ImageDecodeError, ManifestError, ParameterError
 from featx.fingerprint import file_digest
-from featx.images import ImageManifest, decode_image, describe_ignored, thumbnail_jpeg
+from featx.images import ImageManifest, decode_image, thumbnail_jpeg
 from featx.images._formats import has_heif_reader, is_heif
+from featx.images.listing import describe_ignored
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
 

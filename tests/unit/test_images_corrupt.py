@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from featx.images import ImagePreprocessor, read_image
+from featx.images import ImagePreprocessor
+from featx.images.reader import read_image
 from featx.recipe import Preprocessing
 
 PREPROCESSOR = ImagePreprocessor(Preprocessing(resize_px=16, crop_px=12))

@@ -19,14 +19,9 @@ from PIL import Image
 
 from featx.errors import FeatxError, ParameterError
 from featx.fingerprint import array_digest, file_digest
-from featx.images import (
-    ImagePreprocessor,
-    TransformPreprocessor,
-    _processes,
-    default_workers,
-    iter_batches,
-    read_image,
-)
+from featx.images import ImagePreprocessor, TransformPreprocessor, iter_batches, pool
+from featx.images.loader import default_workers
+from featx.images.reader import read_image
 from featx.recipe import Preprocessing
 
 PREPROCESSOR = ImagePreprocessor(Preprocessing(resize_px=20, crop_px=16))
@@ -168,7 +163,7 @@ def test_images_that_kill_their_reader_are_error_rows(photos, monkeypatch, can_s
             os.kill(os.getpid(), signal.SIGSEGV)
         return pixels[:8, :8].transpose(2, 0, 1)
 
-    monkeypatch.setattr(_processes, "CAN_SHARE", can_share)
+    monkeypatch.setattr(pool, "CAN_SHARE", can_share)
     sources = [p for i, p in enumerate(photos[:10]) if i % 2 == 0 or i in (5, 9)]
     preprocessor = TransformPreprocessor(deadly)
     (batch,) = iter_batches(sources, preprocessor, batch_size=9, workers=1)
@@ -215,7 +210,7 @@ def test_an_innocent_image_whose_reader_is_killed_once_is_read_again(photos, tmp
 
 
 def test_readers_that_cannot_start_are_an_error(photos, monkeypatch):
-    monkeypatch.setattr(_processes, "START", "raise SystemExit(3)")
+    monkeypatch.setattr(pool, "START", "raise SystemExit(3)")
     with pytest.raises(FeatxError, match=r"ended 3 times while starting.*status 3"):
         list(iter_batches(photos, PREPROCESSOR, batch_size=4, workers=1))
 

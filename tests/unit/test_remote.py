@@ -32,7 +32,8 @@ from featx.errors import (
 from featx.extraction import embed_images
 from featx.files import remote as _remote
 from featx.files.remote import RemoteFile, is_url, look, look_at_all, plain_path
-from featx.images import ImageManifest, decode_image, default_workers
+from featx.images import ImageManifest, decode_image
+from featx.images.loader import default_workers
 from featx.store import StoreWriter, verify_store, write_features
 from featx.store import remote as store_remote
 from featx.store.remote import working_copy
