@@ -60,28 +60,24 @@ class Columns:
             else {k: _check_column(f"metadata {k!r}", v, n) for k, v in columns},
         )
 
-    def require_like(self, labels: Any, metadata: Mapping[str, Any] | None) -> None:
-        """Refuse labels or metadata where there are none, and their lack where there are."""
-        if (labels is None) != (self.labels is None):
-            got, expected = ("none", "one") if labels is None else ("some", "none")
+    def join(self, other: Columns) -> Columns:
+        """Return these rows and then those of another, which must have the same columns."""
+        if (other.labels is None) != (self.labels is None):
+            got, expected = ("none", "one") if other.labels is None else ("some", "none")
             raise ParameterError(
                 f"labels: got {got}, expected {expected} for each row, as the index has"
             )
-        if set(metadata or {}) != set(self.metadata):
+        if set(other.metadata) != set(self.metadata):
             raise ParameterError(
-                f"metadata: got {sorted(metadata or {})}, expected {sorted(self.metadata)}, the "
+                f"metadata: got {sorted(other.metadata)}, expected {sorted(self.metadata)}, the "
                 "columns of the index"
             )
-
-    def join(self, other: Columns) -> Columns:
-        """Return these rows and then those of another, which has the same columns."""
         n = len(self.ids) + len(other.ids)
-        ids = _check_ids([*self.ids.tolist(), *other.ids.tolist()], n)
-        labels = None
-        if self.labels is not None and other.labels is not None:
-            labels = np.concatenate([self.labels, other.labels])
-        both = {k: np.concatenate([v, other.metadata[k]]) for k, v in self.metadata.items()}
-        return Columns(ids, labels, both)
+        return Columns(
+            _check_ids([*self.ids.tolist(), *other.ids.tolist()], n),
+            None if self.labels is None else np.concatenate([self.labels, other.labels]),
+            {k: np.concatenate([v, other.metadata[k]]) for k, v in self.metadata.items()},
+        )
 
     def select(self, rows: Any) -> Columns:
         """Return some rows, by number or mask."""

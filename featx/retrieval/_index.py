@@ -22,6 +22,7 @@ from featx.retrieval._queries import Queries, as_queries, check_vectors, load_ne
 from featx.retrieval._recall import add_finder, tune_finder
 from featx.retrieval._rows import IndexedRows
 from featx.retrieval._search import search, search_within
+from featx.retrieval._vectors import Mask
 from featx.retrieval.ranking import Ranking, RankingInput, Reranking
 from featx.retrieval.rerankings import resolve_rerankings
 from featx.store import FeatureStore
@@ -190,18 +191,8 @@ class RetrievalIndex(OneLine, IndexedRows, BaseEstimator):  # type: ignore[misc]
         among = self._columns.mask(filter)
         n_allowed = self.n_samples_fit_ if among is None else int(among.sum())
         queries = self._embed(X, images)
-        given = RankingInput(
-            vectors=self._vectors,
-            queries=queries.vectors,
-            k=min(k, n_allowed),
-            ids=self.ids_,
-            images=queries.images,
-            backbone=None if self.recipe_ is None else lambda: load_network(self).backbone,
-            among=among,
-            before=ranks if queries.names else (),
-            learned=self._learned,
-        )
-        matches = self._matches(given.nearest(given.k), queries.names)
+        found = self._rank(queries, min(k, n_allowed), among, ranks)
+        matches = self._matches(found, queries.names)
         return matches[0] if queries.is_single else matches
 
     def query_radius(self, X: Any, radius: float, *, filter: Any = None) -> list[Matches]:
@@ -239,6 +230,22 @@ class RetrievalIndex(OneLine, IndexedRows, BaseEstimator):  # type: ignore[misc]
         if is_frame(X) and queries.images is None:  # vectors, whose columns may be in disorder
             validate_data(self, X, reset=False, skip_check_array=True)
         return queries
+
+    def _rank(
+        self, queries: Queries, k: int, among: Mask | None, ranks: tuple[Reranking, ...]
+    ) -> Ranking:
+        given = RankingInput(
+            vectors=self._vectors,
+            queries=queries.vectors,
+            k=k,
+            ids=self.ids_,
+            images=queries.images,
+            backbone=None if self.recipe_ is None else lambda: load_network(self).backbone,
+            among=among,
+            before=ranks if queries.names else (),
+            learned=self._learned,
+        )
+        return given.nearest(k)
 
     def _matches(self, found: Ranking, names: tuple[str, ...]) -> Matches:
         rows = found.rows

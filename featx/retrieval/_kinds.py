@@ -98,6 +98,20 @@ def choose_kind(
                 "with every row"
             )
         return Kind("exact", "float32", f"compared with every row on {storage}")
+    _check_codes(kind, codes, n_samples)
+    reason = "asked for"
+    if kind == "auto":
+        kind, reason = _choose_auto(n_samples, n_features)
+    if kind == "exact":
+        return Kind("exact", "float32", reason)
+    if codes == "auto":
+        codes, why = _choose_codes(kind, n_samples, n_features)
+        reason = f"{reason}; {why}"
+    n_lists = max(1, min(2 ** round(np.log2(2 * np.sqrt(n_samples))), n_samples // 40))
+    return Kind(kind, codes, reason, n_lists if kind == "ivf" else 0)
+
+
+def _check_codes(kind: str, codes: str, n_samples: int) -> None:
     if kind == "exact" and codes != "auto":
         raise ParameterError(
             f"codes: got {codes!r} for kind 'exact', expected 'auto': it holds the vectors only; "
@@ -110,16 +124,6 @@ def choose_kind(
             f"codes: got 'pq' for {n_samples} images, expected at least {PQ_ROWS}, of which the "
             "256 centroids of each part are made; take 'auto' or 'int8', or kind 'exact'"
         )
-    reason = "asked for"
-    if kind == "auto":
-        kind, reason = _choose_auto(n_samples, n_features)
-    if kind == "exact":
-        return Kind("exact", "float32", reason)
-    if codes == "auto":
-        codes, why = _choose_codes(kind, n_samples, n_features)
-        reason = f"{reason}; {why}"
-    n_lists = max(1, min(2 ** round(np.log2(2 * np.sqrt(n_samples))), n_samples // 40))
-    return Kind(kind, codes, reason, n_lists if kind == "ivf" else 0)
 
 
 def _choose_auto(n_samples: int, n_features: int) -> tuple[str, str]:

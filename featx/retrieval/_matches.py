@@ -251,13 +251,16 @@ def fuse_matches(
     best = [_select_best(ids, points, k) for ids in join("ids").tolist()]
     places = np.array([[place for place, _ in one] for one in best], np.intp).reshape(-1, k)
     scores = np.array([[score for _, score in one] for one in best]).reshape(-1, k)
-    distances = np.maximum(1 - scores * (RANK_OFFSET + 1) / shares.sum(), 0).astype(np.float32)
-    has_labels = all(one.labels is not None for one in matches)
+
+    def take(name: str) -> NDArray[Any]:
+        return np.take_along_axis(join(name), places, axis=1)
+
+    distances = np.maximum(1 - scores / (shares.sum() / (RANK_OFFSET + 1)), 0)
     fused = Matches(
-        np.take_along_axis(join("ids"), places, axis=1),
-        distances,
-        np.take_along_axis(join("indices"), places, axis=1),
-        np.take_along_axis(join("labels"), places, axis=1) if has_labels else None,
+        take("ids"),
+        distances.astype(np.float32),
+        take("indices"),
+        take("labels") if all(one.labels is not None for one in matches) else None,
         matches[0].queries,
     )
     return fused[0] if matches[0].ids.ndim == 1 else fused

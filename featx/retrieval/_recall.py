@@ -75,9 +75,7 @@ def tune_finder(
     queries: Floats,
     among: Mask | None = None,
 ) -> tuple[ApproximateFinder, Recall]:
-    """Find the least effort that reaches a recall, and measure the recall on other queries.
-
-    Warns where the target is out of reach.
+    """Find the least effort that reaches a recall, or warn; measure it on other queries.
 
     Parameters
     ----------

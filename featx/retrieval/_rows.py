@@ -181,7 +181,6 @@ class IndexedRows:
         X, data, new = self._check_change("add", X)
         n = len(data)
         added = Columns.of(X, len(new), ids, labels, metadata, first=n)
-        self._columns.require_like(added.labels, added.metadata)
         columns = self._columns.join(added)
         data = np.concatenate([data, convert_to(self.dtype, new)])
         norms = np.concatenate([self._vectors.norms, row_norms(new)])
