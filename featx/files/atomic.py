@@ -9,6 +9,8 @@ import platform
 import re
 import secrets
 import stat
+import sys
+import threading
 import zlib
 from collections.abc import Iterator
 from functools import partial
@@ -18,14 +20,16 @@ from pathlib import Path
 __all__ = [
     "above_stderr",
     "open_regular",
-    "put_in_place",
+    "read_at",
     "replacing",
     "seal",
+    "sync",
     "sync_folder",
 ]
 
 # Of the target's name: file systems take 255 bytes in all.
 MAX_NAME = 80
+_seeking = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -54,7 +58,9 @@ def replacing(target: Path) -> Iterator[Path]:
     beside = target.with_name(f"{mine}{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         yield beside
-        put_in_place(beside, target)
+        seal(beside)
+        beside.replace(target)
+        sync_folder(target.parent)
     finally:
         with contextlib.suppress(OSError):  # the reason why it failed is what counts
             beside.unlink(missing_ok=True)
@@ -82,29 +88,28 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def put_in_place(beside: Path, target: Path) -> None:
-    """Replace `target` by a complete file in the same folder, also in the face of a power cut.
-
-    Raises
-    ------
-    OSError
-        If the folder does not take it; `target` is then as it was.
-    """
-    seal(beside)
-    beside.replace(target)
-    sync_folder(target.parent)
-
-
 def seal(beside: Path) -> None:
     """Return once a file's bytes are on the medium, with the mode of any new file of the user's.
 
     Temporary files are private otherwise.
     """
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
+    with FileIO(beside) as file:
+        sync(file)
     mask = os.umask(0)  # it can only be read by setting it
     os.umask(mask)
     beside.chmod(0o666 & ~mask)
+
+
+def sync(file: FileIO) -> None:
+    """Return once the file's bytes and size are on the medium."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        # On macOS fsync stops at the drive's cache; F_FULLFSYNC is not had by every file system.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(file.fileno(), fcntl.F_FULLFSYNC)
+            return
+    os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
@@ -182,3 +187,22 @@ def _require_regular(path: str | os.PathLike[str], status: os.stat_result) -> No
         raise OSError(errno.ELOOP, "a link, which is not followed here", os.fspath(path))
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+
+
+def read_at(file: FileIO, offset: int, buffer: memoryview) -> int:
+    """Fill `buffer` from `offset` on; return the bytes read, fewer only at the end of the file."""
+    done = 0
+    while done < len(buffer):
+        n = _read_once(file, offset + done, buffer[done:] if done else buffer)
+        if not n:
+            break
+        done += n
+    return done
+
+
+def _read_once(file: FileIO, offset: int, buffer: memoryview) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(file.fileno(), [buffer], offset)
+    with _seeking:  # a store may be read by several threads
+        file.seek(offset)
+        return file.readinto(buffer) or 0

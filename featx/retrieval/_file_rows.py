@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import itertools
 import os
-import threading
 import weakref
 from collections.abc import Callable, Iterator
+from io import FileIO
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import FileFormatError
+from featx.files.atomic import read_at
 
 __all__ = ["FileRows"]
 
 PIECE_BYTES = 2**20  # what fits the processor's cache beside what is computed from it
-_seeking = threading.Lock()
 
 
 class FileRows:
@@ -55,11 +55,11 @@ class FileRows:
     def __init__(
         self, descriptor: int, place: str, offset: int, shape: tuple[int, int], dtype: Any
     ) -> None:
-        self._descriptor, self._place, self._offset = descriptor, place, offset
+        self._file, self._place, self._offset = FileIO(descriptor), place, offset
         self.shape, self.dtype = shape, np.dtype(dtype)
         self._row_bytes = shape[1] * self.dtype.itemsize
-        self._state = _state(descriptor)
-        self.close: Callable[[], Any] = weakref.finalize(self, os.close, descriptor)
+        self._state = _state(self._file)
+        self.close: Callable[[], Any] = weakref.finalize(self, self._file.close)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -112,18 +112,15 @@ class FileRows:
         """Fill `out` from a row on."""
         if not out.nbytes:
             return
-        view, at = memoryview(out.data).cast("B"), self._offset + row * self._row_bytes
-        while len(view):
-            n = _read_at(self._descriptor, at, view)
-            if not n:
-                raise self._changed()
-            view, at = view[n:], at + n
+        view = memoryview(out.data).cast("B")
+        if read_at(self._file, self._offset + row * self._row_bytes, view) < len(view):
+            raise self._change_error()
 
     def _check_unchanged(self) -> None:
-        if _state(self._descriptor) != self._state:
-            raise self._changed()
+        if _state(self._file) != self._state:
+            raise self._change_error()
 
-    def _changed(self) -> FileFormatError:
+    def _change_error(self) -> FileFormatError:
         return FileFormatError(
             f"index {self._place!r}: the file was changed while it was open, so that its vectors "
             "are not what they were; load it again, and replace an index by renaming, as featx "
@@ -131,16 +128,6 @@ class FileRows:
         )
 
 
-def _state(descriptor: int) -> tuple[int, int]:
-    status = os.fstat(descriptor)
+def _state(file: FileIO) -> tuple[int, int]:
+    status = os.fstat(file.fileno())
     return status.st_size, status.st_mtime_ns
-
-
-def _read_at(descriptor: int, offset: int, view: memoryview) -> int:
-    if hasattr(os, "preadv"):
-        return os.preadv(descriptor, [view], offset)
-    with _seeking:  # an index may be read by several threads
-        os.lseek(descriptor, offset, os.SEEK_SET)
-        data = os.read(descriptor, len(view))
-    view[: len(data)] = data
-    return len(data)

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
-import threading
 from io import FileIO
 from pathlib import Path
 
-from featx.files.atomic import open_regular, sync_folder
+from featx.files.atomic import open_regular, read_at, sync, sync_folder
 
 __all__ = [
     "open_file",
@@ -28,8 +26,6 @@ __all__ = [
     "write_at",
 ]
 
-_seeking = threading.Lock()
-
 
 def open_file(path: Path, mode: str) -> FileIO:
     """Open without a buffer: "rb", "r+b", or "wb" for a new file in place of what has the name.
@@ -40,25 +36,6 @@ def open_file(path: Path, mode: str) -> FileIO:
         remove(path)
         mode = "xb"
     return open_regular(path, mode, follow=False)
-
-
-def read_at(file: FileIO, offset: int, buffer: memoryview) -> int:
-    """Fill `buffer` from `offset` on; return the bytes read, fewer only at the end of the file."""
-    done = 0
-    while done < len(buffer):
-        n = _read_once(file, offset + done, buffer[done:] if done else buffer)
-        if not n:
-            break
-        done += n
-    return done
-
-
-def _read_once(file: FileIO, offset: int, buffer: memoryview) -> int:
-    if hasattr(os, "preadv"):
-        return os.preadv(file.fileno(), [buffer], offset)
-    with _seeking:  # a store may be read by several threads
-        file.seek(offset)
-        return file.readinto(buffer) or 0
 
 
 def write_at(file: FileIO, offset: int, data: bytes | bytearray | memoryview) -> None:
@@ -72,18 +49,6 @@ def write_at(file: FileIO, offset: int, data: bytes | bytearray | memoryview) ->
 def resize(file: FileIO, size_bytes: int) -> None:
     """Cut or extend (with zeros) to `size_bytes`."""
     file.truncate(size_bytes)
-
-
-def sync(file: FileIO) -> None:
-    """Return once the file's bytes and size are on the medium."""
-    if sys.platform == "darwin":
-        import fcntl
-
-        # On macOS fsync stops at the drive's cache; F_FULLFSYNC is not had by every file system.
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(file.fileno(), fcntl.F_FULLFSYNC)
-            return
-    os.fsync(file.fileno())
 
 
 def start_writing(file: FileIO, offset: int, n_bytes: int) -> None:
