@@ -11,17 +11,8 @@ import numpy as np
 
 from featx.errors import ParameterError
 
-__all__ = [
-    "BOTTOM",
-    "HEIGHT",
-    "WIDTH",
-    "Axes",
-    "Axis",
-    "choose_log_ticks",
-    "choose_ticks",
-    "colour_of",
-    "make_axis",
-]  # fmt: skip
+__all__ = ["BOTTOM", "HEIGHT", "WIDTH", "Axes", "Axis", "choose_log_ticks", "choose_ticks",
+           "colour_of", "make_axis"]  # fmt: skip
 
 WIDTH, HEIGHT = 480, 300  # of the viewBox; text of 13 units stays readable on a phone
 TOP, BOTTOM = 14, 44

@@ -202,7 +202,7 @@ def test_a_single_draw_has_no_interval() -> None:
 
 
 def test_a_noisy_size_weighs_less() -> None:
-    """Would catch equal weights: the law bends to one label a class, where draws scatter most."""
+    """Would catch equal weights: the law bends to one label per class, where draws vary most."""
     curve = synthetic((0.1, 0.5, 0.5), (2, 5, 10, 20), n_repeats=10)
     scores = curve.scores["p"] + np.random.default_rng(1).normal(size=(4, 10)) * 0.003
     spoiled = scores.copy()

@@ -22,7 +22,7 @@ from pipelines.protocols.metrics import ukbench_score
 
 
 def area_by_hand(ranking: list[int], positives: set[int], junk: set[int]) -> float:
-    """The trapezoid rule walked down the list, a point of the curve a row."""
+    """The trapezoid rule walked down the list, one point of the curve per row."""
     area, old_precision, old_recall, right, seen = 0.0, 1.0, 0.0, 0, 0
     for row in ranking:
         if row in junk:

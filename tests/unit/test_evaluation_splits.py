@@ -1,4 +1,4 @@
-"""Draws of few labels: so many a class, nested, copies on one side."""
+"""Draws of few labels: so many per class, nested, copies on one side."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def few_label_split(y: Any, n: Any, **options: Any) -> Any:
 
 @st.composite
 def labelled(draw: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Labels with at least three groups a class, and groups of one to three rows."""
+    """Labels with at least three groups per class, and groups of one to three rows."""
     n_classes, n_groups = draw(st.integers(1, 4)), draw(st.integers(3, 6))
     sizes = draw(st.lists(st.integers(1, 3), min_size=n_classes * n_groups,
                           max_size=n_classes * n_groups))  # fmt: skip

@@ -171,7 +171,7 @@ def test_the_learning_curve_prints_a_row_for_each_head(trees, start, tmp_path) -
     heads = ("logistic", "svm", "nearest class mean", "nearest neighbour")
     assert tuple(frozen["scores"]) == heads
     lines = done.out.splitlines()
-    assert lines[0].split() == ["labels", "a", "class", "1", "2", "4"]
+    assert lines[0].split() == ["labels", "per", "class", "1", "2", "4"]
     for line, name in zip(lines[1:5], heads, strict=True):
         assert line.startswith(name)
         scores = np.array(frozen["scores"][name])

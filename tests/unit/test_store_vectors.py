@@ -50,7 +50,7 @@ def write(path, X, parts=(0, 1, 300, N)):
 
 @pytest.fixture(scope="module", params=[(1, "float32"), (300, "float16"), (7000, "float32")])
 def pair(request, tmp_path_factory):
-    """A store and the same rows in memory; one chunk, 436 and 9 rows a chunk."""
+    """A store and the same rows in memory; one chunk, 436 and 9 rows per chunk."""
     X = vectors(*request.param)
     path = tmp_path_factory.mktemp("vectors") / "f.h5"
     write(path, X)
