@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from featx.errors import ParameterError, nearest
+from featx.errors import ParameterError, choose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,8 +162,4 @@ def get_preset(name: str | Preset) -> Preset:
     """
     if isinstance(name, Preset):
         return name
-    if name not in PRESETS:
-        raise ParameterError(
-            f"preset: got {name!r}, expected one of {', '.join(PRESETS)}.{nearest(name, PRESETS)}"
-        )
-    return PRESETS[name]
+    return PRESETS[choose("preset", name, PRESETS)]

@@ -16,7 +16,7 @@ from scipy.stats import t as student
 from sklearn.utils import check_random_state
 
 from featx._repr import OneLine
-from featx.errors import ParameterError, nearest
+from featx.errors import ParameterError, choose
 from featx.evaluation._learning_curve import FewLabelCurve
 
 __all__ = ["Extrapolation", "LabelsNeeded", "extrapolate", "labels_needed"]
@@ -188,11 +188,7 @@ def labels_needed(
 
 
 def _scores(curve: FewLabelCurve, name: str) -> Array:
-    if name not in curve.scores:
-        raise ParameterError(
-            f"name: got {name!r}, expected one of {sorted(curve.scores)}."
-            f"{nearest(str(name), curve.scores)}"
-        )
+    choose("name", name, curve.scores)
     if len(curve.n_per_class) < 3:
         raise ParameterError(
             f"curve: got {len(curve.n_per_class)} sizes, expected at least 3 for a law of three "
