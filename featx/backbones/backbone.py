@@ -166,8 +166,10 @@ class Backbone:
         list of ndarray of shape (n, n_features), float32
             One for each read; n_features times the number of views where they are kept.
         """
-        pending = self._begin(views, reads, self._engines.get(engine), keep_views, pad_to)
-        return pending()
+        batches = self.stream(
+            [(None, views)], reads, keep_views=keep_views, pad_to=pad_to, engine=engine
+        )
+        return next(batches)[1]
 
     def stream(
         self,
@@ -274,9 +276,8 @@ class Backbone:
                 "expected a map (1, C, H, W); read another layer"
             )
         # Int8 is calibrated for what `choose_engine` was told of; this may be any size.
-        engine = self._torch if self._is_int8 else self._engines.get()
-        pending = self._begin([images], [(layer, _copied)], engine)
-        return pending()[0]
+        engine = "torch" if self._is_int8 else None
+        return self.features([images], [(layer, _copy)], engine=engine)[0]
 
     def choose_engine(
         self,
@@ -337,21 +338,18 @@ class Backbone:
             samples=samples,
         )
 
-    def _count(self, n: int) -> None:
-        with self._counting:
-            self.n_images += n
-
     def _begin(
         self,
         views: Sequence[NDArray[Any]],
         reads: Sequence[Read],
         engine: Engine,
-        keep_views: bool = False,
-        pad_to: int | None = None,
+        keep_views: bool,
+        pad_to: int | None,
     ) -> Pending:
         """Begin a batch, all its views."""
         n = len(views[0])
-        self._count(n)
+        with self._counting:
+            self.n_images += n
         layers = {name: self.layer(name) for name, _ in reads}
         begun = [self._passes.begin(engine, view, reads, layers, pad_to) for view in views]
 
@@ -369,5 +367,5 @@ class Backbone:
         return fetch
 
 
-def _copied(x: torch.Tensor) -> torch.Tensor:
+def _copy(x: torch.Tensor) -> torch.Tensor:
     return x.to(torch.float32, copy=True)

@@ -146,12 +146,8 @@ def _download(url: str, path: Path) -> None:
                 digest.update(chunk)
                 file.write(chunk)
                 progress.advance(len(chunk))
-        _require_whole(path.name, got, expected, digest.hexdigest())
-
-
-def _require_whole(name: str, got: int, expected: int, digest: str) -> None:
-    if expected and got != expected:
-        raise OSError(f"got {got} of {expected} bytes")
-    named = named_hash(name)
-    if named and not digest.startswith(named):
-        raise OSError(f"SHA-256 is {digest[:16]}, its name says {named}")
+        if expected and got != expected:
+            raise OSError(f"got {got} of {expected} bytes")
+        named = named_hash(path.name)
+        if named and not digest.hexdigest().startswith(named):
+            raise OSError(f"SHA-256 is {digest.hexdigest()[:16]}, its name says {named}")

@@ -21,6 +21,7 @@ __all__ = [
     "choose_device",
     "has_bfloat16",
     "place",
+    "require_able",
     "why_not_openvino",
     "why_not_precision",
 ]
