@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -33,8 +32,8 @@ class SpatialSearch(OneLine, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     n_patches : int, optional
-        Patches of a database image, whose vectors lie side by side in a row. Default: what the
-        store's recipe says ("patches(4):keep" has 30); needed for other tables.
+        Patches of a database image, whose vectors lie side by side in a row. Default: the views
+        that the store's recipe keeps ("patches(4):keep" has 30); needed for other tables.
     n_query_patches : int, optional
         Patches of a query that are used, the first so many; 14 of 30 are those of three levels
         of four. Time grows with it. Default: all that are given.
@@ -158,19 +157,22 @@ class SpatialSearch(OneLine, BaseEstimator):  # type: ignore[misc]
         return matches[0] if is_single else matches
 
     def _count_patches(self, shape: tuple[int, ...]) -> int:
-        given = self.n_patches
-        if given is not None:
-            require_count("n_patches", given)
+        from featx.images.augmentation import Augmentation
+
+        n, is_matrix = self.n_patches, len(shape) == 2
+        if n is not None:
+            require_count("n_patches", n)
         if len(shape) == 3:
-            n: int | None = shape[1]
-        else:
-            n = given or _count_kept_patches(self.recipe_)
-        is_given = given in (None, n) and len(shape) in (2, 3)
-        if n is None or not is_given or shape[-1] % (n if len(shape) == 2 else 1):
+            n = shape[1]
+        elif n is None and self.recipe_ is not None:
+            views = Augmentation.parse(self.recipe_.augment)
+            n = views.n_views if views.keeps_views else None
+        is_given = self.n_patches in (None, n) and len(shape) in (2, 3)
+        if n is None or not is_given or (is_matrix and shape[1] % n):
             raise ParameterError(
-                f"X: got shape {shape} with n_patches={given}, expected (n_samples, n_patches, "
-                "n_features), or rows of n_patches * n_features and n_patches; or a store of "
-                "featx extract --augment 'patches(4):keep'"
+                f"X: got shape {shape} with n_patches={self.n_patches}, expected (n_samples, "
+                "n_patches, n_features), or rows of n_patches * n_features and n_patches; or a "
+                "store of featx extract --augment 'patches(4):keep'"
             )
         return n
 
@@ -217,12 +219,6 @@ class SpatialSearch(OneLine, BaseEstimator):  # type: ignore[misc]
                 cosines = (query @ flat).reshape(n_patches, len(block), -1)
                 distances[i, start : start + step] = 1 - cosines.max(axis=2).mean(axis=0)
         return np.maximum(distances, 0)
-
-
-def _count_kept_patches(recipe: Recipe | None) -> int | None:
-    """Return how many patches a recipe keeps side by side, None where it keeps none."""
-    found = re.fullmatch(r"patches\((\d+)\):keep", "" if recipe is None else recipe.augment)
-    return sum(i * i for i in range(1, int(found[1]) + 1)) if found else None
 
 
 def _is_patches(X: Any) -> bool:

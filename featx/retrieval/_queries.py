@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Queries", "as_queries", "check_vectors", "fit_table", "load_network"]
 
 
-class Index(Protocol):
+class QueriedIndex(Protocol):
     """What is asked, and how its features were made."""
 
     n_features_in_: int
@@ -56,7 +56,7 @@ class Queries(OneLine):
     images: tuple[Any, ...] | None = None
 
 
-def as_queries(index: Index, X: Any, images: Any = None) -> Queries:
+def as_queries(index: QueriedIndex, X: Any, images: Any = None) -> Queries:
     """Turn vectors or images into queries; `images` are what vectors show.
 
     Raises
@@ -85,7 +85,7 @@ def as_queries(index: Index, X: Any, images: Any = None) -> Queries:
     return _embed(index, X)
 
 
-def fit_table(index: Index, X: Any) -> Any:
+def fit_table(index: QueriedIndex, X: Any) -> Any:
     """Return X; of a store the table of the index's recipe.
 
     Raises
@@ -159,7 +159,7 @@ def _array_of_frame(frame: Any) -> NDArray[Any]:
     return array
 
 
-def load_network(index: Index) -> LoadedEncoder:
+def load_network(index: QueriedIndex) -> LoadedEncoder:
     """Load the network of an index's recipe, or take the one loaded last: only here comes torch.
 
     Raises
@@ -183,7 +183,7 @@ def load_network(index: Index) -> LoadedEncoder:
     )
 
 
-def _embed(index: Index, images: Any) -> Queries:
+def _embed(index: QueriedIndex, images: Any) -> Queries:
     from featx.extraction import embed_images
     from featx.images import as_sources
 

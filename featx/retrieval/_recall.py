@@ -123,7 +123,7 @@ def tune_finder(
             f"{best.kind.describe()}: recall at {found.k} is {found.recall:.3f}, expected "
             f"{target:g}; larger codes or kind 'exact' give more",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     return best, found
 

@@ -164,7 +164,7 @@ def _compare_all(
 def _compare_part(
     vectors: Vectors, queries: Floats, k: int, exclude: Rows | None, among: Rows | None
 ) -> Rows:
-    """Do so for queries whose distances to a block fit the memory."""
+    """Return the k nearest rows of queries whose distances to a block fit the memory."""
     m = len(queries)
     best = np.full((m, k), np.nan, np.float32)  # sorts behind everything
     rows = np.full((m, k), -1, np.intp)

@@ -14,7 +14,7 @@ from featx.recipe import Recipe, require_same_recipe
 from featx.retrieval._columns import NoRowFitsError
 from featx.retrieval._matches import Matches
 from featx.retrieval._queries import as_queries
-from featx.retrieval._shards import LocalShards, RayShards, ShardInfo, Shards
+from featx.retrieval._shards import LocalShards, RayShards, ShardInfo
 
 __all__ = ["ShardedIndex"]
 
@@ -94,7 +94,7 @@ class ShardedIndex:
         parts = _list_files(shards) if isinstance(shards, str | os.PathLike) else list(shards)
         if not parts:
             raise ParameterError(f"shards: got none in {shards!r}, expected at least one index")
-        self._shards: Shards = (
+        self._shards = (
             RayShards(parts, mmap=mmap, num_cpus=num_cpus)
             if engine == "ray"
             else LocalShards(parts, mmap=mmap)

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from featx.recipe import Recipe
 from featx.retrieval._index import RetrievalIndex
 from featx.retrieval._matches import Matches
 
-__all__ = ["LocalShards", "RayShards", "Shard", "ShardInfo", "Shards"]
+__all__ = ["LocalShards", "RayShards", "Shard", "ShardInfo"]
 
 # A shard whose node is lost is loaded anew on another, and asked again, so many times.
 RETRIES = 3
@@ -78,16 +78,6 @@ class Shard:
             return err
 
 
-class Shards(Protocol):
-    """Some shards, wherever they are."""
-
-    def call(self, method: str, *arguments: Any) -> list[Any]:
-        """Return what a method of each shard gives, in their order."""
-
-    def close(self) -> None:
-        """Let go of them."""
-
-
 class LocalShards:
     """Shards in this process, asked one after the other: each search takes all cores."""
 
@@ -104,11 +94,11 @@ class LocalShards:
         ]
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
-        """See `Shards`."""
+        """Return what a method of each shard gives, in their order."""
         return [getattr(shard, method)(*arguments) for shard in self._shards]
 
     def close(self) -> None:
-        """See `Shards`."""
+        """Let go of the shards."""
         self._shards = []
 
 
@@ -140,7 +130,7 @@ class RayShards:
         self._actors = [actor.remote(repr(path), path, mmap) for path in self._paths]
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
-        """See `Shards`; the arguments travel once."""
+        """Return what a method of each shard gives, in their order; arguments travel once."""
         shared = [self._ray.put(argument) for argument in arguments]
         found = [getattr(actor, method).remote(*shared) for actor in self._actors]
         return [self._get(each, path) for each, path in zip(found, self._paths, strict=True)]
@@ -156,7 +146,7 @@ class RayShards:
             ) from err
 
     def close(self) -> None:
-        """See `Shards`: ends the actors."""
+        """End the actors."""
         for actor in self._actors:
             with contextlib.suppress(Exception):  # the cluster may be gone
                 self._ray.kill(actor)

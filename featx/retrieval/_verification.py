@@ -200,7 +200,7 @@ class SpatialVerification(OneLine):
                 f"{bad[0][0]!r} among them ({bad[0][1]}), and stand below those that agree; put "
                 "them back, or remove them from the index",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=7,
             )
         return [
             Agreement(0.0, -1)
