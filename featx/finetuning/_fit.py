@@ -26,7 +26,7 @@ from featx.files.outputs import files_of, write_output
 from featx.finetuning._history import Epoch, best_of
 from featx.finetuning._network import ALL, Tunable, Vectors, prepare
 from featx.finetuning._pool import Labelled, Pool, Stage, embed, held_out, plain_pool
-from featx.finetuning._train import Schedule, UnitLinear, measure, train, warm_head
+from featx.finetuning._train import Model, Schedule, UnitLinear, measure, train, warm_head
 from featx.finetuning._views import TrainingViews
 from featx.recipe import Preprocessing
 
@@ -144,11 +144,10 @@ def fit_network(params: FineTuneClassifier, images: Labelled, seed: int) -> Fitt
             probe = LinearProbeClassifier(random_state=seed)
             head = warm_head(probe.fit(vectors[~mask], images.codes[~mask]))
         pool, val_pool, strategy = _pools(params, stage, images, mask, seed)
-        head = head.to(device)
-        figures = measure(tunable, head, val_pool)
+        model = Model(tunable, head.to(device))
+        figures = measure(model, val_pool)
         history = train(
-            tunable,
-            head,
+            model,
             pool,
             val_pool,
             schedule,

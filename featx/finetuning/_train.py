@@ -21,7 +21,7 @@ from featx.finetuning._history import Epoch, best_of
 from featx.finetuning._network import Tunable
 from featx.finetuning._pool import Pool
 
-__all__ = ["Schedule", "UnitLinear", "measure", "train", "warm_head"]
+__all__ = ["Model", "Schedule", "UnitLinear", "measure", "train", "warm_head"]
 
 CLIP_NORM = 1.0
 WARM_UP = 0.05
@@ -98,24 +98,43 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class _State:
-    """Copies of everything that training changes."""
+class Model:
+    """A network that is tuned and the classifier on top of it.
 
-    tensors: tuple[torch.Tensor, ...]
+    Parameters
+    ----------
+    tunable : Tunable
+    head : nn.Module
+        Vectors to scores.
+    """
 
-    @classmethod
-    def of(cls, tunable: Tunable, head: nn.Module) -> _State:
-        return cls(tuple(t.detach().clone() for t in _changing(tunable, head)))
+    tunable: Tunable
+    head: nn.Module
+
+    def scores(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (B, n_classes) scores of what the trained part is given."""
+        scores: torch.Tensor = self.head(self.tunable.tail(x))
+        return scores
+
+    def copy_state(self) -> list[torch.Tensor]:
+        """Copy everything that training changes."""
+        return [tensor.detach().clone() for tensor in self._changing()]
 
     @torch.no_grad()
-    def restore(self, tunable: Tunable, head: nn.Module) -> None:
-        for tensor, copy in zip(_changing(tunable, head), self.tensors, strict=True):
+    def restore(self, state: list[torch.Tensor]) -> None:
+        """Put back what `copy_state` gave."""
+        for tensor, copy in zip(self._changing(), state, strict=True):
             tensor.copy_(copy)
+
+    def _changing(self) -> list[torch.Tensor]:
+        tunable = self.tunable
+        buffers = [b for module in tunable.modules for b in module.buffers(recurse=False)]
+        head = self.head.state_dict(keep_vars=True).values()
+        return [*tunable.trained.values(), *buffers, *head]
 
 
 def train(
-    tunable: Tunable,
-    head: nn.Module,
+    model: Model,
     pool: Pool,
     val_pool: Pool | None,
     schedule: Schedule,
@@ -127,9 +146,7 @@ def train(
 
     Parameters
     ----------
-    tunable : Tunable
-    head : nn.Module
-        Vectors to scores.
+    model : Model
     pool, val_pool : Pool
         Images to train on, and those held out (None where there are none).
     schedule : Schedule
@@ -142,40 +159,39 @@ def train(
     ParameterError
         If the loss is no longer a number.
     """
-    optimiser = _optimiser(tunable, head, schedule)
-    history, best = [first], _State.of(tunable, head)
+    optimiser = _optimiser(model, schedule)
+    history, best = [first], model.copy_state()
     n_views = schedule.epochs * pool.n_views * len(pool)
     with Progress(n_views, "finetune", unit="view", enabled=progress) as bar:
         for epoch in range(1, schedule.epochs + 1):
             start = time.monotonic()
-            loss = _epoch(tunable, head, pool, schedule, optimiser, epoch, bar)
-            val = measure(tunable, head, val_pool)
+            loss = _epoch(model, pool, schedule, optimiser, epoch, bar)
+            val = measure(model, val_pool)
             history.append(Epoch(epoch, loss, *val, time.monotonic() - start))
             if best_of(history) == epoch:
-                best = _State.of(tunable, head)
+                best = model.copy_state()
             elif epoch - best_of(history) >= schedule.patience:
                 break
-    best.restore(tunable, head)
-    tunable.eval()
+    model.restore(best)
+    model.tunable.eval()
     return tuple(history)
 
 
 @torch.no_grad()
-def measure(tunable: Tunable, head: nn.Module, pool: Pool | None) -> tuple[float, float]:
+def measure(model: Model, pool: Pool | None) -> tuple[float, float]:
     """Return log loss and accuracy on held-out images; NaN where there are none."""
     if pool is None:
         return math.nan, math.nan
-    tunable.eval()
+    model.tunable.eval()
     batches = pool.batches(np.arange(len(pool)), 0)
-    found = torch.cat([head(tunable.tail(x)).double().cpu() for x, _ in batches])
+    found = torch.cat([model.scores(x).double().cpu() for x, _ in batches])
     wanted = torch.from_numpy(pool.images.codes)
     loss = float(functional.cross_entropy(found, wanted))
     return loss, float((found.argmax(1) == wanted).double().mean())
 
 
 def _epoch(
-    tunable: Tunable,
-    head: nn.Module,
+    model: Model,
     pool: Pool,
     schedule: Schedule,
     optimiser: torch.optim.Optimizer,
@@ -183,7 +199,7 @@ def _epoch(
     bar: Progress,
 ) -> float:
     """Go once through every view of every image; no batch has an image twice."""
-    tunable.train(is_norm_trained=schedule.is_norm_trained)
+    model.tunable.train(is_norm_trained=schedule.is_norm_trained)
     losses: list[float] = []
     n_steps = pool.n_views * pool.n_batches
     for view in range(pool.n_views):
@@ -191,7 +207,7 @@ def _epoch(
         for x, rows in pool.batches(order, view):
             _set_rate(optimiser, (epoch - 1 + len(losses) / n_steps) / schedule.epochs)
             target = torch.from_numpy(pool.images.codes[rows]).to(x.device)
-            losses.append(_step(tunable, head, optimiser, x, target, schedule))
+            losses.append(_step(model, optimiser, x, target, schedule))
             bar.advance(len(rows))
         if not math.isfinite(losses[-1]):
             raise ParameterError(
@@ -202,30 +218,31 @@ def _epoch(
 
 
 def _step(
-    tunable: Tunable,
-    head: nn.Module,
+    model: Model,
     optimiser: torch.optim.Optimizer,
     x: torch.Tensor,
     target: torch.Tensor,
     schedule: Schedule,
 ) -> float:
     with torch.autocast(x.device.type, torch.bfloat16, enabled=x.device.type == "cuda"):
-        scores = head(tunable.tail(x))
+        scores = model.scores(x)
     loss = functional.cross_entropy(
         scores.float(), target, label_smoothing=schedule.label_smoothing
     )
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_([*tunable.trained.values(), *head.parameters()], CLIP_NORM)
+    changed = [*model.tunable.trained.values(), *model.head.parameters()]
+    nn.utils.clip_grad_norm_(changed, CLIP_NORM)
     optimiser.step()
     return float(loss.detach())
 
 
-def _optimiser(tunable: Tunable, head: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+def _optimiser(model: Model, schedule: Schedule) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter 2019), which decays matrices and kernels, not offsets."""
     factor = RANDOM_HEAD_FACTOR if schedule.is_head_random else 1.0
     groups = []
-    for values, times in ((tunable.trained.values(), 1.0), (list(head.parameters()), factor)):
+    tuned, head = list(model.tunable.trained.values()), list(model.head.parameters())
+    for values, times in ((tuned, 1.0), (head, factor)):
         rate = schedule.learning_rate * times
         for is_matrix in (True, False):
             decay = schedule.weight_decay if is_matrix else 0.0
@@ -245,8 +262,3 @@ def _course(done: float) -> float:
         return (done + LAST_RATE) / (WARM_UP + LAST_RATE)
     past = (done - WARM_UP) / (1 - WARM_UP)
     return LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * past)) / 2
-
-
-def _changing(tunable: Tunable, head: nn.Module) -> list[torch.Tensor]:
-    buffers = [b for module in tunable.modules for b in module.buffers(recurse=False)]
-    return [*tunable.trained.values(), *buffers, *head.state_dict(keep_vars=True).values()]

@@ -118,8 +118,8 @@ def test_early_stopping_restores_the_best_epoch(pictures, monkeypatch) -> None:
     figures = [(0.9, 0.3), (0.5, 0.6), (0.6, 0.6), (0.4, 0.5), (0.1, 0.9)]
     seen: list[dict[str, torch.Tensor]] = []
 
-    def scripted(tunable, head, pool):
-        seen.append({**state(tunable.whole.module), **state(head)})
+    def scripted(model, pool):
+        seen.append({**state(model.tunable.whole.module), **state(model.head)})
         return figures[len(seen) - 1]
 
     monkeypatch.setattr(training, "measure", scripted)

@@ -19,7 +19,7 @@ from featx.finetuning._history import Epoch, best_of
 from featx.finetuning._network import Tunable, prepare
 from featx.finetuning._pool import held_out
 from featx.finetuning._split import UntraceableError, halves_agree, trace
-from featx.finetuning._train import Schedule, UnitLinear, _optimiser, _step, warm_head
+from featx.finetuning._train import Model, Schedule, UnitLinear, _optimiser, _step, warm_head
 from featx.finetuning._views import TrainingViews
 from featx.images import ImagePreprocessor
 from featx.recipe import Preprocessing
@@ -172,9 +172,10 @@ def test_a_step_is_that_of_adamw_worked_out_by_hand() -> None:
     torch.manual_seed(0)
     head, x, target = UnitLinear(5, 3), torch.rand(4, 5), torch.tensor([0, 1, 2, 1])
     net = Tunable("", nn.Identity(), None, nn.Identity(), "all", {}, ())  # type: ignore[arg-type]
+    model = Model(net, head)
     schedule = Schedule(1, 0.01, 0.1, 0.2, 1, 0, is_head_random=False, is_norm_trained=False)
     w, b = head.linear.weight.detach().clone(), head.linear.bias.detach().clone()
-    loss = _step(net, head, _optimiser(net, head, schedule), x, target, schedule)
+    loss = _step(model, _optimiser(model, schedule), x, target, schedule)
 
     rows = x / x.norm(dim=1, keepdim=True) * math.sqrt(5)
     p = torch.softmax(rows @ w.T + b, 1)
