@@ -8,10 +8,8 @@ from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from featx._repr import OneLine
 from featx._values import is_frame
 from featx.errors import FileFormatError, ParameterError, choose, require_count, require_number
 from featx.retrieval._approximate import ApproximateFinder
@@ -30,7 +28,7 @@ from featx.store import FeatureStore
 __all__ = ["RetrievalIndex"]
 
 
-class RetrievalIndex(OneLine, IndexedRows, BaseEstimator):  # type: ignore[misc]
+class RetrievalIndex(IndexedRows):
     """A mapping from feature vectors to what lies nearest to them.
 
     Parameters
@@ -108,32 +106,6 @@ class RetrievalIndex(OneLine, IndexedRows, BaseEstimator):  # type: ignore[misc]
     >>> index.kind_.describe()
     'exact'
     """
-
-    def __init__(
-        self,
-        metric: str = "cosine",
-        *,
-        kind: str = "auto",
-        storage: str = "memory",
-        dtype: str = "float32",
-        codes: str = "auto",
-        target_recall: float = 0.95,
-        weights: str | os.PathLike[str] | None = None,
-        device: str = "auto",
-        random_state: int = 0,
-    ) -> None:
-        self.metric = metric
-        self.kind = kind
-        self.storage = storage
-        self.dtype = dtype
-        self.codes = codes
-        self.target_recall = target_recall
-        self.weights = weights
-        self.device = device
-        self.random_state = random_state
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_columns")
 
     # -- questions --------------------------------------------------------------------------------
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from featx._repr import OneLine
 from featx.errors import ParameterError, choose, require_number
-from featx.recipe import Recipe
 from featx.retrieval._columns import Columns
 from featx.retrieval._kinds import Kind, choose_kind
 from featx.retrieval._queries import check_vectors, fit_table
@@ -25,33 +27,39 @@ from featx.retrieval._vectors import (
 )
 from featx.store import FeatureStore
 
-if TYPE_CHECKING:
-    import os
-
 __all__ = ["IndexedRows"]
 
 Column = Sequence[Any] | NDArray[Any]
 
 
-class IndexedRows:
-    """What `RetrievalIndex` does to its rows. Arrays are replaced, never changed: a copy stays."""
+class IndexedRows(OneLine, BaseEstimator):  # type: ignore[misc]
+    """The rows of `RetrievalIndex`. Arrays are replaced, never changed: a copy stays as it is."""
 
-    metric: str
-    kind: str
-    storage: str
-    dtype: str
-    codes: str
-    target_recall: float
-    weights: str | os.PathLike[str] | None
-    device: str
-    random_state: int
-    kind_: Kind
-    recall_: Recall | None
-    recipe_: Recipe | None
-    made_with_: dict[str, Any]
-    n_features_in_: int
-    _columns: Columns
-    _vectors: Vectors
+    def __init__(
+        self,
+        metric: str = "cosine",
+        *,
+        kind: str = "auto",
+        storage: str = "memory",
+        dtype: str = "float32",
+        codes: str = "auto",
+        target_recall: float = 0.95,
+        weights: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        random_state: int = 0,
+    ) -> None:
+        self.metric = metric
+        self.kind = kind
+        self.storage = storage
+        self.dtype = dtype
+        self.codes = codes
+        self.target_recall = target_recall
+        self.weights = weights
+        self.device = device
+        self.random_state = random_state
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_columns")
 
     def _take(self, columns: Columns, vectors: Vectors, recall: Recall | None) -> None:
         self._columns, self._vectors, self.recall_ = columns, vectors, recall
