@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 import os
 import re
@@ -129,57 +130,60 @@ def build_network(
     'fc'
     """
     if isinstance(backbone, str):
-        chosen = choose_weights(backbone, weights)
-        module, head, source = _build_named(chosen, any_size=any_size)
-        native, reason, name = chosen.preprocessing, chosen.reason, backbone
+        network = _build_named(choose_weights(backbone, weights), any_size=any_size)
     else:
-        module, source = _copy_own(backbone, weights)
-        head, native, reason = None, Preprocessing(), "for a network of your own"
-        name = f"{type(backbone).__module__}:{type(backbone).__qualname__}"
+        network = _copy_own(backbone, weights)
     if transform is not None:
         preprocessing = Preprocessing(transform=describe_transform(transform))
-    if preprocessing is not None:
-        native, reason = preprocessing, "as asked for"
-    return Network(name, module, head, native, reason, source, transform)
+    if preprocessing is None:
+        return network
+    return dataclasses.replace(
+        network,
+        preprocessing=preprocessing,
+        preprocessing_reason="as asked for",
+        transform=transform,
+    )
 
 
-def _build_named(chosen: ChosenWeights, *, any_size: bool) -> tuple[nn.Module, str | None, str]:
-    """Build a network of the catalogue; also return its head, and where its weights are from."""
+def _build_named(chosen: ChosenWeights, *, any_size: bool) -> Network:
     card, source = chosen.card, chosen.source
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         module, head = source.build(card, px=chosen.preprocessing.crop_px, any_size=any_size)
     if chosen.entry is not None:
-        return module, head, source.fetch(card, chosen.entry, module)
-    if chosen.path is None:
-        return module, head, f"random (seed {SEED})"
-    has_head = load_into(
-        module,
-        read_state_dict(chosen.path),
-        name=f"weights {str(chosen.path)!r} for backbone {card.name!r}",
-        ignored=card.ignored,
-        head=head,
-    )
-    where = os.path.abspath(chosen.path)  # noqa: PTH100
-    return module, head, where if has_head else f"{where} (without its classifier)"
+        origin = source.fetch(card, chosen.entry, module)
+    elif chosen.path is None:
+        origin = f"random (seed {SEED})"
+    else:
+        has_head = load_into(
+            module,
+            read_state_dict(chosen.path),
+            name=f"weights {str(chosen.path)!r} for backbone {card.name!r}",
+            ignored=card.ignored,
+            head=head,
+        )
+        path = os.path.abspath(chosen.path)  # noqa: PTH100
+        origin = path if has_head else f"{path} (without its classifier)"
+    return Network(card.name, module, head, chosen.preprocessing, chosen.reason, origin)
 
 
-def _copy_own(module: nn.Module, weights: str | os.PathLike[str] | None) -> tuple[nn.Module, str]:
+def _copy_own(module: nn.Module, weights: str | os.PathLike[str] | None) -> Network:
     if not isinstance(module, nn.Module):
         raise ParameterError(
             f"backbone: got {type(module).__name__}, expected a name or a torch.nn.Module"
         )
-    copied = copy.deepcopy(module)
-    if weights == "default":
-        return copied, "as given"
     if weights is None:
         raise WeightsError(
             "weights: got None with a network of your own, expected 'default' (those it has) or a "
             "file; build it with the random weights you want"
         )
-    path = find_file(os.fspath(weights))
-    load_into(copied, read_state_dict(path), name=f"weights {str(path)!r}")
-    return copied, os.path.abspath(path)  # noqa: PTH100
+    copied, origin = copy.deepcopy(module), "as given"
+    if weights != "default":
+        path = find_file(os.fspath(weights))
+        load_into(copied, read_state_dict(path), name=f"weights {str(path)!r}")
+        origin = os.path.abspath(path)  # noqa: PTH100
+    name = f"{type(module).__module__}:{type(module).__qualname__}"
+    return Network(name, copied, None, Preprocessing(), "for a network of your own", origin)
 
 
 def describe_transform(transform: Callable[[Any], Any]) -> str:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from featx._progress import Progress
+from featx.engines.engine import Normalise
 from featx.errors import ImageDecodeError, ParameterError
 from featx.finetuning._network import Tunable
 from featx.images import ImagePreprocessor, as_sources, iter_batches
@@ -86,10 +87,7 @@ class Stage:
     ) -> None:
         self.tunable, self.device = tunable, device
         self.preprocessing = preprocessing
-        scale = torch.tensor(preprocessing.std, dtype=torch.float32) * 255
-        mean = torch.tensor(preprocessing.mean, dtype=torch.float32) * 255
-        self._scale = (1 / scale).view(1, 3, 1, 1).to(device)
-        self._shift = (mean / scale).view(1, 3, 1, 1).to(device)
+        self._to_input = Normalise(preprocessing).to(device)
 
     @torch.no_grad()
     def activations(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
@@ -114,9 +112,8 @@ class Stage:
         return self.activations(np.zeros((1, side, side, 3), np.uint8))
 
     def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
-        # As `featx.backbones.Backbone` has it, to the last bit.
-        x = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()
-        return (x * self._scale - self._shift).contiguous(memory_format=torch.channels_last)
+        x: torch.Tensor = self._to_input(pixels.to(self.device, non_blocking=True))
+        return x.contiguous(memory_format=torch.channels_last)
 
 
 @dataclass
