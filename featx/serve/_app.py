@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from fastapi import APIRouter, FastAPI, Path, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from featx._version import __version__
@@ -22,6 +20,7 @@ from featx.serve._database import Example, LabelCount
 from featx.serve._guard import Guard
 from featx.serve._limits import TokenBuckets, read_body
 from featx.serve._metrics import CONTENT_TYPE, Metrics
+from featx.serve._page import add_page
 from featx.serve._refusal import Problem, RefusalError
 from featx.serve._service import Answer, Service
 
@@ -105,7 +104,7 @@ def build_app(service: Service) -> FastAPI:
     if service.options.writable:
         _add_changes(api, service)
     app.include_router(api)
-    _add_page(app)
+    add_page(app)
     app.add_exception_handler(HTTPException, _refuse_request)
     app.add_exception_handler(RequestValidationError, _refuse_parameters)
     app.add_middleware(Guard, options=service.options, buckets=buckets, metrics=metrics)
@@ -161,17 +160,6 @@ def _add_queries(api: APIRouter, service: Service, buckets: TokenBuckets) -> Non
         """Return a small JPEG of an image of the index."""
         data = await service.thumbnail(row, _client(request))
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
-
-
-def _add_page(app: FastAPI) -> None:
-    """Add ``/`` and ``/static/*``, which the description leaves out."""
-    mimetypes.add_type("text/javascript", ".js")  # on Windows the registry may say otherwise
-    static = StaticFiles(packages=[("featx.serve", "static")])
-    app.mount("/static", static)
-
-    @app.get("/", include_in_schema=False)
-    async def page(request: Request) -> Response:
-        return await static.get_response("index.html", request.scope)
 
 
 def _add_notes(api: APIRouter, app: FastAPI, service: Service, metrics: Metrics) -> None:
