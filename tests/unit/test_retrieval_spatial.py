@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import pickle
@@ -347,6 +348,10 @@ def test_by_name_the_whitening_is_learned_once(world, monkeypatch) -> None:
         found = index.query(queries(root, number), k=2, rerank="spatial")
         assert Path(found.ids[0, 0]).name == f"{number:02}.png"
     assert fits == [1]
+    fewer = copy.copy(index).remove(index.ids_[0])  # of other rows it is learned anew
+    for one in (fewer, fewer, index):
+        one.query(queries(root, 2), k=2, rerank="spatial")
+    assert fits == [1, 1]
 
 
 def test_a_changed_image_is_read_again(world, tmp_path) -> None:
