@@ -7,6 +7,7 @@ refused call changes nothing.
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,20 +16,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featx.errors import ParameterError
-from featx.recipe import Recipe
 from featx.store._chunks import read_any
 from featx.store._layout import (
     column_name,
+    create_table,
     datasets,
     decode,
     digest_text,
     feature_crcs,
     grow,
     require_dataset,
+    write_attribute,
     write_rows,
 )
 from featx.store._records import Records, check_columns, check_features
 from featx.store._transaction import PatchedFile
+from featx.store.tables import TableInfo
 
 __all__ = ["REMOVED_AT_ONCE", "KnownRow", "TableWriter"]
 
@@ -64,26 +67,27 @@ class TableWriter:
 
     Parameters
     ----------
-    recipe : Recipe or None
-        What the features are made with.
-    n_features : int
-        Width of a row.
-    dtype : str
-        "float32" or "float16".
+    info : TableInfo
+        The table as it is, or as it is to be made.
     committed : callable
         Returns the table's group in the last committed state, None before its first commit, and
         what HDF5 reads it through.
+
+    Attributes
+    ----------
+    recipe : Recipe or None
+        What the features are made with.
+    n_features, dtype
+        Width of a row, and "float32" or "float16".
+    has_labels : bool
+        Whether any image has a label.
+    made_with : dict
+        JSON-serialisable; see `TableInfo`.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe | None,
-        n_features: int,
-        *,
-        dtype: str,
-        committed: Callable[[], tuple[Any, PatchedFile]],
-    ) -> None:
-        self.recipe, self.n_features, self.dtype = recipe, n_features, dtype
+    def __init__(self, info: TableInfo, committed: Callable[[], tuple[Any, PatchedFile]]) -> None:
+        self.key, self.recipe = info.key, info.recipe
+        self.n_features, self.dtype = info.n_features, info.dtype
         self._open_committed = committed
         self._new: list[Records] = []
         self._starts: list[int] = []  # the row of each one's first
@@ -92,7 +96,10 @@ class TableWriter:
         records = self._committed()
         self._n_committed = len(records)
         self._name_rows([decode(path) for path in records["path"].tolist()])
-        self.has_labels = bool(records["label"].any())
+        self.has_labels = info.has_labels or bool(records["label"].any())
+        self.made_with = dict(info.made_with)
+        is_new = committed()[0] is None
+        self._noted = None if is_new else (info.has_labels, info.made_with)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -118,6 +125,11 @@ class TableWriter:
     def n_pending(self) -> int:
         """Number of rows that the next commit adds, changes or removes."""
         return self.n_added + len(self._changes) + len(self._removed)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the next commit changes anything of the table, or makes it."""
+        return bool(self.n_pending) or self._noted != (self.has_labels, self.made_with)
 
     def known(self) -> dict[str, KnownRow]:
         """Return what is remembered of each image, by path.
@@ -298,17 +310,23 @@ class TableWriter:
         """
         self._removed.update(self._check_rows(rows).tolist())
 
-    def apply(self, group: Any, file: PatchedFile) -> None:
-        """Write what is pending into a group that HDF5 has open in `file`.
+    def apply(self, tables: Any, file: PatchedFile) -> None:
+        """Write what is pending into its group among those that HDF5 has open in `file`.
 
         `settle` follows once it is durable.
         """
+        if self.key not in tables:
+            create_table(tables, self.key, self.recipe, self.n_features, self.dtype)
+        group = tables[self.key]
         if self._changes:
             self._write_changes(group, file)
         for records in self._join_small():
             _append_rows(group, records)
         if self._removed:
             _remove_rows(group, file, np.array(sorted(self._removed), np.int64))
+        if self._noted != (self.has_labels, self.made_with):
+            group.attrs["has_labels"] = self.has_labels
+            write_attribute(group, "made_with", json.dumps(self.made_with, sort_keys=True))
 
     def settle(self) -> None:
         """Forget what was pending: it is committed."""
@@ -318,6 +336,7 @@ class TableWriter:
             self._name_rows([self._paths[row] for row in kept.tolist()])
         self._new, self._starts, self._changes, self._removed = [], [], {}, set()
         self._n_committed = self.n_samples
+        self._noted = (self.has_labels, dict(self.made_with))
 
     def _write_changes(self, group: Any, file: PatchedFile) -> None:
         rows = np.array(sorted(self._changes), np.int64)

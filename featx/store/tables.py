@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from featx._repr import OneLine
-from featx.errors import FileFormatError, ParameterError, nearest
-from featx.files.formats import STORE
+from featx.errors import FileFormatError, ParameterError, choose, nearest, require_count
 from featx.recipe import Recipe, tell_apart
-from featx.store._layout import read_attribute, recipe_json, table_key
+from featx.store._layout import read_attribute, table_key
 
 __all__ = [
     "TableInfo",
     "choose_table",
     "list_tables",
+    "new_table",
     "read_tables",
     "table_info",
-    "table_shape",
 ]
 
 
@@ -32,8 +30,6 @@ class TableInfo(OneLine):
     ----------
     key : str
         Name of its group below /tables: the fingerprint, or "outside".
-    fingerprint : str or None
-        Of the recipe; None for features made outside featx.
     recipe : Recipe or None
         What the features were made with.
     n_samples, n_features : int
@@ -47,13 +43,17 @@ class TableInfo(OneLine):
     """
 
     key: str
-    fingerprint: str | None
     recipe: Recipe | None
     n_samples: int
     n_features: int
     dtype: str
     has_labels: bool = field(default=False, repr=False)
     made_with: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The recipe's; None for features made outside featx."""
+        return None if self.recipe is None else self.key
 
     @property
     def backbone(self) -> str:
@@ -96,7 +96,6 @@ def table_info(key: str, group: Any) -> TableInfo:
         )
     return TableInfo(
         key,
-        None if recipe is None else key,
         recipe,
         n_samples,
         n_features,
@@ -184,43 +183,17 @@ def _nearest(asked: Mapping[str, str], tables: Sequence[TableInfo]) -> str:
     return ""
 
 
-def table_shape(
-    path: Path,
-    key: str,
-    group: Any,
-    recipe: Recipe | None,
-    n_features: int | None,
-    dtype: str,
-) -> tuple[int, str]:
-    """Return width and type of a table that is to be written: the stored ones, or those asked for.
+def new_table(recipe: Recipe | None, n_features: int | None, dtype: str) -> TableInfo:
+    """Describe a table that is to be made; without a recipe by its width and type.
 
     Raises
     ------
     ParameterError
-        If the width is not known, or differs from the table's.
-    FileFormatError
-        If the table is damaged.
+        If these are none.
     """
-    wanted = n_features if recipe is None else recipe.n_features
-    if dtype not in ("float32", "float16"):
-        raise ParameterError(f"dtype: got {dtype!r}, expected 'float32' or 'float16'")
-    if group is None:
-        if wanted is None or wanted < 1:
-            raise ParameterError(
-                f"n_features: got {wanted!r}, expected the width of a vector, at least 1"
-            )
-        return wanted, dtype if recipe is None else recipe.dtype
-    with STORE.reading(path, f"table {key!r}"):
-        width, kind = group["features"].shape[1], group["features"].dtype.name
-        stored = read_attribute(group, "recipe")
-    if stored != recipe_json(recipe):
-        raise FileFormatError(
-            f"store {str(path)!r}: the recipe of table {key!r} is {stored!r}, expected "
-            f"{recipe_json(recipe)!r}; the file is damaged: extract into a new file"
-        )
-    if wanted is not None and wanted != width:
-        raise ParameterError(
-            f"n_features: got {wanted}, expected {width}, the width of table {key!r} of "
-            f"{str(path)!r}; write these features into a new file"
-        )
-    return width, kind
+    if recipe is not None:
+        n_features, dtype = recipe.n_features, recipe.dtype
+    require_count("n_features", n_features)
+    choose("dtype", dtype, ("float32", "float16"))
+    key = table_key(recipe)
+    return TableInfo(key, recipe, 0, int(n_features or 0), dtype)

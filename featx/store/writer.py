@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from io import FileIO
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +15,7 @@ import h5py
 import numpy as np
 
 from featx._version import __version__
-from featx.errors import FeatxError, StoreWriteError
+from featx.errors import FeatxError, ParameterError, StoreWriteError
 from featx.files.formats import STORE
 from featx.files.hdf5 import LIBVER
 from featx.files.locks import WriterLock, require_named
@@ -30,10 +31,10 @@ from featx.store._container import (
     store_path,
 )
 from featx.store._failures import Failure, check_failures, read_failures, write_failures
-from featx.store._layout import create_table, read_attribute, table_key, write_attribute
+from featx.store._layout import table_key
 from featx.store._transaction import AppliedLaterError, PatchedFile, TransactionFile
 from featx.store.table_writer import TableWriter
-from featx.store.tables import table_info, table_shape
+from featx.store.tables import new_table, read_tables, table_info
 
 __all__ = ["StoreWriter"]
 
@@ -81,7 +82,6 @@ class StoreWriter:
     def __init__(self, path: str | os.PathLike[str], *, timeout_s: float = 0.0) -> None:
         self.path = store_path(path)
         self._tables: dict[str, TableWriter] = {}
-        self._made_with: dict[str, str] = {}
         self._failures: dict[str, Failure] | None = None
         self._reader: tuple[h5py.File, PatchedFile] | None = None
         self._file: FileIO | None = None
@@ -157,21 +157,21 @@ class StoreWriter:
         """
         key = table_key(recipe)
         if key not in self._tables:
-            group = self._group(key)
-            width, kind = table_shape(self.path, key, group, recipe, n_features, dtype)
             with STORE.reading(self.path, f"table {key!r}"):
-                table = TableWriter(
-                    recipe,
-                    width,
-                    dtype=kind,
-                    committed=lambda: (self._group(key), self._committed()[1]),
-                )
-                table.has_labels |= group is not None and bool(group.attrs["has_labels"])
-            self._tables[key] = table
-        self._tables[key].has_labels |= has_labels
-        if made_with is not None:
-            self._note(key, made_with)
-        return self._tables[key]
+                group = self._read()["tables"].get(key)
+                is_new = group is None
+                info = new_table(recipe, n_features, dtype) if is_new else table_info(key, group)
+                self._tables[key] = TableWriter(info, partial(self._open_table, key))
+        table = self._tables[key]
+        width = n_features if recipe is None else recipe.n_features
+        if width is not None and width != table.n_features:
+            raise ParameterError(
+                f"n_features: got {width}, expected {table.n_features}, the width of table "
+                f"{key!r} of {str(self.path)!r}; write these features into a new file"
+            )
+        table.has_labels |= has_labels
+        table.made_with |= json.loads(json.dumps(dict(made_with or {})))
+        return table
 
     def add_failures(self, failures: Iterable[Failure]) -> None:
         """Record images that could not be read; one that is there already is replaced."""
@@ -186,9 +186,9 @@ class StoreWriter:
 
     def tables(self) -> tuple[TableWriter, ...]:
         """Open all committed tables."""
-        recipes = (table_info(key, self._group(key)).recipe for key in self.table_keys)
         with STORE.reading(self.path, "/tables"):
-            return tuple(self.table(recipe, has_labels=False) for recipe in recipes)
+            recipes = [info.recipe for info in read_tables(self._read())]
+        return tuple(self.table(recipe, has_labels=False) for recipe in recipes)
 
     def commit(self) -> None:
         """Make everything so far durable.
@@ -202,7 +202,7 @@ class StoreWriter:
             If the part of the file that has to be rewritten is damaged.
         """
         file = self._require_open()
-        if not self._is_pending():
+        if self._failures is None and not any(t.is_pending for t in self._tables.values()):
             return
         try:
             require_untouched(self.path, file, self._eof, self._id_offset, self._commit_id)
@@ -271,16 +271,8 @@ class StoreWriter:
     def _write(self, transaction: TransactionFile, new_id: bytes) -> None:
         with h5py.File(transaction, "r+", libver=LIBVER) as h5:
             h5.attrs.modify("commit_id", np.bytes_(new_id))
-            for key, table in self._tables.items():
-                group = h5["tables"].get(key)
-                if group is None:
-                    group = create_table(
-                        h5["tables"], key, table.recipe, table.n_features, table.dtype
-                    )
-                table.apply(group, transaction)
-                group.attrs["has_labels"] = table.has_labels
-                if key in self._made_with or "made_with" not in group.attrs:
-                    write_attribute(group, "made_with", self._made_with.get(key, "{}"))
+            for table in self._tables.values():
+                table.apply(h5["tables"], transaction)
             if self._failures is not None:
                 write_failures(h5, list(self._failures.values()))
 
@@ -292,7 +284,6 @@ class StoreWriter:
                 transaction.rollback()
                 return
             self._eof, self._commit_id, self._failures = transaction.new_eof, new_id, None
-            self._made_with = {}
             for table in self._tables.values():
                 table.settle()
             require_named(self.path, file)
@@ -306,19 +297,6 @@ class StoreWriter:
             self._file.close()
         self._file = None
 
-    def _is_pending(self) -> bool:
-        return (
-            self._failures is not None
-            or bool(self._made_with)
-            or any(t.n_pending or self._is_new(key, t) for key, t in self._tables.items())
-        )
-
-    def _is_new(self, key: str, table: TableWriter) -> bool:
-        """Say whether the file lacks the table, or says otherwise whether it has labels."""
-        group = self._group(key)
-        with STORE.reading(self.path, f"attribute 'has_labels' of table {key!r}"):
-            return group is None or table.has_labels != bool(group.attrs["has_labels"])
-
     def _commit_message(self, err: OSError) -> str:
         n_pending = sum(table.n_pending for table in self._tables.values())
         n_rows = sum(table.n_samples - table.n_added for table in self._tables.values())
@@ -327,19 +305,10 @@ class StoreWriter:
             f"stay, {n_pending} are not; make room on the disk and run again: it goes on there"
         )
 
-    def _note(self, key: str, made_with: Mapping[str, Any]) -> None:
-        """Keep what the table is made with, if the file says something else."""
-        group = self._group(key)
-        with STORE.reading(self.path, f"attribute 'made_with' of table {key!r}"):
-            stored = "{}" if group is None else read_attribute(group, "made_with")
-            notes = {**json.loads(self._made_with.get(key, stored)), **made_with}
-        text = json.dumps(notes, sort_keys=True)
-        if group is None or stored != text:
-            self._made_with[key] = text
-
-    def _group(self, key: str) -> Any:
+    def _open_table(self, key: str) -> tuple[Any, PatchedFile]:
+        h5, file = self._committed()
         with STORE.reading(self.path, f"table {key!r}"):
-            return self._read()["tables"].get(key)
+            return h5["tables"].get(key), file
 
     def _read(self) -> h5py.File:
         """Return the last committed state."""
