@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from featx.errors import ImageDecodeError, ParameterError, nearest
+from featx.errors import ImageDecodeError, ParameterError, choose
 from featx.files.paths import show_path
 from featx.images.reader import ReadImage
 from featx.store import Failure, StoreWriter
@@ -106,11 +106,7 @@ def failure_of(path: str, image: ReadImage) -> Failure:
 
 def most_failures(on_error: str, max_failures: int | None) -> int | None:
     """Return how many images may be bad: "raise" allows for none."""
-    if on_error not in ("record", "raise"):
-        raise ParameterError(
-            f"on_error: got {on_error!r}, expected 'record' or 'raise'."
-            f"{nearest(str(on_error), ('record', 'raise'))}"
-        )
+    choose("on_error", on_error, ("record", "raise"))
     if max_failures is not None and not max_failures >= 0:
         raise ParameterError(f"max_failures: got {max_failures!r}, expected 0, 1, ... or None")
     if on_error == "raise" and max_failures:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from featx._repr import OneLine
-from featx.errors import ImageDecodeError, ParameterError, nearest
+from featx.errors import ImageDecodeError, ParameterError, choose
 from featx.extraction.embed import embed_images
 from featx.extraction.encoder import DEFAULT_BACKBONE, Encoder
 from featx.extraction.into_store import fill_store
@@ -136,7 +136,7 @@ class FeatureExtractor(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         y : Any
             Ignored.
         """
-        self._check_on_error()
+        choose("on_error", self.on_error, ON_ERROR)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -159,7 +159,7 @@ class FeatureExtractor(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         ParameterError, BackboneError, WeightsError
             As for `featx.extract`.
         """
-        self._check_on_error()
+        choose("on_error", self.on_error, ON_ERROR)
         sources = as_sources(X)
         if not sources:
             raise ParameterError("X: got no images, expected at least one")
@@ -243,13 +243,6 @@ class FeatureExtractor(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixi
             vectors = np.full((len(images.paths), store.n_features), np.nan, np.float32)
             vectors[good] = store[[row[images.paths[i]] for i in good]]
         return vectors
-
-    def _check_on_error(self) -> None:
-        if self.on_error not in ON_ERROR:
-            raise ParameterError(
-                f"on_error: got {self.on_error!r}, expected 'raise' or 'nan'."
-                f"{nearest(str(self.on_error), ON_ERROR)}"
-            )
 
 
 def _unreadable(name: str, reason: str, n: int) -> ImageDecodeError:

@@ -151,7 +151,9 @@ def test_bad_images_raise_or_become_rows_of_nan(pictures, tmp_path: Path, is_cac
         extractor(cache=cache).transform([paths[0], bad])
     X = extractor(cache=cache, on_error="nan").transform([paths[0], bad, paths[1]])
     assert np.isnan(X).all(axis=1).tolist() == [False, True, False]
-    with pytest.raises(ParameterError, match=r"on_error: got 'skip', expected 'raise' or 'nan'"):
+    with pytest.raises(
+        ParameterError, match="on_error: got 'skip', expected one of 'raise' or 'nan'"
+    ):
         extractor(on_error="skip").transform(paths)
 
 
