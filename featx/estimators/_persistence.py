@@ -97,7 +97,7 @@ def save_model(
     digests : sequence of str, optional
         SHA-256 of each image that it was fitted on, as ``store.digests[rows]``, "" where not
         known: so that an evaluation can say how many of its images the model has seen. Takes 8
-        bytes an image.
+        bytes per image.
     format : {"featx", "joblib"}, default "featx"
         "featx" is a zip of JSON and arrays that any zip tool opens; its layout is in
         docs/decisions/models-without-pickle.md. "joblib" keeps any estimator, by pickle: whoever

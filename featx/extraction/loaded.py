@@ -39,7 +39,7 @@ __all__ = ["LoadedEncoder"]
 BATCH_SIZE = 32
 # On a small batch a GPU mostly waits for its kernels to be started.
 GPU_BATCH_SIZE = 256
-# On 16 cores an H200 got 8 to 13 % more images a second from 14 readers than from 16.
+# On 16 cores an H200 got 8 to 13 % more images per second from 14 readers than from 16.
 CORES_TO_FEED_A_GPU = 8
 EVERY_SAMPLE = 3  # of 432: 36 to measure with, 108 to calibrate
 TRIAL_PX = 256

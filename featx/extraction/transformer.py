@@ -58,16 +58,16 @@ class FeatureExtractor(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         As for `featx.extract`.
     cache : path, optional
         A store that keeps every vector. With it a grid search over what comes after runs the
-        network once an image, in however many processes; without it, at every `transform`.
+        network once per image, in however many processes; without it, at every `transform`.
     cached_layers, cached_poolings : sequence of str, optional
         Further layers and poolings to put into the cache in the same pass, so that a search over
-        `layer` and `pooling` runs the network once an image too. Each pair costs its vectors'
+        `layer` and `pooling` runs the network once per image too. Each pair costs its vectors'
         bytes on disk.
     batch_size : int, optional
         Images a forward pass: 32 on a CPU, 256 on a GPU, where it is halved until its memory takes
         it. More costs memory and seldom gains beyond 64 on a CPU.
     workers : int, optional
-        Reader processes; default one a core for 64 files and more, else 0.
+        Reader processes; default one per core for 64 files and more, else 0.
     on_error : {"raise", "nan"}, default "raise"
         What an image that cannot be read becomes: an error, or a row of NaN.
     progress : bool, optional

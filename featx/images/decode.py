@@ -48,7 +48,7 @@ MAX_REASON_CHARS = 200
 UNSUPPORTED = re.compile(
     r"(?i)unknown pixel mode|unsupported|not (supported|available)|-bit layers"
 )
-# Formats whose decoders hold 16 bytes a pixel for a while, where others hold 8.
+# Formats whose decoders hold 16 bytes per pixel for a while, where others hold 8.
 HEAVY = ("AVIF", "HEIF")
 
 PLUGINS = {
@@ -90,7 +90,7 @@ def decode_image(
         decoded, which takes up to four times as long on large photographs.
     max_pixels : int, default 178,956,970
         Largest width x height that the file's header may claim, checked before any pixel is
-        decoded; half as many for AVIF, HEIF and animated WebP. Decoding takes up to 10 bytes a
+        decoded; half as many for AVIF, HEIF and animated WebP. Decoding takes up to 10 bytes per
         pixel of it (12 for a progressive JPEG), which is 1.7 GiB at the default, where Pillow
         refuses; a JPEG that is decoded at 1/8 takes a sixtieth, unless it is progressive.
 

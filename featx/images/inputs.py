@@ -1,6 +1,6 @@
 """Images in any form: paths, PIL images, arrays, tensors, and lists of these.
 
-What comes out is a flat list of sources, one an image. Nothing is read or converted before it is
+What comes out is a flat list of sources, one per image. Nothing is read or converted before it is
 needed, so that a list of a million paths, or of lazily opened PIL images, stays small.
 """
 

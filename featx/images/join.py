@@ -196,9 +196,8 @@ def class_labels(images: Any, table: LabelSource | None = None) -> ClassLabels:
     rows = found.rows[has_label]
     if not len(rows):
         raise ManifestError(
-            f"{found.table.thing}: has no labels for {len(found.paths)} images, expected one an "
-            "image; "
-            "extract the folder above the folders of the classes, or pass labels "
+            f"{found.table.thing}: has no labels for {len(found.paths)} images, expected one per "
+            "image; extract the folder above the folders of the classes, or pass labels "
             "(--labels L.csv)"
         )
     warn_of_splits(np.unique(labels[has_label]).tolist(), found.table.thing)
@@ -238,7 +237,7 @@ def attribute_labels(
     if missing or not wanted:
         raise ManifestError(
             f"{found.table.thing}: got the columns {list(columns)}, expected "
-            f"{missing[0] if missing else 'one an attribute, of 0 and 1'}."
+            f"{missing[0] if missing else 'one per attribute, of 0 and 1'}."
             f"{nearest(missing[0], columns) if missing else ''}"
         )
     # By all rows, so that a value means the same whichever images are asked for.

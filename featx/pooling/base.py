@@ -38,7 +38,7 @@ class Pooling(ABC):
     word: ClassVar[str]
     """Name without its parameter, as users write it."""
     accepts: ClassVar[tuple[int, ...]] = (4,)
-    """Numbers of dimensions of the outputs that it takes: 4 a map, 3 tokens, 2 a vector."""
+    """Dimensions of the outputs that it takes: 4 of a map, 3 of tokens, 2 of a vector."""
 
     @property
     def name(self) -> str:

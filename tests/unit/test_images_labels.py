@@ -274,7 +274,7 @@ def test_a_class_may_be_an_attribute_if_it_is_asked_for(tmp_path):
     csv = write(tmp_path, "path,label\n/a.jpg,1\n/b.jpg,0\n")
     images = ImageManifest.from_paths(["/a.jpg", "/b.jpg"])
     assert attribute_labels(images, csv, ["label"]).values.tolist() == [[1], [0]]
-    with pytest.raises(ManifestError, match="expected one an attribute"):
+    with pytest.raises(ManifestError, match="expected one per attribute"):
         attribute_labels(images, csv)
 
 

@@ -370,4 +370,4 @@ def test_pictures_without_labels_are_refused(world, capsys) -> None:
     words = command(world)
     words[1] = world / "photos" / "car"
     error = refused(capsys, *words)
-    assert "has no labels for 4 images, expected one an image" in error
+    assert "has no labels for 4 images, expected one per image" in error
