@@ -9,7 +9,7 @@ from typing import Any
 
 from featx.errors import ParameterError, StoreWriteError, nearest
 
-__all__ = ["PAGE", "Output", "add_output", "check_outputs"]
+__all__ = ["Output", "add_output", "add_page", "check_outputs"]
 
 PAGE = {".html": "page", ".htm": "page", ".json": "numbers"}
 # Arguments that name what is read. The others are words, and a file may be called like a word.
@@ -45,6 +45,11 @@ def add_output(
 ) -> None:
     """Add a path to write to."""
     parser.add_argument(flag, type=_output(flag, kinds), **options)
+
+
+def add_page(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add --html, the page to write; where a result names it, it is printed last."""
+    add_output(parser, "--html", PAGE, metavar="OUT.html", help=f"write a page with {text}")
 
 
 def _output(flag: str, kinds: str | dict[str, str]) -> Callable[[str], Output]:

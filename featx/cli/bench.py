@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from typing import Any
 
-from featx.cli._outputs import PAGE, add_output
+from featx.cli._outputs import add_page
 from featx.cli.options import ENCODER, RUN, add_options, add_sources, as_source, read_options
 
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         n_images="how many to read, evenly over SOURCE", repeats="of which the median is taken",
         sweep="also try other numbers of workers and batch sizes",
     )  # fmt: skip
-    add_output(parser, "--html", PAGE, metavar="OUT.html", help="write a page with plots")
+    add_page(parser, "plots")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -70,6 +70,4 @@ def show(result: dict[str, Any]) -> str:
     lines += [f"- {line}" for line in r["advice"]]
     if r["n_failed"]:
         lines.append(f"{r['n_failed']} of the images could not be read")
-    if "report" in r:
-        lines.append(f"plots: {r['report']}")
     return "\n".join(lines)

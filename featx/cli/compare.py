@@ -7,9 +7,17 @@ from functools import partial
 from typing import Any
 
 from featx.cli._messages import show_coverage
-from featx.cli._outputs import PAGE, add_output
+from featx.cli._outputs import add_output, add_page
 from featx.cli._sources import labelled_images
-from featx.cli.options import RUN, add_options, add_preset, add_sources, as_source, read_options
+from featx.cli.options import (
+    RUN,
+    add_labels,
+    add_options,
+    add_preset,
+    add_sources,
+    as_source,
+    read_options,
+)
 
 COMPARED = ("layers", "poolings", "resize_px", "crop_px", "decode", "precision")
 
@@ -33,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_options(parser, Encoder, COMPARED)
     add_preset(parser, "views and classifier of all (default plain)")
-    parser.add_argument("--labels", metavar="L.csv", help="columns path and label")
+    add_labels(parser)
     add_options(parser, compare, (), n_folds="at most so many folds")
     add_options(parser, RunOptions, RUN)
-    add_output(parser, "--html", PAGE, metavar="OUT.html", help="write a page with a plot")
+    add_page(parser, "a plot")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -65,7 +73,4 @@ def show(result: dict[str, Any]) -> str:
         f"{result['n_images']} images of {result['n_classes']} classes, {result['n_folds']} folds"
         + (f"; {result['n_failed']} could not be read" if result["n_failed"] else "")
     )
-    lines += show_coverage(result)
-    if "report" in result:
-        lines.append(f"plot: {result['report']}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *show_coverage(result)])

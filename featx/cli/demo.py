@@ -40,5 +40,4 @@ def show(result: dict[str, Any]) -> str:
             f"  {name:13} {measure:9} {task[measure]:.3f}   "
             f"(raw pixels {task[f'{measure}_pixels']:.3f})"
         )
-    lines.append(f"report to open: {result['report']}")
     return "\n".join(lines)

@@ -7,7 +7,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from featx.cli._outputs import PAGE, add_output
+from featx.cli._outputs import add_page
 from featx.cli._streams import show_name
 from featx.cli.options import add_table
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=signature(duplicate_groups).parameters["threshold"].default,
         help="smallest cosine of a near copy (default 0.95)",
     )
-    add_output(parser, "--html", PAGE, metavar="OUT.html", help="write a page with the pictures")
+    add_page(parser, "the pictures")
     add_table(parser)
 
 
@@ -128,6 +128,4 @@ def show(result: dict[str, Any]) -> str:
     left = len(result["groups"]) - MAX_PRINTED
     if left > 0:
         lines.append(f"... and {left} more; --json or --html has all")
-    if "report" in result:
-        lines.append(f"page: {result['report']}")
     return "\n".join(lines)

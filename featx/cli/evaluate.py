@@ -6,22 +6,16 @@ import argparse
 from typing import Any
 
 from featx.cli._messages import show_coverage, show_figure
-from featx.cli._outputs import PAGE, add_output
-from featx.cli.options import add_table
+from featx.cli._outputs import add_page
+from featx.cli.options import add_labels, add_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("model", metavar="MODEL", help="a file of featx train")
     parser.add_argument("store", metavar="F.h5")
-    parser.add_argument("--labels", metavar="L.csv", help="columns path and label, or attributes")
-    add_output(
-        parser,
-        "--html",
-        PAGE,
-        metavar="OUT.html",
-        help="write a page with confusions and mistakes",
-    )
+    add_labels(parser, attributes=True)
+    add_page(parser, "confusions and mistakes")
     add_table(parser)
 
 
@@ -57,5 +51,4 @@ def show(result: dict[str, Any]) -> str:
         )
     if result.get("n_unknown"):
         lines.append(f"{result['n_unknown']} images have labels that the model does not know")
-    lines += show_coverage(result)
-    return "\n".join([*lines, *([f"page: {result['report']}"] if "report" in result else [])])
+    return "\n".join([*lines, *show_coverage(result)])

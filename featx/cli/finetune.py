@@ -10,7 +10,7 @@ from typing import Any
 from featx.cli._messages import show_coverage, show_figure
 from featx.cli._outputs import add_output
 from featx.cli._sources import labelled_images
-from featx.cli.options import add_options, add_sources, as_source, read_options
+from featx.cli.options import add_labels, add_options, add_sources, as_source, read_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TUNED.safetensors",
         help="weights file",
     )
-    parser.add_argument("--labels", metavar="L.csv", help="columns path and label")
+    add_labels(parser)
     add_options(
         parser, FineTuneClassifier, ("backbone", "weights", "device", "batch_size", "workers"),
         train_from="first layer that is trained, or all (default about the last third)",

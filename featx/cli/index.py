@@ -7,39 +7,25 @@ import time
 from typing import Any
 
 from featx.cli._outputs import add_output
-from featx.cli.options import add_table
+from featx.cli.options import add_options, add_table, read_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
+    from featx.retrieval import RetrievalIndex
+
     parser.add_argument("store", metavar="F.h5")
     add_output(parser, "--out", "index", required=True, metavar="INDEX", help="file of the index")
-    parser.add_argument(
-        "--kind",
-        default="auto",
-        choices=["auto", "exact", "hnsw", "ivf"],
-        help="exact compares with every image; hnsw and ivf with a part of them, through faiss; "
-        "auto is exact up to 1 GiB of vectors, then ivf (default auto)",
-    )
-    parser.add_argument(
-        "--codes",
-        default="auto",
-        choices=["auto", "float32", "float16", "int8", "pq"],
-        help="what hnsw and ivf hold of a vector (default auto: what fits the memory)",
-    )
-    parser.add_argument(
-        "--target-recall",
-        type=float,
-        default=0.95,
-        help="share of the first 10 that hnsw and ivf should find (default 0.95)",
-    )
-    parser.add_argument(
-        "--dtype",
-        default="float32",
-        choices=["float32", "float16"],
-        help="of the vectors in the file; float16 takes half (default float32)",
-    )
-    parser.add_argument("--metric", default="cosine", choices=["cosine", "euclidean", "dot"])
+    add_options(
+        parser, RetrievalIndex, (),
+        metric="cosine, euclidean or dot",
+        kind="auto, exact, hnsw or ivf: exact compares with every image; hnsw and ivf with a part "
+        "of them, through faiss; auto is exact up to 1 GiB of vectors, then ivf",
+        codes="what hnsw and ivf hold of a vector: float32, float16, int8, pq, or auto, what fits "
+        "the memory",
+        target_recall="share of the first 10 that hnsw and ivf should find",
+        dtype="of the vectors in the file: float32, or float16, which takes half",
+    )  # fmt: skip
     add_table(parser)
 
 
@@ -51,14 +37,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     start = time.monotonic()
     with open_store(args.store, table=args.table) as store:
         store.require_images()
-        index = RetrievalIndex(
-            args.metric,
-            kind=args.kind,
-            storage="store",
-            dtype=args.dtype,
-            codes=args.codes,
-            target_recall=args.target_recall,
-        ).fit(store)
+        index = read_options(args, RetrievalIndex, storage="store").fit(store)
         index.save(args.out)
         recall = index.recall_
         return {
@@ -68,7 +47,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "codes": None if recall is None else index.kind_.codes,
             "reason": index.kind_.reason,
             "recall": 1.0 if recall is None else recall.recall,
-            "metric": args.metric,
+            "metric": index.metric,
             "fingerprint": store.fingerprint,
             "seconds": time.monotonic() - start,
             "out": args.out,

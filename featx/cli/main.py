@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result: dict[str, Any] = module.run(args)
         _print_held(held)
         if result:  # a command that runs until it is stopped has printed when it was ready
-            print_result(result if args.json else module.show(result))
+            print_result(result if args.json else _show(module, result))
             for line in _notes(module, result, args):
                 print_error(f"featx {named}: {line}")
     except KeyboardInterrupt:
@@ -130,6 +130,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if result.get("interrupted"):
         return EXIT_INTERRUPTED
     return EXIT_FAILED if result.get("ok") is False else 0
+
+
+def _show(module: Any, result: dict[str, Any]) -> str:
+    """Return the command's text, and where its page is."""
+    page = result.get("report", result.get("html"))
+    text: str = module.show(result)
+    return text if page is None else f"{text}\npage: {page}"
 
 
 def _notes(module: Any, result: dict[str, Any], args: argparse.Namespace) -> list[str]:

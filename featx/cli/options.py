@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ENCODER",
     "RUN",
+    "add_labels",
     "add_moved_weights",
     "add_options",
     "add_preset",
@@ -155,6 +156,12 @@ def add_table(parser: argparse.ArgumentParser) -> None:
         "--table",
         help="fingerprint of the table, or its beginning; needed where there are several",
     )
+
+
+def add_labels(parser: argparse.ArgumentParser, *, attributes: bool = False) -> None:
+    """Add --labels."""
+    columns = "path and label" + (", or attributes" if attributes else "")
+    parser.add_argument("--labels", metavar="L.csv", help=f"columns {columns}")
 
 
 def add_moved_weights(parser: argparse.ArgumentParser) -> None:

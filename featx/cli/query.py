@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from featx.cli._messages import describe_failures, list_failures
-from featx.cli._outputs import PAGE, add_output
+from featx.cli._outputs import add_page
 from featx.cli._streams import show_name
 from featx.cli.options import add_moved_weights, add_options, as_source, read_options
 from featx.errors import ParameterError
@@ -54,9 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["local", "ray"],
         help="ray: an actor per index of the folder (default local, one after the other)",
     )
-    add_output(
-        parser, "--html", PAGE, metavar="OUT.html", help="also write a page with the pictures"
-    )
+    add_page(parser, "the pictures")
     add_moved_weights(parser)
     add_options(parser, RunOptions, ("device", "batch_size", "workers", "max_pixels"))
 
@@ -160,6 +158,4 @@ def show(result: dict[str, Any]) -> str:
             + _agreeing(m)
             for m in r["matches"]
         ]
-    if "html" in result:
-        lines.append(f"pictures: {result['html']}")
     return "\n".join(lines)

@@ -9,11 +9,12 @@ from contextlib import ExitStack
 from typing import Any
 
 from featx.cli._messages import show_coverage, show_figure
-from featx.cli._outputs import PAGE, add_output
+from featx.cli._outputs import add_output, add_page
 from featx.cli._sources import are_stores
 from featx.cli.options import (
     ENCODER,
     RUN,
+    add_labels,
     add_options,
     add_preset,
     add_sources,
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_sources(parser, also="; or a store, whose features are taken")
     add_output(parser, "--out", "model", required=True, metavar="MODEL", help="file of the model")
-    parser.add_argument("--labels", metavar="L.csv", help="columns path and label, or attributes")
+    add_labels(parser, attributes=True)
     parser.add_argument(
         "--task", default="classification", choices=["classification", "attributes"]
     )
@@ -40,10 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method", choices=["logistic", "svm"], help="instead of the preset's classifier"
     )
-    add_output(
-        parser, "--html", PAGE, metavar="OUT.html",
-        help="write a page with cross-validated figures, confusions and mistakes",
-    )  # fmt: skip
+    add_page(parser, "cross-validated figures, confusions and mistakes")
     add_table(parser)
     images = parser.add_argument_group("where SOURCE is images")
     add_output(
@@ -78,7 +76,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             found = training.cross_validate(store)
             title = f"{args.out}, on images that it was not trained on"
             subtitle = f"cross-validated, preset {preset.name}, features of {store.path}"
-            page = evaluation_report(found, title=title, subtitle=subtitle)
+            page = evaluation_report(
+                found, title=title, subtitle=subtitle, curve=training.learning_curve(store)
+            )
             result["report"] = str(page.save(args.html))
     return {**result, "notes": list(training.notes), "seconds": time.monotonic() - start}
 
@@ -141,5 +141,4 @@ def show(result: dict[str, Any]) -> str:
     if show_figure(score) == "not measured":
         few = "every class has" if result["task"] == "classification" else "an answer of each has"
         lines.append(f"{few} a single image, so none can be held out: label more images")
-    lines += show_coverage(result)
-    return "\n".join([*lines, *([f"page: {result['report']}"] if "report" in result else [])])
+    return "\n".join([*lines, *show_coverage(result)])

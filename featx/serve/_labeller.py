@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import FingerprintMismatchError
-from featx.estimators import SavedModel, load_model
+from featx.estimators import SavedModel, final_estimator, load_model
 from featx.files.paths import show_path
 from featx.recipe import Recipe, require_same_recipe
 
@@ -63,8 +63,9 @@ class Labeller:
                 f"model {path!r}: was trained on {width} features, expected {recipe.n_features}, "
                 "what the index has; train it on the store that the index was made from"
             )
-        self._is_multi_label = hasattr(self._model, "attribute_names_")
-        names = self._model.attribute_names_ if self._is_multi_label else self._model.classes_
+        final = final_estimator(self._model)
+        self._is_multi_label = hasattr(final, "attribute_names_")
+        names = final.attribute_names_ if self._is_multi_label else final.classes_
         self.names = [show_path(str(name)) for name in names.tolist()]
 
     def __call__(self, vectors: NDArray[np.float32]) -> list[Prediction]:

@@ -8,7 +8,7 @@ from importlib.metadata import version
 import numpy as np
 
 from featx._version import __version__
-from featx.evaluation import mean_over_attributes, precision_recall_points
+from featx.evaluation import FewLabelCurve, mean_over_attributes, precision_recall_points
 from featx.report import Mistake, Report, ScatterPoint
 from featx.tasks.bench import Benchmark
 from featx.tasks.classifier import Evaluation, Predictions
@@ -118,7 +118,12 @@ def benchmark_report(found: Benchmark, *, command: str = "") -> Report:
 
 
 def evaluation_report(
-    found: Evaluation, *, title: str, subtitle: str = "", command: str = ""
+    found: Evaluation,
+    *,
+    title: str,
+    subtitle: str = "",
+    curve: FewLabelCurve | None = None,
+    command: str = "",
 ) -> Report:
     """Make the page of an evaluation: figures, confusions or attributes, and the mistakes.
 
@@ -128,6 +133,8 @@ def evaluation_report(
         As of `Training.cross_validate` or `Classifier.evaluate`.
     title, subtitle : str
         What the page says of it.
+    curve : FewLabelCurve, optional
+        Shown behind the mistakes, as of `Training.learning_curve`.
     command : str, default ""
         What the user ran.
     """
@@ -140,6 +147,16 @@ def evaluation_report(
         title=f"{found.figures['n_samples']} images, 95 % intervals",
     )
     add_predictions(report, found.predictions)
+    if curve is not None:
+        report.add_curve(
+            list(curve.n_per_class),
+            curve.mean,
+            curve.intervals,
+            x_label="labels per class",
+            y_label="accuracy on the rest",
+            log_x=True,
+            title="What fewer labels would have given",
+        )
     coverage = found.coverage
     return report.add_key_values(
         {

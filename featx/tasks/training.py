@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from featx._repr import OneLine
 from featx.errors import ManifestError, ParameterError, choose
@@ -19,6 +20,7 @@ from featx.estimators import (
     predict_held_out,
     save_model,
 )
+from featx.evaluation import FewLabelCurve, few_label_curve
 from featx.images import ImageManifest, attribute_labels, class_labels
 from featx.images.augmentation import Augmentation
 from featx.images.join import AttributeLabels, ClassLabels, Coverage
@@ -34,6 +36,8 @@ from featx.tasks.classifier import (
 __all__ = ["Training", "find_labels", "train"]
 
 TASKS = ("classification", "attributes")
+CURVE_SIZES = (1, 2, 5, 10, 20, 50)  # labels per class
+MOST_CURVE_ROWS = 500  # that train at a time: more takes more than seconds
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -112,6 +116,28 @@ class Training(OneLine):
         paths = tuple(store.paths[self.rows[held_out]].tolist())
         predictions = Predictions(paths, self.y[held_out], predicted, scores, tuple(classes))
         return Evaluation.of(predictions, self.coverage, 0)
+
+    def learning_curve(self, store: FeatureStore) -> FewLabelCurve | None:
+        """Train on few labels per class, and on more, and measure on the rest; three draws.
+
+        Returns
+        -------
+        FewLabelCurve or None
+            None for attributes, and where the classes are too small or too many for a curve that
+            takes seconds.
+        """
+        if self.y.ndim > 1:
+            return None
+        counts = np.unique(self.y, return_counts=True)[1]
+        model = self.classifier.saved.model
+        n_rows = len(counts) * getattr(model, "n_views", 1)
+        sizes = [n for n in CURVE_SIZES if n < counts.min() and n * n_rows <= MOST_CURVE_ROWS]
+        if len(sizes) < 2:
+            return None
+        return few_label_curve(
+            store[self.rows], self.y, {self.preset.name: clone(model)}, n_per_class=sizes,
+            n_repeats=3, progress=False,
+        )  # fmt: skip
 
 
 def train(

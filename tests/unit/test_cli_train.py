@@ -15,6 +15,7 @@ import featx
 from featx.cli.main import main
 from featx.errors import FileFormatError, ManifestError, ParameterError
 from featx.estimators import final_estimator, get_preset, load_model, predict_held_out, save_model
+from featx.serve._labeller import Labeller
 from featx.store import store_info
 from featx.tasks import Classifier, evaluation_report, train
 
@@ -102,6 +103,7 @@ def test_the_page_has_the_score_and_the_mistakes_of_images_that_were_held_out(
     scores = {row["name"]: row for row in sections["scores"]["scores"]}
     assert scores["accuracy"]["value"] == pytest.approx(found["cv_score"], abs=1 / 18)
     assert scores["accuracy"]["low"] <= scores["accuracy"]["value"] <= scores["accuracy"]["high"]
+    assert sections["curve"]["title"] == "What fewer labels would have given"
     wrong = {Path(m["path"]).name for m in sections["mistakes"]["mistakes"]}
     assert {"4.png", "8.png"} <= wrong
     assert len(wrong) == round(18 * (1 - scores["accuracy"]["value"]))
@@ -196,6 +198,8 @@ def test_attributes_of_a_folder_with_a_preset_and_a_page(photos, tmp_path, capsy
     (one, *_) = result(capsys, "predict", tmp_path / "m", tmp_path / "m.h5")["predictions"]
     assert isinstance(one["label"], list)
     assert set(one["scores"]) == {"is_red", "is_blue"}
+    with featx.open_store(tmp_path / "m.h5") as opened:
+        assert Labeller(str(tmp_path / "m"), opened.recipe).names == ["is_red", "is_blue"]
     words = ["evaluate", tmp_path / "m", tmp_path / "m.h5", "--labels", tmp_path / "a.csv"]
     found = result(capsys, *words, "--html", tmp_path / "e.html")
     assert found["n_seen_in_training"] == 18
