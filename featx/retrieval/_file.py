@@ -132,7 +132,7 @@ def _write(h5: Any, content: IndexContent) -> None:
     write_format(h5, INDEX)
 
 
-# Types of the header's fields; those of version 2 may be absent.
+# Types of the header's fields, and what stands for those that version 1 lacks.
 FIELDS: dict[str, tuple[type, ...]] = {
     "metric": (str,),
     "recipe": (dict, type(None)),
@@ -141,29 +141,33 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "labels": (list, type(None)),
     "vectors_crc": (list,),
     "norms_crc": (int,),
-}
-LATER_FIELDS: dict[str, tuple[type, ...]] = {
     "metadata": (dict,),
     "kind": (dict,),
     "recall": (dict, type(None)),
     "target_recall": (int, float),
     "finder": (dict, type(None)),
 }
+DEFAULTS: dict[str, Any] = {
+    "metadata": {},
+    "kind": {"name": "exact", "codes": "float32", "reason": "asked for"},
+    "recall": None,
+    "target_recall": 0.95,
+    "finder": None,
+}
 
 
-def _check_header(header: Any, place: str) -> None:
+def _check_header(header: dict[str, Any], place: str) -> None:
     """Refuse a header that somebody has made up: its checksum is nobody's signature."""
-    known = FIELDS | {k: v for k, v in LATER_FIELDS.items() if k in header}
-    for name, kinds in known.items():
+    for name, kinds in FIELDS.items():
         if not isinstance(header.get(name), kinds):
             raise INDEX.damaged(place, f"its header has {header.get(name)!r} for {name!r}")
-    columns = {"ids": header["ids"], **header.get("metadata", {})}
+    columns = {"ids": header["ids"], **header["metadata"]}
     columns |= {} if header["labels"] is None else {"labels": header["labels"]}
     for name, values in columns.items():
         found = {type(value) for value in values} if isinstance(values, list) else {object}
         if not (found <= {str} or (name == "ids" and found == {int})):
             raise INDEX.damaged(place, f"column {name!r} of its header is no list of text")
-    effort = (header.get("finder") or {"effort": 1}).get("effort")
+    effort = (header["finder"] or {"effort": 1}).get("effort")
     if not isinstance(effort, int) or isinstance(effort, bool) or not 1 <= effort < 2**31:
         raise INDEX.damaged(place, f"its search effort is {effort!r}")
 
@@ -213,38 +217,36 @@ def read_index(path: str | os.PathLike[str], *, mmap: bool) -> IndexContent:
 
 
 def _content(h5: Any, place: str, descriptor: int, *, mmap: bool) -> IndexContent:
-    text = _array(h5, "header", place).tobytes()
-    if crc32(text) != h5["header"].attrs["crc"]:
-        raise INDEX.damaged(place, "the header does not fit its checksum")
-    header = json.loads(text)
+    text = _read(h5, "header", h5["header"].attrs["crc"], place).tobytes()
+    header = {**DEFAULTS, **json.loads(text)}
     _check_header(header, place)
-    norms = _array(h5, "norms", place)
-    if crc32(norms.data) != header["norms_crc"]:
-        raise INDEX.damaged(place, "the norms do not fit their checksum")
+    norms = _read(h5, "norms", header["norms_crc"], place)
     if norms.dtype != np.float32 or not np.isfinite(norms).all():
         raise INDEX.damaged(place, "its norms are not finite numbers")
     data = _vectors(h5, place, descriptor, header["vectors_crc"], mmap=mmap)
-    recipe, recall = header["recipe"], header.get("recall")
-    kind = Kind(**header["kind"]) if "kind" in header else Kind("exact", "float32", "asked for")
+    recipe, recall, labels = header["recipe"], header["recall"], header["labels"]
+    kind = Kind(**header["kind"])
     if kind.name not in KINDS or kind.codes not in CODES or header["metric"] not in METRICS:
         raise INDEX.damaged(place, "its kind or metric is unknown")
-    content = IndexContent(
-        vectors=Vectors(
-            data, norms, header["metric"], _finder(h5, place, kind, header, data.shape[1])
-        ),
-        columns=_columns(header),
+    columns = Columns(
+        _column(header["ids"]),
+        None if labels is None else _column(labels),
+        {name: _column(values) for name, values in header["metadata"].items()},
+    )
+    beside = [norms, columns.ids, *columns.metadata.values()]
+    beside += [] if columns.labels is None else [columns.labels]
+    if any(len(column) != len(data) for column in beside):
+        raise INDEX.damaged(place, "its parts do not fit each other")
+    finder = _finder(h5, place, kind, header, data.shape)
+    return IndexContent(
+        vectors=Vectors(data, norms, header["metric"], finder),
+        columns=columns,
         recipe=None if recipe is None else Recipe.from_dict(recipe),
         made_with=header["made_with"],
         kind=kind,
         recall=None if recall is None else Recall(**recall),
-        target_recall=header.get("target_recall", 0.95),
+        target_recall=header["target_recall"],
     )
-    n, columns = len(data), content.columns
-    beside = [columns.ids, *columns.metadata.values()]
-    beside += [] if columns.labels is None else [columns.labels]
-    if {len(norms), n, *map(len, beside)} != {n}:
-        raise INDEX.damaged(place, "its parts do not fit each other")
-    return content
 
 
 def _plain(h5: Any, name: str, place: str) -> Any:
@@ -255,43 +257,32 @@ def _plain(h5: Any, name: str, place: str) -> Any:
     return dataset
 
 
-def _array(h5: Any, name: str, place: str) -> NDArray[Any]:
+def _read(h5: Any, name: str, crc: int, place: str) -> NDArray[Any]:
+    """Return an array that fits its checksum."""
     found: NDArray[Any] = _plain(h5, name, place)[()]
+    if crc32(found.data) != crc:
+        raise INDEX.damaged(place, f"its array {name!r} does not fit its checksum")
     return found
 
 
-def _columns(header: dict[str, Any]) -> Columns:
-    labels = header["labels"]
-    metadata = header.get("metadata", {})
-    return Columns(
-        _column(header["ids"]),
-        None if labels is None else _column(labels),
-        {name: _column(values) for name, values in metadata.items()},
-    )
-
-
-def _finder(h5: Any, place: str, kind: Kind, header: dict[str, Any], n_features: int) -> Finder:
-    noted = header.get("finder")
-    if noted is None:
+def _finder(
+    h5: Any, place: str, kind: Kind, header: dict[str, Any], shape: tuple[int, int]
+) -> Finder:
+    if header["finder"] is None:
         return COMPARE_ALL
-    group, crcs = h5["finder"], dict(noted["crc"])
+    group, crcs = h5["finder"], dict(header["finder"]["crc"])
     codes, codes_crc = _InOrder(_plain(group, "codes", place)), crcs.pop("codes")
-    arrays = {}
-    for name, crc in crcs.items():
-        arrays[name] = _array(group, name, place)
-        if crc32(arrays[name].data) != crc:
-            raise INDEX.damaged(place, f"its array {name!r} does not fit its checksum")
+    arrays = {name: _read(group, name, crc, place) for name, crc in crcs.items()}
     row_of = arrays["row_of"]
-    rows = np.sort(row_of[row_of >= 0])
-    if not np.array_equal(rows, np.arange(len(h5["norms"]))):
+    if not np.array_equal(np.sort(row_of[row_of >= 0]), np.arange(shape[0])):
         raise INDEX.damaged(place, "a row has not exactly one code")
     finder = finder_from_arrays(
         arrays,
         codes,
         kind,
         metric=header["metric"],
-        effort=noted["effort"],
-        n_features=n_features,
+        effort=header["finder"]["effort"],
+        n_features=shape[1],
     )
     if codes.crc != codes_crc:
         raise INDEX.damaged(place, "its codes do not fit their checksum")
