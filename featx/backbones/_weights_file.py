@@ -7,7 +7,6 @@ What kind of file it is, is told by its first bytes, since people rename files.
 from __future__ import annotations
 
 import io
-import json
 import logging
 import pickle
 import zipfile
@@ -19,6 +18,7 @@ import torch
 
 from featx.errors import WeightsError, nearest
 from featx.files.atomic import open_regular
+from featx.files.safetensors import MAX_HEADER_BYTES, is_safetensors, read_header
 
 __all__ = ["SUFFIXES", "find_file", "read_notes", "read_state_dict"]
 
@@ -33,7 +33,6 @@ WRAPPERS = (
 )  # fmt: skip
 SHOWN = 4
 HEAD_BYTES = 512
-MAX_HEADER_BYTES = 16 * 2**20  # of safetensors; a thousand tensors take 100 kB
 # What torch's restricted unpickler says of a pickle that names code, as opposed to one that is
 # none at all.
 _SIGNS_OF_CODE = ("GLOBAL", "unrecognized function", "Unsupported class")
@@ -93,7 +92,7 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
         raise WeightsError(_missing(path))
     head = _read_head(path)
     is_torch = head.startswith((b"PK", b"\x80"))  # a zip file or a pickle
-    is_safe = _is_safetensors(head) or (path.suffix == ".safetensors" and not is_torch)
+    is_safe = is_safetensors(head) or (path.suffix == ".safetensors" and not is_torch)
     loaded = _read_safetensors(path, head) if is_safe else _read_torch(path, head)
     state = _unwrap(loaded, path)
     if not state:
@@ -111,18 +110,11 @@ def read_notes(path: Path) -> dict[str, str]:
 
 
 def _read_header(path: Path) -> dict[str, dict[str, Any]]:
-    """Return a safetensors file's header; {} where there is none that can be read."""
     try:
-        with open_regular(path) as file:
-            head = file.read(9)
-            if not _is_safetensors(head):
-                return {}
-            file.seek(8)
-            header = json.loads(file.read(int.from_bytes(head[:8], "little")))
-    except (OSError, ValueError):  # whoever reads its tensors says what is wrong
+        with io.BufferedReader(open_regular(path)) as file:
+            return read_header(file)
+    except OSError:  # whoever reads its tensors says what is wrong
         return {}
-    is_plain = isinstance(header, dict) and all(isinstance(v, dict) for v in header.values())
-    return header if is_plain else {}
 
 
 def _read_head(path: Path) -> bytes:
@@ -144,22 +136,11 @@ def _read_head(path: Path) -> bytes:
     elif start.startswith((b"<!doctype", b"<html", b"<?xml")):
         got = "a web page, as servers send instead of a file"
         remedy = "open its address in a browser and see what is asked for"
-    elif _is_text(head):
+    elif head.isascii() and all(c.isprintable() or c.isspace() for c in head.decode()):
         got = f"text that begins with {head.decode()[:40]!r}"
     if got:
         raise WeightsError(_unreadable(path, got, remedy))
     return head
-
-
-def _is_text(head: bytes) -> bool:
-    try:
-        return all(c.isprintable() or c.isspace() for c in head.decode("ascii"))
-    except UnicodeDecodeError:
-        return False
-
-
-def _is_safetensors(head: bytes) -> bool:
-    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= MAX_HEADER_BYTES
 
 
 def _read_safetensors(path: Path, head: bytes) -> Any:

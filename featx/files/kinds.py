@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import json
 import os
 import re
 import zipfile
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from featx.files.formats import INDEX, MODEL, STORE
+from featx.files.safetensors import is_safetensors, read_header
 
 __all__ = ["kind_of"]
 
@@ -35,8 +35,8 @@ def kind_of(path: Path) -> tuple[str, str]:
         head = file.read(HEAD_BYTES)
         if not head:
             return "empty", "an empty file"
-        if _is_safetensors(head):
-            kind, words = _weights_kind(file, head), "weights that featx did not make"
+        if is_safetensors(head):
+            kind, words = _weights_kind(file), "weights that featx did not make"
         elif found := next((found for found in KINDS if head.startswith(found[0])), None):
             kind, words = found[2](file, head) if found[2] else "", found[1]
         elif b"\0" in head:
@@ -109,17 +109,8 @@ def _read_footer(file: IO[bytes]) -> bytes:
     return file.read()
 
 
-def _is_safetensors(head: bytes) -> bool:
-    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= MAX_HEADER_BYTES
-
-
-def _weights_kind(file: IO[bytes], head: bytes) -> str:
-    file.seek(8)
-    try:
-        header = json.loads(file.read(int.from_bytes(head[:8], "little")))
-        creator = str(header.get("__metadata__", {}).get("creator", ""))
-    except (ValueError, AttributeError, RecursionError):
-        return ""
+def _weights_kind(file: IO[bytes]) -> str:
+    creator = str(read_header(file).get("__metadata__", {}).get("creator", ""))
     return "weights" if creator.startswith("featx ") else ""
 
 
