@@ -72,9 +72,10 @@ class Columns:
                 f"metadata: got {sorted(other.metadata)}, expected {sorted(self.metadata)}, the "
                 "columns of the index"
             )
-        n = len(self.ids) + len(other.ids)
+        # no ids have no type
+        ids = np.concatenate([self.ids, other.ids]) if len(self.ids) else other.ids
         return Columns(
-            _check_ids([*self.ids.tolist(), *other.ids.tolist()], n),
+            _check_ids(ids, len(ids)),
             None if self.labels is None else np.concatenate([self.labels, other.labels]),
             {k: np.concatenate([v, other.metadata[k]]) for k, v in self.metadata.items()},
         )
