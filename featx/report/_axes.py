@@ -85,7 +85,7 @@ class Axis:
     is_log: bool = False
 
     def share(self, value: float) -> float:
-        """Return how far along the axis a value lies, 0 to 1; an axis of one value has it amid."""
+        """Return how far along the axis a value lies, 0 to 1; with one value it is the centre."""
         low, high, at = self.low, self.high, value
         if self.is_log:
             low, high, at = math.log(low), math.log(high), math.log(value)
@@ -97,7 +97,7 @@ def make_axis(values: Any, *, name: str, is_log: bool = False) -> Axis:
     low, high = float(np.min(values)), float(np.max(values))
     if is_log and low <= 0:
         raise ParameterError(f"{name}: found {low:g}, expected values above 0 on a log axis")
-    if low == high and not is_log:  # amid the axis, not on its end
+    if low == high and not is_log:  # at the centre of the axis, not at its end
         low, high = low - abs(low) / 10, high + abs(high) / 10
     marks = choose_log_ticks(low, high) if is_log else choose_ticks(low, high)
     return Axis(marks[0], marks[-1], tuple(marks), is_log)

@@ -47,7 +47,7 @@ class Section:
 
 
 def as_text(value: Any) -> str:
-    """Return a value as a person reads it.
+    """Return a value as text for people.
 
     Examples
     --------

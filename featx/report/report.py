@@ -1,4 +1,4 @@
-"""`Report`: collect what was run and found, and write it as one page that needs nothing else.
+"""`Report`: collect results, and write them as one page that needs no other file.
 
 The page works offline and as a mail attachment. It shows; it computes nothing but counts. Paths
 are shortened to their last two parts in the page; JSON by itself keeps them whole.

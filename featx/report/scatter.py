@@ -67,7 +67,7 @@ def scatter_section(
              for (px, _), ends in zip(places, whiskers, strict=True) if ends]  # fmt: skip
     lines += [Box(min(a, c) - 1, min(b, d) - 1, max(a, c) + 1, max(b, d) + 1)
               for (a, b), (c, d) in pairwise(stairs)]  # fmt: skip
-    order = sorted(range(len(points)), key=lambda k: not best[k])  # the best keep their names
+    order = sorted(range(len(points)), key=lambda k: not best[k])  # the best are placed first
     texts = [str(points[k].name) for k in order]
     placed = place_labels(texts, [places[k] for k in order], lines, axes.left)
     labels = dict(zip(order, placed, strict=True))

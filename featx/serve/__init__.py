@@ -1,7 +1,7 @@
-"""A web page and a JSON API over one index, for "what looks like this?" asked by many.
+"""A web page and a JSON API over one index: "what looks like this?" for many clients.
 
-Needs ``pip install 'featx[serve]'``. Importing this room imports neither FastAPI nor torch; they
-come with `create_app`.
+Needs ``pip install 'featx[serve]'``. Importing this room imports neither FastAPI nor torch;
+`create_app` does.
 """
 
 from __future__ import annotations

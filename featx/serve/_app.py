@@ -222,8 +222,8 @@ def _client(request: Request) -> str:
 
 async def _refuse_request(request: Request, err: Exception) -> Response:
     assert isinstance(err, HTTPException)
-    asked = f"{request.method} {request.url.path}"[:200]
-    return JSONResponse({"error": f"{asked}: {err.detail}"}, err.status_code, headers=err.headers)
+    route = f"{request.method} {request.url.path}"[:200]
+    return JSONResponse({"error": f"{route}: {err.detail}"}, err.status_code, headers=err.headers)
 
 
 async def _refuse_parameters(_: Request, err: Exception) -> Response:

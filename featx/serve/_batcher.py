@@ -1,7 +1,7 @@
-"""Gather what comes at the same time, and run it together on one thread.
+"""Gather items that arrive at the same time, and run them together on one thread.
 
-A network takes little longer for eight images than for one, and two threads in it at once only
-get into each other's way.
+A network takes little longer for eight images than for one, and two threads that run it at once
+slow each other down.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def n_waiting(self) -> int:
-        """Items that no call has taken yet, about."""
+        """About how many items no call has taken yet."""
         return self._queue.qsize()
 
     def submit(self, item: Item) -> Future[Result]:
-        """Put an item in line.
+        """Append an item to the queue.
 
         Raises
         ------
@@ -75,14 +75,14 @@ class Batcher(Generic[Item, Result]):
             If it is closed.
         """
         future: Future[Result] = Future()
-        with self._lock:  # else an item could come after the end mark, and wait for ever
+        with self._lock:  # else an item could come after the end mark, and wait forever
             if self._is_closed:
                 raise RuntimeError("the batcher is closed")
             self._queue.put((item, future))
         return future
 
     def close(self) -> None:
-        """Finish what is in line and end the thread."""
+        """Finish the items in the queue and end the thread."""
         with self._lock:
             if not self._is_closed:
                 self._is_closed = True
@@ -93,7 +93,7 @@ class Batcher(Generic[Item, Result]):
         is_last = False
         while not is_last:
             batch, is_last = self._gather()
-            # one whose client has gone was cancelled, and is left out
+            # leave out those that were cancelled, since their clients have gone
             batch = [(i, f) for i, f in batch if f.set_running_or_notify_cancel()]
             if batch:
                 self._answer(batch)

@@ -11,10 +11,10 @@ from featx.serve._refusal import RefusalError
 __all__ = ["BATCH_BODY", "IMAGE_BODY", "MAX_IMAGES", "Batch", "images_of", "suffix_of"]
 
 MAX_IMAGES = 32
-# Most that a document with MAX_IMAGES images has of what makes it dear to parse.
+# How often a document with MAX_IMAGES images has the bytes that make parsing expensive, at most.
 MARKS = {b"{": 1, b"[": 1, b",": MAX_IMAGES, b'"': 2 * MAX_IMAGES + 2, b":": 1}
 
-# What featx decodes; the second name of a format is one that systems also send.
+# The formats that featx decodes; some systems send the second name of a format.
 SUFFIXES = {
     "image/jpeg": ".jpg",
     "image/jpg": ".jpg",
@@ -53,7 +53,7 @@ BATCH_BODY = _describe_body({"application/json": Batch.model_json_schema()})
 
 
 def suffix_of(content_type: str | None, suffixes: dict[str, str] = SUFFIXES) -> str:
-    """Return the usual ending of a file of a type; which format it is, its content tells.
+    """Return the usual suffix of a file of a type; the content decides which format it is.
 
     Raises
     ------
@@ -88,8 +88,8 @@ def images_of(body: bytes, max_bytes: int) -> list[bytes]:
     >>> images_of(b'{"images": ["AAEC"]}', 100)
     [b'\x00\x01\x02']
     """
-    # The parser holds the interpreter, and so the server, until it is done: a document that may be
-    # ours has few of these bytes, of which base64 has none.
+    # The parser holds the interpreter, and so the server, until it is done: a valid document has
+    # few of these bytes, and base64 has none.
     if any(body.count(mark) > most for mark, most in MARKS.items()):
         raise _refuse_body("got more than that")
     try:

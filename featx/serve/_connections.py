@@ -1,8 +1,8 @@
-"""Connections that wait for nothing for ever, and of which no address gets all.
+"""Connections with limits of time, and of their number per address.
 
-uvicorn's HTTP/1.1 with what it leaves to a proxy: limits of time for a request's head and for an
-answer that nobody reads, and of the number of connections. As in nginx, a new connection takes
-the place of the one that has been idle longest.
+uvicorn's HTTP/1.1 with the limits that it leaves to a proxy: of time for a request's head and for
+an answer that nobody reads, and of the number of connections. As in nginx, a new connection
+replaces the one that has been idle longest.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ __all__ = ["Connection", "connection_class", "max_connections"]
 
 HEAD_S = 10.0
 SEND_S = 20.0
-PARSE_S = 0.5  # of a processor, for one request: 20 MB take 0.05 s, unless in chunks of a byte
-READ_BYTES = 2**14  # parsed before another connection has its turn
+PARSE_S = 0.5  # of processor time per request: 20 MB take 0.05 s, unless in chunks of one byte
+READ_BYTES = 2**14  # parsed before the next connection's turn
 MAX_CONNECTIONS = 512
 MAX_OF_ONE_ADDRESS = 64
 # Descriptors that are not for connections: files, pipes to the readers, and a few to spare.
@@ -40,7 +40,7 @@ class Connection(H11Protocol):
     max_connections: int
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a new connection, if need be for an idle one."""
+        """Take a new connection, if need be in the place of an idle one."""
         super().connection_made(transport)
         cast(Any, transport).max_size = READ_BYTES
         self.parsed_s, self.is_refused = 0.0, False
@@ -72,7 +72,7 @@ class Connection(H11Protocol):
         return cast(Iterable[Connection], self.connections)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has come, and give up a request that is dear to parse."""
+        """Parse the received bytes, and abort a request that is expensive to parse."""
         if self.is_refused:
             return
         start = time.thread_time()
@@ -87,17 +87,17 @@ class Connection(H11Protocol):
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """Note that the client does not take what was sent."""
+        """Note that the client does not read."""
         self.unread_since = self.loop.time()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Note that it does."""
+        """Note that the client reads again."""
         self.unread_since = None
         super().resume_writing()
 
     def check(self) -> None:
-        """Close what has waited too long; called every second."""
+        """Close the connection if it has waited too long; called every second."""
         now = self.loop.time()
         if self.transport.is_closing():  # it waits until what was sent is taken
             self.unread_since = self.unread_since or now
@@ -107,7 +107,7 @@ class Connection(H11Protocol):
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not even HTTP with JSON, as everything else, and close the connection."""
+        """Refuse bytes that are no HTTP, in JSON like every refusal, and close the connection."""
         body = json.dumps({"error": msg}).encode()
         head = (
             "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"

@@ -1,8 +1,8 @@
 """The index as clients see it: rows by number, labels, neighbours, never a path.
 
 A row keeps its number as long as the server runs, whatever is added or removed, so that a click
-never opens another image than the one that was shown. Readers hold one state, which is never
-changed, only replaced: they need no lock.
+always opens the image that was shown. Readers hold one state, which is never changed, only
+replaced: they need no lock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from featx.serve._refusal import RefusalError
 
 __all__ = ["Database", "Example", "LabelCount", "Match", "file_state"]
 
-MAX_TO_SUGGEST = 1000  # else a client could keep the search busy with labels that there are not
+MAX_TO_SUGGEST = 1000  # else a client could keep the search for near labels busy
 Floats = NDArray[np.float32]
 FileState: TypeAlias = tuple[int, int, int, int]
 
@@ -62,7 +62,7 @@ class LabelCount:
 
 
 def file_state(path: str) -> FileState | None:
-    """Return what tells a file from any other, and from itself once it is written to."""
+    """Return what identifies a file and changes when it is written to."""
     try:
         status = os.stat(path)  # noqa: PTH116 - any path that was given
     except OSError:
@@ -267,9 +267,9 @@ class Database:
             If the file cannot be written; nothing has changed then.
         """
         state = self._state
-        there = np.flatnonzero(state.index.ids_.astype(str) == path)
-        if len(there):
-            row = int(state.numbers[there[0]])
+        found = np.flatnonzero(state.index.ids_.astype(str) == path)
+        if len(found):
+            row = int(state.numbers[found[0]])
             raise RefusalError(409, f"this image is in the index already, as row {row}")
         index = copy.copy(state.index)  # `add` replaces its arrays and changes none
         unknown = {name: [""] for name in index.metadata_}

@@ -1,6 +1,6 @@
-"""Images decoded in processes of their own, which a limit can end.
+"""Images decoded in processes of their own, which are ended at a limit.
 
-An image of a megabyte can keep a decoder busy for hours, and no thread can be stopped at it. So
+An image of a megabyte can keep a decoder busy for hours, and a thread cannot be stopped. So
 each decoder is a reader process of `featx.images`, with a limit of time and memory, and no client
 gets all of them.
 """
@@ -29,10 +29,10 @@ Views: TypeAlias = tuple[NDArray[Any], ...]
 
 N_READERS, QUICK_S = 4, 1.0
 N_SLOW_READERS, DECODE_S = 2, 10.0
-# What Python, Pillow and numpy take, and of each pixel what its conversions do.
+# What Python, Pillow and numpy take, and what the conversions take per pixel.
 READER_BYTES = 2**29
 PIXEL_BYTES = 12
-THUMBNAIL_PX = 288  # twice what the page shows, for displays of two pixels a point
+THUMBNAIL_PX = 288  # twice what the page shows, for displays of high density
 MAX_THUMBNAILS = 1000  # kept, about 15 kB each
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 MAX_REASON_CHARS = 200
@@ -41,8 +41,8 @@ MAX_REASON_CHARS = 200
 class Decoder:
     """Reader processes for many clients, started when they are needed.
 
-    Nearly every image takes a tenth of a second. One that takes more than a second is begun anew
-    on readers of its own, so that those who come after it do not wait.
+    Nearly every image takes a tenth of a second. One that takes more than a second starts
+    again on readers for slow images, so that later ones do not wait.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Decoder:
     def __init__(self, preprocessor: Preprocessor) -> None:
         memory_bytes = READER_BYTES + PIXEL_BYTES * preprocessor.max_pixels
         self._lanes = [
-            # an image that kills one reader would hold another as long
+            # a second try would hold another reader as long
             (
                 ReaderPool(preprocessor, n, seconds, memory_bytes=memory_bytes, tries=1),
                 Shares(n - 1),

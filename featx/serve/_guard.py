@@ -1,8 +1,8 @@
-"""What every request passes before any route: host, token, rate, load; and what every answer gets.
+"""Checks of every request before its route (host, token, rate, load), and headers of every answer.
 
-Who has the token has a rate of its own, which strangers cannot use up.
+Clients with the token have a rate of their own, which strangers cannot use up.
 
-Plain ASGI, so that a body is never read for a request that is refused.
+Plain ASGI, so that the body of a refused request is never read.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_IN_FLIGHT = 128
 MAX_OF_ONE_CLIENT = 64
 CLIENT_GONE = 499  # as nginx counts it
 SMALL_COST = 0.1  # of a thumbnail, or a file of the page
-# The page itself, which has to come before the token that it reads from its own address.
+# The page itself, which comes before the token: it reads that from its own address.
 OPEN_PATHS = ("/", "/openapi.json")
 OPEN_FOLDER = "/static/"
 
@@ -101,9 +101,9 @@ class Guard:
             await self._app(scope, receive, send_guarded)
         except RefusalError as err:
             await refuse(err)
-        except ClientDisconnect:  # within its body; nobody is left to be answered
+        except ClientDisconnect:  # while it sent its body
             status = CLIENT_GONE
-        except asyncio.CancelledError:  # it did not end in the time that stopping leaves it
+        except asyncio.CancelledError:  # the server stops, and the request took too long
             if status == 0:
                 await refuse(RefusalError(503, "the server is being stopped"))
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer
@@ -120,7 +120,7 @@ class Guard:
     def _check(self, scope: Scope, client: str) -> None:
         headers = dict(scope["headers"])
         if b"transfer-encoding" in headers and b"content-length" in headers:
-            # two lengths, of which a proxy may have gone by the other: RFC 9112, section 6.3
+            # a proxy may have gone by the other of the two lengths: RFC 9112, section 6.3
             raise RefusalError(
                 400, "got content-length and transfer-encoding, expected one of them", CLOSE
             )
@@ -137,10 +137,10 @@ class Guard:
         self._buckets.take(client, SMALL_COST if path.startswith("/thumbnails/") else 1.0)
 
     def _check_host(self, host: str) -> None:
-        """Refuse names that are not ours.
+        """Refuse other hosts' names.
 
-        A page of another site can point its own name at 127.0.0.1 and would then be allowed to
-        read what we answer. Where a token is asked for, that page does not know it.
+        A page of another site can point its own name at 127.0.0.1, and the browser would then let
+        it read the answers. Where a token is needed, that page does not know it.
         """
         if not is_loopback(self._options.host):
             return

@@ -25,12 +25,12 @@ FACTOR_READ = 4
 
 
 class TokenBuckets:
-    """A bucket a client: it fills at `rate` a second, and holds what 10 s bring.
+    """One bucket per client, which fills at `rate` per second up to the tokens of 10 s.
 
     Parameters
     ----------
     rate : float
-        Requests a second; 0 for no limit.
+        Requests per second; 0 for no limit.
     clock : callable
         Seconds, rising.
 
@@ -55,11 +55,11 @@ class TokenBuckets:
         if not self._rate:
             return 0.0
         cost = min(cost, self._size)  # a batch larger than the bucket waits until it is full
-        who, now = network_of(client), self._clock()
-        level, then = self._buckets.pop(who, (self._size, now))
-        level = min(self._size, level + (now - then) * self._rate)
+        network, now = network_of(client), self._clock()
+        level, before = self._buckets.pop(network, (self._size, now))
+        level = min(self._size, level + (now - before) * self._rate)
         is_enough = level >= cost
-        self._buckets[who] = (level - cost if is_enough else level, now)
+        self._buckets[network] = (level - cost if is_enough else level, now)
         while len(self._buckets) > MAX_CLIENTS:
             self._buckets.popitem(last=False)
         return 0.0 if is_enough else (cost - level) / self._rate
@@ -76,36 +76,37 @@ class TokenBuckets:
         if wait_s:
             raise RefusalError(
                 429,
-                f"too many requests: at most {self._rate:g} a second; try again in {wait_s:.1f} s",
+                f"too many requests: at most {self._rate:g} per second; try again in "
+                f"{wait_s:.1f} s",
                 {"Retry-After": str(int(wait_s) + 1)},
             )
 
 
 class Shares:
-    """What one client may have of something that all share, at a time.
+    """How much of a shared resource one client may hold at a time.
 
     Parameters
     ----------
     n : int
-        Pieces of it for one client; the next ones wait for these.
+        Pieces for one client; further ones wait for these.
     """
 
     def __init__(self, n: int) -> None:
         self._n = n
-        # gone when nobody holds or awaits it
+        # an entry vanishes when nobody holds or awaits it
         self._of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     def of(self, client: str) -> asyncio.Semaphore:
-        """Return what to hold meanwhile."""
-        who = network_of(client)
-        share = self._of.get(who)
+        """Return the semaphore to hold meanwhile."""
+        network = network_of(client)
+        share = self._of.get(network)
         if share is None:
-            share = self._of[who] = asyncio.Semaphore(self._n)
+            share = self._of[network] = asyncio.Semaphore(self._n)
         return share
 
 
 def network_of(client: str) -> str:
-    """Return an IPv4 address as it is; of IPv6 what one household has, 64 bits."""
+    """Return an IPv4 address as it is, and of IPv6 the 64 bits that one household has."""
     try:
         address = ipaddress.ip_address(client)
     except ValueError:
@@ -116,7 +117,7 @@ def network_of(client: str) -> str:
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
-    """Read a request's body, as far as it is allowed.
+    """Read a request's body within the limits.
 
     Raises
     ------
@@ -125,8 +126,8 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     """
     too_large = RefusalError(413, f"the body is too large, expected at most {max_bytes} bytes")
     declared = request.headers.get("content-length", "0")
-    # Of what is a little too large the rest is read and thrown away: a client that is cut off
-    # while it sends would not look at the answer.
+    # The rest of a body that is a little too large is read and thrown away: a client that is cut
+    # off while it sends would not look at the answer.
     most = max_bytes * FACTOR_READ
     if not (declared.isascii() and declared.isdigit() and len(declared) < 18):
         raise too_large

@@ -25,7 +25,7 @@ class ServeOptions:
         0 lets the system choose.
     token : str, optional
         What clients must send as ``Authorization: Bearer TOKEN``. At least 8 characters, of which
-        4 differ; only one that was made at random cannot be guessed: ``python -c 'import secrets;
+        4 differ; only a random one cannot be guessed: ``python -c 'import secrets;
         print(secrets.token_urlsafe())'`` makes one of 43 characters, 256 bits. Every attempt is
         compared, so that nobody can lock the owner of the right one out.
     trusted_proxies : tuple of str, default ()

@@ -1,4 +1,4 @@
-"""What a client is told instead of an answer: a status, and one sentence without any path."""
+"""Refusals: a status and one sentence, without any path."""
 
 from __future__ import annotations
 

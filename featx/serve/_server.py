@@ -1,4 +1,4 @@
-"""uvicorn around the application: listen, say so, stop well."""
+"""uvicorn around the application: listen, report the address, stop cleanly."""
 
 from __future__ import annotations
 
@@ -44,12 +44,14 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets=sockets)
-        for connection in list(self.server_state.connections):  # with answers that nobody reads
+        for connection in list(
+            self.server_state.connections
+        ):  # those with answers that nobody reads
             connection.transport.abort()
         await asyncio.sleep(0)
 
     def _handle_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log that no connection can be taken once a minute, not with each that waits."""
+        """Log that no connection can be accepted once per minute, not for each that waits."""
         if "accept" not in context.get("message", "") or "exception" not in context:
             loop.default_exception_handler(context)
         elif loop.time() - self._accept_error_at > ACCEPT_LOG_S:
@@ -66,7 +68,7 @@ def serve_until_stopped(app: Any, options: ServeOptions, on_ready: Callable[[str
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:
-        # uvicorn has finished what was running, and hands the signal on; this is how it ends
+        # uvicorn has finished the running requests, and raises the signal again
         if not server.should_exit:
             raise
     finally:
@@ -82,10 +84,10 @@ def make_server(app: Any, options: ServeOptions, on_started: Callable[[], None])
         lifespan="on",
         backlog=BACKLOG,
         log_config=None,
-        log_level="error",  # each client could fill the log with warnings of what it sends
+        log_level="error",  # else clients could fill the log with warnings
         access_log=False,
         server_header=False,
-        # else a client could name itself as it likes
+        # else a client could claim any address
         proxy_headers=bool(options.trusted_proxies),
         forwarded_allow_ips=list(options.trusted_proxies),
         timeout_graceful_shutdown=FINISH_S,
@@ -94,7 +96,7 @@ def make_server(app: Any, options: ServeOptions, on_started: Callable[[], None])
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that connections to an address come to.
+    """Return a socket that listens on an address.
 
     Raises
     ------

@@ -114,7 +114,7 @@ class Service:
     async def query(
         self, data: bytes, *, k: int, label: str | None = None, client: str = ""
     ) -> Answer:
-        """Find what looks like an image, for a client that shares the decoders with others.
+        """Find what looks like an image.
 
         Raises
         ------
@@ -147,7 +147,7 @@ class Service:
         try:
             return await self._thumbnails.of(source, client)
         except ImageDecodeError as err:
-            if is_url(source):  # what a server said of it may repeat any part of the address
+            if is_url(source):  # the server's message may repeat any part of the URL
                 logger.warning("row %d: %r: %s", row, hide_secrets(source), err)
                 raise RefusalError(
                     404, f"row {row}: its image cannot be fetched; the log says why"
