@@ -19,6 +19,7 @@ from featx.cli._sources import are_stores, embed_sources
 from featx.cli._streams import show_name
 from featx.cli.options import add_moved_weights, add_options, add_sources, add_table, as_source
 from featx.errors import ParameterError
+from featx.files.kinds import PREDICTION_COLUMNS
 from featx.files.outputs import write_output
 from featx.files.paths import show_path
 
@@ -111,7 +112,7 @@ def _label(
 def _columns(predictions: list[dict[str, Any]], classifier: Classifier) -> dict[str, list[Any]]:
     """Return the table's columns: of attributes 0 or 1, then the probability of each."""
     if not classifier.has_attributes:
-        return {name: [p[name] for p in predictions] for name in ("path", "label", "confidence")}
+        return {name: [p[name] for p in predictions] for name in PREDICTION_COLUMNS}
     names = classifier.classes
     return {
         "path": [p["path"] for p in predictions],

@@ -14,11 +14,13 @@ from typing import IO
 from featx.files.formats import INDEX, MODEL, STORE
 from featx.files.safetensors import is_safetensors, read_header
 
-__all__ = ["kind_of"]
+__all__ = ["PREDICTION_COLUMNS", "kind_of"]
 
 HEAD_BYTES = 65536
 MAX_HEADER_BYTES = 16 * 2**20
 ARRAYS = ("features", "paths", "labels")
+# Of a table of predictions, in order; a new one is the last, so that older tables are known, too.
+PREDICTION_COLUMNS = ("path", "label", "confidence")
 PARQUET = {b"featx_fingerprint": "parquet", b"featx_predictions": "predictions"}
 HDF5 = {form.name: form.kind for form in (STORE, INDEX)}
 
@@ -141,7 +143,9 @@ def _are_predictions(names: list[str]) -> bool:
     attributes = names[1 : (len(names) + 1) // 2]
     scores = [f"score.{name}" for name in attributes]
     is_of_attributes = bool(attributes) and names == ["path", *attributes, *scores]
-    return is_of_attributes or names == ["path", "label", "confidence"]
+    n = len(names)  # an older table has fewer columns
+    is_of_classes = n >= 3 and names == list(PREDICTION_COLUMNS[:n])
+    return is_of_attributes or is_of_classes
 
 
 # How a file begins, words for it, and what tells whether it is one of featx's.
