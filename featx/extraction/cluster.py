@@ -22,7 +22,7 @@ from typing import Any
 
 from featx._optional import connect_ray, require
 from featx._progress import Progress
-from featx.errors import FeatxError, ParameterError
+from featx.errors import FeatxError, ParameterError, require_count, require_number
 from featx.extraction.encoder import Encoder
 from featx.extraction.fill import fill
 from featx.extraction.loaded import LoadedEncoder
@@ -69,14 +69,11 @@ class RayOptions:
     images_per_shard: int = 512
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ("actors", 1 if self.actors is None else self.actors, 1),
-            ("cpus_per_actor", self.cpus_per_actor, 0),
-            ("gpus_per_actor", self.gpus_per_actor, 0),
-            ("images_per_shard", self.images_per_shard, 1),
-        ):
-            if not value >= least:
-                raise ParameterError(f"{name}: got {value!r}, expected at least {least}")
+        if self.actors is not None:
+            require_count("actors", self.actors)
+        require_number("cpus_per_actor", self.cpus_per_actor, 0)
+        require_number("gpus_per_actor", self.gpus_per_actor, 0)
+        require_count("images_per_shard", self.images_per_shard)
 
 
 class _Reader:

@@ -20,7 +20,7 @@ from featx.errors import (
     BackboneError,
     FingerprintMismatchError,
     ImageDecodeError,
-    ParameterError,
+    choose,
 )
 from featx.extraction import loading
 from featx.extraction.loaded import LoadedEncoder
@@ -104,8 +104,7 @@ class Encoder(OneLine):
     recipe: Recipe | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.decode not in get_args(Decode):
-            raise ParameterError(f"decode: got {self.decode!r}, expected 'reduced' or 'full'")
+        choose("decode", self.decode, get_args(Decode))
         weights = None if self.weights is None else os.fspath(self.weights)
         object.__setattr__(self, "weights", weights)
         for name in ("layers", "poolings"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from featx.errors import ImageDecodeError, ParameterError, choose
+from featx.errors import ImageDecodeError, ParameterError, choose, require_count
 from featx.files.paths import show_path
 from featx.images.reader import ReadImage
 from featx.store import Failure, StoreWriter
@@ -107,8 +107,8 @@ def failure_of(path: str, image: ReadImage) -> Failure:
 def most_failures(on_error: str, max_failures: int | None) -> int | None:
     """Return how many images may be bad: "raise" allows for none."""
     choose("on_error", on_error, ("record", "raise"))
-    if max_failures is not None and not max_failures >= 0:
-        raise ParameterError(f"max_failures: got {max_failures!r}, expected 0, 1, ... or None")
+    if max_failures is not None:
+        require_count("max_failures", max_failures, 0)
     if on_error == "raise" and max_failures:
         raise ParameterError(
             f"max_failures: got {max_failures} with on_error 'raise', which allows for none; "

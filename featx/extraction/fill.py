@@ -81,7 +81,7 @@ def fill(
                 )  # fmt: skip
             encoder = loaded
             _read(encoder, tables, left, n_images or len(images))
-        shards.remove({*tables.tables[0].paths, *(failure.path for failure in writer.failures)})
+        shards.remove(tables.held_paths() if len(shards) else set())
         if prune:
             others = list_images(writer).difference(images.paths)
             tables.tally.pruned = remove_images(writer, [name for name in others if is_gone(name)])
@@ -97,17 +97,16 @@ def _merge(
     shards: Shards, tables: TableSet, positions: list[int], *, progress: bool | None
 ) -> list[int]:
     """Take over what other processes have read; return the positions that none has."""
+    if not len(shards):
+        return positions
     names = tables.images.paths
     there = [i for i in positions if names[i] in shards]
     with Progress(len(there), "merge", enabled=progress) as bar:
         for start in range(0, len(there), MERGED_AT_ONCE):
             part = there[start : start + MERGED_AT_ONCE]
-            good = [i for i in part if shards.has_rows(names[i])]
-            found = [names[i] for i in good]
-            features = [shards.features(found, k) for k in range(len(tables.tables))]
-            bad = [f for i in part if (f := shards.failure(names[i])) is not None]
+            good, features, files, bad = shards.read([names[i] for i in part])
             tables.tally.extracted += len(part) - len(bad)
-            tables.put(good, features, shards.known(found), bad)
+            tables.put([part[k] for k in good], features, files, bad)
             bar.advance(len(part))
     if there and shards.notes:
         tables.note(shards.notes)

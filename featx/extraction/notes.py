@@ -81,19 +81,20 @@ def find_encoder(
     if request is None or not os.path.isfile(store):  # noqa: PTH113
         return load()
     with contextlib.suppress(FeatxError, OSError):  # whoever writes there says what is wrong
-        tables = {info.key: info.recipe for info in store_info(store).tables}
-        for notes in (table.made_with for table in store_info(store).tables):
-            note = notes.get(NOTE) or {}
-            recipes = [tables.get(key) for key in note.get("fingerprints", ())]
-            found = tuple(recipe for recipe in recipes if recipe is not None)
-            if note.get("digest") != request or not found or len(found) < len(recipes):
+        tables = store_info(store).tables
+        recipes = {table.key: table.recipe for table in tables}
+        for table in tables:
+            note = table.made_with.get(NOTE) or {}
+            noted = [recipes.get(key) for key in note.get("fingerprints", ())]
+            found = tuple(recipe for recipe in noted if recipe is not None)
+            if note.get("digest") != request or not found or len(found) < len(noted):
                 continue
             reason = str(note["precision_reason"])
             return NotedEncoder(
                 found,
                 run,
                 load,
-                device=str(notes["device"]),
+                device=str(table.made_with["device"]),
                 # what the machine would take by itself is not known without the network
                 precision_reason=AS_TABLE if reason.startswith("auto") else reason,
                 preprocessing_reason=str(note["preprocessing_reason"]),

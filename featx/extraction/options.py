@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from featx.errors import ParameterError
+from featx.errors import require_count
 
 __all__ = ["RunOptions"]
 
@@ -56,9 +56,6 @@ class RunOptions:
     progress: bool | None = None
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ("batch_size", self.batch_size, 1),
-            ("max_pixels", self.max_pixels, 1),
-        ):
-            if value is not None and not value >= least:
-                raise ParameterError(f"{name}: got {value!r}, expected at least {least}, or None")
+        for name in ("batch_size", "max_pixels"):
+            if getattr(self, name) is not None:
+                require_count(name, getattr(self, name))

@@ -96,8 +96,9 @@ def make_plan(
             plan.read.append(i)
         else:
             suspects[i] = state
-    _sort_by_content(plan, suspects, images.paths, tables)
-    plan.read.sort()
+    if suspects:
+        _sort_by_content(plan, suspects, images.paths, tables)
+        plan.read.sort()
     return plan
 
 

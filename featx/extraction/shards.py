@@ -66,6 +66,9 @@ class Shards:
             self.close()
             raise
 
+    def __len__(self) -> int:
+        return len(self._writers)
+
     def __enter__(self) -> Self:
         return self
 
@@ -74,15 +77,6 @@ class Shards:
 
     def __contains__(self, name: object) -> bool:
         return name in self._rows or name in self._failures
-
-    def failure(self, name: str) -> Failure | None:
-        """Return why an image could not be read; None where it could be, by whoever came later."""
-        shard, failure = self._failures.get(name, (-1, None))
-        if failure is not None and name in self._rows:
-            where, (row, *_) = self._rows[name]
-            if where != shard and failure.mtime_ns <= row.mtime_ns:
-                return None
-        return failure
 
     def close(self) -> None:
         """Let go of the files, without writing."""
@@ -98,24 +92,46 @@ class Shards:
         with contextlib.suppress(OSError):  # others are still there
             self._folder.rmdir()
 
-    def known(self, names: Sequence[str]) -> list[KnownRow]:
-        """Return what is remembered of images that have rows, from the first table."""
-        return [self._rows[name][1][0] for name in names]
+    def read(
+        self, names: Sequence[str]
+    ) -> tuple[list[int], list[NDArray[Any]], list[KnownRow], list[Failure]]:
+        """Return what the shards hold of some images, each of which is in one.
 
-    def has_rows(self, name: str) -> bool:
-        """Tell whether an image has vectors, as one that can no longer be read may have too."""
-        return name in self._rows
+        Returns
+        -------
+        good : list of int
+            Positions of the images that have vectors.
+        features : list of ndarray of shape (n_good, n_features), float32
+            One array for each recipe.
+        files : list of KnownRow
+            What each of `good` was made from.
+        failures : list of Failure
+            Images that could not be read; an older vector of theirs may still be there.
+        """
+        good = [k for k, name in enumerate(names) if name in self._rows]
+        places = [self._rows[names[k]] for k in good]
+        features = [self._vectors(places, k) for k in range(len(self._recipes))]
+        failures = [f for name in names if (f := self._failure(name)) is not None]
+        return good, features, [rows[0] for _, rows in places], failures
 
-    def features(self, names: Sequence[str], table: int) -> NDArray[Any]:
-        """Return the vectors of images that have rows, (n, n_features), for one recipe."""
-        places = [self._rows[name] for name in names]
+    def _vectors(self, places: Sequence[tuple[int, list[KnownRow]]], table: int) -> NDArray[Any]:
+        """Return the vectors at some places, (n, n_features), for one recipe."""
         shards = np.array([shard for shard, _ in places], int)
         rows = np.array([known[table].row for _, known in places], int)
-        found = np.empty((len(names), self._recipes[table].n_features), np.float32)
+        found = np.empty((len(places), self._recipes[table].n_features), np.float32)
         for shard in np.unique(shards).tolist():
             mine = shards == shard
             found[mine] = self._tables[shard][table].read(rows[mine])
         return found
+
+    def _failure(self, name: str) -> Failure | None:
+        """Return why an image could not be read; None where it could be, by whoever came later."""
+        shard, failure = self._failures.get(name, (-1, None))
+        if failure is not None and name in self._rows:
+            where, (row, *_) = self._rows[name]
+            if where != shard and failure.mtime_ns <= row.mtime_ns:
+                return None
+        return failure
 
     def _add(self, path: Path) -> None:
         recipes, writer = self._recipes, StoreWriter(path)

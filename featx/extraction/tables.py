@@ -162,6 +162,10 @@ class TableSet:
         self.writer.commit()
         self._committed_at, self._pending_bytes = time.monotonic(), 0
 
+    def held_paths(self) -> set[str]:
+        """Return the images that the first table has, or the failures table."""
+        return {failure.path for failure in self.writer.failures}.union(self.tables[0].paths)
+
     def n_elsewhere(self) -> int:
         """Return how many rows of the first table are of no image of the manifest."""
         names = set(self.images.paths)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["FeatureExtractor"]
 
 ON_ERROR = ("raise", "nan")
+OF_ENCODER = ("backbone", "weights", "augment", "resize_px", "crop_px", "decode", "precision")
+OF_RUN = ("device", "engine", "batch_size", "workers", "max_pixels", "progress")
 
 
 class FeatureExtractor(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -192,29 +194,12 @@ class FeatureExtractor(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         if with_cached:
             layers += [x for x in self.cached_layers or () if x != self.layer]
             poolings += [x for x in self.cached_poolings or () if x != self.pooling]
-        return Encoder(
-            self.backbone,
-            weights=self.weights,
-            layers=layers,
-            poolings=poolings,
-            augment=self.augment,
-            resize_px=self.resize_px,
-            crop_px=self.crop_px,
-            decode=self.decode,
-            precision=self.precision,
-            transform=self.image_transform,
-        )
+        shared = {name: getattr(self, name) for name in OF_ENCODER}
+        return Encoder(**shared, layers=layers, poolings=poolings, transform=self.image_transform)
 
     @property
     def _run(self) -> RunOptions:
-        return RunOptions(
-            self.device,
-            self.engine,
-            self.batch_size,
-            self.workers,
-            self.max_pixels,
-            self.progress,
-        )
+        return RunOptions(**{name: getattr(self, name) for name in OF_RUN})
 
     def _compute(self, images: ImageManifest) -> NDArray[np.float32]:
         loaded = self._encoder(with_cached=False).load(self._run)

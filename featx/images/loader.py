@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._repr import OneLine
-from featx.errors import ParameterError
+from featx.errors import require_count, require_number
 from featx.files.remote import RemoteFile, is_url
 from featx.images.decode import one_line
 from featx.images.inputs import ImageSource, Unreadable, as_uint8_rgb
@@ -132,15 +132,11 @@ def iter_batches(
     [0] (1, 224, 224, 3) ((1, 'No such file'),)
     [2] (1, 224, 224, 3) ()
     """
-    for name, value, least in (("batch_size", batch_size, 1), ("prefetch", prefetch, 0)):
-        if value < least:
-            raise ParameterError(f"{name}: got {value}, expected at least {least}")
-    if not timeout_s > 0:
-        raise ParameterError(f"timeout_s: got {timeout_s}, expected more than 0 seconds")
-    if workers is None:
-        workers = default_workers(sources)
-    if workers < 0:
-        raise ParameterError(f"workers: got {workers}, expected 0 or more")
+    workers = default_workers(sources) if workers is None else workers
+    require_count("batch_size", batch_size)
+    require_count("prefetch", prefetch, 0)
+    require_count("workers", workers, 0)
+    require_number("timeout_s", timeout_s, 0, above=True)
     if workers == 0:
         return _batched(_read_here(sources, preprocessor), batch_size, empty)
     pool = ReaderPool(preprocessor, workers, timeout_s)

@@ -134,7 +134,7 @@ def test_an_image_that_cannot_be_read_is_named(photos, tmp_path) -> None:
         ("resnet50", {"backbone": "resnet18"}, "got 'resnet18' and 'resnet50', expected one"),
         (Encoder(), {"augment": "hflip"}, "augment: got one together with an Encoder"),
         ("featx_small", {"decode": "half"}, "decode: got 'half'"),
-        ("featx_small", {"batch_size": 0}, "batch_size: got 0, expected at least 1"),
+        ("featx_small", {"batch_size": 0}, "batch_size: got 0, expected an integer"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(encoder, options, says, tmp_path) -> None:
@@ -147,5 +147,7 @@ def test_run_options_are_checked_and_no_part_of_an_encoder() -> None:
     assert {f.name for f in dataclasses.fields(RunOptions)}.isdisjoint(
         f.name for f in dataclasses.fields(Encoder)
     )
-    with pytest.raises(ParameterError, match="max_pixels: got 0, expected at least 1"):
+    with pytest.raises(
+        ParameterError, match="max_pixels: got 0, expected an integer of at least 1"
+    ):
         RunOptions(max_pixels=0)

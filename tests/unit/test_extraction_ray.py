@@ -223,7 +223,7 @@ def test_an_actor_that_fits_nowhere_is_refused() -> None:
 def test_what_ray_cannot_do_is_said_in_a_line(folder, tmp_path, capsys) -> None:
     with pytest.raises(ParameterError, match=r"ray: got options with engine 'torch'"):
         featx.extract(folder, tmp_path / "f.h5", engine="torch", ray=RayOptions())
-    with pytest.raises(ParameterError, match="actors: got 0, expected at least 1"):
+    with pytest.raises(ParameterError, match="actors: got 0, expected an integer of at least 1"):
         RayOptions(actors=0)
     words = ["extract", str(folder), "--store", str(tmp_path / "f.h5"), "--actors", "2"]
     assert main(words) == 1
