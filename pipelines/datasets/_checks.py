@@ -1,4 +1,4 @@
-"""Checks that both kinds of data set share."""
+"""Checks that the kinds of data set and their readers share."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import ManifestError
+from featx.errors import ManifestError, ParameterError
 
-__all__ = ["as_boxes", "require_paths"]
+__all__ = ["as_boxes", "require_flag", "require_partition", "require_paths"]
 
 
 def require_paths(thing: str, what: str, paths: tuple[str, ...]) -> None:
@@ -52,3 +52,18 @@ def as_boxes(thing: str, what: str, boxes: Any, n_images: int) -> NDArray[np.flo
             "top < bottom, in pixels"
         )
     return found
+
+
+def require_partition(name: str, partition: Any, n_partitions: int) -> None:
+    """Refuse what is no whole number from 1 to `n_partitions`."""
+    is_number = isinstance(partition, int) and not isinstance(partition, bool)
+    if not is_number or not 1 <= partition <= n_partitions:
+        raise ParameterError(
+            f"dataset {name!r}: got partition={partition!r}, expected 1 to {n_partitions}"
+        )
+
+
+def require_flag(name: str, option: str, value: Any) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise ParameterError(f"dataset {name!r}: got {option}={value!r}, expected True or False")

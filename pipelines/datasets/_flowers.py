@@ -9,14 +9,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.datasets._checks import require_partition
 from pipelines.datasets._files import SetFolder
-from pipelines.datasets._options import require_partition
 from pipelines.datasets.images import ImageDataset
 
 __all__ = ["read_flowers17", "read_flowers102"]
 
 Numbers = NDArray[np.intp]
-N_CLASSES, N_IMAGES_A_CLASS = 17, 80
+N_CLASSES, N_IMAGES_PER_CLASS = 17, 80
 
 
 def read_flowers17(folder: SetFolder, *, partition: int = 1) -> ImageDataset:
@@ -25,7 +25,7 @@ def read_flowers17(folder: SetFolder, *, partition: int = 1) -> ImageDataset:
     keys = [f"{part}{partition}" for part in ("trn", "val", "tst")]
     parts = folder.matrices(folder.file("datasplits.mat"), *keys)
     # The images are numbered class by class.
-    labels = np.repeat(np.arange(1, N_CLASSES + 1), N_IMAGES_A_CLASS)
+    labels = np.repeat(np.arange(1, N_CLASSES + 1), N_IMAGES_PER_CLASS)
     return _read(folder, parts, labels, "image_{:04d}.jpg")
 
 

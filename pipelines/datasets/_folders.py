@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from featx.images import ImageManifest
+from pipelines.datasets._checks import require_flag
 from pipelines.datasets._files import SetFolder, as_label_array
-from pipelines.datasets._options import require_flag
 from pipelines.datasets.images import ImageDataset
 
 __all__ = ["read_caltech101", "read_caltech256", "read_image_folder", "read_scene15"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pipelines.datasets._checks import require_partition
 from pipelines.datasets._files import SetFolder, as_label_array
-from pipelines.datasets._options import require_partition
 from pipelines.datasets.images import ImageDataset
 
 __all__ = ["read_mit67", "read_sun397"]
