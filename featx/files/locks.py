@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
+from typing import Self
 
 from filelock import FileLock, Timeout
 
@@ -126,8 +127,14 @@ class WriterLock:
                 file.write(json.dumps({"pid": os.getpid(), "host": platform.node()}).encode())
 
     def release(self) -> None:
-        """Let the next writer in."""
+        """Let the next writer in; may be called again."""
         self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 @contextlib.contextmanager
@@ -143,13 +150,12 @@ def hold_index(path: str | os.PathLike[str]) -> Iterator[Path]:
         If another process holds it.
     """
     target = Path(os.path.realpath(path))
-    lock = WriterLock(target, 0.0, "index")
-    _held.add(target)
-    try:
-        yield target
-    finally:
-        _held.discard(target)
-        lock.release()
+    with WriterLock(target, 0.0, "index"):
+        _held.add(target)
+        try:
+            yield target
+        finally:
+            _held.discard(target)
 
 
 @contextlib.contextmanager
@@ -166,11 +172,8 @@ def index_may_be_saved(path: str | os.PathLike[str]) -> Iterator[None]:
     if target in _held or not target.with_name(f".{target.name}.lock").exists():
         yield
         return
-    lock = WriterLock(target, 0.0, "index")
-    try:
+    with WriterLock(target, 0.0, "index"):
         yield
-    finally:
-        lock.release()
 
 
 def require_named(path: Path, file: FileIO) -> None:

@@ -12,7 +12,7 @@ import hashlib
 import posixpath
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,6 +36,7 @@ __all__ = [
     "plain_path",
     "reason_of",
     "split_url",
+    "upload",
 ]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -229,7 +230,7 @@ def fetch_head(url: str, n_bytes: int) -> bytes:
     return bytes(fs.cat_file(fs._strip_protocol(url), start=0, end=n_bytes))[:n_bytes]
 
 
-def download(file: RemoteFile, place: Path, callback: Any) -> None:
+def download(file: RemoteFile, place: Path, callback: Callable[[int], Any]) -> None:
     """Write a file to disk, and stop where more comes than it should have.
 
     Parameters
@@ -246,21 +247,37 @@ def download(file: RemoteFile, place: Path, callback: Any) -> None:
     Exception
         Whatever fsspec raises; see `reason_of`. `TooLargeError` if more comes.
     """
-    from fsspec.callbacks import Callback
-
     free = shutil.disk_usage(place.parent).free
     if file.size_bytes > free:
         raise OSError(errno.ENOSPC, f"it has {file.size_bytes} bytes, and {free} are free")
     limit = MAX_FILE_BYTES if file.size_bytes < 0 else file.size_bytes
 
-    def stop_at_limit(size: int | None, value: int, **_: Any) -> None:
-        if value > limit:
+    def stop_at_limit(n_bytes: int) -> None:
+        if n_bytes > limit:
             raise TooLargeError(limit)
-        callback(value)
+        callback(n_bytes)
 
     fs = filesystem(file.url)
     path = fs._strip_protocol(file.url)
-    fs.get_file(path, str(place), callback=Callback(hooks={"limit": stop_at_limit}))
+    fs.get_file(path, str(place), callback=_callback(stop_at_limit))
+
+
+def upload(place: Path, url: str, callback: Callable[[int], Any]) -> None:
+    """Put a file at a URL; `callback` is called with the bytes that are there.
+
+    Raises
+    ------
+    Exception
+        Whatever fsspec raises; see `reason_of`.
+    """
+    fs = filesystem(url)
+    fs.put_file(str(place), fs._strip_protocol(url), callback=_callback(callback))
+
+
+def _callback(call: Callable[[int], Any]) -> Any:
+    from fsspec.callbacks import Callback
+
+    return Callback(hooks={"bytes": lambda size, value, **_: call(value)})
 
 
 def reason_of(err: BaseException) -> str:

@@ -18,7 +18,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from featx._progress import Progress
 from featx._repr import OneLine
@@ -34,6 +33,7 @@ from featx.files.remote import (
     is_url,
     look,
     reason_of,
+    upload,
 )
 from featx.store._container import HEAD_BYTES, open_for_reading
 from featx.store.writer import StoreWriter
@@ -122,15 +122,11 @@ class Copy:
         WriterLock
             The turn, which may be released before the copy is.
         """
-        turn = WriterLock(self.path.with_name(f"{self.path.name}.turn"), turn_s)
-        try:
-            lock = WriterLock(self.path.with_name(f"{self.path.name}.lent"), timeout_s)
-            try:
-                yield turn
-            finally:
-                lock.release()
-        finally:
-            turn.release()
+        with (
+            WriterLock(self.path.with_name(f"{self.path.name}.turn"), turn_s) as turn,
+            WriterLock(self.path.with_name(f"{self.path.name}.lent"), timeout_s),
+        ):
+            yield turn
 
     def bring_up_to_date(self) -> bool:
         """Make the copy what is there, unless it is ahead; return whether anything is there."""
@@ -147,37 +143,32 @@ class Copy:
 
     def there(self) -> RemoteFile | None:
         """Ask what is at the URL."""
-        try:
+        with self._reaching("asked for"), contextlib.suppress(FileNotFoundError):
             filesystem(self.url).invalidate_cache()
             return look(self.url)
-        except FeatxError:
-            raise
-        except FileNotFoundError:
-            return None
-        except Exception as err:  # each file system has its own
-            raise self._access_error("asked for", err) from err
+        return None
 
     def download(self, remote: RemoteFile) -> None:
         """Replace the copy; an interrupted download leaves the old one."""
-        try:
-            with replacing(self.path) as beside:
-                with Progress(max(remote.size_bytes, 0), "download", unit="B") as bar:
-                    download(remote, beside, lambda n_bytes: bar.advance(n_bytes - bar.done))
-                self._require_size(beside.stat().st_size, remote)
-        except FeatxError:
-            raise
-        except Exception as err:
-            raise self._access_error("downloaded", err) from err
+        with self._reaching("downloaded"), replacing(self.path) as beside:
+            with Progress(max(remote.size_bytes, 0), "download", unit="B") as bar:
+                download(remote, beside, lambda n_bytes: bar.advance(n_bytes - bar.done))
+            n_bytes = beside.stat().st_size
+            if remote.size_bytes not in (-1, n_bytes):
+                raise FileFormatError(
+                    f"{self.subject}: {n_bytes} bytes came, expected {remote.size_bytes}; it was "
+                    "changed meanwhile, or the connection broke: try again"
+                )
         self.write_down(remote)
 
     def upload(self) -> None:
         """Put the copy at the URL, unless somebody else has changed what is there."""
         StoreWriter(self.path).close()  # finishes a commit of which a part is in the journal only
-        fs, n_bytes = filesystem(self.url), self.path.stat().st_size
+        n_bytes = self.path.stat().st_size
         self.require_unchanged(self.there())
         try:
             with Progress(n_bytes, "upload", unit="B") as bar:
-                fs.put_file(str(self.path), fs._strip_protocol(self.url), callback=_callback(bar))
+                upload(self.path, self.url, lambda n_bytes: bar.advance(n_bytes - bar.done))
             there, is_ours = self.there(), self._holds(self.commit_id)
             # The note is to be of what was just looked into: nobody may have come in between.
             is_ours &= self.there() == there
@@ -216,12 +207,8 @@ class Copy:
 
     def _holds(self, commit_id: str) -> bool:
         """Tell whether what is at the URL stands at that commit, by its first bytes."""
-        try:
+        with self._reaching("downloaded"):
             head = fetch_head(self.url, HEAD_BYTES)
-        except FeatxError:
-            raise
-        except Exception as err:
-            raise self._access_error("downloaded", err) from err
         return commit_id not in ("", DAMAGED) and bytes.fromhex(commit_id) in head
 
     def _set_aside_if_damaged(self) -> None:
@@ -243,18 +230,18 @@ class Copy:
         with replacing(self._note) as beside:
             beside.write_text(json.dumps(note))
 
-    def _require_size(self, n_bytes: int, remote: RemoteFile) -> None:
-        if remote.size_bytes not in (-1, n_bytes):
+    @contextlib.contextmanager
+    def _reaching(self, action: str) -> Iterator[None]:
+        """Say what could not be done at the URL; each file system has errors of its own."""
+        try:
+            yield
+        except FeatxError:
+            raise
+        except Exception as err:
             raise FileFormatError(
-                f"{self.subject}: {n_bytes} bytes came, expected {remote.size_bytes}; it was "
-                "changed meanwhile, or the connection broke: try again"
-            )
-
-    def _access_error(self, action: str, err: Exception) -> FileFormatError:
-        return FileFormatError(
-            f"{self.subject}: cannot be {action} ({reason_of(err)}), expected one that can be "
-            "reached and read; check the name, the credentials and the network"
-        )
+                f"{self.subject}: cannot be {action} ({reason_of(err)}), expected one that can be "
+                "reached and read; check the name, the credentials and the network"
+            ) from err
 
 
 def readable_copy(store: str | os.PathLike[str]) -> str | os.PathLike[str]:
@@ -332,12 +319,3 @@ def _commit_id(path: Path) -> str:
         return DAMAGED
     opened.close()
     return opened.id.hex()
-
-
-def _callback(bar: Progress) -> Any:
-    from fsspec.callbacks import Callback
-
-    def advance(size: int | None, value: int, **_: Any) -> None:
-        bar.advance(value - bar.done)
-
-    return Callback(hooks={"bar": advance})
