@@ -29,6 +29,7 @@ __all__ = [
     "choose",
     "hide_secrets",
     "nearest",
+    "one_line",
     "require_count",
     "require_number",
 ]
@@ -124,6 +125,24 @@ class FingerprintMismatchError(FeatxError, ValueError):
 
 class MissingDependencyError(FeatxError, ImportError):
     """An optional package is needed; the message has its install command."""
+
+
+def one_line(error: BaseException, most: int = 200) -> str:
+    r"""Return what an exception says in one line, for a message that quotes it.
+
+    Parameters
+    ----------
+    error : exception
+        Anything that was raised.
+    most : int, default 200
+        Letters that are kept.
+
+    Examples
+    --------
+    >>> one_line(ValueError("cannot read\n  this"))
+    'cannot read this'
+    """
+    return " ".join(str(error).split())[:most]
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:

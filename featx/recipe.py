@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from featx._repr import OneLine
-from featx.errors import FileFormatError, FingerprintMismatchError
+from featx.errors import FileFormatError, FingerprintMismatchError, one_line
 from featx.fingerprint import json_digest
 
 __all__ = [
@@ -160,7 +160,7 @@ class Recipe(OneLine):
             preprocessing = Preprocessing.from_dict(fields.pop("preprocessing"))
             return cls(preprocessing=preprocessing, **fields)
         except (KeyError, TypeError, AttributeError) as err:
-            reason = " ".join(str(err).split())
+            reason = one_line(err)
             raise FileFormatError(f"recipe: {reason}; the file that holds it is damaged") from err
 
     def _repr_fields(self) -> dict[str, Any]:

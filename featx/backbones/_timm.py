@@ -18,7 +18,7 @@ from torch import nn
 from featx._optional import require
 from featx.backbones.sources import BackboneCard, Source, WeightsEntry
 from featx.backbones.weights import load_into
-from featx.errors import BackboneError, WeightsError, nearest
+from featx.errors import BackboneError, WeightsError, nearest, one_line
 from featx.recipe import Preprocessing
 
 __all__ = ["CONFIG", "PREFIX", "TimmSource", "preprocessing_of_config"]
@@ -97,7 +97,7 @@ class TimmSource(Source):
         try:
             loaded = _timm().create_model(card.name.removeprefix(PREFIX), pretrained=True)
         except Exception as err:
-            reason = " ".join(str(err).split())[:160]
+            reason = one_line(err)
             raise WeightsError(
                 f"backbone {card.name!r}: weights {entry.name!r} cannot be fetched from "
                 f"{entry.url} ({type(err).__name__}: {reason}); fetch the file on a machine that "
@@ -142,7 +142,7 @@ def preprocessing_of_config(path: Path) -> Preprocessing | None:
     except (OSError, ValueError, TypeError, AttributeError, LookupError) as err:
         raise WeightsError(
             f"{path}: says how images are made for the weights beside it, but cannot be read "
-            f"({' '.join(str(err).split())[:120]}), expected timm's JSON; fetch it again"
+            f"({one_line(err)}), expected timm's JSON; fetch it again"
         ) from err
 
 

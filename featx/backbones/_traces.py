@@ -11,7 +11,7 @@ from PIL import Image
 
 from featx.engines.engine import Network
 from featx.engines.layers import LayerOutput
-from featx.errors import BackboneError
+from featx.errors import BackboneError, one_line
 
 __all__ = ["TRIAL_PX", "Traces", "explain_size"]
 
@@ -75,8 +75,8 @@ class Traces:
         except Exception as err:
             raise BackboneError(
                 f"{self._thing}: its transform raised {type(err).__name__} on a blank "
-                f"RGB image ({' '.join(str(err).split())[:200]}); expected a callable that turns "
-                "a PIL image into a float tensor (3, H, W)"
+                f"RGB image ({one_line(err)}); expected a callable that turns a PIL image into a "
+                "float tensor (3, H, W)"
             ) from err
 
     def _takes(self, px: int) -> bool:
@@ -124,7 +124,7 @@ def explain_size(
         expected = f"{' or '.join(map(str, found))} px"
     else:
         expected = f"{usual_px} px only"
-    reason = " ".join(str(cause).split())[:160]
+    reason = one_line(cause)
     return (
         f"{network}: does not take images of {px} x {px} px ({type(cause).__name__}: {reason}), "
         f"expected {expected}: set crop_px (--crop) and views (--augment) to fit, or leave them "

@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from featx.backbones.sources import BackboneCard, Source, WeightsEntry
-from featx.errors import BackboneError, WeightsError, choose
+from featx.errors import BackboneError, WeightsError, choose, one_line
 from featx.recipe import Preprocessing
 
 __all__ = [
@@ -226,7 +226,7 @@ def load_network(path: str | Path) -> FeatxSmall:
     except RuntimeError as err:
         raise WeightsError(
             f"{path}: tensors do not fit the shape in the header "
-            f"({' '.join(str(err).split())}); make the file anew with python -m pipelines.distill"
+            f"({one_line(err)}); make the file anew with python -m pipelines.distill"
         ) from err
     return network.eval().requires_grad_(False)
 
@@ -245,7 +245,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], NetworkShape]:
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
         return tensors, NetworkShape.from_json(header["shape"])
     except (SafetensorError, KeyError, TypeError, ValueError) as err:
-        reason = " ".join(str(err).split())
+        reason = one_line(err)
         raise WeightsError(
             f"{path}: got {type(err).__name__} ({reason}), expected an embedded network with its "
             "shape in the header; the file is damaged or foreign: reinstall featx"

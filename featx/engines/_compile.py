@@ -19,7 +19,7 @@ from featx.engines._forks import note_use
 from featx.engines._torch import TorchEngine
 from featx.engines.engine import Use, collect_outputs, cosines, make_trial_views, pad_batch
 from featx.engines.layers import LayerOutput, Reads
-from featx.errors import BackboneError
+from featx.errors import BackboneError, one_line
 
 __all__ = ["CompiledEngine"]
 
@@ -94,7 +94,7 @@ class CompiledEngine:
         except Exception as err:
             raise BackboneError(
                 f"{network}: torch.compile cannot compile it ({type(err).__name__}: "
-                f"{' '.join(str(err).split())[:200]}), expected a network of plain operations, "
+                f"{one_line(err)}), expected a network of plain operations, "
                 "and a C compiler on this machine; use engine 'torch'"
             ) from err
         expected = collect_outputs(self._torch, views, layers)

@@ -26,7 +26,7 @@ from featx._optional import require
 from featx._progress import Progress
 from featx.engines._graphs import compile_graph, import_openvino, without_telemetry
 from featx.engines.engine import cosines
-from featx.errors import BackboneError
+from featx.errors import BackboneError, one_line
 from featx.files.atomic import seal, sync_folder
 from featx.fingerprint import file_digest, json_digest
 
@@ -150,14 +150,14 @@ def load_quantised(
             loss = _read_loss(folder)  # first: of a damaged file OpenVINO complains on stderr
             return openvino.Core().read_model(folder / GRAPH), loss
         except (OSError, RuntimeError, ValueError, TypeError, KeyError) as err:
-            reason = " ".join(str(err).split())
+            reason = one_line(err)
             log.warning("int8: %s cannot be read (%s), quantising anew", folder, reason)
             shutil.rmtree(folder, ignore_errors=True)
     graph, loss = make()
     try:
         _keep(openvino, graph, loss, folder)
     except (OSError, RuntimeError) as err:
-        reason = " ".join(str(err).split())
+        reason = one_line(err)
         log.warning(
             "int8: %s cannot be written (%s), so the next start quantises again", folder, reason
         )

@@ -42,7 +42,7 @@ from featx.engines.engine import (
 )
 from featx.engines.layers import LayerOutput, Reads
 from featx.engines.placement import Precision
-from featx.errors import BackboneError, MissingDependencyError
+from featx.errors import BackboneError, MissingDependencyError, one_line
 
 __all__ = ["TOLERANCE", "OpenVINOEngine"]
 
@@ -173,9 +173,9 @@ class OpenVINOEngine:
             raise
         except Exception as err:
             raise BackboneError(
-                f"{self._network}: OpenVINO cannot run it ({type(err).__name__}: "
-                f"{' '.join(str(err).split())[:200]}), expected a network that torch.jit.trace "
-                "and OpenVINO's converter take; use engine 'torch'"
+                f"{self._network}: OpenVINO cannot run it ({type(err).__name__}: {one_line(err)}),"
+                " expected a network that torch.jit.trace and OpenVINO's converter take; use "
+                "engine 'torch'"
             ) from err
         self._ready.move_to_end(key)
         while len(self._ready) > MAX_GRAPHS:

@@ -25,7 +25,7 @@ from featx.engines._forks import note_use
 from featx.engines.engine import Network, Normalise, Use, make_trial_views, pad_batch
 from featx.engines.layers import LayerOutput, read_layers, trace_layers
 from featx.engines.placement import Placement, has_bfloat16
-from featx.errors import BackboneError, FeatxError
+from featx.errors import BackboneError, FeatxError, one_line
 
 __all__ = ["TorchEngine", "must_round", "round_between_modules"]
 
@@ -182,7 +182,7 @@ class TorchEngine:
         except Exception as err:
             raise BackboneError(
                 f"{self.network}: cannot process images of shape {part.shape[1:]} "
-                f"({type(err).__name__}: {' '.join(str(err).split())[:200]}); expected images of "
+                f"({type(err).__name__}: {one_line(err)}); expected images of "
                 "the size that it is built for"
             ) from err
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from featx.errors import BackboneError, nearest
+from featx.errors import BackboneError, nearest, one_line
 
 __all__ = [
     "OUTPUT",
@@ -104,7 +104,7 @@ def trace_layers(
     except Exception as err:
         raise BackboneError(
             f"{network}: cannot process an image of shape {tuple(x.shape)} in {x.dtype} "
-            f"({type(err).__name__}: {' '.join(str(err).split())[:200]}); expected a network that "
+            f"({type(err).__name__}: {one_line(err)}); expected a network that "
             "takes (B, 3, H, W); give a transform that makes the size it needs, or another "
             "precision"
         ) from err

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from featx.engines.engine import Engine, pad_batch
 from featx.engines.layers import LayerOutput
-from featx.errors import BackboneError
+from featx.errors import BackboneError, one_line
 
 __all__ = ["Passes", "Pending", "Read"]
 
@@ -87,9 +87,8 @@ class Passes:
     def _halve(self, size: int, err: Exception) -> None:
         if size == 1:
             raise BackboneError(
-                f"{self._network}: {self._device} has no memory for one image "
-                f"({' '.join(str(err).split())[:200]}); free some, take smaller images (crop_px) "
-                "or device 'cpu'"
+                f"{self._network}: {self._device} has no memory for one image ({one_line(err)}); "
+                "free some, take smaller images (crop_px) or device 'cpu'"
             ) from err
         self._most_at_once = size // 2
         log.warning(

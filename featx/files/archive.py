@@ -20,7 +20,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from featx.errors import FileFormatError
+from featx.errors import FileFormatError, one_line
 
 __all__ = ["pack", "unpack"]
 
@@ -129,7 +129,7 @@ def _read_array(name: str, data: bytes) -> NDArray[Any]:
             raise ValueError("got another version, expected 1.0")  # noqa: TRY301
         shape, is_fortran, dtype = npy.read_array_header_1_0(file, LONGEST_ARRAY_HEADER)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as err:
-        reason = " ".join(str(err).split())
+        reason = one_line(err)
         raise FileFormatError(f"{name}: not an .npy array: {reason}") from err
     n_bytes = len(data) - file.tell()
     if dtype.kind not in KINDS or is_fortran or (dtype.itemsize == 0 and dtype.kind != "U"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featx.errors import FeatxError, FileFormatError, nearest
+from featx.errors import FeatxError, FileFormatError, nearest, one_line
 
 __all__ = ["INDEX", "MODEL", "STORE", "FileFormat", "MissingFileError", "UnreadableFileError"]
 
@@ -120,7 +120,7 @@ class FileFormat:
                     f"{self.describe(path)}: {what} cannot be read ({err.strerror}); the disk or "
                     "the network refuses to give it: see to that and try again"
                 ) from err
-            reason = " ".join(str(err).split())[:160]
+            reason = one_line(err)
             raise self.damaged(path, f"{what} cannot be read ({reason})") from err
 
 
