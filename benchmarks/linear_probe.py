@@ -38,7 +38,7 @@ from threadpoolctl import threadpool_limits
 
 from featx.estimators import AttributeClassifier, LinearProbeClassifier
 from featx.estimators._axes import Axes
-from featx.estimators._losses import class_loss, column_loss
+from featx.estimators._losses import make_class_loss, make_column_loss
 from featx.estimators._path import GRIDS, solve_path
 
 N_FOLDS = 5
@@ -146,9 +146,8 @@ def report(ours, theirs, **more):
 def classes(X, y, folds, budget):
     """Time 100 exclusive classes, multinomial logistic regression."""
     Cs, (train, test) = GRIDS["logistic"], folds[0]
-    fold = Fold(
-        X[train], class_loss("logistic", y[train], y.max() + 1, np.ones(len(train))), "logistic"
-    )
+    loss = make_class_loss("logistic", y[train], y.max() + 1, np.ones(len(train)))
+    fold = Fold(X[train], loss, "logistic")
     least, above, models = fold.compare(Cs)
     fit = LinearProbeClassifier(Cs=Cs, cv=folds, normalize=False).fit
     ours, first, hits = [timed(lambda: fit(X, y))[0]], [], []
@@ -194,7 +193,7 @@ def columns(X, Y, method, folds, fit):
     Cs, (train, test) = GRIDS[method], folds[0]
     some = np.arange(N_LABELS)
     signs = np.where(Y[:, some] == 1, 1.0, -1.0)
-    fold = Fold(X[train], column_loss(method, signs[train], np.ones((len(train), N_LABELS))),
+    fold = Fold(X[train], make_column_loss(method, signs[train], np.ones((len(train), N_LABELS))),
                 method)  # fmt: skip
     least, above, models = fold.compare(Cs)
     ours, seconds, distances, agree = [timed(fit)[0]], [], [], []

@@ -15,8 +15,8 @@ from featx._values import answer_array
 from featx.errors import ParameterError, choose
 from featx.estimators._calibration import DEFAULT_SLOPE
 from featx.estimators._fit import Design, fit_linear
-from featx.estimators._folds import copies, deal_attributes, folds_of_splits
-from featx.estimators._linear_model import DTYPES, LinearModel, checked_weights
+from featx.estimators._folds import deal_attributes, number_copies, read_splits
+from featx.estimators._linear_model import DTYPES, LinearModel, check_weights
 from featx.estimators._targets import Attributes
 
 __all__ = ["AttributeClassifier"]
@@ -139,19 +139,19 @@ class AttributeClassifier(LinearModel):
             raise ParameterError(
                 "AttributeClassifier requires y to be passed, but the target y is None"
             )
-        names = _names(y, self.attribute_names)
-        Y = _as_labels(y, names)
+        names = _name_attributes(y, self.attribute_names)
+        Y = _read_answers(y, names)
         if len(Y) != len(X):
             raise ParameterError(
                 f"y: got {len(Y)} rows for {len(X)} rows of X, expected the same number"
             )
-        weights = checked_weights(sample_weight, X)
+        weights = check_weights(sample_weight, X)
         kept = weights > 0
         targets = Attributes.build(
             Y[kept], weights[kept], names, balanced=self.class_weight is not None
         )
         self.attribute_names_, self.constant_ = np.array(names), targets.constant
-        self._fit(self._design(self._prepared(X[kept])), targets, self._folds(X, Y, kept))
+        self._fit(self._design(self._prepare(X[kept])), targets, self._folds(X, Y, kept))
         return self
 
     def _fit(self, design: Design, targets: Attributes, folds: NDArray[np.intp]) -> None:
@@ -201,16 +201,16 @@ class AttributeClassifier(LinearModel):
             As in `fit`.
         """
         predicted = self.predict(X)
-        Y = _as_labels(y, self.attribute_names_.tolist())
+        Y = _read_answers(y, self.attribute_names_.tolist())
         known = ~np.isnan(Y)
         return float((predicted == Y)[known].mean())
 
     def _folds(self, X: NDArray[Any], Y: Array, kept: NDArray[np.bool_]) -> NDArray[np.intp]:
         """Return the fold that holds out each label, -1 for none: (n_kept, n_attributes)."""
         if isinstance(self.cv, int | np.integer):
-            content = copies(self._prepared(X[kept]))
+            content = number_copies(self._prepare(X[kept]))
             return deal_attributes(Y[kept], content, int(self.cv), self.random_state)
-        return folds_of_splits(check_cv(self.cv).split(X, Y), Y)[kept]
+        return read_splits(check_cv(self.cv).split(X, Y), Y)[kept]
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -226,7 +226,7 @@ class AttributeClassifier(LinearModel):
         return tags
 
 
-def _names(y: Any, given: Sequence[str] | None) -> list[str]:
+def _name_attributes(y: Any, given: Sequence[str] | None) -> list[str]:
     columns = getattr(y, "columns", None)
     shape = np.asarray(y).shape
     n_columns = shape[1] if len(shape) == 2 else 1
@@ -245,7 +245,7 @@ def _names(y: Any, given: Sequence[str] | None) -> list[str]:
     return names
 
 
-def _as_labels(y: Any, names: Sequence[str]) -> Array:
+def _read_answers(y: Any, names: Sequence[str]) -> Array:
     """Return (n_samples, n_attributes) of 0, 1 and NaN."""
     shape = np.shape(y)
     if (*shape, 1)[1:] not in ((len(names),), (len(names), 1)):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, softmax
 
-__all__ = ["DEFAULT_SLOPE", "class_slope", "column_slope", "probabilities"]
+__all__ = ["DEFAULT_SLOPE", "fit_class_slope", "fit_column_slope", "to_probabilities"]
 
 Array = NDArray[np.float64]
 
@@ -22,7 +22,7 @@ DEFAULT_SLOPE = 2.0
 LOG_RANGE = (-5.0, 5.0)
 
 
-def probabilities(scores: Array, slope: float) -> Array:
+def to_probabilities(scores: Array, slope: float) -> Array:
     """Return (n_samples, n_classes) from the scores; one column means two classes."""
     if scores.shape[1] == 1:
         p = expit(slope * scores[:, 0])
@@ -30,7 +30,7 @@ def probabilities(scores: Array, slope: float) -> Array:
     return np.asarray(softmax(slope * scores, axis=1))
 
 
-def class_slope(scores: Array, codes: NDArray[np.intp], weights: Array) -> float:
+def fit_class_slope(scores: Array, codes: NDArray[np.intp], weights: Array) -> float:
     """Fit the slope for exclusive classes.
 
     Parameters
@@ -47,7 +47,7 @@ def class_slope(scores: Array, codes: NDArray[np.intp], weights: Array) -> float
         those seen, so that perfectly separated scores do not ask for an infinite slope.
     """
     if scores.shape[1] == 1:
-        return column_slope(scores[:, 0], np.where(codes == 1, 1.0, -1.0), weights)
+        return fit_column_slope(scores[:, 0], np.where(codes == 1, 1.0, -1.0), weights)
     right = (weights.sum() + 1) / (weights.sum() + 2)
     n_columns = scores.shape[1]
 
@@ -57,10 +57,10 @@ def class_slope(scores: Array, codes: NDArray[np.intp], weights: Array) -> float
         others = (log_p.sum(axis=1) - own) / (n_columns - 1)
         return -float(weights @ (right * own + (1 - right) * others))
 
-    return _least(loss)
+    return _minimise(loss)
 
 
-def column_slope(scores: Array, signs: Array, weights: Array) -> float:
+def fit_column_slope(scores: Array, signs: Array, weights: Array) -> float:
     """Fit the slope for one yes-or-no column; arguments of shape (n_samples,)."""
     right = (weights.sum() + 1) / (weights.sum() + 2)
     margins = scores * signs
@@ -69,8 +69,8 @@ def column_slope(scores: Array, signs: Array, weights: Array) -> float:
         steep = np.exp(log_slope) * margins
         return -float(weights @ (right * log_expit(steep) + (1 - right) * log_expit(-steep)))
 
-    return _least(loss)
+    return _minimise(loss)
 
 
-def _least(loss: object) -> float:
+def _minimise(loss: object) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=LOG_RANGE, method="bounded").x))

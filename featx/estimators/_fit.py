@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from featx.estimators._axes import Axes
 from featx.estimators._calibration import DEFAULT_SLOPE
 from featx.estimators._losses import Loss
-from featx.estimators._path import solve_finally, solve_path, working_dtype
+from featx.estimators._path import choose_dtype, solve_finally, solve_path
 
 __all__ = ["Choice", "Design", "Fitted", "Folds", "Split", "Targets", "fit_linear"]
 
@@ -55,7 +55,7 @@ class Design:
     @cached_property
     def quick(self) -> NDArray[Any]:
         """The points in the dtype in which the folds are solved."""
-        dtype = working_dtype(self.axes.points, self.tol, free=self.axes.free)
+        dtype = choose_dtype(self.axes.points, self.tol, free=self.axes.free)
         return self.axes.points.astype(dtype, copy=False)
 
     @property

@@ -15,12 +15,12 @@ from sklearn.utils import check_random_state
 
 from featx.errors import ParameterError
 
-__all__ = ["copies", "deal", "deal_attributes", "folds_of_splits"]
+__all__ = ["deal", "deal_attributes", "number_copies", "read_splits"]
 
 NEVER = -1
 
 
-def copies(X: NDArray[Any]) -> NDArray[np.intp]:
+def number_copies(X: NDArray[Any]) -> NDArray[np.intp]:
     """Give equal rows one number, in an order that their content decides.
 
     Parameters
@@ -33,7 +33,7 @@ def copies(X: NDArray[Any]) -> NDArray[np.intp]:
 
     Examples
     --------
-    >>> numbers = copies(np.array([[1.0], [2.0], [1.0]]))
+    >>> numbers = number_copies(np.array([[1.0], [2.0], [1.0]]))
     >>> bool(numbers[0] == numbers[2] != numbers[1])
     True
     """
@@ -56,7 +56,7 @@ def deal(
     codes : ndarray of shape (n_samples,), int
         Class of each sample; negative leaves it out.
     content : ndarray of shape (n_samples,), int
-        From `copies`: equal numbers go to one fold.
+        From `number_copies`: equal numbers go to one fold.
     n_folds : int
         Most folds; there are fewer where fewer images can be held out.
     random_state : int, RandomState or None
@@ -115,7 +115,7 @@ def deal_attributes(
     return folds
 
 
-def folds_of_splits(splits: Iterable[Any], Y: NDArray[np.float64]) -> NDArray[np.intp]:
+def read_splits(splits: Iterable[Any], Y: NDArray[np.float64]) -> NDArray[np.intp]:
     """Return which split tests each known label of Y, (n_samples, n_attributes), -1 for none.
 
     Raises

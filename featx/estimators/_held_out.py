@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from featx.estimators._folds import copies, deal
+from featx.estimators._folds import deal, number_copies
 from featx.estimators._multi_view import MultiViewClassifier
 
 __all__ = ["final_estimator", "predict_held_out"]
@@ -58,7 +58,7 @@ def predict_held_out(model: Any, X: NDArray[Any], y: NDArray[Any]) -> NDArray[np
         fresh.set_params(**{n: probe.C_ for n in fresh.get_params() if n.split("__")[-1] == "Cs"})
     else:
         codes = np.zeros(len(y), np.intp)
-    folds = deal(codes, copies(X), _count_folds(model), probe.random_state)
+    folds = deal(codes, number_copies(X), _count_folds(model), probe.random_state)
     scores = np.full((len(y), len(model.predict_proba(X[:1])[0])), np.nan)
     for fold in range(folds.max() + 1):
         held_out = folds == fold

@@ -66,7 +66,7 @@ def search(loss: Loss, line: Line) -> Step:
     low_slope, high_slope = line.slope.copy(), np.full_like(line.slope, np.inf)
     t = np.where(down, 1.0, 0.0)
     for trial in range(MAX_TRIALS + 1):
-        step, slope = _at(loss, line, t)
+        step, slope = _evaluate(loss, line, t)
         risen = step.value > line.value + noise
         good = ~down | (~risen & (np.abs(slope) <= FLATTER * -line.slope))
         if good.all() or trial == MAX_TRIALS:
@@ -75,13 +75,13 @@ def search(loss: Loss, line: Line) -> Step:
         right = ~good & ~left
         low, low_slope = np.where(left, t, low), np.where(left, slope, low_slope)
         high, high_slope = np.where(right, t, high), np.where(right, slope, high_slope)
-        t = np.where(good, t, _next(low, high, low_slope, high_slope, line.slope))
+        t = np.where(good, t, _choose_next(low, high, low_slope, high_slope, line.slope))
         if trial == MAX_TRIALS - 1:
             t = np.where(good, t, low)  # 0 where nothing better was met
     return step
 
 
-def _at(loss: Loss, line: Line, t: Values) -> tuple[Step, Values]:
+def _evaluate(loss: Loss, line: Line, t: Values) -> tuple[Step, Values]:
     scores = line.scores + t.astype(line.scores.dtype) * line.along
     value, by_score = loss.value_and_gradient(scores)
     product = np.einsum("ij,ij->j", by_score, line.along)
@@ -91,7 +91,7 @@ def _at(loss: Loss, line: Line, t: Values) -> tuple[Step, Values]:
     return Step(t, value, scores, by_score), slope + linear + t * square
 
 
-def _next(
+def _choose_next(
     low: Values, high: Values, low_slope: Values, high_slope: Values, first: Values
 ) -> Values:
     """Return the secant's root, kept well inside the bracket, or beyond `low` where it is open."""

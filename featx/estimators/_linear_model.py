@@ -14,9 +14,9 @@ from featx._repr import OneLine
 from featx.errors import ParameterError, choose, require_count, require_number
 from featx.estimators._axes import Axes
 from featx.estimators._fit import Design
-from featx.estimators._path import grid_of
+from featx.estimators._path import choose_grid
 
-__all__ = ["LinearModel", "checked_weights"]
+__all__ = ["LinearModel", "check_weights"]
 
 METHODS = ("logistic", "svm")
 DTYPES = [np.float64, np.float32]
@@ -41,13 +41,13 @@ class LinearModel(OneLine, BaseEstimator):  # type: ignore[misc]
         require_number("tol", self.tol, 0, above=True)
         require_count("max_iter", self.max_iter)
 
-    def _prepared(self, X: NDArray[Any]) -> NDArray[Any]:
+    def _prepare(self, X: NDArray[Any]) -> NDArray[Any]:
         return scale_to_unit(X) if self.normalize else X
 
     def _design(self, X: NDArray[Any], weights: NDArray[np.float64] | None = None) -> Design:
         """Rotate rows that are prepared; `weights` (n_samples,) are those of their mean."""
         rows = X.astype(np.float64)
-        Cs, fallback = grid_of(self.Cs, self.method, rows)
+        Cs, fallback = choose_grid(self.Cs, self.method, rows)
         axes = Axes.of(rows, self.method, weights)
         return Design(axes, Cs, fallback, self.method, self.tol, self.max_iter)
 
@@ -56,10 +56,10 @@ class LinearModel(OneLine, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=DTYPES)
         coef, intercept = self.coef_.astype(X.dtype), self.intercept_.astype(X.dtype)
-        return np.asarray(self._prepared(X) @ coef.T + intercept)
+        return np.asarray(self._prepare(X) @ coef.T + intercept)
 
 
-def checked_weights(sample_weight: Any, X: NDArray[Any]) -> NDArray[np.float64]:
+def check_weights(sample_weight: Any, X: NDArray[Any]) -> NDArray[np.float64]:
     """Return one weight per sample, ones for None.
 
     Raises

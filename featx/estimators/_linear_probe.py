@@ -14,10 +14,10 @@ from sklearn.utils.validation import validate_data
 
 from featx._values import require_known
 from featx.errors import ParameterError, choose, nearest, require_number
-from featx.estimators._calibration import probabilities
+from featx.estimators._calibration import to_probabilities
 from featx.estimators._fit import Split, fit_linear
-from featx.estimators._folds import copies, deal
-from featx.estimators._linear_model import DTYPES, LinearModel, checked_weights
+from featx.estimators._folds import deal, number_copies
+from featx.estimators._linear_model import DTYPES, LinearModel, check_weights
 from featx.estimators._targets import Classes
 
 __all__ = ["LinearProbeClassifier"]
@@ -156,7 +156,7 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
         self._check_parameters()
         X, y = validate_data(self, X, require_known(y), dtype=DTYPES)
         check_classification_targets(y)
-        weights = checked_weights(sample_weight, X)
+        weights = check_weights(sample_weight, X)
         kept = weights > 0
         self.classes_, codes = np.unique(y[kept], return_inverse=True)
         n_classes = len(self.classes_)
@@ -164,8 +164,8 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
             raise ParameterError(
                 f"y: got one class ({self.classes_[0]!s}), expected at least two classes"
             )
-        rows, weights = self._prepared(X[kept]), weights[kept]
-        loss_weights = weights * _class_factors(self.class_weight, self.classes_, codes, weights)
+        rows, weights = self._prepare(X[kept]), weights[kept]
+        loss_weights = weights * _weigh_classes(self.class_weight, self.classes_, codes, weights)
         design = self._design(rows, loss_weights)
         targets = Classes(codes, n_classes, weights[:, None], loss_weights[:, None], self.scoring)
         splits = self._splits(X, y, kept, codes)
@@ -222,7 +222,7 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
         ndarray of shape (n_samples, n_classes), float64
             Rows sum to 1; columns in the order of `classes_`.
         """
-        return probabilities(self._scores(X).astype(np.float64), self.slope_)
+        return to_probabilities(self._scores(X).astype(np.float64), self.slope_)
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithm of `predict_proba`, shape (n_samples, n_classes)."""
@@ -234,7 +234,7 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
     ) -> list[Split]:
         """Return what each kept row counts in training, and the rows that are held out."""
         if isinstance(self.cv, int | np.integer):
-            content = copies(self._prepared(X[kept]))
+            content = number_copies(self._prepare(X[kept]))
             folds = deal(codes, content, int(self.cv), self.random_state)
             held_out = [folds == fold for fold in range(int(self.cv))]
             return [(~out[:, None], np.flatnonzero(out)) for out in held_out if out.any()]
@@ -255,7 +255,7 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
             )
 
 
-def _class_factors(
+def _weigh_classes(
     class_weight: Any, classes: NDArray[Any], codes: NDArray[Any], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the factor of each sample's weight, by its class.

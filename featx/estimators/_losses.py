@@ -17,10 +17,10 @@ __all__ = [
     "Loss",
     "Softmax",
     "SquaredHinge",
-    "class_loss",
     "column_dot",
-    "column_loss",
-    "signs_of",
+    "encode_signs",
+    "make_class_loss",
+    "make_column_loss",
     "whole_dot",
 ]
 
@@ -186,23 +186,23 @@ class SquaredHinge(_Columns):
         return column_dot(2 * self.weights, self.signs * scores < 1)
 
 
-def signs_of(codes: NDArray[Any], n_classes: int) -> NDArray[np.float64]:
+def encode_signs(codes: NDArray[Any], n_classes: int) -> NDArray[np.float64]:
     """Return 1 for a sample's own class and -1 for the rest; one column where there are two."""
     if n_classes == 2:
         return np.where(codes == 1, 1.0, -1.0)[:, None]
     return np.where(codes[:, None] == np.arange(n_classes), 1.0, -1.0)
 
 
-def class_loss(method: str, codes: NDArray[Any], n_classes: int, weights: Array) -> Loss:
+def make_class_loss(method: str, codes: NDArray[Any], n_classes: int, weights: Array) -> Loss:
     """Return the loss for exclusive classes, the weights (n_samples,) scaled to sum 1."""
     shares = weights / weights.sum()
     if method == "logistic" and n_classes > 2:
         return Softmax(codes, n_classes, shares)
-    signs = signs_of(codes, n_classes)
-    return column_loss(method, signs, np.repeat(shares[:, None], signs.shape[1], axis=1))
+    signs = encode_signs(codes, n_classes)
+    return make_column_loss(method, signs, np.repeat(shares[:, None], signs.shape[1], axis=1))
 
 
-def column_loss(method: str, signs: Array, weights: Array) -> Loss:
+def make_column_loss(method: str, signs: Array, weights: Array) -> Loss:
     """Return the loss for independent columns, each column's weights scaled to sum 1."""
     shares = weights / weights.sum(axis=0)
     return Logistic(signs, shares) if method == "logistic" else SquaredHinge(signs, shares)

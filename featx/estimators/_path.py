@@ -12,7 +12,7 @@ from featx.errors import ParameterError
 from featx.estimators._losses import Loss
 from featx.estimators._solver import Solution, solve
 
-__all__ = ["grid_of", "solve_finally", "solve_path", "working_dtype"]
+__all__ = ["choose_dtype", "choose_grid", "solve_finally", "solve_path"]
 
 Array = NDArray[np.float64]
 
@@ -26,7 +26,7 @@ SINGLE_RANGE = 1e12  # float32 ends at 1e38, and curvatures are squares and thei
 FINAL_SHARE = 1e-3  # of tol: the last fit is one of many, and its probabilities are used
 
 
-def grid_of(Cs: Any, method: str, rows: NDArray[Any]) -> tuple[Array, float]:
+def choose_grid(Cs: Any, method: str, rows: NDArray[Any]) -> tuple[Array, float]:
     """Return the values of C in rising order, and the one to take where none can be chosen.
 
     C times the squared length of a row is what matters, so the defaults, which are for unit rows,
@@ -66,7 +66,7 @@ def _mean_square(X: NDArray[Any]) -> float:
     return mean if mean > 0 and not np.isclose(mean, 1, rtol=1e-5) else 1.0
 
 
-def working_dtype(points: Array, tol: float, *, free: bool) -> type[np.floating[Any]]:
+def choose_dtype(points: Array, tol: float, *, free: bool) -> type[np.floating[Any]]:
     """Return float32 where its rounding lies well below `tol` and its range holds the squares.
 
     It is twice as fast. `free` says that the last axis is a column of ones.
@@ -77,7 +77,9 @@ def working_dtype(points: Array, tol: float, *, free: bool) -> type[np.floating[
     return np.float32 if fits and tol >= LEAST_SINGLE_TOL else np.float64
 
 
-def ridge_for(alpha: Array | float, n_axes: int, n_columns: int, *, free: bool, dtype: Any) -> Any:
+def make_ridge(
+    alpha: Array | float, n_axes: int, n_columns: int, *, free: bool, dtype: Any
+) -> Any:
     """Return each weight's penalty, (n_axes, n_columns); 0 on the last axis where `free`."""
     ridge = np.empty((n_axes, n_columns), dtype=dtype)
     ridge[:] = alpha
@@ -122,7 +124,7 @@ def solve_path(
     loss = loss.astype(points.dtype)
     starts: list[Solution] = []
     for C in Cs:
-        ridge = ridge_for(1 / (C * total), *shape, free=free, dtype=points.dtype)
+        ridge = make_ridge(1 / (C * total), *shape, free=free, dtype=points.dtype)
         solution = solve(points, loss, ridge=ridge, starts=starts, tol=tol, max_iter=max_iter)
         starts = [*starts[-1:], solution]
         yield solution
@@ -152,13 +154,13 @@ def solve_finally(
     shape = points.shape[1], loss.n_columns
     if start is None:
         start = np.zeros(shape)
-    quick = working_dtype(points, tol, free=free)
+    quick = choose_dtype(points, tol, free=free)
     for dtype in (quick, np.float64) if quick is np.float32 else (np.float64,):
         low, start = points.astype(dtype, copy=False), start.astype(dtype)
         solution = solve(
             low,
             loss.astype(dtype),
-            ridge=ridge_for(alpha, *shape, free=free, dtype=dtype),
+            ridge=make_ridge(alpha, *shape, free=free, dtype=dtype),
             starts=[Solution(start, low @ start, 0)],
             tol=closer if dtype is np.float64 else max(closer, LEAST_SINGLE_TOL),
             max_iter=max_iter,

@@ -106,21 +106,21 @@ class PCAWhitening(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         require_number("power", self.power, 0)
         require_number("regularization", self.regularization, 0)
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
-        variance, components, self.mean_ = _principal_axes(X, l2=self.l2_before)
+        variance, components, self.mean_ = _find_axes(X, l2=self.l2_before)
         total = float(variance.sum())
         # Singular values below max(shape) * eps of the largest are rounding, and variances are
         # their squares; the covariance itself is summed in float64.
         size = max(X.shape)
         floor = max((size * np.finfo(X.dtype).eps) ** 2, size * np.finfo(np.float64).eps)
         rank = int((variance > variance[0] * floor).sum())
-        n = self._n_kept(variance, rank, X.shape[1])
+        n = self._count_kept(variance, rank, X.shape[1])
         self.components_ = components[:n].copy()
         self.explained_variance_ = variance[:n].copy()
         self.explained_variance_ratio_ = variance[:n] / total
         self.n_components_, self.n_samples_ = n, len(X)
         return self
 
-    def _n_kept(self, variance: Array, rank: int, n_features: int) -> int:
+    def _count_kept(self, variance: Array, rank: int, n_features: int) -> int:
         if rank == 0:
             raise ParameterError(
                 f"PCAWhitening: all rows are equal (after scaling to length 1, if l2_before) with "
@@ -174,7 +174,7 @@ class PCAWhitening(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return tags
 
 
-def _principal_axes(X: NDArray[Any], *, l2: bool) -> tuple[Array, Array, Array]:
+def _find_axes(X: NDArray[Any], *, l2: bool) -> tuple[Array, Array, Array]:
     """Return variances (falling), components (rows) and mean."""
     n_samples, n_features = X.shape
 

@@ -125,7 +125,7 @@ def solve(
     n_iterations = 0
     while True:
         _differentiate(points, state)
-        direction = state.memory.direction(state.gradient, _diagonal(state))
+        direction = state.memory.direction(state.gradient, _estimate_diagonal(state))
         slope = loss.inner(direction, state.gradient)
         left = np.maximum(-slope / 2, TRUST * state.decrease)
         short = left > tol * np.abs(state.value)
@@ -188,7 +188,7 @@ def _differentiate(points: Array, state: _State) -> None:
     state.gradient = gradient
 
 
-def _diagonal(state: _State) -> Array:
+def _estimate_diagonal(state: _State) -> Array:
     """Return the Hessian's expected diagonal, at the present curvature."""
     h = np.maximum(state.loss.curvature(state.scores), LEAST_CURVATURE)
     return np.asarray(np.outer(state.spread, h).astype(state.ridge.dtype) + state.ridge)

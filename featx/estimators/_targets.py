@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.special import log_expit, log_softmax
 
 from featx.errors import ParameterError
-from featx.estimators._calibration import class_slope, column_slope
+from featx.estimators._calibration import fit_class_slope, fit_column_slope
 from featx.estimators._fit import Choice, Folds
-from featx.estimators._losses import Loss, class_loss, column_loss, signs_of
+from featx.estimators._losses import Loss, encode_signs, make_class_loss, make_column_loss
 
 __all__ = ["Attributes", "Classes"]
 
@@ -52,7 +52,7 @@ class Classes:
 
     def loss(self, method: str, rows: Any, weights: Array) -> Loss:
         """Return the loss on some rows, whose weights (n_rows, 1) are given."""
-        return class_loss(method, self.codes[rows], self.n_classes, weights[:, 0])
+        return make_class_loss(method, self.codes[rows], self.n_classes, weights[:, 0])
 
     def choose(self, folds: Folds, default: Choice) -> Choice:
         """Choose one C by the scores of all held-out rows together.
@@ -74,11 +74,11 @@ class Classes:
         )
         key = "log_loss" if self.scoring == "neg_log_loss" else self.scoring
         values = -results[key] if self.scoring == "neg_log_loss" else results[key]
-        best = _best(values, results.get("log_loss"))
+        best = _find_best(values, results.get("log_loss"))
         slope = default.slope
         if method == "svm":
             scores = parts[best][2].astype(np.float64)
-            one = class_slope(scores, self.codes[rows], self.loss_weights[rows, 0])
+            one = fit_class_slope(scores, self.codes[rows], self.loss_weights[rows, 0])
             slope = np.full_like(slope, one)
         return Choice(np.full_like(default.place, best), slope, results, float(values[best]))
 
@@ -91,7 +91,7 @@ class Classes:
         hits = both.argmax(axis=1) == codes
         if method == "logistic":
             return hits, -log_softmax(both, axis=1)[np.arange(len(codes)), codes]
-        signs = signs_of(codes, self.n_classes)
+        signs = encode_signs(codes, self.n_classes)
         return hits, (np.maximum(1 - signs * scores, 0) ** 2).sum(axis=1)
 
     def _summarise(
@@ -114,7 +114,7 @@ class Classes:
         }
 
 
-def _best(values: Array, log_loss: Array | None) -> int:
+def _find_best(values: Array, log_loss: Array | None) -> int:
     """Return the best value's place; among equals the least log loss, else the smallest C."""
     ties = np.flatnonzero(values >= values.max() - 1e-12)
     return int(ties[0] if log_loss is None else ties[log_loss[ties].argmin()])
@@ -179,7 +179,7 @@ class Attributes:
 
     def loss(self, method: str, rows: Any, weights: Array) -> Loss:
         """Return the loss on some rows, whose weights (n_rows, n_attributes) are given."""
-        return column_loss(method, self.signs[rows], weights)
+        return make_column_loss(method, self.signs[rows], weights)
 
     def choose(self, folds: Folds, default: Choice) -> Choice:
         """Choose each column's C by its own held-out log loss; `default` where it has none."""
@@ -196,7 +196,7 @@ class Attributes:
             signs, weights = self.signs[rows, column], self.loss_weights[rows, column]
             for i, scores in enumerate(held_out[:, rows, column].astype(np.float64)):
                 if method == "svm":
-                    slopes[i, column] = column_slope(scores, signs, weights)
+                    slopes[i, column] = fit_column_slope(scores, signs, weights)
                 gains = log_expit(slopes[i, column] * signs * scores)
                 losses[i, column] = -weights @ gains / weights.sum()
         able = ~np.isnan(losses).any(axis=0)

@@ -118,7 +118,10 @@ def find_leaks(
     >>> leaks.train.tolist(), leaks.test.tolist(), leaks.cosine.tolist()
     ([1], [0], [1.0])
     """
-    train, test = _unit("train_features", train_features), _unit("test_features", test_features)
+    train, test = (
+        _scale_rows("train_features", train_features),
+        _scale_rows("test_features", test_features),
+    )
     if train.shape[1] != test.shape[1]:
         raise ParameterError(
             f"test_features: got {test.shape[1]} features per row and {train.shape[1]} in "
@@ -127,14 +130,14 @@ def find_leaks(
     if (train_hashes is None) != (test_hashes is None):
         given = "train_hashes" if test_hashes is None else "test_hashes"
         raise ParameterError(f"{given}: got hashes of one side alone, expected both or neither")
-    least = _least(threshold)
+    least = _lower_threshold(threshold)
     require_count("block_size", block_size)
-    codes = _hash_codes(("train_hashes", train_hashes, len(train)),
+    codes = _number_hashes(("train_hashes", train_hashes, len(train)),
                         ("test_hashes", test_hashes, len(test)))  # fmt: skip
     found, n_pairs = [], 0
-    for a, b in _blocks(len(train), len(test), block_size):
+    for a, b in _iter_blocks(len(train), len(test), block_size):
         cosine = train[a] @ test[b].T
-        exact = _equal(codes[: len(train)][a], codes[len(train) :][b])
+        exact = _compare_codes(codes[: len(train)][a], codes[len(train) :][b])
         i, j = np.nonzero((cosine >= least) | exact)
         n_pairs += len(i)
         if n_pairs > MAX_PAIRS:
@@ -173,23 +176,23 @@ def duplicate_groups(
     >>> duplicate_groups([[1.0, 0.0], [0.0, 1.0], [3.0, 0.0]]).tolist()
     [0, 1, 0]
     """
-    rows = _unit("features", features)
-    least = _least(threshold)
+    rows = _scale_rows("features", features)
+    least = _lower_threshold(threshold)
     require_count("block_size", block_size)
-    codes = _hash_codes(("hashes", hashes, len(rows)))
+    codes = _number_hashes(("hashes", hashes, len(rows)))
     known = np.flatnonzero(codes >= 0)
     _, first, inverse = np.unique(codes[known], return_index=True, return_inverse=True)
-    groups = _joined(np.arange(len(rows)), known, known[first[inverse.reshape(-1)]])
-    for a, b in _blocks(len(rows), len(rows), block_size):
+    groups = _join_groups(np.arange(len(rows)), known, known[first[inverse.reshape(-1)]])
+    for a, b in _iter_blocks(len(rows), len(rows), block_size):
         if a.start <= b.start:
             i, j = np.nonzero(rows[a] @ rows[b].T >= least)
-            groups = _joined(groups, a.start + i, b.start + j)
+            groups = _join_groups(groups, a.start + i, b.start + j)
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     places = np.argsort(np.argsort(first))[inverse.reshape(-1)]
     return places.astype(np.intp)
 
 
-def _joined(groups: Rows, i: Rows, j: Rows) -> Rows:
+def _join_groups(groups: Rows, i: Rows, j: Rows) -> Rows:
     """Return the groups after the rows i and j were joined pairwise."""
     a, b = groups[i], groups[j]
     if (a == b).all():
@@ -199,13 +202,13 @@ def _joined(groups: Rows, i: Rows, j: Rows) -> Rows:
     return components[groups]
 
 
-def _blocks(n: int, m: int, size: int) -> Iterator[tuple[slice, slice]]:
+def _iter_blocks(n: int, m: int, size: int) -> Iterator[tuple[slice, slice]]:
     for start in range(0, n, size):
         for other in range(0, m, size):
             yield slice(start, start + size), slice(other, other + size)
 
 
-def _unit(name: str, features: Any) -> Array:
+def _scale_rows(name: str, features: Any) -> Array:
     rows = np.asarray(features)
     if rows.ndim != 2 or not rows.size or rows.dtype.kind not in "fiu":
         raise ParameterError(
@@ -221,13 +224,13 @@ def _unit(name: str, features: Any) -> Array:
     return unit
 
 
-def _least(threshold: Any) -> float:
+def _lower_threshold(threshold: Any) -> float:
     if not 0 < threshold <= 1:
         raise ParameterError(f"threshold: got {threshold!r}, expected a cosine in (0, 1]")
     return float(threshold) - ROUNDING
 
 
-def _hash_codes(*sides: tuple[str, Any, int]) -> Rows:
+def _number_hashes(*sides: tuple[str, Any, int]) -> Rows:
     """Return one number per row of all sides, equal where hashes are, -1 where not known."""
     texts = []
     for name, hashes, n in sides:
@@ -243,5 +246,5 @@ def _hash_codes(*sides: tuple[str, Any, int]) -> Rows:
     return np.where(every == "", -1, codes)
 
 
-def _equal(a: Rows, b: Rows) -> NDArray[np.bool_]:
+def _compare_codes(a: Rows, b: Rows) -> NDArray[np.bool_]:
     return np.asarray((a[:, None] == b[None, :]) & (a >= 0)[:, None])

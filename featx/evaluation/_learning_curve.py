@@ -147,10 +147,12 @@ def few_label_curve(
         raise ParameterError(f"X: got {n_rows} rows, expected {len(labels)}, one for each of y")
     if not estimators:
         raise ParameterError("estimators: got none, expected at least one name and estimator")
-    score, title = _scorer(scoring, labels)
-    sizes = _sizes(n_per_class)
+    score, title = _get_scorer(scoring, labels)
+    sizes = _check_sizes(n_per_class)
     require_count("n_repeats", n_repeats)
-    draws, own_test, n_left_out = _draws(labels, test, groups, sizes[-1], n_repeats, random_state)
+    draws, own_test, n_left_out = _make_draws(
+        labels, test, groups, sizes[-1], n_repeats, random_state
+    )
     scores = {name: np.empty((len(sizes), n_repeats)) for name in estimators}
     n_fits = len(estimators) * len(sizes) * n_repeats
     with Progress(n_fits, "few_label_curve", unit="fit", enabled=progress) as bar:
@@ -171,7 +173,7 @@ def few_label_curve(
     return FewLabelCurve(sizes, scores, title, n_left_out)
 
 
-def _draws(
+def _make_draws(
     labels: NDArray[Any], test: Any, groups: Any, largest: int, n_repeats: int, random_state: Any
 ) -> tuple[list[Draw], Rows | None, int]:
     """Return the draws, the set's own test rows, and how many rows are kept out for them."""
@@ -195,7 +197,9 @@ def _draws(
     return draws, tested, n_left_out
 
 
-def _scorer(scoring: Any, labels: NDArray[Any]) -> tuple[Callable[[Any, Any, Any], float], str]:
+def _get_scorer(
+    scoring: Any, labels: NDArray[Any]
+) -> tuple[Callable[[Any, Any, Any], float], str]:
     if callable(scoring):
         return scoring, str(getattr(scoring, "__name__", type(scoring).__name__))
     choose("scoring", scoring, tuple(METRICS))
@@ -208,7 +212,7 @@ def _scorer(scoring: Any, labels: NDArray[Any]) -> tuple[Callable[[Any, Any, Any
     return lambda fitted, X, y: metric(y, fitted.predict(X)), scoring
 
 
-def _sizes(n_per_class: Sequence[int]) -> tuple[int, ...]:
+def _check_sizes(n_per_class: Sequence[int]) -> tuple[int, ...]:
     for size in n_per_class:
         require_count("n_per_class", size)
     sizes = tuple(int(size) for size in n_per_class)

@@ -121,16 +121,16 @@ def extrapolate(
     >>> round(found.score, 2), found.problem
     (0.8, '')
     """
-    scores = _scores(curve, name)
+    scores = _read_scores(curve, name)
     sizes = np.array(curve.n_per_class, dtype=float)
     if not sizes[0] <= n < math.inf:
         raise ParameterError(f"n: got {n!r}, expected a number of at least {sizes[0]:g}")
-    laws = _resampled_laws(sizes, scores, random_state)
+    laws = _resample_laws(sizes, scores, random_state)
     values = np.array([1 - (a + b * n**-c) for a, b, c in laws])
-    problem = _flatness(scores)
+    problem = _describe_flatness(scores)
     if not problem and n > FAR * sizes[-1]:
-        problem = _distance(sizes[-1])
-    low, high = _interval(values[1:])
+        problem = _describe_distance(sizes[-1])
+    low, high = _find_interval(values[1:])
     return Extrapolation(float(n), float(values[0]), low, high, problem)
 
 
@@ -169,25 +169,25 @@ def labels_needed(
     >>> found.n_per_class, found.problem[:27]
     (inf, 'the target 0.95 lies beyond')
     """
-    scores = _scores(curve, name)
+    scores = _read_scores(curve, name)
     if not 0 < target < 1:
         raise ParameterError(f"target: got {target!r}, expected a score between 0 and 1")
     sizes = np.array(curve.n_per_class, dtype=float)
-    laws = _resampled_laws(sizes, scores, random_state)
-    needed = np.array([_labels(law, 1 - target, sizes[0]) for law in laws])
-    low, high = _interval(needed[1:])
-    problem = _flatness(scores) if needed[0] > sizes[-1] else ""
+    laws = _resample_laws(sizes, scores, random_state)
+    needed = np.array([_solve_for_labels(law, 1 - target, sizes[0]) for law in laws])
+    low, high = _find_interval(needed[1:])
+    problem = _describe_flatness(scores) if needed[0] > sizes[-1] else ""
     if not problem and math.isinf(needed[0]):
         top = 1 - laws[0][0]
         problem = f"the target {target:g} lies beyond {top:.3f}, where the fitted law levels off"
     elif not problem and np.mean(np.isinf(needed[1:])) > 0.5:
         problem = "most resamples of the draws never reach the target"
     elif not problem and needed[0] > FAR * sizes[-1]:
-        problem = _distance(sizes[-1])
+        problem = _describe_distance(sizes[-1])
     return LabelsNeeded(float(target), float(needed[0]), low, high, problem)
 
 
-def _scores(curve: FewLabelCurve, name: str) -> Array:
+def _read_scores(curve: FewLabelCurve, name: str) -> Array:
     choose("name", name, curve.scores)
     if len(curve.n_per_class) < 3:
         raise ParameterError(
@@ -203,7 +203,7 @@ def _scores(curve: FewLabelCurve, name: str) -> Array:
     return scores
 
 
-def _resampled_laws(
+def _resample_laws(
     sizes: Array, scores: Array, random_state: Any
 ) -> list[tuple[float, float, float]]:
     """Return the law of all draws, then those of resampled draws; none of a single draw."""
@@ -214,10 +214,10 @@ def _resampled_laws(
         # Whole draws: their sizes are nested and err together.
         drawn = rng.randint(n_repeats, size=(N_RESAMPLES, n_repeats))
         errors.extend(1 - scores[:, columns].mean(axis=1) for columns in drawn)
-    return _fit(sizes, np.array(errors), _weights(scores))
+    return _fit(sizes, np.array(errors), _weigh_sizes(scores))
 
 
-def _weights(scores: Array) -> Array:
+def _weigh_sizes(scores: Array) -> Array:
     if scores.shape[1] < 2:
         return np.ones(len(scores))
     variances = scores.var(axis=1, ddof=1)
@@ -248,7 +248,7 @@ def _fit(sizes: Array, errors: Array, weights: Array) -> list[tuple[float, float
     return [(row[0], row[1], row[2]) for row in rows.tolist()]
 
 
-def _labels(law: tuple[float, float, float], error: float, smallest: float) -> float:
+def _solve_for_labels(law: tuple[float, float, float], error: float, smallest: float) -> float:
     a, b, c = law
     if error >= a + b * smallest**-c:
         return smallest
@@ -258,7 +258,7 @@ def _labels(law: tuple[float, float, float], error: float, smallest: float) -> f
     return float(math.ceil(math.exp(exponent) - 1e-9)) if exponent < 700 else math.inf
 
 
-def _interval(values: Array) -> tuple[float, float]:
+def _find_interval(values: Array) -> tuple[float, float]:
     if not len(values):
         return math.nan, math.nan
     # "nearest": infinity has no point halfway.
@@ -266,7 +266,7 @@ def _interval(values: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _flatness(scores: Array) -> str:
+def _describe_flatness(scores: Array) -> str:
     """Say that the draws do not tell whether more labels help, by a one-sided paired t-test."""
     gains, n = scores[-1] - scores[0], scores.shape[1]
     spread = 0.0 if n < 2 else student.ppf(0.975, n - 1) * gains.std(ddof=1) / math.sqrt(n)
@@ -278,5 +278,5 @@ def _flatness(scores: Array) -> str:
     )
 
 
-def _distance(largest: float) -> str:
+def _describe_distance(largest: float) -> str:
     return f"over {FAR} times the {largest:g} labels per class that were measured"

@@ -118,7 +118,7 @@ def average_precision_scores(
     """
     choose("convention", convention, ("trapezoid", "step"))
     values = []
-    for ranks, n_positives in _ranks(indices, positives, junk):
+    for ranks, n_positives in _rank_positives(indices, positives, junk):
         found = np.arange(1, len(ranks) + 1)
         precision = found / (ranks + 1)
         if convention == "trapezoid":
@@ -154,7 +154,7 @@ def mean_average_precision_score(
     >>> mean_average_precision_score([[0, 1, 2], [2, 0, 1]], [[0, 1], [0]])
     0.625
     """
-    return _mean(average_precision_scores(indices, positives, junk=junk, convention=convention))
+    return _average(average_precision_scores(indices, positives, junk=junk, convention=convention))
 
 
 def mean_precision_at_k(indices: Any, positives: Any, *, k: int, junk: Any = None) -> float:
@@ -178,14 +178,14 @@ def mean_precision_at_k(indices: Any, positives: Any, *, k: int, junk: Any = Non
     """
     require_count("k", k)
     values = []
-    for ranks, n_positives in _ranks(indices, positives, junk):
+    for ranks, n_positives in _rank_positives(indices, positives, junk):
         if not n_positives:
             values.append(np.nan)
             continue
         complete = len(ranks) == n_positives
         depth = min(k, int(ranks.max()) + 1) if complete else k
         values.append((ranks < depth).sum() / depth)
-    return _mean(np.array(values, dtype=np.float64))
+    return _average(np.array(values, dtype=np.float64))
 
 
 def recall_at_k(
@@ -218,20 +218,20 @@ def recall_at_k(
     require_count("k", k)
     choose("convention", convention, ("any", "share"))
     values = []
-    for ranks, n_positives in _ranks(indices, positives, junk):
+    for ranks, n_positives in _rank_positives(indices, positives, junk):
         found = int((ranks < k).sum())
         if not n_positives:
             values.append(np.nan)
         else:
             values.append(float(found > 0) if convention == "any" else found / n_positives)
-    return _mean(np.array(values, dtype=np.float64))
+    return _average(np.array(values, dtype=np.float64))
 
 
-def _ranks(indices: Any, positives: Any, junk: Any) -> list[tuple[Rows, int]]:
+def _rank_positives(indices: Any, positives: Any, junk: Any) -> list[tuple[Rows, int]]:
     """Return each query's ranks of positives (from 0, junk taken out) and number of positives."""
-    rankings = _rankings(indices)
-    right = _row_sets("positives", positives, len(rankings))
-    ignored = _row_sets("junk", junk, len(rankings))
+    rankings = _read_rankings(indices)
+    right = _read_row_sets("positives", positives, len(rankings))
+    ignored = _read_row_sets("junk", junk, len(rankings))
     out = []
     for ranking, rows, out_rows in zip(rankings, right, ignored, strict=True):
         counted = ranking[~np.isin(ranking, out_rows)] if len(out_rows) else ranking
@@ -240,7 +240,7 @@ def _ranks(indices: Any, positives: Any, junk: Any) -> list[tuple[Rows, int]]:
     return out
 
 
-def _mean(values: Array) -> float:
+def _average(values: Array) -> float:
     if np.isnan(values).all():
         raise ParameterError(
             f"positives: got none for any of {len(values)} queries, expected some for at least one"
@@ -248,7 +248,7 @@ def _mean(values: Array) -> float:
     return float(np.nanmean(values))
 
 
-def _rankings(indices: Any) -> list[Rows]:
+def _read_rankings(indices: Any) -> list[Rows]:
     """Return one array of database rows per query, best first, without the -1 that pad short ones.
 
     Raises
@@ -256,7 +256,7 @@ def _rankings(indices: Any) -> list[Rows]:
     ParameterError
         Where a query has a row twice, or the rows are not integers.
     """
-    rankings = [_integers("indices", query, ranking) for query, ranking in enumerate(indices)]
+    rankings = [_read_rows("indices", query, ranking) for query, ranking in enumerate(indices)]
     rankings = [ranking[ranking >= 0] for ranking in rankings]
     for query, ranking in enumerate(rankings):
         if len(np.unique(ranking)) != len(ranking):
@@ -268,7 +268,7 @@ def _rankings(indices: Any) -> list[Rows]:
     return rankings
 
 
-def _row_sets(name: str, sets: Any, n_queries: int) -> list[Rows]:
+def _read_row_sets(name: str, sets: Any, n_queries: int) -> list[Rows]:
     """Return one array of database rows per query; None gives empty ones.
 
     Raises
@@ -278,7 +278,7 @@ def _row_sets(name: str, sets: Any, n_queries: int) -> list[Rows]:
     """
     if sets is None:
         return [np.empty(0, dtype=np.intp)] * n_queries
-    rows = [np.unique(_integers(name, query, row_set)) for query, row_set in enumerate(sets)]
+    rows = [np.unique(_read_rows(name, query, row_set)) for query, row_set in enumerate(sets)]
     if len(rows) != n_queries:
         raise ParameterError(
             f"{name}: got {len(rows)} sets of rows for {n_queries} queries, expected one per query"
@@ -286,7 +286,7 @@ def _row_sets(name: str, sets: Any, n_queries: int) -> list[Rows]:
     return rows
 
 
-def _integers(name: str, query: int, values: Any) -> Rows:
+def _read_rows(name: str, query: int, values: Any) -> Rows:
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ParameterError(

@@ -53,7 +53,7 @@ def mean_over_attributes(
     0.9166666666666666
     """
     choose("average", average, ("macro", None))
-    labels, scores, is_single = _labels_and_scores(y_true, score)
+    labels, scores, is_single = _read_labels_and_scores(y_true, score)
     values = np.full(labels.shape[1], np.nan)
     for column in range(labels.shape[1]):
         known = ~np.isnan(labels[:, column])
@@ -100,7 +100,7 @@ def precision_recall_points(
     ([0.0, 0.5, 0.5, 1.0], [1.0, 1.0, 0.5, 0.67])
     """
     require_count("max_points", max_points, 4)
-    labels, scores, is_single = _labels_and_scores(y_true, score)
+    labels, scores, is_single = _read_labels_and_scores(y_true, score)
     if not is_single:
         raise ParameterError(
             f"y_true: got shape {labels.shape}, expected (n_samples,): one attribute at a time"
@@ -150,7 +150,7 @@ def mean_per_class_accuracy(y_true: Any, y_pred: Any) -> float:
     return float(np.mean(np.bincount(codes, weights=truth == predicted) / np.bincount(codes)))
 
 
-def _labels_and_scores(
+def _read_labels_and_scores(
     y_true: Any, score: Any
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
     """Return labels (0, 1, NaN) and scores as (n_samples, n_classes), and whether they were 1-D.

@@ -161,13 +161,13 @@ def draw_order(y: Any, pool: Any, groups: Any, rng: np.random.RandomState) -> Dr
     rows = np.sort(as_rows("pool", pool, len(labels)))
     numbers = as_group_numbers(groups, len(labels))[rows]
     if labels.ndim == 2:
-        ranks = _multilabel_ranks(labels[rows], numbers, rng)
+        ranks = _rank_for_attributes(labels[rows], numbers, rng)
         return Draw(rows, ranks, numbers, None, np.empty(0))
-    classes, codes = _known_classes(labels, rows)
-    return Draw(rows, _class_ranks(codes, numbers, rng), numbers, codes, classes)
+    classes, codes = _number_classes(labels, rows)
+    return Draw(rows, _rank_in_classes(codes, numbers, rng), numbers, codes, classes)
 
 
-def _known_classes(y: Any, pool: Rows) -> tuple[NDArray[Any], Rows]:
+def _number_classes(y: Any, pool: Rows) -> tuple[NDArray[Any], Rows]:
     """Return the sorted classes of the pool's labels and each pool row's class number.
 
     Raises
@@ -190,7 +190,7 @@ def _known_classes(y: Any, pool: Rows) -> tuple[NDArray[Any], Rows]:
     return classes, codes.reshape(-1).astype(np.intp)
 
 
-def _class_ranks(codes: Rows, groups: Rows, rng: np.random.RandomState) -> Rows:
+def _rank_in_classes(codes: Rows, groups: Rows, rng: np.random.RandomState) -> Rows:
     """Return each row's place in the random order of its class; copies come once.
 
     Parameters
@@ -213,7 +213,7 @@ def _class_ranks(codes: Rows, groups: Rows, rng: np.random.RandomState) -> Rows:
     return ranks
 
 
-def _multilabel_ranks(Y: NDArray[np.float64], groups: Rows, rng: np.random.RandomState) -> Rows:
+def _rank_for_attributes(Y: NDArray[np.float64], groups: Rows, rng: np.random.RandomState) -> Rows:
     """Return each row's place in one random order that soon has every answer of every attribute.
 
     Parameters

@@ -132,7 +132,7 @@ def evaluate_classes(
             f"y_true: got none of the classes {known[:MAX_SHOWN].tolist()}, but {found}, expected "
             "labels that the model was trained on"
         )
-    result = _with_intervals(
+    result = _add_intervals(
         {
             "accuracy": lambda t, p, _, __: float(np.mean(t == p)),
             "balanced_accuracy": lambda t, p, _, __: mean_per_class_accuracy(t, p),
@@ -178,10 +178,10 @@ def evaluate_attributes(
             f"y_true and scores: got shapes {truth.shape} and {probabilities.shape}, expected the "
             "same shape (n_samples, n_attributes)"
         )
-    return _with_intervals(
+    return _add_intervals(
         {
-            "accuracy": _accuracy,
-            "balanced_accuracy": _balanced,
+            "accuracy": _measure_accuracy,
+            "balanced_accuracy": _measure_balanced_accuracy,
             "map": mean_over_attributes,
         },
         (truth, probabilities),
@@ -190,7 +190,7 @@ def evaluate_attributes(
     )
 
 
-def _with_intervals(
+def _add_intervals(
     metrics: dict[str, Callable[..., float]],
     arrays: tuple[NDArray[Any], ...],
     n_resamples: int,
@@ -210,14 +210,14 @@ def _with_intervals(
     return {**result, "intervals": intervals, "n_samples": len(arrays[0])}
 
 
-def _accuracy(truth: NDArray[Any], probabilities: NDArray[Any]) -> float:
+def _measure_accuracy(truth: NDArray[Any], probabilities: NDArray[Any]) -> float:
     known = ~np.isnan(truth)
     if not known.any():
         raise ParameterError("y_true: got no known label, expected at least one")
     return float(np.mean((probabilities > 0.5)[known] == (truth > 0.5)[known]))
 
 
-def _balanced(truth: NDArray[Any], probabilities: NDArray[Any]) -> float:
+def _measure_balanced_accuracy(truth: NDArray[Any], probabilities: NDArray[Any]) -> float:
     values = []
     for labels, scores in zip(truth.T, probabilities.T, strict=True):
         known = ~np.isnan(labels)

@@ -23,10 +23,10 @@ from featx.errors import ParameterError
 from featx.estimators import LinearProbeClassifier
 from featx.extraction import Encoder, LoadedEncoder, RunOptions
 from featx.files.outputs import files_of, write_output
-from featx.finetuning._history import Epoch, best_of
+from featx.finetuning._history import Epoch, find_best
 from featx.finetuning._network import ALL, Tunable, Vectors, prepare
-from featx.finetuning._pool import Labelled, Pool, Stage, embed, held_out, plain_pool
-from featx.finetuning._train import Model, Schedule, UnitLinear, measure, train, warm_head
+from featx.finetuning._pool import Labelled, Pool, Stage, embed, hold_out, make_plain_pool
+from featx.finetuning._train import Model, Schedule, UnitLinear, make_warm_head, measure, train
 from featx.finetuning._views import TrainingViews
 from featx.recipe import Preprocessing
 
@@ -77,7 +77,7 @@ class Predictor:
         """Return (n_images, n_classes) scores."""
         whole = Tunable(self.network.name, self.vectors, None, self.vectors, ALL, {}, ())
         stage = Stage(whole, self.preprocessing, torch.device(self.device))
-        pool = plain_pool(stage, images, batch_size, workers)
+        pool = make_plain_pool(stage, images, batch_size, workers)
         return self.head(embed(pool, progress)).double().cpu().numpy()  # type: ignore[no-any-return]
 
 
@@ -118,7 +118,7 @@ def fit_network(params: FineTuneClassifier, images: Labelled, seed: int) -> Fitt
         What `random_state` gave.
     """
     start = time.monotonic()
-    mask = held_out(images.codes, params.validation_fraction, seed)
+    mask = hold_out(images.codes, params.validation_fraction, seed)
     loaded = _load(params)
     device = torch.device(loaded.backbone.device)
     preprocessing = loaded.recipes[0].preprocessing
@@ -131,19 +131,19 @@ def fit_network(params: FineTuneClassifier, images: Labelled, seed: int) -> Fitt
     first = ALL if params.train_from is None and is_scratch else params.train_from
     tunable = prepare(network, loaded, first, device=device)
     stage = Stage(tunable, preprocessing, device)
-    schedule = _schedule(params, seed)
+    schedule = _make_schedule(params, seed)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         # Every image is read here before training, so that the bad ones are named.
-        plain = plain_pool(stage, images, params.batch_size, params.workers)
+        plain = make_plain_pool(stage, images, params.batch_size, params.workers)
         vectors = embed(plain, params.progress).cpu().numpy()
         n_classes = int(images.codes.max()) + 1
         if schedule.is_head_random:
             probe, head = None, UnitLinear(vectors.shape[1], n_classes)
         else:
             probe = LinearProbeClassifier(random_state=seed)
-            head = warm_head(probe.fit(vectors[~mask], images.codes[~mask]))
-        pool, val_pool, strategy = _pools(params, stage, images, mask, seed)
+            head = make_warm_head(probe.fit(vectors[~mask], images.codes[~mask]))
+        pool, val_pool, strategy = _make_pools(params, stage, images, mask, seed)
         model = Model(tunable, head.to(device))
         figures = measure(model, val_pool)
         history = train(
@@ -157,10 +157,10 @@ def fit_network(params: FineTuneClassifier, images: Labelled, seed: int) -> Fitt
     whole, weights = tunable.whole, loaded.backbone.weights
     predictor = Predictor(network, whole, head.eval(), preprocessing, str(device), weights)
     rows = np.flatnonzero(mask)
-    return Fitted(tunable, predictor, history, best_of(history), strategy, probe, rows)
+    return Fitted(tunable, predictor, history, find_best(history), strategy, probe, rows)
 
 
-def _schedule(params: FineTuneClassifier, seed: int) -> Schedule:
+def _make_schedule(params: FineTuneClassifier, seed: int) -> Schedule:
     is_scratch = params.weights is None
     rate = SCRATCH_RATE if is_scratch else TUNING_RATE
     return Schedule(
@@ -193,7 +193,7 @@ def _load(params: FineTuneClassifier) -> LoadedEncoder:
     return loaded
 
 
-def _pools(
+def _make_pools(
     params: FineTuneClassifier,
     stage: Stage,
     images: Labelled,
@@ -209,7 +209,7 @@ def _pools(
     n_views = {"crop-hflip": params.n_views, "hflip": 2, "none": 1}[params.augment]
     size, workers = params.batch_size, params.workers
     pool = Pool(images.subset(np.flatnonzero(~mask)), views, n_views, stage, size, workers)
-    val_pool = plain_pool(stage, out, size, workers) if len(out) else None
+    val_pool = make_plain_pool(stage, out, size, workers) if len(out) else None
     return pool, val_pool, _keep(params, stage, pool, val_pool)
 
 

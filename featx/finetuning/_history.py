@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Epoch", "best_of"]
+__all__ = ["Epoch", "find_best"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Epoch:
     seconds: float
 
 
-def best_of(history: Sequence[Epoch]) -> int:
+def find_best(history: Sequence[Epoch]) -> int:
     """Return the number of the epoch whose weights are kept.
 
     The highest held-out accuracy, of equal ones the lowest held-out loss, of equal ones the
@@ -41,7 +41,7 @@ def best_of(history: Sequence[Epoch]) -> int:
 
     Examples
     --------
-    >>> best_of([Epoch(0, 0.0, 0.5, 0.8, 0.0), Epoch(1, 0.0, 0.4, 0.8, 0.0)])
+    >>> find_best([Epoch(0, 0.0, 0.5, 0.8, 0.0), Epoch(1, 0.0, 0.4, 0.8, 0.0)])
     1
     """
     if history[0].val_loss != history[0].val_loss:  # NaN

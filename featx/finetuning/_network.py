@@ -13,7 +13,7 @@ from featx.errors import BackboneError, nearest
 from featx.extraction import LoadedEncoder
 from featx.finetuning._split import Trace, UntraceableError, halves_agree, trace
 
-__all__ = ["ALL", "Tunable", "Vectors", "call_order", "default_layer", "prepare"]
+__all__ = ["ALL", "Tunable", "Vectors", "choose_layer", "find_call_order", "prepare"]
 
 ALL = "all"
 DEFAULT_SHARE = 1 / 3
@@ -140,7 +140,7 @@ def prepare(
     loaded : LoadedEncoder
         What extraction reads from the same network.
     train_from : str or None
-        A layer's name, "all", or None for `default_layer`.
+        A layer's name, "all", or None for `choose_layer`.
     device : torch.device
 
     Raises
@@ -156,29 +156,31 @@ def prepare(
     side = loaded.recipes[0].preprocessing.crop_px
     assert side is not None
     x = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
-    order = call_order(whole, x)
+    order = find_call_order(whole, x)
     if train_from == ALL:
-        return _tunable(network.name, whole, order, ALL)
+        return _make_tunable(network.name, whole, order, ALL)
     thing = f"backbone {network.name!r}"
     try:
         traced = trace(module, head)
     except UntraceableError as err:
-        layer = _known(train_from, order, order, thing) or default_layer(module, order, order)
-        return _tunable(network.name, whole, order, layer, uncut=str(err))
-    cuts = [name for name in traced.cuts() if name in order]
-    layer = _known(train_from, cuts, order, thing, traced) or default_layer(module, order, cuts)
+        layer = _check_layer(train_from, order, order, thing) or choose_layer(module, order, order)
+        return _make_tunable(network.name, whole, order, layer, uncut=str(err))
+    cuts = [name for name in traced.find_cuts() if name in order]
+    layer = _check_layer(train_from, cuts, order, thing, traced) or choose_layer(
+        module, order, cuts
+    )
     frozen, tail = traced.split(layer)
     tail = nn.Sequential(tail, whole.finish)
     if not halves_agree(frozen, tail, whole, x):
-        return _tunable(
+        return _make_tunable(
             network.name, whole, order, layer, uncut="cut in two it gives other values"
         )
-    return _tunable(
+    return _make_tunable(
         network.name, whole, order, layer, halves=(frozen, tail) if frozen is not None else None
     )
 
 
-def call_order(whole: Vectors, x: torch.Tensor) -> dict[str, int]:
+def find_call_order(whole: Vectors, x: torch.Tensor) -> dict[str, int]:
     """Return the modules that the feature depends on, in the order in which they are first called.
 
     Returns
@@ -208,14 +210,14 @@ def call_order(whole: Vectors, x: torch.Tensor) -> dict[str, int]:
     return found
 
 
-def default_layer(module: nn.Module, order: dict[str, int], cuts: Any) -> str:
+def choose_layer(module: nn.Module, order: dict[str, int], cuts: Any) -> str:
     """Return the earliest layer from which on lies at most a third of the weight layers.
 
     Parameters
     ----------
     module : nn.Module
     order : dict of str to int
-        From `call_order`.
+        From `find_call_order`.
     cuts : iterable of str
         Layers to choose from.
 
@@ -248,18 +250,19 @@ def _has_weights(module: nn.Module) -> bool:
     return any(p.ndim > 1 for p in module.parameters(recurse=False))
 
 
-def _known(
+def _check_layer(
     name: str | None, usable: Any, order: Any, thing: str, traced: Trace | None = None
 ) -> str | None:
     if name is None or (name in usable and name):
         return name
     layers = [n for n in usable if n]
     if name in order and traced is not None:
-        n_values = len(traced.crossing(name)) if name in traced.starts else 0
+        n_values = len(traced.find_crossing(name)) if name in traced.starts else 0
         raise BackboneError(
             f"train_from: got {name!r}, but {n_values} values computed before it are used from it "
             f"on in {thing}, expected a layer with one, so that what comes before is computed "
-            f"once; take {_before(name, layers, traced.starts)!r}, which begins earlier, or 'all'"
+            f"once; take {_find_earlier(name, layers, traced.starts)!r}, which begins earlier, "
+            "or 'all'"
         )
     top = [n for n in layers if n.count(".") == 0] or layers
     raise BackboneError(
@@ -268,13 +271,13 @@ def _known(
     )
 
 
-def _before(name: str, layers: list[str], starts: dict[str, int]) -> str:
+def _find_earlier(name: str, layers: list[str], starts: dict[str, int]) -> str:
     """Return the layer that begins last before another one, of several the outermost."""
     earlier = [n for n in layers if starts[n] <= starts.get(name, 0)]
     return max(earlier, key=lambda n: (starts[n], -n.count("."))) if earlier else ALL
 
 
-def _tunable(
+def _make_tunable(
     name: str,
     whole: Vectors,
     order: dict[str, int],
@@ -287,7 +290,7 @@ def _tunable(
     inside = [
         (path, module)
         for path, module in whole.module.named_modules()
-        if not _is_head(path, whole.head) and _place(path, order) >= start
+        if not _is_head(path, whole.head) and _find_place(path, order) >= start
     ]
     trained = {
         f"{path}.{key}" if path else key: value
@@ -306,7 +309,7 @@ def _is_head(name: str, head: str | None) -> bool:
     return head is not None and (name == head or name.startswith(f"{head}."))
 
 
-def _place(name: str, order: dict[str, int]) -> int:
+def _find_place(name: str, order: dict[str, int]) -> int:
     """Return when a module is called; one that never is, when what holds it is."""
     while name not in order:
         name = name.rpartition(".")[0]

@@ -19,7 +19,7 @@ from featx.finetuning._network import Tunable
 from featx.images import ImagePreprocessor, as_sources, iter_batches
 from featx.recipe import Preprocessing
 
-__all__ = ["Labelled", "Pool", "Stage", "embed", "held_out", "plain_pool"]
+__all__ = ["Labelled", "Pool", "Stage", "embed", "hold_out", "make_plain_pool"]
 
 SHOWN = 5
 
@@ -95,13 +95,13 @@ class Stage:
         kept = torch.from_numpy(pixels)
         if self.tunable.frozen is None:
             return kept
-        found: torch.Tensor = self.tunable.frozen(self._normalised(kept))
+        found: torch.Tensor = self.tunable.frozen(self._normalise(kept))
         return found
 
     def enter(self, kept: torch.Tensor) -> torch.Tensor:
         """Return the input of the trained part, on the device."""
         if self.tunable.frozen is None:
-            return self._normalised(kept)
+            return self._normalise(kept)
         x = kept.to(self.device, non_blocking=True)
         return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
@@ -111,7 +111,7 @@ class Stage:
         assert side is not None
         return self.activations(np.zeros((1, side, side, 3), np.uint8))
 
-    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+    def _normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         x: torch.Tensor = self._to_input(pixels.to(self.device, non_blocking=True))
         return x.contiguous(memory_format=torch.channels_last)
 
@@ -180,13 +180,13 @@ class Pool:
             for rows in groups:
                 yield self.stage.enter(self.kept[torch.from_numpy(rows), view]), rows
             return
-        pixels = self._one_by_one(order, view)
+        pixels = self._iter_pixels(order, view)
         for rows in groups:
             batch = np.stack([next(pixels) for _ in rows])
             yield self.stage.enter(self.stage.activations(batch)), rows
         next(pixels, None)  # to the end, where bad images are named
 
-    def _one_by_one(self, order: NDArray[np.intp], view: int) -> Iterator[NDArray[np.uint8]]:
+    def _iter_pixels(self, order: NDArray[np.intp], view: int) -> Iterator[NDArray[np.uint8]]:
         for _, (pixels,) in self._read(order, (view,)):
             yield from pixels
 
@@ -205,10 +205,10 @@ class Pool:
             if batch.views and not failures:
                 yield order[batch.good], batch.views
         if failures:
-            raise _unreadable(failures, len(order))
+            raise _make_error(failures, len(order))
 
 
-def _unreadable(failures: list[tuple[str, str]], n: int) -> ImageDecodeError:
+def _make_error(failures: list[tuple[str, str]], n: int) -> ImageDecodeError:
     shown = "; ".join(f"{name!r}: {reason}" for name, reason in failures[:SHOWN])
     more = f"; and {len(failures) - SHOWN} more" if len(failures) > SHOWN else ""
     return ImageDecodeError(
@@ -217,7 +217,7 @@ def _unreadable(failures: list[tuple[str, str]], n: int) -> ImageDecodeError:
     )
 
 
-def plain_pool(stage: Stage, images: Labelled, batch_size: int, workers: int | None) -> Pool:
+def make_plain_pool(stage: Stage, images: Labelled, batch_size: int, workers: int | None) -> Pool:
     """Return images with the extraction's view alone."""
     plain = ImagePreprocessor(stage.preprocessing)
     return Pool(images, lambda _: plain, 1, stage, batch_size, workers)
@@ -234,7 +234,7 @@ def embed(pool: Pool, progress: bool | None) -> torch.Tensor:
     return torch.cat(found)
 
 
-def held_out(codes: NDArray[np.intp], fraction: float, seed: int) -> NDArray[np.bool_]:
+def hold_out(codes: NDArray[np.intp], fraction: float, seed: int) -> NDArray[np.bool_]:
     """Choose the images that are held out: of every class its share.
 
     Parameters
@@ -257,7 +257,7 @@ def held_out(codes: NDArray[np.intp], fraction: float, seed: int) -> NDArray[np.
 
     Examples
     --------
-    >>> held_out(np.array([0, 0, 0, 0, 0, 1, 1]), 0.2, 0).sum()
+    >>> hold_out(np.array([0, 0, 0, 0, 0, 1, 1]), 0.2, 0).sum()
     np.int64(2)
     """
     mask = np.zeros(len(codes), bool)

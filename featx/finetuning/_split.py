@@ -45,15 +45,15 @@ class Trace:
     starts: dict[str, int]
     order: dict[fx.Node, int]
 
-    def crossing(self, layer: str) -> list[fx.Node]:
+    def find_crossing(self, layer: str) -> list[fx.Node]:
         """Return the values computed before a layer that are used in it or after it."""
-        before, after = self._sides(layer)
+        before, after = self._divide(layer)
         late = set(after)
         return [n for n in before if n.op != "get_attr" and not late.isdisjoint(n.users)]
 
-    def cuts(self) -> list[str]:
+    def find_cuts(self) -> list[str]:
         """Return the layers where the network can be cut, in order of execution."""
-        return [name for name in self.starts if len(self.crossing(name)) == 1]
+        return [name for name in self.starts if len(self.find_crossing(name)) == 1]
 
     def split(self, layer: str) -> tuple[nn.Module | None, nn.Module]:
         """Return what comes before a layer (None where that is nothing), and the rest.
@@ -61,19 +61,19 @@ class Trace:
         Parameters
         ----------
         layer : str
-            One of `cuts`.
+            One of `find_cuts`.
         """
-        (value,) = self.crossing(layer)
-        before, after = self._sides(layer)
+        (value,) = self.find_crossing(layer)
+        before, after = self._divide(layer)
         # A parameter that both sides read is a node of the first one only.
         shared = [n for n in before if n.op == "get_attr" and not set(after).isdisjoint(n.users)]
-        tail = _part(self.module, [*shared, *after], value, self.feature)
+        tail = _extract_part(self.module, [*shared, *after], value, self.feature)
         if value.op == "placeholder":
             return None, tail
         (image,) = (n for n in before if n.op == "placeholder")
-        return _part(self.module, before, image, value), tail
+        return _extract_part(self.module, before, image, value), tail
 
-    def _sides(self, layer: str) -> tuple[list[fx.Node], list[fx.Node]]:
+    def _divide(self, layer: str) -> tuple[list[fx.Node], list[fx.Node]]:
         start = self.starts[layer]
         before = [n for n in self.nodes if self.order[n] < start]
         return before, self.nodes[len(before) :]  # type: ignore[return-value]
@@ -131,7 +131,7 @@ def trace(module: nn.Module, head: str | None) -> Trace:
     found = nodes[-1].args[0] if head is None else getattr(recorder.seen.head_input, "node", None)
     if not isinstance(found, fx.Node):
         raise UntraceableError("its feature is not one tensor")
-    needed = _ancestors(found)
+    needed = _find_ancestors(found)
     return Trace(
         module,
         tuple(n for n in nodes if n in needed),
@@ -141,7 +141,7 @@ def trace(module: nn.Module, head: str | None) -> Trace:
     )
 
 
-def _ancestors(node: fx.Node) -> set[fx.Node]:
+def _find_ancestors(node: fx.Node) -> set[fx.Node]:
     found: set[fx.Node] = set()
     left = [node]
     while left:
@@ -152,7 +152,7 @@ def _ancestors(node: fx.Node) -> set[fx.Node]:
     return found
 
 
-def _part(module: nn.Module, nodes: Any, source: fx.Node, result: fx.Node) -> nn.Module:
+def _extract_part(module: nn.Module, nodes: Any, source: fx.Node, result: fx.Node) -> nn.Module:
     graph = fx.Graph()
     copied = {source: graph.placeholder("x")}
     for node in nodes:

@@ -17,11 +17,11 @@ from torch.nn import functional
 
 from featx._progress import Progress
 from featx.errors import ParameterError
-from featx.finetuning._history import Epoch, best_of
+from featx.finetuning._history import Epoch, find_best
 from featx.finetuning._network import Tunable
 from featx.finetuning._pool import Pool
 
-__all__ = ["Model", "Schedule", "UnitLinear", "measure", "train", "warm_head"]
+__all__ = ["Model", "Schedule", "UnitLinear", "make_warm_head", "measure", "train"]
 
 CLIP_NORM = 1.0
 WARM_UP = 0.05
@@ -59,7 +59,7 @@ class UnitLinear(nn.Module):
         return scores
 
 
-def warm_head(probe: Any) -> UnitLinear:
+def make_warm_head(probe: Any) -> UnitLinear:
     """Return the head that gives a probe's probabilities.
 
     Parameters
@@ -118,15 +118,15 @@ class Model:
 
     def copy_state(self) -> list[torch.Tensor]:
         """Copy everything that training changes."""
-        return [tensor.detach().clone() for tensor in self._changing()]
+        return [tensor.detach().clone() for tensor in self._list_changing()]
 
     @torch.no_grad()
     def restore(self, state: list[torch.Tensor]) -> None:
         """Put back what `copy_state` gave."""
-        for tensor, copy in zip(self._changing(), state, strict=True):
+        for tensor, copy in zip(self._list_changing(), state, strict=True):
             tensor.copy_(copy)
 
-    def _changing(self) -> list[torch.Tensor]:
+    def _list_changing(self) -> list[torch.Tensor]:
         tunable = self.tunable
         buffers = [b for module in tunable.modules for b in module.buffers(recurse=False)]
         head = self.head.state_dict(keep_vars=True).values()
@@ -159,18 +159,18 @@ def train(
     ParameterError
         If the loss is no longer a number.
     """
-    optimiser = _optimiser(model, schedule)
+    optimiser = _make_optimiser(model, schedule)
     history, best = [first], model.copy_state()
     n_views = schedule.epochs * pool.n_views * len(pool)
     with Progress(n_views, "finetune", unit="view", enabled=progress) as bar:
         for epoch in range(1, schedule.epochs + 1):
             start = time.monotonic()
-            loss = _epoch(model, pool, schedule, optimiser, epoch, bar)
+            loss = _run_epoch(model, pool, schedule, optimiser, epoch, bar)
             val = measure(model, val_pool)
             history.append(Epoch(epoch, loss, *val, time.monotonic() - start))
-            if best_of(history) == epoch:
+            if find_best(history) == epoch:
                 best = model.copy_state()
-            elif epoch - best_of(history) >= schedule.patience:
+            elif epoch - find_best(history) >= schedule.patience:
                 break
     model.restore(best)
     model.tunable.eval()
@@ -190,7 +190,7 @@ def measure(model: Model, pool: Pool | None) -> tuple[float, float]:
     return loss, float((found.argmax(1) == wanted).double().mean())
 
 
-def _epoch(
+def _run_epoch(
     model: Model,
     pool: Pool,
     schedule: Schedule,
@@ -207,7 +207,7 @@ def _epoch(
         for x, rows in pool.batches(order, view):
             _set_rate(optimiser, (epoch - 1 + len(losses) / n_steps) / schedule.epochs)
             target = torch.from_numpy(pool.images.codes[rows]).to(x.device)
-            losses.append(_step(model, optimiser, x, target, schedule))
+            losses.append(_take_step(model, optimiser, x, target, schedule))
             bar.advance(len(rows))
         if not math.isfinite(losses[-1]):
             raise ParameterError(
@@ -217,7 +217,7 @@ def _epoch(
     return float(np.mean(losses))
 
 
-def _step(
+def _take_step(
     model: Model,
     optimiser: torch.optim.Optimizer,
     x: torch.Tensor,
@@ -237,7 +237,7 @@ def _step(
     return float(loss.detach())
 
 
-def _optimiser(model: Model, schedule: Schedule) -> torch.optim.Optimizer:
+def _make_optimiser(model: Model, schedule: Schedule) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter 2019), which decays matrices and kernels, not offsets."""
     factor = RANDOM_HEAD_FACTOR if schedule.is_head_random else 1.0
     groups = []
@@ -253,10 +253,10 @@ def _optimiser(model: Model, schedule: Schedule) -> torch.optim.Optimizer:
 
 def _set_rate(optimiser: torch.optim.Optimizer, done: float) -> None:
     for group in optimiser.param_groups:
-        group["lr"] = group["peak"] * _course(done)
+        group["lr"] = group["peak"] * _scale_rate(done)
 
 
-def _course(done: float) -> float:
+def _scale_rate(done: float) -> float:
     """Warm up over 5 % of the run, then a half cosine down to 1 % of the peak."""
     if done < WARM_UP:
         return (done + LAST_RATE) / (WARM_UP + LAST_RATE)

@@ -73,7 +73,7 @@ class TrainingViews:
         (plain,) = ImagePreprocessor(self.preprocessing)(image)
         if self.augment == "none":
             return (plain,) * len(self.views)
-        return tuple(plain if v % 2 == 0 else _mirrored(plain) for v in self.views)
+        return tuple(plain if v % 2 == 0 else _mirror(plain) for v in self.views)
 
     def _crop(self, image: Image.Image, key: tuple[int, int, int]) -> NDArray[np.uint8]:
         rng = np.random.default_rng(key)
@@ -89,12 +89,12 @@ class TrainingViews:
             Image.Resampling[p.interpolation.upper()],
             box=(int(left), int(top), int(left + w), int(top + h)),
         )
-        return _pixels(ImageOps.mirror(view) if rng.random() < 0.5 else view)
+        return _to_pixels(ImageOps.mirror(view) if rng.random() < 0.5 else view)
 
 
-def _mirrored(view: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _mirror(view: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(view[:, ::-1])
 
 
-def _pixels(image: Any) -> NDArray[np.uint8]:
+def _to_pixels(image: Any) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.asarray(image, dtype=np.uint8))

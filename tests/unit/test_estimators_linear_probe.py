@@ -18,7 +18,7 @@ from featx._arrays import scale_to_unit
 from featx.errors import ParameterError
 from featx.estimators import LinearProbeClassifier, PowerNormalizer
 from featx.estimators._axes import rotate
-from featx.estimators._folds import copies, deal
+from featx.estimators._folds import deal, number_copies
 from featx.estimators._losses import Logistic, Softmax, SquaredHinge
 
 
@@ -215,7 +215,7 @@ def test_copies_of_an_image_never_part() -> None:
     """Would catch the optimism of testing on a photograph that was trained on."""
     X, y, _ = problem(30, 5, 3, seed=9)
     X, y = np.tile(X, (2, 1)), np.tile(y, 2)
-    folds = deal(y, copies(X), 5, 0)
+    folds = deal(y, number_copies(X), 5, 0)
     assert (folds[:30] == folds[30:]).all()
     assert set(folds.tolist()) == {0, 1, 2, 3, 4}
 

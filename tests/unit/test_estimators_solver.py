@@ -14,7 +14,7 @@ from featx.estimators import AttributeClassifier, _attributes
 from featx.estimators._lbfgs import Memory
 from featx.estimators._line_search import FLATTER, Line, search
 from featx.estimators._losses import Logistic, Softmax, SquaredHinge, column_dot, whole_dot
-from featx.estimators._path import GRIDS, ridge_for, solve_path
+from featx.estimators._path import GRIDS, make_ridge, solve_path
 from featx.estimators._solver import solve
 
 NAMES = ["softmax", "logistic", "hinge"]
@@ -67,7 +67,7 @@ def test_objective_is_near_the_least_whatever_the_problem(
     n, d, k = rng.integers(5, 60), rng.integers(2, 30), rng.integers(2, 6)
     points, loss = make_points(n, d, rng), make_loss(name, n, k, rng)
     C = GRIDS["svm" if name == "hinge" else "logistic"][place]
-    ridge = ridge_for(1 / (C * n), d + 1, k, free=False, dtype=np.float64)
+    ridge = make_ridge(1 / (C * n), d + 1, k, free=False, dtype=np.float64)
     found = solve(points, loss, ridge=ridge, starts=[], tol=tol, max_iter=1000)
     reached = objective(points, loss, ridge, found.weights)
     assert reached <= least(points, loss, ridge) * (1 + share)
@@ -85,7 +85,7 @@ def test_path_reaches_the_least_objective_for_every_c(name: str, dtype: Any) -> 
         points.astype(dtype), loss, total=80.0, Cs=Cs, free=True, tol=3e-5, max_iter=1000
     )
     for C, solution in zip(Cs, path, strict=True):
-        ridge = ridge_for(1 / (80 * C), 41, 4, free=True, dtype=np.float64)
+        ridge = make_ridge(1 / (80 * C), 41, 4, free=True, dtype=np.float64)
         reached = objective(points, loss, ridge, solution.weights.astype(np.float64))
         assert reached <= least(points, loss, ridge) * (1 + 1e-3)
         assert solution.weights.dtype == solution.scores.dtype == dtype
@@ -98,7 +98,7 @@ def test_columns_together_are_columns_alone(name: str) -> None:
     points, loss = make_points(50, 12, rng), make_loss(name, 50, 6, rng)
     alpha = np.logspace(-6, 0, 6)
     options: Any = {"starts": [], "tol": 1e-14, "max_iter": 5000}
-    ridge = ridge_for(alpha, 13, 6, free=False, dtype=np.float64)
+    ridge = make_ridge(alpha, 13, 6, free=False, dtype=np.float64)
     together = solve(points, loss, ridge=ridge, **options)
     for k in range(6):
         some = np.array([k])

@@ -84,7 +84,7 @@ def test_what_is_frozen_stays_bit_for_bit_and_the_rest_changes(pictures) -> None
 def test_before_training_it_predicts_what_the_probe_on_extracted_features_predicts(
     pictures, monkeypatch
 ) -> None:
-    monkeypatch.setattr(training, "best_of", lambda _: 0)
+    monkeypatch.setattr(training, "find_best", lambda _: 0)
     X, y = pictures
     clf = FineTuneClassifier(**SMALL, epochs=1, n_views=1, random_state=4).fit(X, y)
     rows = np.setdiff1d(np.arange(30), clf.validation_rows_)
@@ -228,13 +228,13 @@ def test_saved_weights_give_the_tuned_networks_features_with_a_fingerprint_of_th
     extractor = FeatureExtractor(name, weights=path, **options)
     net = load_backbone(name, weights=path, device="cpu", precision="float32")
     from featx.finetuning._network import Tunable
-    from featx.finetuning._pool import Labelled, Stage, embed, plain_pool
+    from featx.finetuning._pool import Labelled, Stage, embed, make_plain_pool
 
     vectors = clf._fitted.vectors
     stage = Stage(Tunable("", vectors, None, vectors, "all", {}, ()), clf._fitted.preprocessing,
                   torch.device("cpu"))  # fmt: skip
     images = Labelled(list(X), [""] * 30, np.zeros(30, np.intp))
-    expected = embed(plain_pool(stage, images, 8, 0), False).numpy()
+    expected = embed(make_plain_pool(stage, images, 8, 0), False).numpy()
     np.testing.assert_allclose(extractor.transform(X), expected, atol=1e-5 * expected.max())
     original = FeatureExtractor(name, weights=weights, **options).recipe
     assert set(extractor.recipe.differences(original)) == {"weights"}

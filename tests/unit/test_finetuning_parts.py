@@ -15,11 +15,18 @@ from torch.nn import functional
 from featx.backbones import build_network
 from featx.errors import BackboneError, ParameterError
 from featx.estimators import LinearProbeClassifier
-from featx.finetuning._history import Epoch, best_of
+from featx.finetuning._history import Epoch, find_best
 from featx.finetuning._network import Tunable, prepare
-from featx.finetuning._pool import held_out
+from featx.finetuning._pool import hold_out
 from featx.finetuning._split import UntraceableError, halves_agree, trace
-from featx.finetuning._train import Model, Schedule, UnitLinear, _optimiser, _step, warm_head
+from featx.finetuning._train import (
+    Model,
+    Schedule,
+    UnitLinear,
+    _make_optimiser,
+    _take_step,
+    make_warm_head,
+)
 from featx.finetuning._views import TrainingViews
 from featx.images import ImagePreprocessor
 from featx.recipe import Preprocessing
@@ -163,7 +170,7 @@ def test_the_warm_head_gives_the_probes_probabilities(n_classes) -> None:
     X[0] = 0
     y = rng.integers(0, n_classes, 60)
     probe = LinearProbeClassifier(Cs=100.0).fit(X, y)
-    scores = warm_head(probe)(torch.from_numpy(X)).detach()
+    scores = make_warm_head(probe)(torch.from_numpy(X)).detach()
     np.testing.assert_allclose(scores.softmax(1).numpy(), probe.predict_proba(X), atol=1e-5)
 
 
@@ -175,7 +182,7 @@ def test_a_step_is_that_of_adamw_worked_out_by_hand() -> None:
     model = Model(net, head)
     schedule = Schedule(1, 0.01, 0.1, 0.2, 1, 0, is_head_random=False, is_norm_trained=False)
     w, b = head.linear.weight.detach().clone(), head.linear.bias.detach().clone()
-    loss = _step(model, _optimiser(model, schedule), x, target, schedule)
+    loss = _take_step(model, _make_optimiser(model, schedule), x, target, schedule)
 
     rows = x / x.norm(dim=1, keepdim=True) * math.sqrt(5)
     p = torch.softmax(rows @ w.T + b, 1)
@@ -206,15 +213,15 @@ def test_views_depend_on_the_seed_and_the_image_only() -> None:
 
 def test_every_class_with_two_images_has_some_held_out_and_some_kept() -> None:
     codes = np.repeat(np.arange(4), [10, 2, 1, 5])
-    mask = held_out(codes, 0.2, 3)
+    mask = hold_out(codes, 0.2, 3)
     assert [int(mask[codes == c].sum()) for c in range(4)] == [2, 1, 0, 1]
-    assert not held_out(codes, 0, 3).any()
+    assert not hold_out(codes, 0, 3).any()
     with pytest.raises(ParameterError, match=r"got 0\.2, but every class has a single image"):
-        held_out(np.arange(3), 0.2, 3)
+        hold_out(np.arange(3), 0.2, 3)
 
 
 def test_the_best_epoch_is_the_most_accurate_then_the_one_of_least_loss_then_the_first() -> None:
     figures = [(0.9, 0.5), (0.8, 0.7), (0.7, 0.7), (0.7, 0.7)]
     epochs = [Epoch(i, 0.0, loss, accuracy, 0.0) for i, (loss, accuracy) in enumerate(figures)]
-    assert best_of(epochs) == 2
-    assert best_of([Epoch(i, 0.0, math.nan, math.nan, 0.0) for i in range(3)]) == 2
+    assert find_best(epochs) == 2
+    assert find_best([Epoch(i, 0.0, math.nan, math.nan, 0.0) for i in range(3)]) == 2
