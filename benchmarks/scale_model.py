@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from common import ROOT
 
-LIST_A_SECOND = 100_000 / 0.15  # docs/decisions/images-decode.md
+LIST_PER_S = 100_000 / 0.15  # docs/decisions/images-decode.md
 RESULTS = ROOT / "benchmarks" / "results" / "x86_64-2cores-cpu.json"
 MEASURED = json.loads(RESULTS.read_text())["scale"]
-MERGE_ROWS_A_SECOND = MEASURED["merged_rows_per_second"]  # 1,260 float32 a row
+MERGE_ROWS_PER_S = MEASURED["merged_rows_per_second"]  # 1,260 float32 per row
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def simulate(n, n_workers, worker, *, shard=128):
         at += size / worker.rate
         end = max(end, at)
         heapq.heappush(free, (at, who))
-    return n / LIST_A_SECOND + end + n / MERGE_ROWS_A_SECOND
+    return n / LIST_PER_S + end + n / MERGE_ROWS_PER_S
 
 
 def main():
@@ -56,7 +56,7 @@ def main():
     for n, shard in ((10**6, 512), (10**8, 65536)):
         for n_workers in (8, 64, 512, 4096):
             whole = simulate(n, n_workers, worker, shard=shard)
-            share = n / MERGE_ROWS_A_SECOND / whole
+            share = n / MERGE_ROWS_PER_S / whole
             print(
                 f"{n:.0e} images, {n_workers} cores: {whole / 3600:.2f} h, {share:.0%} of it merge"
             )
