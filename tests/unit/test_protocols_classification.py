@@ -20,9 +20,9 @@ from featx.demo import sample_data_dir
 from featx.errors import ManifestError, ParameterError
 from featx.estimators import PRESETS, get_preset
 from featx.extraction import Encoder, RunOptions
+from featx.tasks import Predictions
 from pipelines.datasets import ImageDataset, read_dataset
 from pipelines.protocols import (
-    Predictions,
     TaskResult,
     prepare_features,
     run_classification,
