@@ -166,7 +166,7 @@ def fill_on_ray(
         load = functools.partial(encoder.load, _run_of_actor(run, options), known=loaded.recipes)
         fingerprints = [recipe.fingerprint for recipe in loaded.recipes]
         arguments = (load, fingerprints, len(images), max_failures)
-        with _quiet(data), Progress(len(missing), "extract", enabled=run.progress) as bar:
+        with _silence(data), Progress(len(missing), "extract", enabled=run.progress) as bar:
             folder = shards_folder(store)
             for n_done in _fill_shards(data, images.subset(missing), folder, arguments, options):
                 bar.advance(n_done)
@@ -193,7 +193,7 @@ def _fill_shards(
     """Have actors, made with `arguments`, read images into shards; yield how many are done."""
     folder.mkdir(exist_ok=True)
     work = [
-        {"work": json.dumps({"path": str(folder / _name(part)), **_columns(part)})}
+        {"work": json.dumps({"path": str(folder / _name_shard(part)), **_to_json(part)})}
         for part in _parts(images, options.images_per_shard)
     ]
     ray = connect_ray("engine 'ray'")
@@ -218,7 +218,7 @@ def _fill_shards(
 
 
 @contextlib.contextmanager
-def _quiet(data: Any) -> Iterator[None]:
+def _silence(data: Any) -> Iterator[None]:
     """Keep Ray Data from reporting every step; errors are raised all the same."""
     context, log = data.DataContext.get_current(), logging.getLogger("ray.data")
     bars, level = context.enable_progress_bars, log.level
@@ -254,7 +254,7 @@ def _parts(images: ImageManifest, size: int) -> list[ImageManifest]:
     return [images.subset(range(start, min(start + size, n))) for start in range(0, n, size)]
 
 
-def _columns(images: ImageManifest) -> dict[str, Any]:
+def _to_json(images: ImageManifest) -> dict[str, Any]:
     """Return them as JSON knows them; names of files that are not UTF-8 come through escaped."""
     told = {url: file for url in images.paths if (file := images.remote.get(url)) is not None}
     return {
@@ -265,7 +265,7 @@ def _columns(images: ImageManifest) -> dict[str, Any]:
     }
 
 
-def _name(images: ImageManifest) -> str:
+def _name_shard(images: ImageManifest) -> str:
     """Name a shard by its images, so that a run that comes later finds it."""
     digest = hashlib.sha256("\0".join(images.paths).encode("utf-8", "surrogateescape"))
     return f"ray-{digest.hexdigest()[:16]}.h5"

@@ -108,7 +108,7 @@ class Encoder(OneLine):
         weights = None if self.weights is None else os.fspath(self.weights)
         object.__setattr__(self, "weights", weights)
         for name in ("layers", "poolings"):
-            object.__setattr__(self, name, _as_tuple(getattr(self, name)))
+            object.__setattr__(self, name, _to_tuple(getattr(self, name)))
 
     @classmethod
     def from_recipe(
@@ -241,7 +241,7 @@ class Encoder(OneLine):
             )
 
 
-def _as_tuple(names: str | Sequence[str | None] | None) -> tuple[str | None, ...]:
+def _to_tuple(names: str | Sequence[str | None] | None) -> tuple[str | None, ...]:
     if names is None or isinstance(names, str):
         return () if names is None else (names,)
     return tuple(names)

@@ -83,7 +83,7 @@ def make_plan(
             (plan.unchanged if all(rows) else plan.read).append(i)
             continue
         is_remote = is_url(name)
-        state = _state_told(images.remote.get(name)) if is_remote else _state_of(name)
+        state = _state_in_listing(images.remote.get(name)) if is_remote else _state_of(name)
         if state is not None and all(
             row is not None
             and (row.size_bytes, row.mtime_ns) == (state.size_bytes, state.mtime_ns)
@@ -113,7 +113,7 @@ def _state_of(path: str) -> FileState | None:
     return FileState(status.st_size, status.st_mtime_ns)
 
 
-def _state_told(file: RemoteFile | None) -> FileState | None:
+def _state_in_listing(file: RemoteFile | None) -> FileState | None:
     """Return what a listing told of a file, None where that cannot show a change."""
     if file is None or file.size_bytes < 0 or not file.mtime_ns:
         return None

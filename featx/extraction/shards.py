@@ -149,7 +149,7 @@ class Shards:
         number, known = len(self._writers) - 1, [table.known() for table in tables]
         if path in self._names:
             self._names[path].update(*known)
-        for name, rows in _in_all(known):
+        for name, rows in _join_tables(known):
             before = self._rows.get(name)
             # of a file that changed between two ways of sharing out, the later one
             if before is None or before[1][0].mtime_ns <= rows[0].mtime_ns:
@@ -157,7 +157,7 @@ class Shards:
         self._failures |= {failure.path: (number, failure) for failure in writer.failures}
 
 
-def _in_all(known: Sequence[dict[str, KnownRow]]) -> Iterator[tuple[str, list[KnownRow]]]:
+def _join_tables(known: Sequence[dict[str, KnownRow]]) -> Iterator[tuple[str, list[KnownRow]]]:
     for name in known[0]:
         rows = [table[name] for table in known if name in table]
         if len(rows) == len(known):

@@ -140,7 +140,9 @@ class TableSet:
         """Put in what the network has made of a batch, of which `positions` are the sources."""
         paths = self.images.paths
         found = [
-            copies.fill_in(batch, vectors, functools.partial(_vector, table, paths, positions))
+            copies.fill_in(
+                batch, vectors, functools.partial(_read_vector, table, paths, positions)
+            )
             for table, vectors in zip(self.tables, features, strict=True)
         ]
         dtypes = [table.dtype for table in self.tables]
@@ -180,7 +182,7 @@ class TableSet:
                 _adopt_rows(table, self.images, table.known(), part)
 
 
-def _vector(
+def _read_vector(
     table: TableWriter, paths: Sequence[str], positions: Sequence[int], source: int
 ) -> NDArray[Any] | None:
     """Return the vector of a source that has been put in before."""
@@ -188,7 +190,7 @@ def _vector(
     return None if row is None else table.read([row])[0]
 
 
-def _columns(images: ImageManifest, positions: Sequence[int]) -> dict[str, Any]:
+def _take_columns(images: ImageManifest, positions: Sequence[int]) -> dict[str, Any]:
     """Return labels and further columns of some images, as a table's methods take them."""
     chosen: dict[str, Any] = {}
     if images.labels is not None:
@@ -200,7 +202,7 @@ def _columns(images: ImageManifest, positions: Sequence[int]) -> dict[str, Any]:
     return chosen
 
 
-def _file_columns(files: Sequence[File]) -> dict[str, Any]:
+def _describe_files(files: Sequence[File]) -> dict[str, Any]:
     return {
         "digests": [file.digest for file in files],
         "sizes": [file.size_bytes for file in files],
@@ -225,7 +227,7 @@ def _refresh_rows(
             changed.append(i)
     if changed:
         rows = [known[images.paths[i]].row for i in changed]
-        table.update(rows, **_columns(images, changed))
+        table.update(rows, **_take_columns(images, changed))
 
 
 def _adopt_rows(
@@ -259,7 +261,7 @@ def _adopt_rows(
     table.remove([rows.popleft() for rows in taken if rows])
     if moved:
         at = list(moved.values())
-        columns = {**_columns(images, at), **_file_columns([adopt[i] for i in at])}
+        columns = {**_take_columns(images, at), **_describe_files([adopt[i] for i in at])}
         table.update(list(moved), paths=[names[i] for i in at], **columns)
     _put_rows(table, images, known, copied, features, [adopt[i] for i in copied])
 
@@ -279,7 +281,7 @@ def _put_rows(
         if not part:
             continue
         at = [positions[k] for k in part]
-        columns = {**_columns(images, at), **_file_columns([files[k] for k in part])}
+        columns = {**_take_columns(images, at), **_describe_files([files[k] for k in part])}
         if is_known:
             table.update([known[names[i]].row for i in at], features=features[part], **columns)
         else:

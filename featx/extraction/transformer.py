@@ -206,7 +206,7 @@ class FeatureExtractor(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         found = embed_images(loaded, images.look_up_urls().sources)
         if found.failures and self.on_error == "raise":
             position, reason = found.failures[0]
-            raise _unreadable(images.paths[position], reason, len(found.failures))
+            raise _unreadable_error(images.paths[position], reason, len(found.failures))
         vectors = np.full((len(images.paths), found.features.shape[1]), np.nan, np.float32)
         vectors[found.good] = found.features
         return vectors
@@ -223,14 +223,14 @@ class FeatureExtractor(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixi
             bad = {failure.path: failure.reason for failure in store.failures}
             failed = [name for name in images.paths if name in bad]
             if failed and self.on_error == "raise":
-                raise _unreadable(failed[0], bad[failed[0]], len(failed))
+                raise _unreadable_error(failed[0], bad[failed[0]], len(failed))
             good = [i for i, name in enumerate(images.paths) if name not in bad]
             vectors = np.full((len(images.paths), store.n_features), np.nan, np.float32)
             vectors[good] = store[[row[images.paths[i]] for i in good]]
         return vectors
 
 
-def _unreadable(name: str, reason: str, n: int) -> ImageDecodeError:
+def _unreadable_error(name: str, reason: str, n: int) -> ImageDecodeError:
     return ImageDecodeError(
         f"image {name!r}: {reason} ({n} such images in all); remove or replace them, or pass "
         "on_error='nan' to get rows of NaN"

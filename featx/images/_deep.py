@@ -55,8 +55,8 @@ def to_grey(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     negative or larger numbers are stretched from the smallest to the largest, and fractions of up
     to 16 from 0 to the largest. What is not finite becomes black.
     """
-    samples_of = _samples_of(image)
-    low, high, is_whole = _range(image, samples_of)
+    samples_of = _get_samples(image)
+    low, high, is_whole = _measure_range(image, samples_of)
     if low < 0 or high > WHITES[-1]:
         white = max(high - low, 1e-300)
     elif image.mode == "F" and high <= 1:
@@ -64,17 +64,17 @@ def to_grey(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
     elif image.mode == "F" and not is_whole and high <= MAX_UNSCALED:
         low, white = 0.0, high
     else:
-        low, white = 0.0, _white(image, math.ceil(high))
+        low, white = 0.0, _find_white(image, math.ceil(high))
     transparent = image.info.get("transparency")
     is_inverted = _is_white_zero(image)
-    levels = _levels(white) if image.mode.startswith("I;16") else None
+    levels = _make_levels(white) if image.mode.startswith("I;16") else None
 
     def convert(strip: Image.Image) -> Image.Image:
         values = samples_of(strip)
         if levels is not None:
             grey = levels[values]
         else:
-            grey = np.rint((_finite(values) - low) * (255.0 / white)).astype(np.uint8)
+            grey = np.rint((_to_finite(values) - low) * (255.0 / white)).astype(np.uint8)
         made = Image.fromarray(255 - grey if is_inverted else grey)
         if isinstance(transparent, int):
             made.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype("u1")))
@@ -130,16 +130,16 @@ def add_low_bytes(image: Any, open_again: Callable[[], Any]) -> Any:
         return image
     low = open_again()
     is_grey = mode_of(low.tile[0]).startswith("LA")
-    low.tile = [with_mode(tile, _low(mode_of(tile))) for tile in low.tile]
+    low.tile = [with_mode(tile, _low_mode(mode_of(tile))) for tile in low.tile]
     low.load()
     bands = [1, 1, 1, 3] if is_grey else list(range(len(top)))
     whites = [0] * len(top)
     for (_, strip), (_, part) in zip(strips(image), strips(low), strict=True):
         highest = _join(strip, part, bands).reshape(-1, len(top)).max(axis=0).tolist()
         whites = [max(pair) for pair in zip(whites, highest, strict=True)]
-    colour = _white(image, max(whites[:n_colours]))
-    levels = [_levels(colour)] * n_colours
-    levels += [_levels(_white(image, value)) for value in whites[n_colours:]]
+    colour = _find_white(image, max(whites[:n_colours]))
+    levels = [_make_levels(colour)] * n_colours
+    levels += [_make_levels(_find_white(image, value)) for value in whites[n_colours:]]
     for (start, strip), (_, part) in zip(strips(image), strips(low), strict=True):
         wide = _join(strip, part, bands)
         eight = np.stack([table[wide[..., i]] for i, table in enumerate(levels)], axis=-1)
@@ -153,13 +153,13 @@ def _join(high: Image.Image, low: Image.Image, bands: list[int]) -> NDArray[np.u
     return wide
 
 
-def _levels(white: float) -> NDArray[np.uint8]:
+def _make_levels(white: float) -> NDArray[np.uint8]:
     """Return the level from 0 to 255 of each value of 16 bits."""
     levels: NDArray[Any] = np.rint(np.arange(65536) * (255 / white)).clip(0, 255)
     return levels.astype(np.uint8)
 
 
-def _low(rawmode: str) -> str:
+def _low_mode(rawmode: str) -> str:
     # A grey sample and its alpha are 4 bytes, which RGBA takes as they are.
     return "RGBA" if rawmode.startswith("LA") else rawmode[:-4] + OTHER_BYTE[rawmode[-4:]]
 
@@ -177,11 +177,11 @@ def with_mode(tile: Any, rawmode: str) -> Any:
     return tile._replace(args=args) if hasattr(tile, "_replace") else (*tile[:3], args)
 
 
-def _white(image: Image.Image, highest: int) -> int:
+def _find_white(image: Image.Image, highest: int) -> int:
     """Return the value that is white in an image whose largest is `highest`, up to 65535."""
     if image.format == "PPM":
         return WHITES[-1]  # whose header says what is white, and Pillow has scaled by it
-    declared = _declared_white(image)
+    declared = _read_declared_white(image)
     # A file that was written by PNG's own rules has been scaled up from what it declares.
     if image.format == "PNG" and declared:
         return declared if highest <= declared else WHITES[-1]
@@ -189,7 +189,7 @@ def _white(image: Image.Image, highest: int) -> int:
     return next(white for white in WHITES if highest <= white)
 
 
-def _declared_white(image: Image.Image) -> int:
+def _read_declared_white(image: Image.Image) -> int:
     """Return the largest value that the file says there may be, 0 where it says nothing."""
     bits = image.info.get("sBIT")
     if isinstance(bits, int) and 8 <= bits < 16:
@@ -207,7 +207,7 @@ def _is_white_zero(image: Image.Image) -> bool:
     return bool(tags.get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO)
 
 
-def _samples_of(image: Image.Image) -> Callable[[Image.Image], NDArray[Any]]:
+def _get_samples(image: Image.Image) -> Callable[[Image.Image], NDArray[Any]]:
     """Return what gives a strip's samples; Pillow has 32 bits without a sign as if with one."""
     tags: Any = getattr(image, "tag_v2", {})
     is_unsigned = tags.get(TIFF_BITS) == (32,) and tags.get(TIFF_SAMPLES, UNSIGNED) == UNSIGNED
@@ -216,7 +216,7 @@ def _samples_of(image: Image.Image) -> Callable[[Image.Image], NDArray[Any]]:
     return np.asarray
 
 
-def _range(
+def _measure_range(
     image: Image.Image, samples_of: Callable[[Image.Image], NDArray[Any]]
 ) -> tuple[float, float, bool]:
     """Return the smallest and largest finite value, and whether all are whole numbers."""
@@ -224,13 +224,13 @@ def _range(
     for _, strip in strips(image):
         values = samples_of(strip)
         if values.dtype.kind == "f":
-            values = _finite(values)
+            values = _to_finite(values)
             is_whole = is_whole and bool((values == np.rint(values)).all())
         low, high = min(low, float(values.min())), max(high, float(values.max()))
     return low, high, is_whole
 
 
-def _finite(values: NDArray[Any]) -> NDArray[np.float64]:
+def _to_finite(values: NDArray[Any]) -> NDArray[np.float64]:
     return np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
 
 

@@ -67,9 +67,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
         grey = to_grey(image)
         if not isinstance(image.info.get("transparency"), int):
             return convert_strips(image, lambda strip: grey(strip).convert("RGB"))
-        return _over_ground(image, lambda strip: grey(strip).convert("RGBA"))
+        return _put_on_ground(image, lambda strip: grey(strip).convert("RGBA"))
     if image.mode in MODES_WITH_ALPHA or "transparency" in image.info:
-        return _over_ground(image, _to_rgba)
+        return _put_on_ground(image, _to_rgba)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -77,14 +77,16 @@ def _to_rgba(strip: Image.Image) -> Image.Image:
     return (strip.convert("LA") if strip.mode == "La" else strip).convert("RGBA")
 
 
-def _over_ground(image: Image.Image, to_rgba: Callable[[Image.Image], Image.Image]) -> Image.Image:
+def _put_on_ground(
+    image: Image.Image, to_rgba: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
     """Lay a picture over white; over black where white would hide all of it."""
     for ground in (WHITE, BLACK):
-        rgb = convert_strips(image, functools.partial(_laid_over, to_rgba, ground))
+        rgb = convert_strips(image, functools.partial(_lay_over, to_rgba, ground))
         if _is_visible(rgb, ground):
             return rgb
         del rgb  # before the next is made
-    return convert_strips(image, functools.partial(_laid_over, to_rgba, WHITE))
+    return convert_strips(image, functools.partial(_lay_over, to_rgba, WHITE))
 
 
 def _is_visible(rgb: Image.Image, ground: int) -> bool:
@@ -98,7 +100,7 @@ def _contrast(rgb: Any, ground: int) -> int:
     return max(abs(ground - level) for level in levels)
 
 
-def _laid_over(
+def _lay_over(
     to_rgba: Callable[[Image.Image], Image.Image], grey: int, strip: Image.Image
 ) -> Image.Image:
     rgba = to_rgba(strip)

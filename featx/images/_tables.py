@@ -18,7 +18,7 @@ from featx.errors import FeatxError, ManifestError, nearest
 from featx.files.remote import fetch, is_url, look, reason_of
 from featx.images.listing import is_named_as_image, nearest_file
 
-__all__ = ["LABEL", "PATH", "TABLE_SUFFIXES", "TextTable", "named_columns", "read_table"]
+__all__ = ["LABEL", "PATH", "TABLE_SUFFIXES", "TextTable", "name_columns", "read_table"]
 
 PATH, LABEL = "path", "label"
 DELIMITERS = (",", ";", "\t")
@@ -76,7 +76,7 @@ def read_table(path: str, thing: str) -> TextTable:
     delimiter = None if declared is None else declared[1]
     body = text[0 if declared is None else declared.end() :].lstrip("\r\n")
     first_line = text[: len(text) - len(body)].count("\n") + 1
-    delimiter = delimiter or _delimiter(body)
+    delimiter = delimiter or _find_delimiter(body)
     reader = csv.reader(
         io.StringIO(body, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
     )
@@ -84,12 +84,12 @@ def read_table(path: str, thing: str) -> TextTable:
     lines: list[int] = []
     try:
         header = [name.strip() for name in next(reader, [])]
-        names = named_columns(header, thing)
+        names = name_columns(header, thing)
         start = reader.line_num
         for row in reader:
             line, start = start + first_line, reader.line_num
             if "".join(row).strip():
-                fitted = _fitted(row, header, thing, line)
+                fitted = _fit_to_header(row, header, thing, line)
                 rows.append([fitted[i] for i in names])
                 lines.append(line)
     except csv.Error as err:
@@ -100,11 +100,11 @@ def read_table(path: str, thing: str) -> TextTable:
     if not rows:
         raise ManifestError(f"{thing}: got no rows below the header, expected one for each image")
     if delimiter != ",":
-        rows = [[_with_point(cell) for cell in row] for row in rows]
+        rows = [[_replace_comma(cell) for cell in row] for row in rows]
     return TextTable(list(names.values()), rows, lines)
 
 
-def named_columns(header: list[str], thing: str) -> dict[int, str]:
+def name_columns(header: list[str], thing: str) -> dict[int, str]:
     """Return the name of each column that has one, by its position.
 
     ``path`` and ``label`` may be in other letters; a column without a name, such as the one that
@@ -115,9 +115,9 @@ def named_columns(header: list[str], thing: str) -> dict[int, str]:
     ManifestError
         If there is no ``path``, or a name comes twice.
     """
-    if _written(header, PATH) not in header:
-        raise ManifestError(f"{thing}: {_without_path(header)}")
-    known = {_written(header, name): name for name in (PATH, LABEL)}
+    if _find_spelling(header, PATH) not in header:
+        raise ManifestError(f"{thing}: {_explain_missing_path(header)}")
+    known = {_find_spelling(header, name): name for name in (PATH, LABEL)}
     names = {
         i: known.get(name, name) for i, name in enumerate(header) if not UNNAMED.fullmatch(name)
     }
@@ -129,14 +129,14 @@ def named_columns(header: list[str], thing: str) -> dict[int, str]:
     return names
 
 
-def _written(header: list[str], name: str) -> str:
+def _find_spelling(header: list[str], name: str) -> str:
     """Return how a header writes one of featx's names: as it is, else in other letters."""
     if name in header:
         return name
     return next((word for word in header if word.lower() == name), name)
 
 
-def _without_path(header: list[str]) -> str:
+def _explain_missing_path(header: list[str]) -> str:
     if any(is_named_as_image(word) for word in header):
         return (
             f"got {header} as its first line, expected a header; put the line 'path,label' "
@@ -163,13 +163,13 @@ def _read(path: str, thing: str) -> bytes:
         ) from err
     except OSError as err:
         if is_url(path):
-            raise _unfetched(thing, err) from err
+            raise _fetch_error(thing, err) from err
         raise ManifestError(f"{thing}: {err.strerror or err}, expected a readable file") from err
     except Exception as err:  # each remote file system has its own
-        raise _unfetched(thing, err) from err
+        raise _fetch_error(thing, err) from err
 
 
-def _unfetched(thing: str, err: Exception) -> ManifestError:
+def _fetch_error(thing: str, err: Exception) -> ManifestError:
     return ManifestError(
         f"{thing}: {reason_of(err)}, expected a readable file; check the name and the credentials"
     )
@@ -201,7 +201,7 @@ def _decode(data: bytes, thing: str) -> str:
     return text
 
 
-def _delimiter(text: str) -> str:
+def _find_delimiter(text: str) -> str:
     """Return what separates the names of the header, one of which is ``path``."""
     line = text.partition("\n")[0].rstrip("\r")
     fields = {mark: [w.strip().strip('"') for w in line.split(mark)] for mark in DELIMITERS}
@@ -209,7 +209,7 @@ def _delimiter(text: str) -> str:
     return next(found, max(DELIMITERS, key=lambda d: len(fields[d])))
 
 
-def _fitted(row: list[str], header: list[str], thing: str, line: int) -> list[str]:
+def _fit_to_header(row: list[str], header: list[str], thing: str, line: int) -> list[str]:
     """Return a row of the header's length; empty fields too many are left out."""
     while len(row) > len(header) and not row[-1].strip():
         row = row[:-1]
@@ -221,7 +221,7 @@ def _fitted(row: list[str], header: list[str], thing: str, line: int) -> list[st
     return row
 
 
-def _with_point(text: str) -> str:
+def _replace_comma(text: str) -> str:
     """Return a value; "1,0", where a comma does not separate, is "1.0"."""
     number = WHOLE.fullmatch(text.strip())
     return text if number is None else f"{number[1]}.{number[2]}"

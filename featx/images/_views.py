@@ -76,7 +76,7 @@ def resize(image: Image.Image, scale: Scale, interpolation: str) -> Image.Image:
     return image.resize(size, Image.Resampling[interpolation.upper()])
 
 
-def _padded(image: Image.Image, crop_px: int) -> Image.Image:
+def _pad(image: Image.Image, crop_px: int) -> Image.Image:
     """Pad with black to at least the crop; where the sum is odd, right and bottom get one more."""
     extra_w, extra_h = max(crop_px - image.width, 0), max(crop_px - image.height, 0)
     if not extra_w and not extra_h:
@@ -87,7 +87,7 @@ def _padded(image: Image.Image, crop_px: int) -> Image.Image:
 
 def _centre_crop(image: Image.Image, crop_px: int) -> Image.Image:
     """Crop the centre, after padding where the image is smaller."""
-    image = _padded(image, crop_px)
+    image = _pad(image, crop_px)
     # Python's round, halves to even, as in torchvision.
     left = round((image.width - crop_px) / 2.0)
     top = round((image.height - crop_px) / 2.0)
@@ -102,7 +102,7 @@ def view(image: Image.Image, scale: Scale, interpolation: str) -> Image.Image:
 
 def ten_crop(image: Image.Image, crop_px: int) -> list[Image.Image]:
     """Crop corners and centre, then those of the mirror image, in torchvision's order."""
-    image = _padded(image, crop_px)
+    image = _pad(image, crop_px)
     return _five_crop(image, crop_px) + _five_crop(ImageOps.mirror(image), crop_px)
 
 
@@ -124,7 +124,7 @@ def sixteen_views(image: Image.Image, scale: Scale, interpolation: str) -> list[
     close_up = Scale(1.0, scale.crop_px, scale.crop_px)
     views = [view(image, scale, interpolation)]
     views += [view(crop, close_up, interpolation) for crop in _five_crops(image)]
-    views += [view(_rotated(image, angle), scale, interpolation) for angle in (-1, 1)]
+    views += [view(_rotate(image, angle), scale, interpolation) for angle in (-1, 1)]
     return [*views, *map(ImageOps.mirror, views)]
 
 
@@ -136,7 +136,7 @@ def _five_crops(image: Image.Image) -> list[Image.Image]:
     return [image.crop((x, y, x + width, y + height)) for x, y in places]
 
 
-def _rotated(image: Image.Image, sign: int) -> Image.Image:
+def _rotate(image: Image.Image, sign: int) -> Image.Image:
     turned = image.rotate(sign * ANGLE_DEG, Image.Resampling.BILINEAR)
     sine, cosine = math.sin(math.radians(ANGLE_DEG)), math.cos(math.radians(ANGLE_DEG))
     width, height = image.size

@@ -137,7 +137,7 @@ def decode_image(
                 image.draft("RGB", (min_px, min_px))
             rgb, orientation = _rgb_of(image, kind, data)
             del image  # two copies of the pixels are enough
-            return _detached(rgb, orientation)
+            return _detach(rgb, orientation)
         except ImageDecodeError:
             raise
         except MemoryError as err:
@@ -225,11 +225,11 @@ def _rgb_of(image: Any, kind: str, data: bytes) -> tuple[Image.Image, int]:
     if loaded is None:
         is_deep = is_deep_colour(image)
         image.load()
-        loaded = _whole(image, kind, data) if is_deep else with_sign(image)
+        loaded = _restore_low_bytes(image, kind, data) if is_deep else with_sign(image)
     return to_rgb(loaded), orientation_of(image)
 
 
-def _whole(image: Any, kind: str, data: bytes) -> Any:
+def _restore_low_bytes(image: Any, kind: str, data: bytes) -> Any:
     """Return 16-bit colours, of which Pillow has kept the high bytes, with their low ones."""
     key = image.info.get("transparency")
     if isinstance(key, tuple):  # a colour of 16 bits, which none of 8 bits may happen to equal
@@ -240,7 +240,7 @@ def _whole(image: Any, kind: str, data: bytes) -> Any:
     return add_low_bytes(image, lambda: _open(kind, data))
 
 
-def _detached(image: Image.Image, orientation: int) -> Image.Image:
+def _detach(image: Image.Image, orientation: int) -> Image.Image:
     """Turn upright, and drop the file's bytes and metadata, which would go wherever it goes."""
     image = turn(image, orientation)
     plain = Image.Image()._new(image.im)  # Pillow's own way to share pixels

@@ -48,7 +48,7 @@ class Unreadable:
 
 
 def as_sources(images: Any, *, name: str = "images") -> list[ImageSource]:
-    """Turn images in any form into a flat list, one source an image.
+    """Turn images in any form into a flat list, one source per image.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def as_sources(images: Any, *, name: str = "images") -> list[ImageSource]:
             )
         images = images.reshape(-1).tolist()
     if not isinstance(images, Iterable) or isinstance(images, (dict, set, frozenset, bytes)):
-        raise ParameterError(f"{name}: got {_found(images)}, {EXPECTED}")
+        raise ParameterError(f"{name}: got {_describe(images)}, {EXPECTED}")
     return [one for i, image in enumerate(images) for one in _split(image, f"{name}[{i}]")]
 
 
@@ -116,7 +116,7 @@ def as_uint8_rgb(source: ImageSource) -> NDArray[np.uint8]:
             source.load()
             return np.asarray(turn(to_rgb(source), orientation_of(source)))
     if _is_tensor(source):
-        array = source.detach().cpu().float().numpy() if _is_float(source) else _numpy(source)
+        array = source.detach().cpu().float().numpy() if _is_float(source) else _to_numpy(source)
         array = array.transpose(1, 2, 0)
         if array.dtype.kind == "f":
             array = np.rint(array * np.float32(255)).astype(np.uint8)
@@ -165,7 +165,7 @@ def _is_float(tensor: Any) -> bool:
     return bool(tensor.is_floating_point())
 
 
-def _numpy(tensor: Any) -> NDArray[Any]:
+def _to_numpy(tensor: Any) -> NDArray[Any]:
     array: NDArray[Any] = tensor.detach().cpu().numpy()
     return array
 
@@ -185,7 +185,7 @@ def _split(image: Any, name: str) -> Iterator[ImageSource]:
         _check_array(image, name)
         yield from image.reshape(-1, *image.shape[-3:])
     else:
-        raise ParameterError(f"{name}: got {_found(image)}, {EXPECTED}")
+        raise ParameterError(f"{name}: got {_describe(image)}, {EXPECTED}")
 
 
 def _check_array(array: NDArray[Any], name: str) -> None:
@@ -220,6 +220,6 @@ def _check_pixels(shape: Sequence[int], name: str) -> None:
         )
 
 
-def _found(value: Any) -> str:
+def _describe(value: Any) -> str:
     text = repr(value)
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:59] + '…'}"

@@ -241,7 +241,7 @@ def attribute_labels(
             f"{nearest(missing[0], columns) if missing else ''}"
         )
     # By all rows, so that a value means the same whichever images are asked for.
-    values = _numbers({name: columns[name] for name in wanted}, found.table)
+    values = _read_numbers({name: columns[name] for name in wanted}, found.table)
     return AttributeLabels(
         found.rows, tuple(wanted), values[found.table_rows], found.coverage(found.rows)
     )
@@ -298,7 +298,7 @@ def _match(images: Any, table: LabelSource | None) -> JoinedLabels:
     own = LabelTable(
         paths,
         ("",) * len(paths) if labels is None else tuple(map(str, labels)),
-        {name: tuple(map(str, values)) for name, values in _further_columns(images).items()},
+        {name: tuple(map(str, values)) for name, values in _get_columns(images).items()},
         paths,
         f"store {images.path!r}" if hasattr(images, "path") else "source",
         paths,
@@ -307,11 +307,11 @@ def _match(images: Any, table: LabelSource | None) -> JoinedLabels:
     return JoinedLabels(paths, own, every, every)
 
 
-def _further_columns(images: Any) -> Mapping[str, Any]:
+def _get_columns(images: Any) -> Mapping[str, Any]:
     return dict(images.metadata if hasattr(images, "metadata") else images.columns)
 
 
-def _numbers(columns: Mapping[str, Sequence[str]], table: LabelTable) -> NDArray[np.float64]:
+def _read_numbers(columns: Mapping[str, Sequence[str]], table: LabelTable) -> NDArray[np.float64]:
     """Return 1, 0 and NaN, (n_rows, n_attributes)."""
     # Each text once: millions of values are few different ones.
     words = {
@@ -322,7 +322,7 @@ def _numbers(columns: Mapping[str, Sequence[str]], table: LabelTable) -> NDArray
     for k, (name, column) in enumerate(columns.items()):
         meaning = dict(VALUES)
         if "-1" in words[name].values():
-            meaning["-1"] = _meaning_of_minus_one(name, words, table, columns)
+            meaning["-1"] = _read_minus_one(name, words, table, columns)
         known = {text: meaning.get(word) for text, word in words[name].items()}
         if None in known.values():
             j = next(j for j, text in enumerate(column) if known[text] is None)
@@ -334,7 +334,7 @@ def _numbers(columns: Mapping[str, Sequence[str]], table: LabelTable) -> NDArray
     return numbers
 
 
-def _meaning_of_minus_one(
+def _read_minus_one(
     name: str,
     words: Mapping[str, Mapping[str, str]],
     table: LabelTable,

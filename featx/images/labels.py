@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from featx._repr import OneLine
 from featx._values import as_texts, frame_columns, is_frame, is_missing, plain_values
 from featx.errors import ManifestError
-from featx.images._tables import LABEL, PATH, named_columns, read_table
+from featx.images._tables import LABEL, PATH, name_columns, read_table
 from featx.images.paths import absolute_path
 
 __all__ = ["LabelSource", "LabelTable", "is_table", "read_labels"]
@@ -50,11 +50,11 @@ class LabelTable(OneLine):
         """Return some rows, in the order given."""
         return replace(
             self,
-            paths=_taken(self.paths, rows),
-            labels=None if self.labels is None else _taken(self.labels, rows),
-            columns={name: _taken(values, rows) for name, values in self.columns.items()},
-            written=_taken(self.written, rows),
-            places=_taken(self.places, rows) if self.places else (),
+            paths=_take(self.paths, rows),
+            labels=None if self.labels is None else _take(self.labels, rows),
+            columns={name: _take(values, rows) for name, values in self.columns.items()},
+            written=_take(self.written, rows),
+            places=_take(self.places, rows) if self.places else (),
         )
 
     def merge(self, keys: Sequence[Hashable]) -> LabelTable:
@@ -126,7 +126,7 @@ def read_labels(source: LabelSource) -> LabelTable:
     if isinstance(source, LabelTable):
         return source
     if is_table(source):
-        return _from_columns(source)
+        return _read_columns(source)
     if not isinstance(source, str | os.PathLike):
         raise ManifestError(
             f"labels: got a {type(source).__name__}, expected a CSV, a data frame, or a mapping "
@@ -137,7 +137,7 @@ def read_labels(source: LabelSource) -> LabelTable:
     found = read_table(csv_path, thing)
     columns = dict(zip(found.names, zip(*found.rows, strict=True), strict=True))
     places = tuple(f"line {line}" for line in found.lines)
-    return _table(columns, places, thing, os.path.dirname(csv_path))  # noqa: PTH120
+    return _make_table(columns, places, thing, os.path.dirname(csv_path))  # noqa: PTH120
 
 
 def is_table(source: Any) -> bool:
@@ -145,10 +145,10 @@ def is_table(source: Any) -> bool:
     return is_frame(source) or isinstance(source, Mapping)
 
 
-def _from_columns(source: Any) -> LabelTable:
+def _read_columns(source: Any) -> LabelTable:
     thing = "data frame" if is_frame(source) else "columns"
     given = frame_columns(source) if is_frame(source) else {str(k): v for k, v in source.items()}
-    names = named_columns(list(given), thing)
+    names = name_columns(list(given), thing)
     values = list(given.values())
     columns = {name: plain_values(values[i], name) for i, name in names.items()}
     n = len(columns[PATH])
@@ -159,15 +159,15 @@ def _from_columns(source: Any) -> LabelTable:
             raise ManifestError(
                 f"{thing}: got {len(column)} values in {name!r} for {n} paths, expected one each"
             )
-    return _table(columns, tuple(f"row {i}" for i in range(n)), thing, "")
+    return _make_table(columns, tuple(f"row {i}" for i in range(n)), thing, "")
 
 
-def _table(
+def _make_table(
     columns: Mapping[str, Sequence[Any]], places: tuple[str, ...], thing: str, folder: str
 ) -> LabelTable:
     """Turn columns of whatever values into text, with one row for each image."""
     written = tuple(
-        _path(path, thing, place) for path, place in zip(columns[PATH], places, strict=True)
+        _read_path(path, thing, place) for path, place in zip(columns[PATH], places, strict=True)
     )
     others = {name: values for name, values in columns.items() if name != PATH}
     texts = {
@@ -178,7 +178,7 @@ def _table(
     return LabelTable(paths, texts.pop(LABEL, None), texts, written, thing, places).merge(paths)
 
 
-def _path(path: Any, thing: str, place: str) -> str:
+def _read_path(path: Any, thing: str, place: str) -> str:
     if is_missing(path):
         what = f"the path {path!r}" if str(path).strip() else "an empty path"
         raise ManifestError(
@@ -189,5 +189,5 @@ def _path(path: Any, thing: str, place: str) -> str:
     return os.path.expanduser(os.fsdecode(path))  # noqa: PTH111
 
 
-def _taken(values: Sequence[str], rows: Iterable[int]) -> tuple[str, ...]:
+def _take(values: Sequence[str], rows: Iterable[int]) -> tuple[str, ...]:
     return tuple(values[j] for j in rows)

@@ -52,7 +52,7 @@ class ImageBatch(OneLine):
     good : ndarray of shape (n_good,), intp
         Positions in the sources of the images in `views`, ascending.
     views : tuple of ndarray of shape (n_good, H, W, 3), uint8
-        One array a view; float32 (n_good, C, H, W) from a user's transform; empty where no image
+        One array per view; float32 (n_good, C, H, W) from a user's transform; empty where no image
         is good.
     """
 
@@ -138,9 +138,11 @@ def iter_batches(
     require_count("workers", workers, 0)
     require_number("timeout_s", timeout_s, 0, above=True)
     if workers == 0:
-        return _batched(_read_here(sources, preprocessor), batch_size, empty)
+        return _make_batches(_read_here(sources, preprocessor), batch_size, empty)
     pool = ReaderPool(preprocessor, workers, timeout_s)
-    return _batched(_read_ahead(sources, pool, workers, batch_size, prefetch), batch_size, empty)
+    return _make_batches(
+        _read_ahead(sources, pool, workers, batch_size, prefetch), batch_size, empty
+    )
 
 
 def default_workers(sources: Sequence[ImageSource]) -> int:
@@ -190,14 +192,16 @@ def _read_ahead(
     waiting: deque[Future[list[ReadImage]]] = deque()
     with closing(pool):
         for start in range(0, len(sources), chunk):
-            waiting.append(pool.submit([_sendable(s) for s in sources[start : start + chunk]]))
+            waiting.append(
+                pool.submit([_prepare_source(s) for s in sources[start : start + chunk]])
+            )
             if len(waiting) == n_ahead:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
 
 
-def _sendable(source: ImageSource) -> str | RemoteFile | NDArray[np.uint8] | Unreadable:
+def _prepare_source(source: ImageSource) -> str | RemoteFile | NDArray[np.uint8] | Unreadable:
     """Return what a reader process takes: of an image that Pillow has open, its pixels."""
     if isinstance(source, str | RemoteFile):
         return source
@@ -207,7 +211,7 @@ def _sendable(source: ImageSource) -> str | RemoteFile | NDArray[np.uint8] | Unr
         return Unreadable(f"{type(err).__name__}: {one_line(err)}")
 
 
-def _batched(
+def _make_batches(
     results: Generator[ReadImage, None, None], batch_size: int, empty: Empty
 ) -> Iterator[ImageBatch]:
     try:
@@ -215,12 +219,12 @@ def _batched(
             read = list(itertools.islice(results, min(batch_size, sys.maxsize)))
             if not read:
                 return
-            yield from _parts(start, read, empty)
+            yield from _split_by_shape(start, read, empty)
     finally:
         results.close()
 
 
-def _parts(start: int, read: list[ReadImage], empty: Empty) -> Iterator[ImageBatch]:
+def _split_by_shape(start: int, read: list[ReadImage], empty: Empty) -> Iterator[ImageBatch]:
     """Split where the views' shapes change; a bad image stays with its left neighbours."""
     begin, shape = 0, None
     for i, image in enumerate(read):
@@ -228,24 +232,24 @@ def _parts(start: int, read: list[ReadImage], empty: Empty) -> Iterator[ImageBat
             continue
         mine = [view.shape for view in image.views]
         if shape is not None and mine != shape:
-            yield _batch(start + begin, read[begin:i], empty)
+            yield _make_batch(start + begin, read[begin:i], empty)
             begin = i
         shape = mine
-    yield _batch(start + begin, read[begin:], empty)
+    yield _make_batch(start + begin, read[begin:], empty)
 
 
-def _batch(start: int, read: list[ReadImage], empty: Empty) -> ImageBatch:
+def _make_batch(start: int, read: list[ReadImage], empty: Empty) -> ImageBatch:
     rows = np.arange(start, start + len(read), dtype=np.intp)
     views = [image.views for image in read if image.views is not None]
     return ImageBatch(
         rows=rows,
         read=tuple(dataclasses.replace(image, views=None) for image in read),
         good=rows[[image.views is not None for image in read]],
-        views=tuple(_stacked(view, empty) for view in zip(*views, strict=True)),
+        views=tuple(_stack(view, empty) for view in zip(*views, strict=True)),
     )
 
 
-def _stacked(arrays: Sequence[NDArray[Any]], empty: Empty) -> NDArray[Any]:
+def _stack(arrays: Sequence[NDArray[Any]], empty: Empty) -> NDArray[Any]:
     out = empty((len(arrays), *arrays[0].shape), arrays[0].dtype)
     np.stack(arrays, out=out)
     return out

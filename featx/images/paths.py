@@ -42,7 +42,7 @@ def absolute_path(path: str, folder: str = "") -> str:
 def find_matches(paths: Sequence[str], table: LabelTable) -> list[list[int]]:
     """For each row of a table the positions of the paths that it fits."""
     found: list[list[int]] = []
-    for keys, find in ((table.paths, _by_whole), (table.written, _by_end)):
+    for keys, find in ((table.paths, _match_whole), (table.written, _match_ends)):
         found = find(paths, keys)
         left = [j for j, match in enumerate(found) if not match]
         taken = {i for match in found for i in match}
@@ -58,7 +58,7 @@ def find_matches(paths: Sequence[str], table: LabelTable) -> list[list[int]]:
     return found
 
 
-def _by_whole(paths: Sequence[str], wanted: Sequence[str]) -> list[list[int]]:
+def _match_whole(paths: Sequence[str], wanted: Sequence[str]) -> list[list[int]]:
     """For each wanted path the positions of those equal to it."""
     positions: dict[str, list[int]] = {path: [] for path in wanted}
     for i, path in enumerate(paths):
@@ -67,20 +67,20 @@ def _by_whole(paths: Sequence[str], wanted: Sequence[str]) -> list[list[int]]:
     return [positions[path] for path in wanted]
 
 
-def _by_end(paths: Sequence[str], wanted: Sequence[str]) -> list[list[int]]:
+def _match_ends(paths: Sequence[str], wanted: Sequence[str]) -> list[list[int]]:
     """For each wanted path the positions of those that end in it."""
-    ends = [tuple(_parts(os.path.normpath(path))) for path in wanted]
+    ends = [tuple(_split_path(os.path.normpath(path))) for path in wanted]
     by_end: dict[tuple[str, ...], list[int]] = {end: [] for end in ends}
     lengths = sorted({len(end) for end in ends})
     for i, path in enumerate(paths):
-        parts = _parts(path)
+        parts = _split_path(path)
         for n in lengths:
             if n <= len(parts) and (end := tuple(parts[-n:])) in by_end:
                 by_end[end].append(i)
     return [by_end[end] for end in ends]
 
 
-def _parts(path: str) -> list[str]:
+def _split_path(path: str) -> list[str]:
     parts = path.replace(os.sep, "/").split("/")
     while len(parts) > 1 and parts[0] in (".", ".."):
         parts.pop(0)

@@ -122,7 +122,7 @@ class ReaderProcess:
             self._is_busy = False
         if isinstance(answer, FeatxError):
             raise answer
-        return [self._taken(sent) for sent in answer]
+        return [self._take_views(sent) for sent in answer]
 
     def spend(self, seconds: float) -> None:
         """Count time for the image that is being read, and end the process at the limit."""
@@ -156,7 +156,7 @@ class ReaderProcess:
             except OSError:  # bytes for a reader that is gone
                 continue
 
-    def _taken(self, sent: Sent) -> ReadImage:
+    def _take_views(self, sent: Sent) -> ReadImage:
         """Return a result with its views, which lie in the shared memory where they fit."""
         result, placed = sent
         if not placed:
@@ -210,7 +210,7 @@ class ReaderPool:
         memory_bytes: int | None = None,
         tries: int = MAX_DEATHS_PER_IMAGE,
     ) -> None:
-        self._blob, self._timeout_s = _pickled(preprocessor), timeout_s
+        self._blob, self._timeout_s = _pickle(preprocessor), timeout_s
         self._memory_bytes, self._tries = memory_bytes, tries
         self._threads = ThreadPoolExecutor(n_workers, thread_name_prefix="featx-reader")
         self._idle: queue.SimpleQueue[ReaderProcess] = queue.SimpleQueue()
@@ -332,7 +332,7 @@ def _check_starts(n_failed: int, err: ReaderDiedError) -> None:
         )
 
 
-def _pickled(preprocessor: Preprocessor) -> bytes:
+def _pickle(preprocessor: Preprocessor) -> bytes:
     """Pickle by reference where that works, else by value (lambdas, notebooks, scripts)."""
     from featx.images.preprocess import ImagePreprocessor
 

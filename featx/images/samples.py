@@ -15,8 +15,8 @@ def sample_data_dir() -> Path:
     """Return the folder of the sample images that come with featx.
 
     The images are stored once, in ``data/samples`` of the repository; a wheel carries them as
-    ``featx/_samples``. Below are ``objects``, ``scenes`` and ``fine_grained`` (a folder a class),
-    ``attributes`` (images and ``attributes.csv``) and ``instances`` (a folder a poster).
+    ``featx/_samples``. Below are ``objects``, ``scenes``, ``fine_grained`` (a folder per class),
+    ``attributes`` (images and ``attributes.csv``) and ``instances`` (a folder per poster).
 
     Returns
     -------

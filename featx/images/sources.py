@@ -48,7 +48,7 @@ def find_images(source: Any) -> tuple[LabelTable, Listing]:
         return _merge([_find(path_of(source), listing, is_listed=False)], listing), listing
     names = [path_of(each, i) for i, each in enumerate(source)]
     tables = [_find(name, listing, is_listed=True) for name in names]
-    return _merge(_as_classes(names, tables), listing), listing
+    return _merge(_label_as_classes(names, tables), listing), listing
 
 
 def path_of(source: Any, index: int | None = None) -> str:
@@ -64,66 +64,66 @@ def path_of(source: Any, index: int | None = None) -> str:
 def _find(source: str, listing: Listing, *, is_listed: bool) -> LabelTable:
     """Find the images of one source; `is_listed` as one of several."""
     if is_url(source):
-        return _from_url(source, listing, is_listed=is_listed)
+        return _find_at_url(source, listing, is_listed=is_listed)
     if not source:
         raise ManifestError("source: got an empty path, expected a folder, file, glob or CSV")
     if os.path.isdir(source):  # noqa: PTH112
-        return _from_folder(source, listing, is_listed=is_listed)
+        return _find_in_folder(source, listing, is_listed=is_listed)
     if _is_table_file(source, is_listed=is_listed):
         return read_labels(source)
     exists = os.path.lexists(source)
     if not exists and is_glob(source):
-        return _from_glob(source, listing)
+        return _find_by_glob(source, listing)
     if not exists and not (is_listed and is_named_as_image(source)):
         raise ManifestError(
             f"source {source!r}: not found, expected a folder, an image, a glob or a CSV; "
             f"check the name.{nearest_file(source)}"
         )
-    return _table([absolute_path(source)], None, f"source {source!r}")
+    return _make_table([absolute_path(source)], None, f"source {source!r}")
 
 
-def _from_url(url: str, listing: Listing, *, is_listed: bool) -> LabelTable:
+def _find_at_url(url: str, listing: Listing, *, is_listed: bool) -> LabelTable:
     if _is_table_file(url, is_listed=is_listed):
         return read_labels(url)
     if is_listed and is_named_as_image(url) and "*" not in url:
         # a list of a million is not asked for one by one
-        return _table([url], None, f"source {url!r}")
+        return _make_table([url], None, f"source {url!r}")
     url = url.rstrip("/")
-    return _labelled(list_url(url, listing), f"source {url!r}", listing)
+    return _label(list_url(url, listing), f"source {url!r}", listing)
 
 
-def _from_folder(folder: str, listing: Listing, *, is_listed: bool) -> LabelTable:
+def _find_in_folder(folder: str, listing: Listing, *, is_listed: bool) -> LabelTable:
     path, source = os.path.abspath(folder), f"folder {folder!r}"  # noqa: PTH100
     found = list_folder(path, listing)
     if found or not is_listed:
-        return _labelled(found, source, listing)
+        return _label(found, source, listing)
     if path not in listing.unreadable:  # which the list of failures tells
         warnings.warn(f"{source}: has no images and is left out", FeatxWarning, stacklevel=5)
-    return _table([], (), source)
+    return _make_table([], (), source)
 
 
-def _labelled(found: list[tuple[str, str]], source: str, listing: Listing) -> LabelTable:
+def _label(found: list[tuple[str, str]], source: str, listing: Listing) -> LabelTable:
     if not found:
         raise ManifestError(
             f"{source}: found no images at any depth, expected files ending in "
-            f"{' '.join(SUFFIXES)}{_left_out(listing)}"
+            f"{' '.join(SUFFIXES)}{_describe_left_out(listing)}"
         )
     labels = tuple(_folder_label(label) for _, label in found)
-    return _table([path for path, _ in found], labels, source)
+    return _make_table([path for path, _ in found], labels, source)
 
 
-def _from_glob(pattern: str, listing: Listing) -> LabelTable:
+def _find_by_glob(pattern: str, listing: Listing) -> LabelTable:
     found = list_glob(pattern, listing)
     if not found:
         raise ManifestError(
             f"glob {pattern!r}: matches no image files, expected some ending in "
             f"{' '.join(SUFFIXES)}; use '**' for any depth, or name the folder itself"
-            f"{_left_out(listing)}"
+            f"{_describe_left_out(listing)}"
         )
-    return _table([os.path.abspath(path) for path in found], None, f"glob {pattern!r}")  # noqa: PTH100
+    return _make_table([os.path.abspath(path) for path in found], None, f"glob {pattern!r}")  # noqa: PTH100
 
 
-def _left_out(listing: Listing) -> str:
+def _describe_left_out(listing: Listing) -> str:
     """Say what was there instead of images."""
     parts = [f"folder {path!r} cannot be read ({why})" for path, why in listing.unreadable.items()]
     parts = parts[:1] + ([describe_ignored(listing.ignored)] if listing.ignored else [])
@@ -141,7 +141,7 @@ def _is_folder(name: str) -> bool:
     return (is_url(name) and "*" not in name and not is_file) or os.path.isdir(name)  # noqa: PTH112
 
 
-def _as_classes(names: list[str], tables: list[LabelTable]) -> list[LabelTable]:
+def _label_as_classes(names: list[str], tables: list[LabelTable]) -> list[LabelTable]:
     """Label the images of folders beside each other, each with images in it, as above them."""
     folders = {i: tables[i].labels or () for i, name in enumerate(names) if _is_folder(name)}
     if not all("" in below for below in folders.values() if below):
@@ -153,7 +153,7 @@ def _as_classes(names: list[str], tables: list[LabelTable]) -> list[LabelTable]:
     return named
 
 
-def _table(paths: list[str], labels: tuple[str, ...] | None, thing: str) -> LabelTable:
+def _make_table(paths: list[str], labels: tuple[str, ...] | None, thing: str) -> LabelTable:
     return LabelTable(tuple(paths), labels, {}, tuple(paths), thing)
 
 
@@ -161,7 +161,9 @@ def _merge(tables: list[LabelTable], listing: Listing) -> LabelTable:
     """Put sources one after the other; what one of them lacks is "" there."""
     if not any(table.paths for table in tables):
         what = "folders without images" if tables else "an empty sequence"
-        raise ManifestError(f"source: got {what}, expected at least one image{_left_out(listing)}")
+        raise ManifestError(
+            f"source: got {what}, expected at least one image{_describe_left_out(listing)}"
+        )
     if len(tables) == 1:
         return tables[0]
     _require_different(tables)

@@ -58,14 +58,14 @@ def thumbnail_jpeg(
     (100, 50)
     """
     if not isinstance(source, Image.Image):
-        return _encoded(decode_image(source, min_px=side_px), side_px)
+        return _encode(decode_image(source, min_px=side_px), side_px)
     try:  # an image may decode only now, and Pillow's plugins raise nearly everything
-        return _encoded(Image.fromarray(as_uint8_rgb(source)), side_px)
+        return _encode(Image.fromarray(as_uint8_rgb(source)), side_px)
     except Exception as err:
         raise ImageDecodeError(f"damaged or closed image: {one_line(err)}") from err
 
 
-def _encoded(image: Image.Image, side_px: int) -> Thumbnail:
+def _encode(image: Image.Image, side_px: int) -> Thumbnail:
     image.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=QUALITY, optimize=True)
