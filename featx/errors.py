@@ -135,7 +135,7 @@ def one_line(error: BaseException, most: int = 200) -> str:
     error : exception
         Anything that was raised.
     most : int, default 200
-        Letters that are kept.
+        Length at which the text is cut, in characters.
 
     Examples
     --------

@@ -36,7 +36,7 @@ class TimmSource(Source):
 
     @property
     def is_installed(self) -> bool:
-        """Whether timm is there."""
+        """Whether timm is installed."""
         try:
             return importlib.util.find_spec("timm") is not None
         except ValueError:  # masked

@@ -93,7 +93,7 @@ class Source(ABC):
 
     @property
     def is_installed(self) -> bool:
-        """Whether what it needs is there."""
+        """Whether the package that it needs is installed."""
         return True
 
     @abstractmethod

@@ -1,9 +1,9 @@
 """What is left of an engine in a process that was forked from one where it has run.
 
-Only the thread that forks goes on in the child. OpenMP's and OpenVINO's other threads are gone
-there, and whoever waits for them waits for ever: torch therefore computes with one thread, and
-engines that cannot be told to are refused. The readers of images are processes of their own, and
-are started in a child as anywhere.
+Only the thread that forks goes on in the child. The other threads of OpenMP and OpenVINO are gone
+there, and waiting for them never ends: torch therefore computes with one thread, and an engine
+that cannot be told to is refused. Images are read in separate processes, which a child starts as
+any other process does.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def _run_views(graph: Any, views: NDArray[Any], dtype: str) -> list[torch.Tensor
 def _quantise_graph(graph: Any, samples: NDArray[Any]) -> Any:
     with warnings.catch_warnings(), without_telemetry(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        # It imports what builds torch's extensions, which misses a GPU's compiler aloud.
+        # It imports torch's builder of extensions, which warns where it finds no GPU compiler.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         nncf = require("nncf", extra="int8", purpose="precision 'int8'")
         # Not nncf.set_log_level, which sets the level of the program's own handlers too.
@@ -165,7 +165,7 @@ def load_quantised(
 
 
 def _keep(openvino: Any, graph: Any, loss: Loss, folder: Path) -> None:
-    """Write beside and rename: what is there is whole."""
+    """Write a folder beside and rename it, so that one that exists is complete."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix="."))
     try:
@@ -183,7 +183,7 @@ def _keep(openvino: Any, graph: Any, loss: Loss, folder: Path) -> None:
 
 
 def _read_loss(folder: Path) -> Loss:
-    """Return what a kept graph loses, once its files are what was written."""
+    """Return what a kept graph loses, after checking that its files are what was written."""
     kept = json.loads((folder / LOSS).read_text())
     for name, digest in kept["digests"].items():
         if file_digest(folder / name) != digest:

@@ -61,7 +61,7 @@ Layers = Mapping[str, LayerOutput]
 
 @dataclass(frozen=True)
 class Ready:
-    """What is there for some layers of views of one size.
+    """The graph that gives some layers for views of one size.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Ready:
     loss : Loss or None
         What int8 loses.
     compiled : dict of int to Compiled
-        By number of streams, as far as they were asked for.
+        By number of streams; each is compiled on first use.
     """
 
     graph: Any
@@ -104,7 +104,7 @@ class OpenVINOEngine:
         self.n_at_once = 2  # so that no core waits for the last part of a batch
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """Return memory as any other."""
+        """Return ordinary memory."""
         return np.empty(shape, dtype)
 
     def read(self, view: NDArray[Any], layers: Layers, use: Use) -> Finish:

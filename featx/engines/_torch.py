@@ -120,7 +120,7 @@ class TorchEngine:
         return module.to(memory_format=torch.channels_last)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """Return memory that is pinned where a GPU takes it from there."""
+        """Return an array to collect a batch in, pinned in memory where a GPU copies from it."""
         if not self._is_cuda:
             return np.empty(shape, dtype)
         kind = torch.from_numpy(np.empty(0, dtype)).dtype
@@ -140,7 +140,7 @@ class TorchEngine:
         return normalised.contiguous(memory_format=torch.channels_last)
 
     def _on_gpu(self, x: torch.Tensor) -> torch.Tensor:
-        """Copy there beside what is being computed."""
+        """Copy to the GPU while it computes."""
         if self._copies is None:
             self._copies = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         computing = torch.cuda.current_stream(self._device)
@@ -152,7 +152,7 @@ class TorchEngine:
 
     @torch.inference_mode()
     def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> None:
-        """Run as far as the deepest layer; a GPU may not have got there yet."""
+        """Run as far as the deepest layer; a GPU may still be computing when this returns."""
         module = self.module
         if self._folded is not None and self._changed.isdisjoint(layers):
             module = self._folded
@@ -174,7 +174,7 @@ class TorchEngine:
 
     @contextlib.contextmanager
     def _explain(self, part: NDArray[Any]) -> Iterator[None]:
-        """Say of whatever a network raises which images it was given."""
+        """Add to whatever a network raises which images it was given."""
         try:
             yield
         except (torch.OutOfMemoryError, FeatxError):

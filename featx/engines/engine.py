@@ -1,4 +1,4 @@
-"""What an engine is given and must offer, and what engines share to begin with and to compare."""
+"""What an engine is given and must offer, and what engines share: input, padding, comparison."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def _join(parts: Sequence[Pending], size: int) -> list[NDArray[np.float32]]:
 
 
 def _begin_fetch(vectors: Sequence[torch.Tensor]) -> Pending:
-    """Have vectors copied from where they are; a GPU does so when it has got there."""
+    """Begin to copy vectors to the CPU; a GPU copies when it has computed them."""
     if not all(x.is_cuda for x in vectors):
         arrays = [x.cpu().numpy() for x in vectors]
         return lambda: arrays
