@@ -52,7 +52,7 @@ def _described(card: Any) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> str:
-    """Print a line a network."""
+    """Print a line per network."""
     shown = result["backbones"][:MAX_LISTED]
     width = max(34, *(len(b["name"]) + 1 for b in shown))
     lines = [f"{'name':{width}}{'source':13}{'params':>9}  {'px':>4}  weights"]

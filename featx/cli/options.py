@@ -85,18 +85,24 @@ def add_options(
     signature = inspect.signature(owner).parameters
     for name in dict.fromkeys([*names, *texts]):
         default, text = signature[name].default, texts.get(name, HELP.get(name, ""))
-        if default is not None and "default" not in text:
+        kind = str(signature[name].annotation).partition(" ")[0]
+        if "default" not in text and not (default is None or kind == "bool" or default == ()):
             text += f" (default {default})"
         options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text}
-        kind = str(signature[name].annotation).partition(" ")[0]
         if kind == "bool":
             options["action"] = "store_true"
         elif name in SEVERAL:
             options |= {"action": "append", "metavar": "NAME"}
+        elif kind.startswith("tuple"):
+            options |= {"type": _split, "metavar": "A,B"}
         else:
             options["type"] = {"int": int, "float": float}.get(kind, str)
             options["metavar"] = {"int": "N", "float": "X"}.get(kind, name.upper())
         parser.add_argument(FLAGS.get(name, f"--{name.replace('_', '-')}"), **options)
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
 
 
 def read_options(args: argparse.Namespace, owner: Callable[..., T], /, **base: Any) -> T:

@@ -158,7 +158,7 @@ def notes(result: dict[str, Any]) -> list[str]:
 
 
 def show(result: dict[str, Any]) -> str:
-    """Print a line an image."""
+    """Print a line per image."""
     lines = []
     for p in result["predictions"]:
         path = show_name(p["path"])

@@ -148,7 +148,7 @@ def notes(result: dict[str, Any]) -> list[str]:
 
 
 def show(result: dict[str, Any]) -> str:
-    """Print a block an image."""
+    """Print a block per image."""
     lines = []
     for r in result["results"]:
         lines.append(show_name(r["query"]))

@@ -24,6 +24,7 @@ from starlette.testclient import TestClient
 
 import featx
 from featx.cli.main import build_parser, main
+from featx.cli.serve import _read
 from featx.demo import sample_data_dir
 from featx.serve import ServeOptions, create_app, open_service
 
@@ -87,11 +88,21 @@ def test_a_missing_package_is_named_with_its_install_command(index, capsys, monk
 
 def test_defaults_are_those_of_the_library(monkeypatch) -> None:
     monkeypatch.delenv("FEATX_TOKEN", raising=False)
-    args = vars(build_parser("serve").parse_args(["serve", "index"]))
-    for name, value in vars(ServeOptions()).items():
-        assert args[name] == value
+
+    def options(*words) -> ServeOptions:
+        return _read(build_parser("serve").parse_args(["serve", "index", *words]))
+
+    assert options() == ServeOptions()
     monkeypatch.setenv("FEATX_TOKEN", "from-outside")
-    assert build_parser("serve").parse_args(["serve", "index"]).token == "from-outside"
+    assert options().token == "from-outside"
+    given = {"host": "0.0.0.0", "port": 1, "token": "at-the-command", "batch_size": 2,
+             "wait_ms": 3.5, "max_upload_mb": 4.5, "max_pixels": 5, "rate": 6.5,
+             "copy_distance": 0.75}  # fmt: skip
+    words = [w for n, v in given.items() for w in (f"--{n.replace('_', '-')}", str(v))]
+    words += ["--writable", "--show-names", "--trusted-proxies", "10.0.0.1, 10.0.0.2"]
+    proxies = ("10.0.0.1", "10.0.0.2")
+    expected = ServeOptions(writable=True, show_names=True, trusted_proxies=proxies, **given)
+    assert options(*words) == expected
 
 
 @contextmanager
