@@ -16,9 +16,9 @@ from featx.errors import FeatxError, ParameterError, StoreWriteError
 from featx.store import (
     Failure,
     StoreWriter,
+    _edits,
     open_store,
     store_info,
-    table_writer,
     verify_store,
     write_features,
 )
@@ -71,7 +71,7 @@ SETS = {
 @pytest.mark.parametrize("at_once", [2**26, 12 * 7, 1], ids=["in order", "by sevens", "by one"])
 @pytest.mark.parametrize("removed", SETS.values(), ids=SETS)
 def test_what_stays_is_what_was_there(path: Path, monkeypatch, removed: set[int], at_once: int):
-    monkeypatch.setattr(table_writer, "REMOVED_AT_ONCE", at_once)
+    monkeypatch.setattr(_edits, "REMOVED_AT_ONCE", at_once)
     kept = [i for i in range(N) if i not in removed]
     with open_store(path) as store:
         n_pruned = store.prune(keep=[f"{i}.jpg" for i in kept])
@@ -154,7 +154,7 @@ def test_pruning_waits_for_no_writer_and_says_who_it_is(path: Path):
 def test_an_open_reader_never_gives_a_row_of_another_image(
     path: Path, monkeypatch, touched: str, at_once: int
 ):
-    monkeypatch.setattr(table_writer, "REMOVED_AT_ONCE", at_once)
+    monkeypatch.setattr(_edits, "REMOVED_AT_ONCE", at_once)
     reader = open_store(path)
     if touched in ("paths", "both"):
         assert reader.paths[5] == "5.jpg"
@@ -182,7 +182,7 @@ def test_an_open_reader_never_gives_a_row_of_another_image(
 def test_a_prune_that_is_killed_at_any_step_leaves_rows_that_fit(
     path: Path, tmp_path: Path, monkeypatch, at_once: int
 ):
-    monkeypatch.setattr(table_writer, "REMOVED_AT_ONCE", at_once)
+    monkeypatch.setattr(_edits, "REMOVED_AT_ONCE", at_once)
     gone = [f"{i}.jpg" for i in range(0, N, 3)]
     sizes, step = set(), 0
     while True:

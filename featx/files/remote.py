@@ -68,10 +68,10 @@ class RemoteFile:
     url : str
         Where it is.
     size_bytes : int
-        -1 where that is not told.
+        -1 where the listing has none.
     mtime_ns : int
         Changes with the content: made of the ETag where there is one, else the time of the last
-        change in nanoseconds; 0 where neither is told.
+        change in nanoseconds; 0 where the listing has neither.
     """
 
     url: str
@@ -236,7 +236,7 @@ def download(file: RemoteFile, place: Path, callback: Callable[[int], Any]) -> N
     Parameters
     ----------
     file : RemoteFile
-        Where no size was told, it may have 2 GiB.
+        Where its size is not known, it may have 2 GiB.
     place : Path
         What is there is overwritten.
     callback : callable

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from featx.errors import ParameterError
 from featx.files.paths import common_form
 from featx.files.remote import is_url
-from featx.store import table_writer
+from featx.store import _edits
 from featx.store.remote import working_copy
 from featx.store.writer import StoreWriter
 
@@ -62,7 +62,7 @@ def remove_images(writer: StoreWriter, paths: Collection[str]) -> int:
     tables = writer.tables()
     gone = sorted(list_images(writer).intersection(paths))
     row_bytes = sum(table.row_bytes for table in tables)
-    size = max(1, table_writer.REMOVED_AT_ONCE // max(1, row_bytes))
+    size = max(1, _edits.REMOVED_AT_ONCE // max(1, row_bytes))
     for start in range(0, len(gone), size):
         part = gone[start : start + size]
         for table in tables:

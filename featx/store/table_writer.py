@@ -17,26 +17,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from featx.errors import ParameterError
 from featx.store._chunks import read_any
+from featx.store._edits import append_rows, change_rows, kept_rows, remove_rows
 from featx.store._layout import (
     column_name,
     create_table,
-    datasets,
     decode,
     digest_text,
     feature_crcs,
-    grow,
-    require_dataset,
     write_attribute,
-    write_rows,
 )
 from featx.store._records import Records, check_columns, check_features
 from featx.store._transaction import PatchedFile
 from featx.store.tables import TableInfo
 
-__all__ = ["REMOVED_AT_ONCE", "KnownRow", "TableWriter"]
+__all__ = ["KnownRow", "TableWriter"]
 
-# Bytes of vectors that one commit moves: they are held in memory, and go through the journal.
-REMOVED_AT_ONCE = 64 * 2**20
 WRITTEN_AT_ONCE = 8 * 2**20  # bytes of vectors, which are copied once more for it
 
 
@@ -319,11 +314,11 @@ class TableWriter:
             create_table(tables, self.key, self.recipe, self.n_features, self.dtype)
         group = tables[self.key]
         if self._changes:
-            self._write_changes(group, file)
+            change_rows(group, file, self._changes)
         for records in self._join_small():
-            _append_rows(group, records)
+            append_rows(group, records)
         if self._removed:
-            _remove_rows(group, file, np.array(sorted(self._removed), np.int64))
+            remove_rows(group, file, np.array(sorted(self._removed), np.int64))
         if self._noted != (self.has_labels, self.made_with):
             group.attrs["has_labels"] = self.has_labels
             write_attribute(group, "made_with", json.dumps(self.made_with, sort_keys=True))
@@ -337,20 +332,6 @@ class TableWriter:
         self._new, self._starts, self._changes, self._removed = [], [], {}, set()
         self._n_committed = self.n_samples
         self._noted = (self.has_labels, dict(self.made_with))
-
-    def _write_changes(self, group: Any, file: PatchedFile) -> None:
-        rows = np.array(sorted(self._changes), np.int64)
-        changes = [self._changes[row] for row in rows.tolist()]
-        records = Records.read(group, file, slice(self._n_committed)).take(rows)
-        vectors = {i: v["features"] for i, v in enumerate(changes) if "features" in v}
-        names = set[str]().union(*changes) - {"features"}
-        for i, values in enumerate(changes):
-            records.change(i, {name: values[name] for name in names & values.keys()})
-        for name in names:
-            write_rows(require_dataset(group, name), rows, records[name])
-        write_rows(group["row_crc"], rows, records.crcs())
-        if vectors:
-            write_rows(group["features"], rows[list(vectors)], np.stack(list(vectors.values())))
 
     def _join_small(self) -> Iterator[Records]:
         """Join small batches of new rows: HDF5 takes as long for a row as for a thousand."""
@@ -414,71 +395,3 @@ class TableWriter:
         for row, values in self._changes.items():
             committed.change(row, {k: v for k, v in values.items() if k != "features"})
         return [(0, committed), *zip(self._starts, self._new, strict=True)]
-
-
-def _append_rows(group: Any, records: Records) -> None:
-    """Add rows at the end of every dataset."""
-    for name in records.metadata:
-        require_dataset(group, name)
-    columns = {**records.columns, "row_crc": records.crcs()}
-    for name, dataset in datasets(group):
-        grow(dataset, columns.get(name, np.full(len(records), b"", object)))
-
-
-def kept_rows(n: int, removed: NDArray[np.int64], row_bytes: int) -> NDArray[np.int64]:
-    """Return which row stands at each place once others were removed.
-
-    Rows keep their order where what follows the first that goes is small enough to be moved up in
-    one commit. In a larger table rows from its end take the places that become free, so that the
-    cost is that of the rows that go and not of the table: a nightly run that finds one image gone
-    must not write 5 GB.
-
-    Parameters
-    ----------
-    n : int
-        Rows so far.
-    removed : ndarray of int64
-        Those that go, each once.
-    row_bytes : int
-        Size of a vector.
-
-    Examples
-    --------
-    >>> kept_rows(6, np.array([1, 2]), row_bytes=4).tolist()
-    [0, 3, 4, 5]
-    >>> kept_rows(6, np.array([1, 2]), row_bytes=2**30).tolist()
-    [0, 4, 5, 3]
-    """
-    kept = np.setdiff1d(np.arange(n), removed)
-    first = int(removed.min(initial=n))
-    if (n - first) * row_bytes <= REMOVED_AT_ONCE:
-        return kept
-    n_left = len(kept)
-    places = np.arange(n_left)
-    places[removed[removed < n_left]] = kept[kept >= n_left]
-    return places
-
-
-def _remove_rows(group: Any, file: PatchedFile, removed: NDArray[np.int64]) -> None:
-    """Remove rows of a group that HDF5 has open in `file`.
-
-    Raises
-    ------
-    FileFormatError
-        If a row that has to move is damaged.
-    """
-    group.file.flush()  # text is read past HDF5
-    features = group["features"]
-    n = features.shape[0]
-    kept = kept_rows(n, removed, features.shape[1] * features.dtype.itemsize)
-    to = np.flatnonzero(kept != np.arange(len(kept)))
-    records = Records.read(group, file, slice(n)).take(kept[to])
-    columns = {
-        **records.columns,
-        "features": read_any(features, kept[to]),
-        "row_crc": records.crcs(),
-    }
-    for name, dataset in datasets(group):
-        if len(to):
-            write_rows(dataset, to, columns[name])
-        dataset.resize(len(kept), axis=0)

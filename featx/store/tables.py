@@ -168,8 +168,8 @@ def list_tables(tables: Sequence[TableInfo], fields: Iterable[str] = ()) -> str:
     for info in tables:
         words = "made outside featx" if info.recipe is None else next(differ)
         also = [f"{name} {getattr(info, name)!r}" for name in fields if hasattr(info, name)]
-        told = [word for word in also if word not in words] + ([words] if words else [])
-        parts.append(f"{info.key} ({', '.join(told)})" if told else info.key)
+        details = [word for word in also if word not in words] + ([words] if words else [])
+        parts.append(f"{info.key} ({', '.join(details)})" if details else info.key)
     return "; ".join(parts)
 
 
