@@ -19,7 +19,7 @@ from featx._repr import OneLine
 from featx.errors import ParameterError, choose
 from featx.evaluation._learning_curve import FewLabelCurve
 
-__all__ = ["Extrapolation", "LabelsNeeded", "extrapolate", "labels_needed"]
+__all__ = ["Estimate", "extrapolate", "labels_needed"]
 
 Array = NDArray[np.float64]
 
@@ -33,17 +33,18 @@ N_RESAMPLES = 500
 
 
 @dataclass(frozen=True, repr=False)
-class Extrapolation(OneLine):
-    """The score to expect at a number of labels per class.
+class Estimate(OneLine):
+    """What the law says of a number of labels per class and a score: one asked, one answered.
 
     Parameters
     ----------
     n_per_class : float
-        Labels.
+        Labels per class; of `labels_needed` a whole number, or infinity where the law never gets
+        to the score.
     score : float
-        Of the law.
     low, high : float
-        95 % bootstrap interval over the draws; NaN for a single draw.
+        95 % bootstrap interval of the answer over the draws; of labels infinite where resamples
+        never get to the score; NaN for a single draw.
     problem : str
         Why not to rely on it; empty where nothing speaks against.
     """
@@ -55,33 +56,7 @@ class Extrapolation(OneLine):
     problem: str = ""
 
 
-@dataclass(frozen=True, repr=False)
-class LabelsNeeded(OneLine):
-    """The labels per class that a score is expected to take.
-
-    Parameters
-    ----------
-    target : float
-        Score.
-    n_per_class : float
-        Whole number, or infinity where the law never gets there.
-    low, high : float
-        95 % bootstrap interval over the draws, infinite where resamples never get there; NaN for
-        a single draw.
-    problem : str
-        Why not to rely on it; empty where nothing speaks against.
-    """
-
-    target: float
-    n_per_class: float
-    low: float
-    high: float
-    problem: str = ""
-
-
-def extrapolate(
-    curve: FewLabelCurve, name: str, n: float, *, random_state: Any = 0
-) -> Extrapolation:
+def extrapolate(curve: FewLabelCurve, name: str, n: float, *, random_state: Any = 0) -> Estimate:
     """Estimate the score at more labels per class than were measured.
 
     Parameters
@@ -97,7 +72,7 @@ def extrapolate(
 
     Returns
     -------
-    Extrapolation
+    Estimate
         `problem` says where the curve is flat, or n is over four times what was measured.
 
     Raises
@@ -131,12 +106,12 @@ def extrapolate(
     if not problem and n > FAR * sizes[-1]:
         problem = _describe_distance(sizes[-1])
     low, high = _find_interval(values[1:])
-    return Extrapolation(float(n), float(values[0]), low, high, problem)
+    return Estimate(float(n), float(values[0]), low, high, problem)
 
 
 def labels_needed(
     curve: FewLabelCurve, name: str, target: float, *, random_state: Any = 0
-) -> LabelsNeeded:
+) -> Estimate:
     """Estimate how many labels per class a score takes.
 
     Parameters
@@ -148,7 +123,7 @@ def labels_needed(
 
     Returns
     -------
-    LabelsNeeded
+    Estimate
         `problem` says where the curve is flat, the law's asymptote lies below the target, under
         half of the resamples get there, or the answer is over four times what was measured. A
         target below the first score gives the smallest measured size.
@@ -184,7 +159,7 @@ def labels_needed(
         problem = "most resamples of the draws never reach the target"
     elif not problem and needed[0] > FAR * sizes[-1]:
         problem = _describe_distance(sizes[-1])
-    return LabelsNeeded(float(target), float(needed[0]), low, high, problem)
+    return Estimate(float(needed[0]), float(target), low, high, problem)
 
 
 def _read_scores(curve: FewLabelCurve, name: str) -> Array:

@@ -8,7 +8,7 @@ values cannot be written down; the caller is told why.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -79,26 +79,22 @@ class Trace:
         return before, self.nodes[len(before) :]  # type: ignore[return-value]
 
 
-@dataclass
-class _Seen:
-    starts: dict[str, int] = field(default_factory=dict)
-    head_input: Any = None
-
-
 class _Recorder(fx.Tracer):
     """Note how far the list is when a module is first called, and what the head is given."""
 
     def __init__(self, head: str | None) -> None:
         super().__init__()
-        self.head, self.seen = head, _Seen()
+        self.head = head
+        self.starts: dict[str, int] = {}
+        self.head_input: Any = None
 
     def call_module(
         self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         name = self.path_of_module(m)
-        self.seen.starts.setdefault(name, len(self.graph.nodes))
+        self.starts.setdefault(name, len(self.graph.nodes))
         if name == self.head:
-            self.seen.head_input = args[0]
+            self.head_input = args[0]
         return super().call_module(m, forward, args, kwargs)
 
 
@@ -128,7 +124,7 @@ def trace(module: nn.Module, head: str | None) -> Trace:
     n_inputs = sum(node.op == "placeholder" for node in nodes)
     if n_inputs != 1:
         raise UntraceableError(f"its forward pass takes {n_inputs} inputs, expected one")
-    found = nodes[-1].args[0] if head is None else getattr(recorder.seen.head_input, "node", None)
+    found = nodes[-1].args[0] if head is None else getattr(recorder.head_input, "node", None)
     if not isinstance(found, fx.Node):
         raise UntraceableError("its feature is not one tensor")
     needed = _find_ancestors(found)
@@ -136,7 +132,7 @@ def trace(module: nn.Module, head: str | None) -> Trace:
         module,
         tuple(n for n in nodes if n in needed),
         found,
-        recorder.seen.starts,
+        recorder.starts,
         {n: i for i, n in enumerate(nodes)},
     )
 
