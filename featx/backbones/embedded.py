@@ -14,12 +14,12 @@ import json
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from featx.backbones._weights_file import read_notes, read_state_dict
 from featx.backbones.sources import BackboneCard, Source, WeightsEntry
 from featx.errors import BackboneError, WeightsError, choose, one_line
 from featx.recipe import Preprocessing
@@ -196,8 +196,11 @@ def build_embedded(name: str) -> FeatxSmall:
     """
     choose("embedded backbone", name, EMBEDDED, error=BackboneError)
     file = resources.files("featx.backbones") / "data" / f"{name}.safetensors"
-    with resources.as_file(file) as path:
-        return load_network(path)
+    try:
+        with resources.as_file(file) as path:
+            return load_network(path)
+    except WeightsError as err:
+        raise WeightsError(f"{err}; the file belongs to featx: reinstall it") from err
 
 
 def load_network(path: str | Path) -> FeatxSmall:
@@ -218,35 +221,22 @@ def load_network(path: str | Path) -> FeatxSmall:
     WeightsError
         If the file is missing, damaged, or does not hold such a network.
     """
-    tensors, shape = _read(Path(path))
+    path = Path(path)
+    tensors = {key: tensor.float() for key, tensor in read_state_dict(path).items()}
+    try:
+        shape = NetworkShape.from_json(read_notes(path)["shape"])
+    except (KeyError, TypeError, ValueError) as err:
+        raise WeightsError(
+            f"{path}: got {type(err).__name__} ({one_line(err)}), expected an embedded network "
+            "with its shape in the header; make one with python -m pipelines.distill"
+        ) from err
     with torch.device("meta"):  # no time spent on random weights that are replaced at once
         network = FeatxSmall(shape)
     try:
         network.load_state_dict(tensors, assign=True)
     except RuntimeError as err:
         raise WeightsError(
-            f"{path}: tensors do not fit the shape in the header "
-            f"({one_line(err)}); make the file anew with python -m pipelines.distill"
+            f"{path}: tensors do not fit the shape in the header ({one_line(err)}); make the file "
+            "anew with python -m pipelines.distill"
         ) from err
     return network.eval().requires_grad_(False)
-
-
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], NetworkShape]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise WeightsError(
-            f"{path}: no such weights file, expected a safetensors file with an embedded network; "
-            "reinstall featx, or make one with python -m pipelines.distill"
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            header: dict[str, Any] = file.metadata() or {}
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-        return tensors, NetworkShape.from_json(header["shape"])
-    except (SafetensorError, KeyError, TypeError, ValueError) as err:
-        reason = one_line(err)
-        raise WeightsError(
-            f"{path}: got {type(err).__name__} ({reason}), expected an embedded network with its "
-            "shape in the header; the file is damaged or foreign: reinstall featx"
-        ) from err

@@ -61,13 +61,21 @@ def test_unknown_name_gets_the_nearest_one() -> None:
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"none\.safetensors: no such weights file"):
+    with pytest.raises(WeightsError, match=r"none\.safetensors': no such file, expected the path"):
         load_network(tmp_path / "none.safetensors")
+
+
+def test_an_installation_without_the_file_says_what_to_do(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("featx.backbones.embedded.resources.files", lambda _: tmp_path)
+    (tmp_path / "data").mkdir()
+    with pytest.raises(WeightsError, match=r"no such file.*belongs to featx: reinstall it"):
+        build_embedded("featx_small")
 
 
 def test_cut_file_is_refused(tiny_file: Path) -> None:
     tiny_file.write_bytes(tiny_file.read_bytes()[:-100])
-    with pytest.raises(WeightsError, match=r"tiny\.safetensors: got SafetensorError"):
+    cut = r"tiny\.safetensors: cannot be read as weights, got a file whose end is missing"
+    with pytest.raises(WeightsError, match=cut):
         load_network(tiny_file)
 
 
