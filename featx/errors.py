@@ -273,7 +273,8 @@ def require_number(
             return
     if math.isinf(most):
         expected = f"number above {least:g}" if above else f"finite number of at least {least:g}"
+    elif above:
+        expected = f"number above {least:g} and {'below' if below else 'at most'} {most:g}"
     else:
-        start = f"above {least:g} and" if above else f"from {least:g} to"
-        expected = f"number {start} {'below ' if below else ''}{most:g}"
+        expected = f"number from {least:g} to {'below ' if below else ''}{most:g}"
     raise ParameterError(f"{name}: got {value!r}, expected a {expected}")

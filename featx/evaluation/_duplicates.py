@@ -18,7 +18,7 @@ from sklearn.utils import gen_batches
 
 from featx._arrays import scale_to_unit
 from featx._repr import OneLine
-from featx.errors import ParameterError, require_count
+from featx.errors import ParameterError, require_count, require_number
 
 __all__ = ["Leaks", "duplicate_groups", "find_leaks"]
 
@@ -130,7 +130,8 @@ def find_leaks(
     if (train_hashes is None) != (test_hashes is None):
         given = "train_hashes" if test_hashes is None else "test_hashes"
         raise ParameterError(f"{given}: got hashes of one side alone, expected both or neither")
-    least = _lower_threshold(threshold)
+    require_number("threshold", threshold, 0, 1, above=True)
+    least = float(threshold) - ROUNDING
     require_count("block_size", block_size)
     codes = _number_hashes(("train_hashes", train_hashes, len(train)),
                         ("test_hashes", test_hashes, len(test)))  # fmt: skip
@@ -177,7 +178,8 @@ def duplicate_groups(
     [0, 1, 0]
     """
     rows = _scale_rows("features", features)
-    least = _lower_threshold(threshold)
+    require_number("threshold", threshold, 0, 1, above=True)
+    least = float(threshold) - ROUNDING
     require_count("block_size", block_size)
     codes = _number_hashes(("hashes", hashes, len(rows)))
     known = np.flatnonzero(codes >= 0)
@@ -222,12 +224,6 @@ def _scale_rows(name: str, features: Any) -> Array:
         row = int(np.argmin(np.isfinite(rows).all(axis=1)))
         raise ParameterError(f"{name}: row {row} has NaN or infinity, expected finite numbers")
     return unit
-
-
-def _lower_threshold(threshold: Any) -> float:
-    if not 0 < threshold <= 1:
-        raise ParameterError(f"threshold: got {threshold!r}, expected a cosine in (0, 1]")
-    return float(threshold) - ROUNDING
 
 
 def _number_hashes(*sides: tuple[str, Any, int]) -> Rows:

@@ -16,7 +16,7 @@ from scipy.stats import t as student
 from sklearn.utils import check_random_state
 
 from featx._repr import OneLine
-from featx.errors import ParameterError, choose
+from featx.errors import ParameterError, choose, require_number
 from featx.evaluation._learning_curve import FewLabelCurve
 
 __all__ = ["Estimate", "extrapolate", "labels_needed"]
@@ -145,8 +145,7 @@ def labels_needed(
     (inf, 'the target 0.95 lies beyond')
     """
     scores = _read_scores(curve, name)
-    if not 0 < target < 1:
-        raise ParameterError(f"target: got {target!r}, expected a score between 0 and 1")
+    require_number("target", target, 0, 1, above=True, below=True)
     sizes = np.array(curve.n_per_class, dtype=float)
     laws = _resample_laws(sizes, scores, random_state)
     needed = np.array([_solve_for_labels(law, 1 - target, sizes[0]) for law in laws])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from featx._optional import require
 from featx._repr import shorten
-from featx.errors import ParameterError
+from featx.errors import ParameterError, require_count
 from featx.files.paths import show_path
 from featx.files.remote import is_url
 from featx.store._chunks import Vectors
@@ -201,8 +201,7 @@ class FeatureStore:
             Row of the block's first vector.
         block : ndarray of shape (at most n_rows, n_features)
         """
-        if n_rows < 1:
-            raise ParameterError(f"n_rows: got {n_rows!r}, expected at least 1")
+        require_count("n_rows", n_rows)
         for start in range(0, self.n_samples, n_rows):
             yield start, self[start : start + n_rows]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from featx._repr import OneLine
-from featx.errors import ParameterError
+from featx.errors import require_count
 from featx.extraction import Encoder, RunOptions
 from featx.extraction.encoder import DEFAULT_BACKBONE
 from featx.images import ImageManifest
@@ -187,9 +187,8 @@ def benchmark(
     >>> [stage.name for stage in found.stages]
     ['decode', 'network', 'write']
     """
-    for name, value in (("n_images", n_images), ("repeats", repeats)):
-        if value < 1:
-            raise ParameterError(f"{name}: got {value!r}, expected at least 1")
+    require_count("n_images", n_images)
+    require_count("repeats", repeats)
     manifest = ImageManifest.from_source(source).require_all()
     n = len(manifest)
     chosen = manifest.subset(np.unique(np.linspace(0, n - 1, min(n_images, n)).astype(int)))

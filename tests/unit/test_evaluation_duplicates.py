@@ -129,7 +129,10 @@ def test_too_many_pairs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda: find_leaks([[1]], [["a"]]), r"test_features: got shape \(1, 1\) and dtype <U1"),
         (lambda: duplicate_groups([[1.0], [np.nan]]), r"features: row 1 has NaN"),
         (lambda: duplicate_groups(np.empty((0, 3))), r"features: got shape \(0, 3\)"),
-        (lambda: duplicate_groups([[1]], threshold=0), r"threshold: got 0, expected a cosine"),
+        (
+            lambda: duplicate_groups([[1]], threshold=0),
+            r"threshold: got 0, expected a number above 0 and at most 1",
+        ),
         (lambda: duplicate_groups([[1]], threshold=95), r"threshold: got 95"),
         (lambda: duplicate_groups([[1]], block_size=0), r"block_size: got 0"),
         (lambda: duplicate_groups([[1]], hashes=["a", "b"]), r"hashes: got shape \(2,\).*1 texts"),

@@ -114,7 +114,7 @@ def test_few_of_many_are_taken_evenly(folder, monkeypatch) -> None:
 
 
 def test_what_cannot_be_measured_is_refused(folder, tmp_path) -> None:
-    with pytest.raises(ParameterError, match="n_images: got 0, expected at least 1"):
+    with pytest.raises(ParameterError, match="n_images: got 0, expected an integer of at least 1"):
         benchmark(folder, n_images=0, **RUN)
     (tmp_path / "bad.png").write_bytes(b"no picture")
     with pytest.raises(ManifestError, match=r"none of the 1 images chosen can be read .*bad\.png"):
