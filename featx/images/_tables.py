@@ -11,14 +11,13 @@ import csv
 import io
 import re
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 from featx.errors import FeatxError, ManifestError, nearest
 from featx.files.remote import fetch, is_url, look, reason_of
 from featx.images.listing import is_named_as_image, nearest_file
 
-__all__ = ["LABEL", "PATH", "TABLE_SUFFIXES", "TextTable", "name_columns", "read_table"]
+__all__ = ["LABEL", "PATH", "TABLE_SUFFIXES", "name_columns", "read_table"]
 
 PATH, LABEL = "path", "label"
 DELIMITERS = (",", ";", "\t")
@@ -41,27 +40,15 @@ WHOLE = re.compile(r"(-?\d+),(0+)")
 UNNAMED = re.compile(r"(Unnamed: \d+(\.\d+)?)?")
 
 
-@dataclass(frozen=True)
-class TextTable:
-    """What a file says.
+def read_table(path: str, thing: str) -> tuple[dict[str, tuple[str, ...]], list[int]]:
+    """Read a file.
 
-    Parameters
-    ----------
-    names : list of str
-        Of the columns; `PATH` is among them. Columns without a name are left out.
-    rows : list of list of str
-        One value for each name.
+    Returns
+    -------
+    columns : dict of str to tuple of str
+        The values of each column that has a name; `PATH` is among them.
     lines : list of int
         The line of each row, from 1.
-    """
-
-    names: list[str]
-    rows: list[list[str]]
-    lines: list[int]
-
-
-def read_table(path: str, thing: str) -> TextTable:
-    """Read a file.
 
     Raises
     ------
@@ -101,7 +88,7 @@ def read_table(path: str, thing: str) -> TextTable:
         raise ManifestError(f"{thing}: got no rows below the header, expected one for each image")
     if delimiter != ",":
         rows = [[_replace_comma(cell) for cell in row] for row in rows]
-    return TextTable(list(names.values()), rows, lines)
+    return dict(zip(names.values(), zip(*rows, strict=True), strict=True)), lines
 
 
 def name_columns(header: list[str], thing: str) -> dict[int, str]:

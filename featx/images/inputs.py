@@ -116,8 +116,8 @@ def as_uint8_rgb(source: ImageSource) -> NDArray[np.uint8]:
             source.load()
             return np.asarray(turn(to_rgb(source), orientation_of(source)))
     if _is_tensor(source):
-        array = source.detach().cpu().float().numpy() if _is_float(source) else _to_numpy(source)
-        array = array.transpose(1, 2, 0)
+        tensor = source.detach().cpu()
+        array = (tensor.float() if _is_float(source) else tensor).numpy().transpose(1, 2, 0)
         if array.dtype.kind == "f":
             array = np.rint(array * np.float32(255)).astype(np.uint8)
         return np.ascontiguousarray(array)
@@ -163,11 +163,6 @@ def _is_tensor(image: Any) -> bool:
 
 def _is_float(tensor: Any) -> bool:
     return bool(tensor.is_floating_point())
-
-
-def _to_numpy(tensor: Any) -> NDArray[Any]:
-    array: NDArray[Any] = tensor.detach().cpu().numpy()
-    return array
 
 
 def _split(image: Any, name: str) -> Iterator[ImageSource]:

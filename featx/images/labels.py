@@ -134,9 +134,8 @@ def read_labels(source: LabelSource) -> LabelTable:
         )
     csv_path = absolute_path(os.path.expanduser(os.fspath(source)))  # noqa: PTH111
     thing = f"CSV {csv_path!r}"
-    found = read_table(csv_path, thing)
-    columns = dict(zip(found.names, zip(*found.rows, strict=True), strict=True))
-    places = tuple(f"line {line}" for line in found.lines)
+    columns, lines = read_table(csv_path, thing)
+    places = tuple(f"line {line}" for line in lines)
     return _make_table(columns, places, thing, os.path.dirname(csv_path))  # noqa: PTH120
 
 

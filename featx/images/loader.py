@@ -138,7 +138,8 @@ def iter_batches(
     require_count("workers", workers, 0)
     require_number("timeout_s", timeout_s, 0, above=True)
     if workers == 0:
-        return _make_batches(_read_here(sources, preprocessor), batch_size, empty)
+        results = (read_image(source, preprocessor) for source in sources)
+        return _make_batches(results, batch_size, empty)
     pool = ReaderPool(preprocessor, workers, timeout_s)
     return _make_batches(
         _read_ahead(sources, pool, workers, batch_size, prefetch), batch_size, empty
@@ -168,13 +169,6 @@ def default_workers(sources: Sequence[ImageSource]) -> int:
     if beside.isdecimal():
         n_cores = max(n_cores // max(int(beside), 1), 1)
     return min(n_cores * (PER_CORE_FAR if is_far else 1), MAX_WORKERS)
-
-
-def _read_here(
-    sources: Sequence[ImageSource], preprocessor: Preprocessor
-) -> Generator[ReadImage, None, None]:
-    for source in sources:
-        yield read_image(source, preprocessor)
 
 
 def _read_ahead(

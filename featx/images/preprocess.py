@@ -131,7 +131,7 @@ class ImagePreprocessor:
             If the image is so elongated that resizing its shorter side would make a picture of
             more than 178,956,970 pixels.
         """
-        return tuple(_to_array(view) for view in self._views(image))
+        return tuple(np.ascontiguousarray(np.asarray(v, np.uint8)) for v in self._views(image))
 
     def _views(self, image: Image.Image) -> list[Image.Image]:
         scale, interpolation = self.scales[0], self.preprocessing.interpolation
@@ -204,7 +204,3 @@ class TransformPreprocessor:
                 "end it with torchvision.transforms.ToTensor() or the like"
             )
         return (np.ascontiguousarray(array, dtype=np.float32),)
-
-
-def _to_array(image: Image.Image) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(np.asarray(image, dtype=np.uint8))
