@@ -27,17 +27,17 @@ BATCH, REPEATS = 32, 5
 SETS = ("flowers12", "scene15")
 
 
-def speeds(jobs, paths):
+def speeds(networks, paths):
     """Return the rates of every precision, in turns, and its vectors."""
-    job = jobs["float32"]
-    batches = list(iter_batches(paths, job.preprocessor(), batch_size=BATCH, workers=0))
-    reads = [(spec.layer, spec.pooling) for spec in job.specs]
-    rates, vectors = {key: [] for key in jobs}, {}
+    network = networks["float32"]
+    batches = list(iter_batches(paths, network.preprocessor(), batch_size=BATCH, workers=0))
+    reads = [(spec.layer, spec.pooling) for spec in network.specs]
+    rates, vectors = {key: [] for key in networks}, {}
     for repeat in range(REPEATS + 1):
-        for key, job in jobs.items():
+        for key, network in networks.items():
             start = time.perf_counter()
             found = [
-                job.backbone.features(b.views, reads, pad_to=BATCH, engine="openvino")[0]
+                network.backbone.features(b.views, reads, pad_to=BATCH, engine="openvino")[0]
                 for b in batches
             ]
             if repeat:  # the first time converts
@@ -53,11 +53,11 @@ def main():
     for name, weights in NETWORKS.items():
         net = {"backbone": name, "weights": weights, "device": "cpu"}
         run = RunOptions("cpu", "openvino")
-        jobs = {p: Encoder(name, weights=weights, precision=p).load(run) for p in PRECISIONS}
+        networks = {p: Encoder(name, weights=weights, precision=p).load(run) for p in PRECISIONS}
         start = time.perf_counter()
-        choice = jobs["int8"].choose_engine(len(paths))
+        choice = networks["int8"].choose_engine(len(paths))
         figures = {"first_start_s": time.perf_counter() - start, "said": choice.reason}
-        rates, vectors = speeds(jobs, paths)
+        rates, vectors = speeds(networks, paths)
         for key in PRECISIONS:
             x, y = vectors["float32"], vectors[key]
             cosine = (x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)

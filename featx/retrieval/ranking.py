@@ -1,7 +1,8 @@
-"""Rankings by other means than plain distance: the one method they have, and what it is given.
+"""Re-ranking: the one method that every re-ranking has, and what it is given.
 
 A re-ranking is any object with a method `rank`. `RetrievalIndex.query` takes one, the name of one
-(`featx.retrieval.RERANKINGS`), or several, of which each begins with what the one before ranked.
+(in `featx.retrieval.rerankings.RERANKINGS`), or several, each of which begins with the ranking of
+the one before.
 """
 
 from __future__ import annotations
