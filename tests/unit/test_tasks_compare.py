@@ -21,8 +21,8 @@ from featx.cli.main import main
 from featx.demo import sample_data_dir
 from featx.errors import BackboneError, ParameterError
 from featx.extraction import RunOptions
-from featx.tasks import Comparison, ComparisonRow, Figure, compare
-from featx.tasks.compare import _mark_frontier
+from featx.tasks import Figure, compare
+from featx.tasks.compare import Comparison, ComparisonRow, _mark_frontier
 from pipelines.datasets import read_dataset
 
 RUN = {"run": RunOptions("cpu", workers=0, progress=False)}
