@@ -209,7 +209,7 @@ def choose(
         for option in accepted:
             if option == value:
                 return option
-    *first, last = map(repr, accepted)
+    *first, last = map(repr, accepted) if accepted else ("none",)
     expected = f"one of {', '.join(first)} or {last}" if first else last
     texts = [option for option in accepted if isinstance(option, str)]
     hint = nearest(value, texts) if isinstance(value, str) else ""

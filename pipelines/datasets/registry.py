@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featx.errors import ManifestError, ParameterError, choose, nearest
+from featx.errors import ManifestError, choose, nearest
 from pipelines.datasets._apascal import read_apascal
 from pipelines.datasets._birds import read_cub200
 from pipelines.datasets._faces import read_celeba
@@ -290,8 +290,6 @@ def read_dataset(
     reader = READERS[choose("dataset", name, READERS)]
     defaults = reader.defaults()
     for option in options:
-        if not defaults:
-            raise ParameterError(f"dataset {name!r}: option: got {option!r}, expected none")
         choose(f"dataset {name!r}: option", option, defaults)
     path = Path(os.path.abspath(os.path.expanduser(folder)))  # noqa: PTH100, PTH111
     if not path.is_dir():

@@ -251,7 +251,7 @@ def test_attributes_without_labels_are_refused_where_labels_are_needed(
     ("name", "words", "says"),
     [
         ("scenes", ["--dataset", "image_folder"], "has no split of its own, expected n_per_class"),
-        ("classification", ["--option", "partition=2"], "got the option 'partition', expected n"),
+        ("classification", ["--option", "partition=2"], "option: got 'partition', expected none"),
         ("classification", ["--dataset", "flower17"], "Did you mean 'flowers17'"),
         ("classification", ["--preset", "papper"], "Did you mean 'paper'"),
         ("classification", ["--backbone", "resnet81"], "Did you mean 'resnet18'"),
