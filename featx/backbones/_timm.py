@@ -21,7 +21,7 @@ from featx.backbones.weights import load_into
 from featx.errors import BackboneError, WeightsError, nearest, one_line
 from featx.recipe import Preprocessing
 
-__all__ = ["CONFIG", "PREFIX", "TimmSource", "preprocessing_of_config"]
+__all__ = ["CONFIG", "TimmSource", "preprocessing_of_config"]
 
 PREFIX = "timm/"
 CONFIG = "config.json"

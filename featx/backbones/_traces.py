@@ -13,7 +13,7 @@ from featx.engines.engine import Network
 from featx.engines.layers import LayerOutput
 from featx.errors import BackboneError, one_line
 
-__all__ = ["TRIAL_PX", "Traces", "explain_size"]
+__all__ = ["Traces", "explain_size"]
 
 TRIAL_PX = 224
 # Sides of patches and windows; further away than this there is no nearest size to be found.
@@ -31,18 +31,19 @@ class Traces:
         Describes the layers for a blank view (1, ...).
     network : Network
         Its name is for messages; its transform, if it has one, makes the view.
+
+    Attributes
+    ----------
     usual_px : int
-        Side of the blank image where none is asked for.
+        Side of the blank image where none is asked for: that of the network's own crop.
     """
 
     def __init__(
-        self,
-        trace: Callable[[NDArray[Any]], dict[str, LayerOutput]],
-        network: Network,
-        usual_px: int,
+        self, trace: Callable[[NDArray[Any]], dict[str, LayerOutput]], network: Network
     ) -> None:
-        self._trace, self._transform = trace, network.transform
-        self._usual_px, self._thing = usual_px, str(network)
+        self._trace, self._transform, self._network = trace, network.transform, str(network)
+        made = network.preprocessing
+        self.usual_px = made.crop_px or made.resize_px or TRIAL_PX
         self._found: dict[int, dict[str, LayerOutput]] = {}  # by side of the image
 
     def at(self, px: int | None = None) -> dict[str, LayerOutput]:
@@ -53,16 +54,16 @@ class Traces:
         BackboneError
             If the network does not take them.
         """
-        px = self._usual_px if px is None or self._transform is not None else px
+        px = self.usual_px if px is None or self._transform is not None else px
         if px not in self._found:
             try:
                 self._found[px] = self._trace(self._blank(px))
             except BackboneError as err:
-                if px == self._usual_px:
+                if px == self.usual_px:
                     raise
                 cause = err.__cause__ or err
                 raise BackboneError(
-                    explain_size(self._takes, px, self._thing, cause, self._usual_px)
+                    explain_size(self._takes, px, self._network, cause, self.usual_px)
                 ) from err
         return self._found[px]
 
@@ -74,7 +75,7 @@ class Traces:
             return np.asarray(self._transform(picture), np.float32)
         except Exception as err:
             raise BackboneError(
-                f"{self._thing}: its transform raised {type(err).__name__} on a blank "
+                f"{self._network}: its transform raised {type(err).__name__} on a blank "
                 f"RGB image ({one_line(err)}); expected a callable that turns a PIL image into a "
                 "float tensor (3, H, W)"
             ) from err

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featx.backbones._traces import TRIAL_PX, Traces
+from featx.backbones._traces import Traces
 from featx.backbones.weights import state_digest
 from featx.engines.choice import EngineChoice, Engines
 from featx.engines.engine import Engine, Network, Samples
@@ -81,7 +81,7 @@ class Backbone:
         self._passes = Passes(str(network), self.device)
         self._engines = Engines(network, placement, self.weights)
         self._torch = self._engines.torch
-        self._traces = Traces(self._torch.trace, network, self.trial_px)
+        self._traces = Traces(self._torch.trace, network)
 
     def __repr__(self) -> str:
         return (
@@ -102,7 +102,7 @@ class Backbone:
     @property
     def trial_px(self) -> int:
         """Side of the blank image that the shapes of `layers` are for, without a transform."""
-        return self.preprocessing.crop_px or self.preprocessing.resize_px or TRIAL_PX
+        return self._traces.usual_px
 
     @property
     def default_layer(self) -> str:

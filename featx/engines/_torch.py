@@ -27,7 +27,7 @@ from featx.engines.layers import LayerOutput, read_layers, trace_layers
 from featx.engines.placement import Placement, has_bfloat16
 from featx.errors import BackboneError, FeatxError, one_line
 
-__all__ = ["TorchEngine", "must_round", "round_between_modules"]
+__all__ = ["TorchEngine", "must_round"]
 
 # A processor is fastest with so many images in a pass: of more, what one step hands to the next
 # leaves its caches, and is larger than what the C library gives out without asking the system.
@@ -106,7 +106,7 @@ class TorchEngine:
         if self._must_round:
             for module in (self.module, self._folded):
                 if module is not None:
-                    round_between_modules(module, keep=_BatchNorm)
+                    _round_between_modules(module, keep=_BatchNorm)
         self._is_placed = True
 
     def _convert(self, module: nn.Module) -> nn.Module:
@@ -206,7 +206,7 @@ def must_round(dtype: torch.dtype, device: torch.device) -> bool:
 
 
 @torch.no_grad()
-def round_between_modules(module: nn.Module, keep: type[nn.Module]) -> None:
+def _round_between_modules(module: nn.Module, keep: type[nn.Module]) -> None:
     """Round a module's weights, and from now on what each of its parts gives.
 
     Parameters
@@ -220,7 +220,7 @@ def round_between_modules(module: nn.Module, keep: type[nn.Module]) -> None:
     --------
     >>> layer = nn.Linear(1, 1)
     >>> _ = nn.init.constant_(layer.weight, 1.001), nn.init.zeros_(layer.bias)
-    >>> round_between_modules(layer, nn.BatchNorm2d)
+    >>> _round_between_modules(layer, nn.BatchNorm2d)
     >>> layer.weight.item(), layer(torch.tensor([1.0078125])).item()
     (1.0, 1.0078125)
     """
