@@ -173,15 +173,12 @@ class Records:
         return self.columns[name]
 
     def _extra(self) -> list[bytes]:
-        names = sorted(self.metadata, key=column_name)
-        if not names:
-            return [b""] * self.n
-        keys = [name.removeprefix("metadata/").encode() for name in names]
-        rows = zip(*(self[name].tolist() for name in names), strict=True)
-        return [
-            b"".join(b"%b\0%b\0" % pair for pair in zip(keys, row, strict=True) if pair[1])
-            for row in rows
-        ]
+        """Return the metadata of each row as `row_crc` is taken over it."""
+        parts = []
+        for name in sorted(self.metadata, key=column_name):
+            key = b"%b\0" % name.removeprefix("metadata/").encode()
+            parts.append([b"%b%b\0" % (key, v) if v else b"" for v in self[name].tolist()])
+        return list(map(b"".join, zip(*parts, strict=True))) if parts else [b""] * self.n
 
 
 def _empty_texts(n: int) -> NDArray[np.object_]:
