@@ -20,6 +20,7 @@ from featx.estimators._axes import Axes
 from featx.estimators._calibration import DEFAULT_SLOPE
 from featx.estimators._losses import Loss
 from featx.estimators._path import choose_dtype, solve_finally, solve_path
+from featx.estimators._solver import Solution
 
 __all__ = ["Choice", "Design", "Fitted", "Folds", "Split", "Targets", "fit_linear"]
 
@@ -120,23 +121,26 @@ class Folds:
         self._sums: list[Any] = [0] * len(design.Cs)
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
-        """Yield for each split and C: the place of C, what is held out, (n, n_columns) scores."""
+        """Yield for each split and C: the place of C, what is held out, and scores.
+
+        Of rows that are held out whole, their scores alone; of a mask, (n_samples, n_columns).
+        """
         design, points = self.design, self.design.quick
         for train, test in self.splits:
             weights = train * self.targets.loss_weights
             is_used = weights.any(axis=1)
             rows: Any = slice(None) if is_used.all() else np.flatnonzero(is_used)
-            weights, others = weights[rows], np.flatnonzero(~is_used)
+            weights = weights[rows]
             loss = self.targets.loss(design.method, rows, weights)
             path = solve_path(
                 points[rows], loss, total=weights.sum(axis=0), Cs=design.Cs, **design.options
             )
-            scores = np.empty((len(points), loss.n_columns), points.dtype)
             for i, solution in enumerate(path):
                 self._sums[i] = self._sums[i] + solution.weights
-                scores[rows] = solution.scores
-                scores[others] = points[others] @ solution.weights
-                yield i, test, scores
+                if test.ndim == 1:
+                    yield i, test, points[test] @ solution.weights
+                else:
+                    yield i, test, _score_all(points, is_used, solution)
 
     def mean(self, place: NDArray[np.intp]) -> NDArray[Any]:
         """Return the mean weights, each column's at its C: (n_axes, n_columns)."""
@@ -144,6 +148,16 @@ class Folds:
         for i, weights in enumerate(self._sums):
             mean[:, place == i] = weights[:, place == i] / len(self.splits)
         return mean
+
+
+def _score_all(
+    points: NDArray[Any], is_used: NDArray[np.bool_], solution: Solution
+) -> NDArray[Any]:
+    """Return the scores of all rows, of which the solver has those that it used."""
+    scores = np.empty((len(points), solution.weights.shape[1]), points.dtype)
+    scores[is_used] = solution.scores
+    scores[~is_used] = points[~is_used] @ solution.weights
+    return scores
 
 
 @dataclass(frozen=True)

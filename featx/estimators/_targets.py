@@ -62,8 +62,7 @@ class Classes:
         """
         method, Cs = folds.design.method, folds.design.Cs
         judged: list[list[tuple[NDArray[Any], ...]]] = [[] for _ in Cs]
-        for i, test, scores in folds:
-            held_out = scores[test]
+        for i, test, held_out in folds:
             hits, losses = self._judge(method, test, held_out)
             kept = held_out if method == "svm" else held_out[:, :0]
             judged[i].append((hits, losses, kept))
