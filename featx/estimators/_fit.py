@@ -128,7 +128,7 @@ class Folds:
         design, points = self.design, self.design.quick
         for train, test in self.splits:
             weights = train * self.targets.loss_weights
-            is_used = weights.any(axis=1)
+            is_used = np.asarray(weights.any(axis=1))
             rows: Any = slice(None) if is_used.all() else np.flatnonzero(is_used)
             weights = weights[rows]
             loss = self.targets.loss(design.method, rows, weights)
