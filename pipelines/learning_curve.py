@@ -21,7 +21,7 @@ from sklearn.preprocessing import Normalizer
 from featx import LinearProbeClassifier
 from featx.cli.options import read_options
 from featx.errors import FeatxError
-from featx.estimators import get_preset
+from featx.estimators.presets import get_preset
 from featx.evaluation import FewLabelCurve, extrapolate, few_label_curve
 from featx.extraction import Encoder, RunOptions
 from featx.finetuning import FineTuneClassifier

@@ -135,7 +135,7 @@ def add_preset(parser: argparse.ArgumentParser, text: str) -> None:
 
 def read_preset(args: argparse.Namespace) -> Preset:
     """Return the preset that was named, else "plain"."""
-    from featx.estimators import get_preset
+    from featx.estimators.presets import get_preset
 
     return get_preset(getattr(args, "preset", "plain"))
 

@@ -105,7 +105,7 @@ def _extract(args: argparse.Namespace, preset: Any, stack: ExitStack) -> tuple[A
     """Extract the images that have a label."""
     from featx.extraction import Encoder, RunOptions, extract
     from featx.images import ImageManifest
-    from featx.tasks import find_labels
+    from featx.tasks.training import find_labels
 
     encoder = read_options(args, Encoder, **preset.encoder_options)
     for name in ("layers", "poolings"):

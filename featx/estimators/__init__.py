@@ -11,28 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from featx.estimators._attributes import AttributeClassifier
-    from featx.estimators._held_out import final_estimator, predict_held_out
     from featx.estimators._linear_probe import LinearProbeClassifier
-    from featx.estimators._multi_view import MirrorMean, MultiViewClassifier
     from featx.estimators._pca_whitening import PCAWhitening
     from featx.estimators._persistence import SavedModel, load_model, save_model
     from featx.estimators._power import PowerNormalizer
-    from featx.estimators.presets import PRESETS, Preset, get_preset
+    from featx.estimators.multi_view import MultiViewClassifier
+    from featx.estimators.presets import PRESETS, Preset
 
 _MODULES = {
     "AttributeClassifier": "_attributes",
     "LinearProbeClassifier": "_linear_probe",
-    "MirrorMean": "_multi_view",
-    "MultiViewClassifier": "_multi_view",
+    "MultiViewClassifier": "multi_view",
     "PCAWhitening": "_pca_whitening",
     "PRESETS": "presets",
     "PowerNormalizer": "_power",
     "Preset": "presets",
     "SavedModel": "_persistence",
-    "final_estimator": "_held_out",
-    "get_preset": "presets",
     "load_model": "_persistence",
-    "predict_held_out": "_held_out",
     "save_model": "_persistence",
 }
 
@@ -40,16 +35,12 @@ __all__ = [
     "PRESETS",
     "AttributeClassifier",
     "LinearProbeClassifier",
-    "MirrorMean",
     "MultiViewClassifier",
     "PCAWhitening",
     "PowerNormalizer",
     "Preset",
     "SavedModel",
-    "final_estimator",
-    "get_preset",
     "load_model",
-    "predict_held_out",
     "save_model",
 ]
 

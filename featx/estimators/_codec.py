@@ -21,9 +21,9 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from featx.errors import FileFormatError, ParameterError
 from featx.estimators._attributes import AttributeClassifier
 from featx.estimators._linear_probe import LinearProbeClassifier
-from featx.estimators._multi_view import MirrorMean, MultiViewClassifier
 from featx.estimators._pca_whitening import PCAWhitening
 from featx.estimators._power import PowerNormalizer
+from featx.estimators.multi_view import MirrorMean, MultiViewClassifier
 
 __all__ = ["CLASSES", "decode", "encode"]
 

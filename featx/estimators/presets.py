@@ -96,12 +96,8 @@ class Preset:
     def _prepend_steps(self, probe: Any, n_views: int) -> Any:
         from sklearn.pipeline import make_pipeline
 
-        from featx.estimators import (
-            MirrorMean,
-            MultiViewClassifier,
-            PCAWhitening,
-            PowerNormalizer,
-        )
+        from featx.estimators import MultiViewClassifier, PCAWhitening, PowerNormalizer
+        from featx.estimators.multi_view import MirrorMean
 
         steps: list[Any] = []
         if self.views == "places" and n_views > 1:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import FingerprintMismatchError
-from featx.estimators import SavedModel, final_estimator, load_model
+from featx.estimators import SavedModel, load_model
+from featx.estimators.held_out import final_estimator
 from featx.files.paths import show_path
 from featx.recipe import Recipe, require_same_recipe
 

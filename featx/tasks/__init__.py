@@ -1,20 +1,18 @@
 """What helps with one's own images: a classifier, networks compared, an extraction measured."""
 
 from featx.tasks.bench import benchmark
-from featx.tasks.classifier import Classifier, Predictions
+from featx.tasks.classifier import Classifier
 from featx.tasks.compare import Figure, compare
 from featx.tasks.pages import benchmark_report, comparison_report, evaluation_report
-from featx.tasks.training import find_labels, train
+from featx.tasks.training import train
 
 __all__ = [
     "Classifier",
     "Figure",
-    "Predictions",
     "benchmark",
     "benchmark_report",
     "compare",
     "comparison_report",
     "evaluation_report",
-    "find_labels",
     "train",
 ]

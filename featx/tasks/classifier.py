@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from featx._repr import OneLine
 from featx._values import as_text
 from featx.errors import FileFormatError, ParameterError
-from featx.estimators import SavedModel, final_estimator, load_model
+from featx.estimators import SavedModel, load_model
+from featx.estimators.held_out import final_estimator
 from featx.evaluation import evaluate_attributes, evaluate_classes
 from featx.images import attribute_labels, class_labels
 from featx.images.join import AttributeLabels, ClassLabels, Coverage

@@ -15,7 +15,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from featx._repr import OneLine
 from featx._values import require_known
 from featx.errors import ParameterError
-from featx.estimators import Preset, get_preset
+from featx.estimators import Preset
+from featx.estimators.presets import get_preset
 from featx.evaluation import bootstrap_interval
 from featx.extraction import Encoder, RunOptions, embed_images, extract
 from featx.extraction.encoder import DEFAULT_BACKBONE

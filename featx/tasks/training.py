@@ -12,14 +12,9 @@ from sklearn.base import clone
 
 from featx._repr import OneLine
 from featx.errors import ManifestError, ParameterError, choose
-from featx.estimators import (
-    Preset,
-    SavedModel,
-    final_estimator,
-    get_preset,
-    predict_held_out,
-    save_model,
-)
+from featx.estimators import Preset, SavedModel, save_model
+from featx.estimators.held_out import final_estimator, predict_held_out
+from featx.estimators.presets import get_preset
 from featx.evaluation import FewLabelCurve, few_label_curve
 from featx.images import ImageManifest, attribute_labels, class_labels
 from featx.images.augmentation import Augmentation

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from featx._repr import OneLine
 from featx.errors import ManifestError
-from featx.estimators import MirrorMean, Preset
+from featx.estimators import Preset
+from featx.estimators.multi_view import MirrorMean
 from featx.extraction import Encoder, RunOptions, extract
 from featx.images import ImagePreprocessor
 from featx.images.paths import absolute_path

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 import featx
 from featx._repr import OneLine
-from featx.tasks import Figure, Predictions
+from featx.tasks import Figure
+from featx.tasks.classifier import Predictions
 
 __all__ = ["Rankings", "TaskResult"]
 

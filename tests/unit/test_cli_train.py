@@ -15,7 +15,9 @@ from sklearn.metrics import accuracy_score
 import featx
 from featx.cli.main import main
 from featx.errors import FileFormatError, ManifestError, ParameterError
-from featx.estimators import final_estimator, get_preset, load_model, predict_held_out, save_model
+from featx.estimators import load_model, save_model
+from featx.estimators.held_out import final_estimator, predict_held_out
+from featx.estimators.presets import get_preset
 from featx.serve._labeller import Labeller
 from featx.store import store_info
 from featx.tasks import Classifier, evaluation_report, train

@@ -18,9 +18,10 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score
 from featx import LinearProbeClassifier, extract, open_store
 from featx.demo import sample_data_dir
 from featx.errors import ManifestError, ParameterError
-from featx.estimators import PRESETS, get_preset
+from featx.estimators import PRESETS
+from featx.estimators.presets import get_preset
 from featx.extraction import Encoder, RunOptions
-from featx.tasks import Predictions
+from featx.tasks.classifier import Predictions
 from pipelines.datasets import ImageDataset, read_dataset
 from pipelines.protocols import (
     TaskResult,

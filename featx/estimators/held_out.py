@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from featx.estimators._folds import deal, number_copies
-from featx.estimators._multi_view import MultiViewClassifier
+from featx.estimators.multi_view import MultiViewClassifier
 
 __all__ = ["final_estimator", "predict_held_out"]
 
