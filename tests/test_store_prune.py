@@ -110,7 +110,7 @@ def test_rows_are_removed_together_with_what_else_waits_for_the_commit(path: Pat
         assert (table.n_samples, table.n_pending) == (60, 0)
         assert table.row_of("4.jpg") == 3
         assert table.row_of("3.jpg") is None
-        assert [row.row for row in table.known().values()] == list(range(60))
+        assert [row.row for row in table.rows_by_path().values()] == list(range(60))
         table.update([3], labels=["a third"])
     with open_store(path) as store:
         assert store.paths.tolist() == [f"{i}.jpg" for i in range(N) if i != 3] + ["newer"]

@@ -88,7 +88,7 @@ def test_a_second_writer_is_refused_with_the_holders_pid_until_the_first_is_kill
         with h5py.File(path, "r") as h5:  # no "open for writing" flag is left behind
             assert h5["tables/outside/path"].asstr()[:].tolist() == ["a"]
     with StoreWriter(path) as writer:
-        assert list(writer.table(None, has_labels=False).known()) == ["a"]
+        assert list(writer.table(None, has_labels=False).rows_by_path()) == ["a"]
 
 
 def test_a_writer_can_wait_for_another(tmp_path):

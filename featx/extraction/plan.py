@@ -71,7 +71,7 @@ def make_plan(
     -------
     Plan
     """
-    known = [table.known() for table in tables]
+    known = [table.rows_by_path() for table in tables]
     plan = Plan()
     if not any(known):
         plan.read = list(range(len(images)))

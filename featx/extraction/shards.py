@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from featx.recipe import Recipe
 from featx.store import Failure, StoreWriter, open_store
-from featx.store.table_writer import KnownRow, TableWriter
+from featx.store.table_writer import RowInfo, TableWriter
 
 __all__ = ["Shards", "shards_folder"]
 
@@ -55,7 +55,7 @@ class Shards:
         self._names: dict[Path, set[str]] = {}  # of each shard that has no other recipes
         self._writers: list[StoreWriter] = []
         self._tables: list[list[TableWriter]] = []
-        self._rows: dict[str, tuple[int, list[KnownRow]]] = {}
+        self._rows: dict[str, tuple[int, list[RowInfo]]] = {}
         self._failures: dict[str, tuple[int, Failure]] = {}
         self.notes: dict[str, Any] = {}
         paths = sorted(folder.glob("*.h5")) if folder.is_dir() else []
@@ -94,7 +94,7 @@ class Shards:
 
     def read(
         self, names: Sequence[str]
-    ) -> tuple[list[int], list[NDArray[Any]], list[KnownRow], list[Failure]]:
+    ) -> tuple[list[int], list[NDArray[Any]], list[RowInfo], list[Failure]]:
         """Return what the shards hold of some images, each of which is in one.
 
         Returns
@@ -103,7 +103,7 @@ class Shards:
             Positions of the images that have vectors.
         features : list of ndarray of shape (n_good, n_features), float32
             One array for each recipe.
-        files : list of KnownRow
+        files : list of RowInfo
             What each of `good` was made from.
         failures : list of Failure
             Images that could not be read; an older vector of theirs may still be there.
@@ -114,7 +114,7 @@ class Shards:
         failures = [f for name in names if (f := self._failure(name)) is not None]
         return good, features, [rows[0] for _, rows in places], failures
 
-    def _vectors(self, places: Sequence[tuple[int, list[KnownRow]]], table: int) -> NDArray[Any]:
+    def _vectors(self, places: Sequence[tuple[int, list[RowInfo]]], table: int) -> NDArray[Any]:
         """Return the vectors at some places, (n, n_features), for one recipe."""
         shards = np.array([shard for shard, _ in places], int)
         rows = np.array([known[table].row for _, known in places], int)
@@ -146,7 +146,7 @@ class Shards:
         self._tables[-1] = tables
         with open_store(path, table=recipes[0].fingerprint) as opened:
             self.notes |= {k: v for k, v in opened.made_with.items() if k in NOTES}
-        number, known = len(self._writers) - 1, [table.known() for table in tables]
+        number, known = len(self._writers) - 1, [table.rows_by_path() for table in tables]
         if path in self._names:
             self._names[path].update(*known)
         for name, rows in _join_tables(known):
@@ -157,7 +157,7 @@ class Shards:
         self._failures |= {failure.path: (number, failure) for failure in writer.failures}
 
 
-def _join_tables(known: Sequence[dict[str, KnownRow]]) -> Iterator[tuple[str, list[KnownRow]]]:
+def _join_tables(known: Sequence[dict[str, RowInfo]]) -> Iterator[tuple[str, list[RowInfo]]]:
     for name in known[0]:
         rows = [table[name] for table in known if name in table]
         if len(rows) == len(known):

@@ -20,7 +20,7 @@ from featx.images.reader import ReadImage
 from featx.recipe import Recipe
 from featx.store import Failure, StoreWriter
 from featx.store.prune import is_gone
-from featx.store.table_writer import KnownRow, TableWriter
+from featx.store.table_writer import RowInfo, TableWriter
 
 if TYPE_CHECKING:
     from featx.extraction._copies import Copies
@@ -34,7 +34,7 @@ COMMIT_EVERY_BYTES = 64 * 2**20
 
 
 # What a row remembers of the file that it is made from: digest, size and modification time.
-File: TypeAlias = FileState | KnownRow | ReadImage
+File: TypeAlias = FileState | RowInfo | ReadImage
 
 
 class TableSet:
@@ -73,7 +73,7 @@ class TableSet:
         self.tables = [
             writer.table(recipe, has_labels=has_labels, made_with=made_with) for recipe in recipes
         ]
-        self._known = [table.known() for table in self.tables]
+        self._known = [table.rows_by_path() for table in self.tables]
         self.tally = Tally()
         self._pending_bytes, self._committed_at = 0, time.monotonic()
 
@@ -96,7 +96,7 @@ class TableSet:
         self.failures.add_folders(self.images.unreadable, self.writer)
         self.commit()
         if plan.adopt:  # rows may have moved up
-            self._known = [table.known() for table in self.tables]
+            self._known = [table.rows_by_path() for table in self.tables]
         self.failures.check()
 
     def put(
@@ -179,7 +179,7 @@ class TableSet:
             if table not in self.tables:
                 there = table.rows_by_digest()
                 part = {i: file for i, file in adopt.items() if file.digest in there}
-                _adopt_rows(table, self.images, table.known(), part)
+                _adopt_rows(table, self.images, table.rows_by_path(), part)
 
 
 def _read_vector(
@@ -211,7 +211,7 @@ def _describe_files(files: Sequence[File]) -> dict[str, Any]:
 
 
 def _refresh_rows(
-    table: TableWriter, images: ImageManifest, known: dict[str, KnownRow], positions: list[int]
+    table: TableWriter, images: ImageManifest, known: dict[str, RowInfo], positions: list[int]
 ) -> None:
     """Bring labels and further columns of unchanged images up to date."""
     columns = table.metadata() if images.columns else {}
@@ -233,7 +233,7 @@ def _refresh_rows(
 def _adopt_rows(
     table: TableWriter,
     images: ImageManifest,
-    known: dict[str, KnownRow],
+    known: dict[str, RowInfo],
     adopt: Mapping[int, FileState],
 ) -> None:
     """Take vectors over for contents that the table has under another name or time."""
@@ -269,7 +269,7 @@ def _adopt_rows(
 def _put_rows(
     table: TableWriter,
     images: ImageManifest,
-    known: dict[str, KnownRow],
+    known: dict[str, RowInfo],
     positions: Sequence[int],
     features: NDArray[Any],
     files: Sequence[File],

@@ -30,12 +30,12 @@ from featx.store._records import Records, check_columns, check_features
 from featx.store._transaction import PatchedFile
 from featx.store.tables import TableInfo
 
-__all__ = ["KnownRow", "TableWriter"]
+__all__ = ["RowInfo", "TableWriter"]
 
 WRITTEN_AT_ONCE = 8 * 2**20  # bytes of vectors, which are copied once more for it
 
 
-class KnownRow(NamedTuple):
+class RowInfo(NamedTuple):
     """What a table remembers of one image.
 
     Parameters
@@ -126,12 +126,12 @@ class TableWriter:
         """Whether the next commit changes anything of the table, or makes it."""
         return bool(self.n_pending) or self._noted != (self.has_labels, self.made_with)
 
-    def known(self) -> dict[str, KnownRow]:
+    def rows_by_path(self) -> dict[str, RowInfo]:
         """Return what is remembered of each image, by path.
 
         Costs about 0.5 s and 50 MB for 100,000 rows.
         """
-        rows: list[KnownRow] = []
+        rows: list[RowInfo] = []
         for start, records in self._all_records():
             columns = (
                 digest_text(records["digest"]).tolist(),
@@ -140,7 +140,7 @@ class TableWriter:
                 [decode(label) for label in records["label"].tolist()],
             )
             numbers = range(start, start + len(records))
-            rows.extend(map(KnownRow._make, zip(numbers, *columns, strict=True)))
+            rows.extend(map(RowInfo._make, zip(numbers, *columns, strict=True)))
         return dict(zip(self._paths, rows, strict=True))
 
     def metadata(self) -> dict[str, list[str]]:
@@ -296,7 +296,7 @@ class TableWriter:
     def remove(self, rows: int | Sequence[int]) -> None:
         """Remove rows with the next commit; until then they are there, and keep their numbers.
 
-        Afterwards others have other numbers: `known` and `row_of` tell.
+        Afterwards others have other numbers: `rows_by_path` and `row_of` tell.
 
         Raises
         ------

@@ -135,7 +135,7 @@ def test_updates_equal_a_dict_that_is_updated(tmp_path_factory, data):
                     model[i][0] = other
             if data.draw(st.booleans()):
                 writer.commit()
-            known = table.known()
+            known = table.rows_by_path()
             assert {path: (r.row, r.label, r.digest) for path, r in known.items()} == {
                 row[0]: (i, row[1], row[4]) for i, row in model.items()
             }
