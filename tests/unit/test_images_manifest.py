@@ -352,3 +352,14 @@ def test_missing_labels_of_a_list_are_none(labels):
         assert manifest.labels == ("a", "")
     with pytest.raises(ManifestError, match="values in 'labels' that are no text"):
         ImageManifest(("/a.png",), labels=(None,))
+
+
+def test_images_in_any_form_have_one_place_each(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    path = str(tmp_path / "a.png")
+    manifest, places = ImageManifest.from_images([path, pixels, path, pixels + 1, pixels.copy()])
+    assert places == [0, 1, 0, 2, 1]
+    assert manifest.paths[0] == manifest.sources[0] == path
+    assert all(name.startswith("memory:") for name in manifest.paths[1:])
+    np.testing.assert_array_equal(manifest.sources[2], pixels + 1)
+    assert manifest.subset([2]).sources[0] is manifest.sources[2]

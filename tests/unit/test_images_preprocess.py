@@ -15,6 +15,7 @@ from torchvision.transforms import InterpolationMode
 from featx.errors import ImageDecodeError, ParameterError
 from featx.images import ImagePreprocessor, TransformPreprocessor
 from featx.images._views import patch_boxes
+from featx.images.augmentation import AUGMENTS, Augmentation
 from featx.recipe import Preprocessing
 
 
@@ -219,3 +220,15 @@ def test_a_patch_is_the_box_stretched_to_the_crop():
 )
 def test_a_jpeg_is_decoded_as_large_as_the_closest_view_needs(augment, px):
     assert ImagePreprocessor(Preprocessing(40, 32), augment).min_px == px
+
+
+@pytest.mark.parametrize("suffix", ["", ":keep"])
+@pytest.mark.parametrize("name", AUGMENTS)
+def test_a_name_of_an_augmentation_is_read_and_written_alike(name: str, suffix: str) -> None:
+    found = Augmentation.parse(name + suffix)
+    assert str(found) == name + suffix
+    assert found.keeps_views == bool(suffix)
+    views = ImagePreprocessor(Preprocessing(resize_px=32, crop_px=32), name + suffix)(
+        Image.new("RGB", (48, 40))
+    )
+    assert len(views) == found.n_views
