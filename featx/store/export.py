@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from featx._optional import require
 from featx.errors import ParameterError, nearest
 from featx.files.outputs import write_output
-from featx.store.reader import FeatureStore, feature_names, open_store, text_columns
+from featx.store._columns import name_features, text_columns
+from featx.store.reader import FeatureStore, open_store
 
 __all__ = ["export_store"]
 
@@ -149,7 +150,7 @@ def _write_parquet(store: FeatureStore, path: Path) -> None:
 
 
 def _write_csv(store: FeatureStore, path: Path) -> None:
-    names = feature_names(store.n_features)
+    names = name_features(store.n_features)
     columns = text_columns(store, reserved=names)
     text = list(zip(*columns.values(), strict=True))
     with path.open("w", encoding="utf-8", newline="") as file:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from featx._optional import require
 from featx._repr import shorten
 from featx.errors import ParameterError, require_count
-from featx.files.paths import show_path
 from featx.files.remote import is_url
 from featx.store._chunks import Vectors
+from featx.store._columns import name_features, text_columns
 from featx.store._container import Opened
 from featx.store._failures import Failure, read_failures
 from featx.store._indexing import read_indexed
@@ -26,7 +26,7 @@ from featx.store._state import FrozenState, SettledFile, Snapshot
 from featx.store.prune import prune_store
 from featx.store.tables import choose_table
 
-__all__ = ["FeatureStore", "feature_names", "open_store", "text_columns"]
+__all__ = ["FeatureStore", "open_store"]
 
 
 def open_store(
@@ -302,7 +302,7 @@ class FeatureStore:
         1  b.jpg     y        0.0        1.0
         """
         pandas = require("pandas", extra="pandas", purpose="FeatureStore.to_pandas")
-        names = feature_names(self.n_features)
+        names = name_features(self.n_features)
         text = pandas.DataFrame(text_columns(self, reserved=names))
         return pandas.concat([text, pandas.DataFrame(self[:], columns=list(names))], axis=1)
 
@@ -411,30 +411,3 @@ def _reopen(path: str, key: str, fingerprint: tuple[int, int]) -> FeatureStore:
     store._state.go_back_to(fingerprint)
     store.table = store._state.table
     return store
-
-
-def text_columns(store: FeatureStore, *, reserved: tuple[str, ...] = ()) -> dict[str, list[str]]:
-    """Return the columns of text: `path`, `label` ("" where absent), and those of the manifest.
-
-    Parameters
-    ----------
-    store : FeatureStore
-        The table.
-    reserved : tuple of str, default ()
-        Names that other columns have; a column of the manifest that is called so, or `path` or
-        `label`, is ``metadata.<name>``.
-    """
-    labels = store.labels
-    columns = {"path": store.paths.tolist()}
-    columns["label"] = [""] * len(store) if labels is None else labels.tolist()
-    for name, values in store.metadata.items():
-        taken = name in columns or name in reserved
-        columns[f"metadata.{name}" if taken else name] = values.tolist()
-    return {
-        show_path(name): [show_path(value) for value in values] for name, values in columns.items()
-    }
-
-
-def feature_names(n_features: int) -> tuple[str, ...]:
-    """Return what the columns of the features are called."""
-    return tuple(f"feature_{i}" for i in range(n_features))
