@@ -19,6 +19,8 @@ _HOMES = {
     "open_store": "featx.store",
     "list_backbones": "featx.backbones",
     "load_backbone": "featx.backbones",
+    "suggest": "featx.labelling",
+    "LabelSession": "featx.labelling",
     "ImageManifest": "featx.images",
     "PCAWhitening": "featx.estimators",
     "PowerNormalizer": "featx.estimators",
@@ -38,6 +40,7 @@ __all__ = [
     "FeatureStore",
     "FeatxError",
     "ImageManifest",
+    "LabelSession",
     "LinearProbeClassifier",
     "Matches",
     "PCAWhitening",
@@ -49,6 +52,7 @@ __all__ = [
     "load_backbone",
     "mean_average_precision_score",
     "open_store",
+    "suggest",
 ]
 
 if TYPE_CHECKING:
@@ -63,6 +67,7 @@ if TYPE_CHECKING:
     from featx.evaluation import mean_average_precision_score
     from featx.extraction import Encoder, FeatureExtractor, extract
     from featx.images import ImageManifest
+    from featx.labelling import LabelSession, suggest
     from featx.report import Report
     from featx.retrieval import Matches, RetrievalIndex
     from featx.store import FeatureStore, open_store

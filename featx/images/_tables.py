@@ -17,7 +17,16 @@ from featx.errors import FeatxError, ManifestError, nearest
 from featx.files.remote import fetch, is_url, look, reason_of
 from featx.images.listing import is_named_as_image, nearest_file
 
-__all__ = ["LABEL", "PATH", "TABLE_SUFFIXES", "name_columns", "read_table"]
+__all__ = [
+    "LABEL",
+    "PATH",
+    "SEPARATOR",
+    "TABLE_SUFFIXES",
+    "decode_text",
+    "find_delimiter",
+    "name_columns",
+    "read_table",
+]
 
 PATH, LABEL = "path", "label"
 DELIMITERS = (",", ";", "\t")
@@ -56,14 +65,14 @@ def read_table(path: str, thing: str) -> tuple[dict[str, tuple[str, ...]], list[
         If it is missing, no text, without a column ``path``, without rows, or if a row has another
         number of fields than the header; with the line's number.
     """
-    text = _decode(_read(path, thing), thing).removeprefix("\ufeff")
+    text, _ = decode_text(_read(path, thing), thing)
     if not text.strip():
         raise ManifestError(f"{thing}: is empty, expected a header such as 'path,label' and rows")
     declared = SEPARATOR.match(text)
     delimiter = None if declared is None else declared[1]
     body = text[0 if declared is None else declared.end() :].lstrip("\r\n")
     first_line = text[: len(text) - len(body)].count("\n") + 1
-    delimiter = delimiter or _find_delimiter(body)
+    delimiter = delimiter or find_delimiter(body)
     reader = csv.reader(
         io.StringIO(body, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
     )
@@ -162,7 +171,8 @@ def _fetch_error(thing: str, err: Exception) -> ManifestError:
     )
 
 
-def _decode(data: bytes, thing: str) -> str:
+def decode_text(data: bytes, thing: str) -> tuple[str, str]:
+    """Return the text of a file, and its encoding."""
     for mark, what in OTHER_FILES.items():
         if data.startswith(mark):
             raise ManifestError(
@@ -185,10 +195,10 @@ def _decode(data: bytes, thing: str) -> str:
             f"{thing} line {line}: has a NUL character, expected UTF-8 text; save it as "
             "'CSV UTF-8'"
         )
-    return text
+    return text.removeprefix("\ufeff"), encoding
 
 
-def _find_delimiter(text: str) -> str:
+def find_delimiter(text: str) -> str:
     """Return what separates the names of the header, one of which is ``path``."""
     line = text.partition("\n")[0].rstrip("\r")
     fields = {mark: [w.strip().strip('"') for w in line.split(mark)] for mark in DELIMITERS}
