@@ -14,9 +14,16 @@ from featx.serve._options import ServeOptions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from featx.labelling import LabelSession
     from featx.serve._service import Service
 
-__all__ = ["ServeOptions", "create_app", "open_service", "run_server"]
+__all__ = [
+    "ServeOptions",
+    "create_app",
+    "open_service",
+    "run_label_server",
+    "run_server",
+]
 
 PURPOSE = "featx serve"
 
@@ -119,3 +126,54 @@ def run_server(service: Service, on_ready: Callable[[str], None]) -> None:
     from featx.serve._server import serve_until_stopped
 
     serve_until_stopped(app, service.options, on_ready)
+
+
+def create_label_app(session: LabelSession, options: ServeOptions, *, out: str) -> Any:
+    """Return the ASGI application of featx label.
+
+    Parameters
+    ----------
+    session : LabelSession
+        Used by one request at a time.
+    options : ServeOptions
+        Token and limits.
+    out : str
+        File of the model that the page trains.
+
+    Raises
+    ------
+    MissingDependencyError
+        If FastAPI or prometheus-client is not installed.
+    """
+    for package in ("fastapi", "prometheus_client"):
+        require(package, extra="serve", purpose="featx label")
+    from featx.serve._desk import Desk
+    from featx.serve._label_app import build_label_app
+
+    return build_label_app(Desk(session, options, out=out))
+
+
+def run_label_server(
+    session: LabelSession, options: ServeOptions, on_ready: Callable[[str], None], *, out: str
+) -> None:
+    """Serve the page of featx label until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    session, options, out
+        As for `create_label_app`.
+    on_ready : callable
+        Gets the address once requests are answered.
+
+    Raises
+    ------
+    ParameterError
+        If the address cannot be listened on.
+    MissingDependencyError
+        If FastAPI, uvicorn or prometheus-client is not installed.
+    """
+    require("uvicorn", extra="serve", purpose="featx label")
+    app = create_label_app(session, options, out=out)
+    from featx.serve._server import serve_until_stopped
+
+    serve_until_stopped(app, options, on_ready)

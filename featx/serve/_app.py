@@ -24,7 +24,7 @@ from featx.serve._page import add_page
 from featx.serve._refusal import Problem, RefusalError
 from featx.serve._service import Answer, Service
 
-__all__ = ["build_app"]
+__all__ = ["add_refusals", "build_app"]
 
 MAX_K = 100
 N_EXAMPLES = 24
@@ -104,9 +104,8 @@ def build_app(service: Service) -> FastAPI:
     if service.options.writable:
         _add_changes(api, service)
     app.include_router(api)
-    add_page(app)
-    app.add_exception_handler(HTTPException, _refuse_request)
-    app.add_exception_handler(RequestValidationError, _refuse_parameters)
+    add_page(app, "index.html")
+    add_refusals(app)
     app.add_middleware(Guard, options=service.options, buckets=buckets, metrics=metrics)
     return app
 
@@ -160,6 +159,12 @@ def _add_queries(api: APIRouter, service: Service, buckets: TokenBuckets) -> Non
         """Return a small JPEG of an image of the index."""
         data = await service.thumbnail(row, _client(request))
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
+
+
+def add_refusals(app: FastAPI) -> None:
+    """Answer what no route takes in one line, as everything that is refused."""
+    app.add_exception_handler(HTTPException, _refuse_request)
+    app.add_exception_handler(RequestValidationError, _refuse_parameters)
 
 
 def _add_notes(api: APIRouter, app: FastAPI, service: Service, metrics: Metrics) -> None:

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featx.errors import ImageDecodeError
-from featx.images import thumbnail_jpeg
 from featx.images.pool import TOO_LONG, ReaderPool
 from featx.images.reader import Preprocessor
+from featx.images.thumbnail import thumbnail_jpeg
 from featx.serve._limits import Shares
 
 __all__ = ["Decoder", "Thumbnails", "Views"]

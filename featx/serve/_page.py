@@ -1,4 +1,4 @@
-"""The page: four files of the package, held in memory.
+"""The pages: files of the package, held in memory.
 
 Starlette's `StaticFiles` also answers Range headers, the malformed ones in plain text.
 """
@@ -15,32 +15,36 @@ from featx.serve._refusal import RefusalError
 __all__ = ["add_page"]
 
 TYPES = {
-    "index.html": "text/html; charset=utf-8",
-    "app.css": "text/css; charset=utf-8",
-    "app.js": "text/javascript; charset=utf-8",
-    "icon.svg": "image/svg+xml",
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
 
 
-def add_page(app: FastAPI) -> None:
-    """Add ``/`` and ``/static/*``, which the description leaves out."""
+def add_page(app: FastAPI, start: str) -> None:
+    """Add a page as ``/``, and ``/static/*``, which the description leaves out."""
     static = files("featx.serve") / "static"
-    content = {name: (static / name).read_bytes() for name in TYPES}
+    content = {file.name: file.read_bytes() for file in static.iterdir() if _type_of(file.name)}
 
     @app.get("/", include_in_schema=False)
     async def page(request: Request) -> Response:
-        return _answer(request, content, "index.html")
+        return _answer(request, content, start)
 
     @app.get("/static/{name}", include_in_schema=False)
     async def part(request: Request, name: str) -> Response:
         return _answer(request, content, name)
 
 
+def _type_of(name: str) -> str:
+    return TYPES.get(name[name.rfind(".") :], "")
+
+
 def _answer(request: Request, content: dict[str, bytes], name: str) -> Response:
     if name not in content:
         raise RefusalError(404, f"there is no file {name!r:.100}")
     tag = f'"{hashlib.sha256(content[name]).hexdigest()[:16]}"'
-    headers = {"ETag": tag, "Content-Type": TYPES[name]}
+    headers = {"ETag": tag, "Content-Type": _type_of(name)}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     return Response(content[name], headers=headers)

@@ -1,55 +1,16 @@
-// The page of featx serve. Text from the server or from files is set as text, never as HTML.
-// The token comes from the address after #, is kept in memory only and goes out as a header, which
-// is also why thumbnails are fetched here instead of by <img src>.
+// The page of featx serve.
+
+import { call, made, openDoor, paint, unlock } from "/static/common.js";
 
 const at = (id) => document.getElementById(id);
-const made = (tag, name, text) => {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
-
-let token = new URLSearchParams(location.hash.slice(1)).get("token");
-if (token) history.replaceState(null, "", location.pathname);
 let about = null;     // what /api/index said
 let asked = [];       // what was asked so far: {file} or {row, label}; the browser's Back goes through
 let current = -1;
 let running = null;   // AbortController of the question under way
-const thumbnails = new Map();  // row -> promise of a blob: address
-const MAX_THUMBNAILS = 400;
-
-class Refused extends Error {
-  constructor(status, message) { super(message); this.status = status; }
-}
-
-async function call(path, options = {}) {
-  const headers = { ...options.headers };
-  if (token) headers.Authorization = `Bearer ${token}`;
-  let response;
-  try {
-    response = await fetch(path, { ...options, headers, cache: "no-store" });
-  } catch (err) {
-    if (err.name === "AbortError") throw err;
-    throw new Refused(0, "The server does not answer. Is it still running?");
-  }
-  if (response.ok) return response;
-  let message = `The server answered ${response.status}.`;
-  try { message = (await response.json()).error || message; } catch { /* no JSON: keep the status */ }
-  throw new Refused(response.status, message);
-}
-
 // ---- start, with or without a token
 
 async function start() {
-  try {
-    about = await (await call("/api/index")).json();
-  } catch (err) {
-    if (err.status === 401) return unlock(token !== null);
-    at("main").hidden = false;
-    return tell(err.message);
-  }
-  at("unlock").hidden = true;
+  about = await (await call("/api/index")).json();
   at("main").hidden = false;
   document.body.classList.add("fresh");
   const n = about.n_samples;
@@ -67,18 +28,6 @@ async function start() {
     return item;
   }));
 }
-
-function unlock(isWrong) {
-  at("unlock").hidden = false;
-  if (isWrong) at("unlock").querySelector("label").textContent = "That is not the token of this server.";
-  at("token").focus();
-}
-
-at("unlock").addEventListener("submit", (event) => {
-  event.preventDefault();
-  token = at("token").value.trim();
-  start();
-});
 
 // ---- asking
 
@@ -231,29 +180,6 @@ function card(match) {
   return button;
 }
 
-async function paint(image, row) {
-  image.dataset.row = row;
-  if (!thumbnails.has(row)) {
-    thumbnails.set(row, call(`/thumbnails/${row}`).then((r) => r.blob()).then(URL.createObjectURL));
-    forget();
-  }
-  try {
-    const address = await thumbnails.get(row);
-    if (image.dataset.row === String(row)) image.src = address;
-  } catch (err) {
-    thumbnails.delete(row);
-    if (image.closest(".card")) image.replaceWith(made("span", "lost", "no picture"));
-  }
-}
-
-function forget() {
-  for (const [row, address] of thumbnails) {
-    if (thumbnails.size <= MAX_THUMBNAILS) break;
-    thumbnails.delete(row);
-    address.then(URL.revokeObjectURL, () => {});
-  }
-}
-
 // ---- how images and wishes come in
 
 at("file").addEventListener("change", (event) => {
@@ -334,4 +260,4 @@ function beyond(all, i, way) {
   return best;
 }
 
-start();
+openDoor(start);

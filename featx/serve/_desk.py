@@ -1,0 +1,179 @@
+"""Behind the page of featx label: one session, one stroke at a time, measured beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from featx.errors import FeatxError, ImageDecodeError, StoreWriteError
+from featx.files.outputs import check_output
+from featx.files.paths import show_path
+from featx.labelling import LabelSession, Suggestion
+from featx.labelling.measures import Measures
+from featx.serve._decoding import Thumbnails
+from featx.serve._options import ServeOptions
+from featx.serve._refusal import RefusalError
+from featx.tasks import train
+
+__all__ = ["Desk"]
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Desk:
+    """A labelling session for one page, or for several that take turns.
+
+    Parameters
+    ----------
+    session : LabelSession
+        Used by one thread at a time.
+    options : ServeOptions
+        Limits.
+    out : str
+        Where `train` saves the model.
+    """
+
+    def __init__(self, session: LabelSession, options: ServeOptions, *, out: str) -> None:
+        self.session, self.options, self.out = session, options, out
+        self._thumbnails = Thumbnails(options.max_pixels)
+        self._strokes = ThreadPoolExecutor(1, thread_name_prefix="featx-label")
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="featx-measure")
+        self._measuring: Future[Measures] | None = None
+        self._measured: Measures | None = None
+        self._messages: list[str] = []
+        self._n_changes = 0
+        self._measured_at = -1
+
+    async def read_state(self) -> dict[str, Any]:
+        """Return what the page shows beside the images; reads what others wrote to the file."""
+        return await self._run(self._refresh_state)
+
+    async def suggest(self, n: int, strategy: str) -> list[dict[str, Any]]:
+        """Return what to label next."""
+        return self._dicts(await self._run(lambda: self.session.suggest(n, strategy)))
+
+    async def find_likely(self, name: str, n: int) -> list[dict[str, Any]]:
+        """Return images that probably have a class or an attribute."""
+        return self._dicts(await self._run(lambda: self.session.find_likely(name, n)))
+
+    async def find_similar(self, row: int, n: int) -> list[dict[str, Any]]:
+        """Return images that look like one."""
+        return self._dicts(await self._run(lambda: self.session.find_similar(row, n)))
+
+    async def label(self, labels: dict[int, Any], rows: Sequence[int]) -> dict[str, Any]:
+        """Label images, and return the state with new guesses for some rows."""
+
+        def stroke() -> dict[str, Any]:
+            self.session.add(labels)
+            self._n_changes += 1
+            self._messages = self.session.file.messages
+            guesses = self.session.guess(list(rows))
+            return {"state": self._state(), "suggestions": self._dicts(guesses)}
+
+        return await self._run(stroke)
+
+    async def undo(self) -> dict[str, Any]:
+        """Take the last stroke back."""
+
+        def stroke() -> dict[str, Any]:
+            rows = self.session.undo()
+            self._n_changes += 1
+            return {"rows": rows, "state": self._state()}
+
+        return await self._run(stroke)
+
+    async def skip(self, rows: Sequence[int]) -> None:
+        """Leave images out of further suggestions."""
+        await self._run(lambda: self.session.skip(rows))
+
+    async def train(self) -> dict[str, Any]:
+        """Train and save the model, as ``featx train STORE --labels L.csv --out OUT`` does."""
+
+        def train_and_save() -> dict[str, Any]:
+            session = self.session
+            task = "attributes" if session.attributes else "classification"
+            training = train(
+                session.store, session.file.path, task=task,
+                attributes=list(session.attributes) or None,
+            )  # fmt: skip
+            check_output(self.out, "model", inputs=[session.store.path, session.file.path])
+            training.save(self.out, session.store)
+            return {**training.to_dict(), "out": show_path(self.out)}
+
+        return await self._run(train_and_save)
+
+    async def thumbnail(self, row: int, client: str) -> bytes:
+        """Return a small JPEG of an image."""
+        try:
+            return await self._thumbnails.of(self.session.paths[row], client)
+        except IndexError as err:
+            raise RefusalError(404, f"row {row}: is not in the store") from err
+        except ImageDecodeError as err:
+            raise RefusalError(404, f"row {row}: {err}") from err
+
+    def close(self) -> None:
+        """End the threads and the readers."""
+        self._strokes.shutdown(cancel_futures=True)
+        self._beside.shutdown(cancel_futures=True)
+        self._thumbnails.close()
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._strokes, work)
+        except StoreWriteError as err:
+            raise RefusalError(507, str(err)) from err
+        except FeatxError as err:
+            raise RefusalError(422, str(err)) from err
+
+    def _refresh_state(self) -> dict[str, Any]:
+        messages = self.session.refresh()
+        if messages:
+            self._messages = messages
+            self._n_changes += 1
+        return self._state()
+
+    def _state(self) -> dict[str, Any]:
+        session = self.session
+        self._measure()
+        measures = self._measured or Measures(len(session.file.values), {})
+        counts = session.count()
+        return {
+            "n_samples": len(session.paths),
+            "n_labels": len(session.file.values),
+            "names": [{"name": name, "n_labels": n} for name, n in counts.items()],
+            "is_multilabel": bool(session.attributes),
+            "labels_path": show_path(session.file.path),
+            "messages": self._messages,
+            "measures": measures.to_dict(),
+            "is_measuring": self._measuring is not None,
+            "can_undo": session.can_undo,
+            "can_train": session.can_train,
+        }
+
+    def _measure(self) -> None:
+        """Take over measures that are ready, and begin anew where labels came since."""
+        if self._measuring is not None and self._measuring.done():
+            err = self._measuring.exception()
+            if err is None:
+                self._measured = self._measuring.result()
+            else:
+                logger.error("fault while measuring", exc_info=err)
+            self._measuring = None
+        if self._measuring is None and self._measured_at != self._n_changes:
+            self._measured_at = self._n_changes
+            self._measuring = self._beside.submit(self.session.prepare_measures())
+
+    def _dicts(self, suggestions: Sequence[Suggestion]) -> list[dict[str, Any]]:
+        """Return suggestions as the page gets them, with the file's name alone."""
+        return [
+            {
+                **s.to_dict(),
+                "path": None,
+                "name": show_path(s.path.replace("\\", "/").rpartition("/")[2]),
+            }
+            for s in suggestions
+        ]
