@@ -39,6 +39,8 @@ COMMANDS = {
     "info": "say what a store holds",
     "verify": "check every row of a store against its checksums",
     "export": "copy a store's table to .npz, .npy or .parquet",
+    "suggest": "choose what to label next",
+    "label": "label images on a page that suggests which, and train on the labels",
     "train": "train a classifier on a store",
     "finetune": "train the later layers of a network on labelled images",
     "predict": "label images with a trained classifier",

@@ -25,6 +25,7 @@ FAULTS = (
     ("bits of a store flipped", "store_flip.py", "--flips", 5000),
     ("extraction killed", "extract_kill.py", "--trials", 200),
     ("save of model or index killed", "save_kill.py", "--trials", 100),
+    ("labelling killed between strokes", "label_kill.py", "--trials", 500),
     ("server killed while adding", "serve_kill.py", "--trials", 20),
     ("damaged and forged files, requests", "fuzz.py", "--runs", 3000),
 )

@@ -1,0 +1,115 @@
+"""``featx label``."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from featx._optional import require
+from featx.cli._outputs import add_output
+from featx.cli._sources import are_stores
+from featx.cli._streams import print_error, print_result
+from featx.cli.options import (
+    ENCODER,
+    RUN,
+    add_options,
+    add_sources,
+    add_table,
+    as_source,
+    read_options,
+)
+from featx.errors import ParameterError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    from featx.extraction import Encoder, RunOptions
+
+    add_sources(parser, also="; or a store, whose features are taken")
+    parser.add_argument(
+        "--labels", required=True, metavar="L.csv",
+        help="the label file: made with the first label, gone on with where it is there",
+    )  # fmt: skip
+    parser.add_argument("--classes", type=_names, default=(), metavar="A,B", help="to begin with")
+    parser.add_argument(
+        "--attributes", type=_names, default=(), metavar="A,B",
+        help="label these, several per image, in the place of one class",
+    )  # fmt: skip
+    add_output(
+        parser, "--out", "model", metavar="MODEL",
+        help="where the page's Train saves the model (default L.model)",
+    )  # fmt: skip
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=0, help="0 is any (default 0)")
+    parser.add_argument(
+        "--token", help="what the page must know (default one made at random, in the address)"
+    )
+    add_table(parser)
+    images = parser.add_argument_group("where SOURCE is images")
+    add_output(
+        images, "--store", "store", metavar="F.h5", help="keeps their features (default L.h5)"
+    )
+    add_options(images, Encoder, ENCODER)
+    add_options(images, RunOptions, RUN)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Serve the page until stopped; what there is to print was printed when it was ready."""
+    # before anything is extracted, which may take a while
+    for package in ("fastapi", "uvicorn", "prometheus_client"):
+        require(package, extra="serve", purpose="featx label")
+    from featx.labelling import LabelSession
+    from featx.serve import ServeOptions, run_label_server
+
+    token = args.token or secrets.token_urlsafe(16)
+    options = ServeOptions(host=args.host, port=args.port, token=token, rate=0)
+    with ExitStack() as stack:
+        store = _open(args, stack)
+        store.require_images()
+        session = LabelSession(
+            store, args.labels, classes=args.classes, attributes=args.attributes
+        )
+        out = args.out or str(Path(args.labels).with_suffix(".model"))
+
+        def ready(address: str) -> None:
+            full, n = f"{address}#token={token}", len(session.file.values)
+            print_error(f"featx label: {len(store)} images, {n} labels, at {full}; Ctrl-C stops")
+            if args.json:
+                print_result({"address": full, "labels": str(session.file.path), "n_labels": n})
+
+        run_label_server(session, options, ready, out=out)
+    return {}
+
+
+def _open(args: argparse.Namespace, stack: ExitStack) -> Any:
+    """Return a store, made or brought up to date where images are given."""
+    from featx.extraction import Encoder, RunOptions, extract
+    from featx.store import open_store
+
+    if are_stores("SOURCE", args.source):
+        if len(args.source) > 1:
+            raise ParameterError(f"SOURCE: got {len(args.source)} stores, expected one")
+        given = [name for name in (*ENCODER, *RUN) if hasattr(args, name)]
+        if given or args.store:
+            raise ParameterError(
+                f"{given[0] if given else 'store'}: got one together with the store "
+                f"{args.source[0]!r}, whose features are there; expected images, or the store "
+                "alone"
+            )
+        return stack.enter_context(open_store(args.source[0], table=args.table))
+    path = args.store or str(Path(args.labels).with_suffix(".h5"))
+    run = read_options(args, RunOptions)
+    store = extract(as_source(args.source), path, read_options(args, Encoder), **vars(run))
+    return stack.enter_context(store)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for part in text.split(",") if (name := part.strip()))
+
+
+def show(result: dict[str, Any]) -> str:
+    """Print nothing more."""
+    return ""

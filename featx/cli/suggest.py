@@ -1,0 +1,55 @@
+"""``featx suggest``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from featx.cli._streams import show_name
+from featx.cli.options import add_options, add_table, read_options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    from featx.labelling import suggest
+
+    parser.add_argument("store", metavar="F.h5")
+    parser.add_argument(
+        "--labels", metavar="L.csv", help="the labels so far (default none; see featx label)"
+    )
+    parser.add_argument("-n", type=int, default=argparse.SUPPRESS, help="how many (default 24)")
+    add_options(
+        parser,
+        suggest,
+        (),
+        strategy="auto, typical, uncertain or random",
+        random_state="draws samples, and the order of random",
+    )
+    add_table(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Choose what to label next."""
+    import os
+
+    from featx.labelling import suggest
+    from featx.store import open_store
+
+    # a label file that is not there yet, as before the first label, has none
+    labels = args.labels if args.labels and os.path.lexists(args.labels) else None
+    with open_store(args.store, table=args.table) as store:
+        store.require_images()
+        args.store, args.labels = store, labels
+        found = read_options(args, suggest)
+    return {"suggestions": [{**s.to_dict(), "row": s.row} for s in found], "n": len(found)}
+
+
+def show(result: dict[str, Any]) -> str:
+    """Print a line for each image."""
+    if not result["suggestions"]:
+        return "every image has a label"
+    lines = []
+    for s in result["suggestions"]:
+        guess = "" if s["label"] is None else f"  {s['label'] or 'none'} {s['confidence']:.2f}"
+        lines.append(f"{show_name(s['path'])}{guess}  ({s['reason']})")
+    return "\n".join(lines)
