@@ -9,17 +9,13 @@ from __future__ import annotations
 from featx.backbones.backbone import Backbone
 from featx.backbones.catalogue import backbone_card, list_backbones
 from featx.backbones.load import build_network, load_backbone
-from featx.backbones.published import choose_weights
-from featx.backbones.sources import BackboneCard
 from featx.engines.engine import Network
 
 __all__ = [
     "Backbone",
-    "BackboneCard",
     "Network",
     "backbone_card",
     "build_network",
-    "choose_weights",
     "list_backbones",
     "load_backbone",
 ]

@@ -153,7 +153,7 @@ def _read_safetensors(path: Path, head: bytes) -> Any:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as err:
-        raise WeightsError(_damaged(path, err, is_cut=_is_cut(path))) from err
+        raise WeightsError(_explain_damage(path, err, is_cut=_is_cut(path))) from err
 
 
 def _is_cut(path: Path) -> bool:
@@ -173,7 +173,7 @@ def _read_torch(path: Path, head: bytes) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as err:
         if not any(sign in str(err) for sign in _SIGNS_OF_CODE):
-            raise WeightsError(_damaged(path, err)) from err
+            raise WeightsError(_explain_damage(path, err)) from err
         raise WeightsError(
             f"{path}: reading it would run code that the file brings along, which featx does not "
             "do; expected tensors only: save network.state_dict() instead of the network"
@@ -181,7 +181,7 @@ def _read_torch(path: Path, head: bytes) -> Any:
     # On damaged bytes its unpickler raises nearly everything, IndexError and TypeError included.
     except Exception as err:
         is_cut = head.startswith(b"PK") and not _is_zip(path)
-        raise WeightsError(_damaged(path, err, is_cut=is_cut)) from err
+        raise WeightsError(_explain_damage(path, err, is_cut=is_cut)) from err
 
 
 def _is_zip(path: Path) -> bool:
@@ -233,7 +233,7 @@ def _missing(path: Path) -> str:
     )
 
 
-def _damaged(path: Path, err: Exception, *, is_cut: bool = False) -> str:
+def _explain_damage(path: Path, err: Exception, *, is_cut: bool = False) -> str:
     if is_cut:
         return _unreadable(path, f"a file whose end is missing ({path.stat().st_size} bytes)")
     reason = " ".join(str(err).split()).partition(". ")[0][:160]

@@ -18,7 +18,7 @@ from featx.errors import WeightsError
 from featx.files.atomic import replacing
 from featx.fingerprint import file_digest
 
-__all__ = ["cached_path", "content_problem", "digest_of", "fetch_file", "named_hash"]
+__all__ = ["content_problem", "digest_of", "fetch_file", "path_in_cache", "read_hash"]
 
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 2**20
@@ -28,17 +28,17 @@ MAX_UNTOLD_BYTES = 8 * 2**30
 _HASH_IN_NAME = re.compile(r"-([a-f0-9]{6,})\.[a-z]+$")
 
 
-def cached_path(url: str) -> Path:
+def path_in_cache(url: str) -> Path:
     """Return where torch hub keeps the file of a URL (``TORCH_HOME`` moves it)."""
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
 
 
-def named_hash(name: str) -> str | None:
+def read_hash(name: str) -> str | None:
     """Return what a published file's SHA-256 begins with, where its name says so.
 
     Examples
     --------
-    >>> named_hash("resnet18-f37072fd.pth")
+    >>> read_hash("resnet18-f37072fd.pth")
     'f37072fd'
     """
     found = _HASH_IN_NAME.search(name)
@@ -83,7 +83,7 @@ def content_problem(path: Path, published: str) -> str | None:
     str or None
         None where the content is what the name says.
     """
-    named = named_hash(published)
+    named = read_hash(published)
     if named is None or digest_of(path).startswith(named):
         return None
     return (
@@ -112,7 +112,7 @@ def fetch_file(url: str, *, name: str) -> Path:
     WeightsError
         If it cannot be downloaded, or its SHA-256 is not the one in its name.
     """
-    path = cached_path(url)
+    path = path_in_cache(url)
     if path.is_file():
         return path
     try:
@@ -148,6 +148,6 @@ def _download(url: str, path: Path) -> None:
                 progress.advance(len(chunk))
         if expected and got != expected:
             raise OSError(f"got {got} of {expected} bytes")
-        named = named_hash(path.name)
+        named = read_hash(path.name)
         if named and not digest.hexdigest().startswith(named):
             raise OSError(f"SHA-256 is {digest.hexdigest()[:16]}, its name says {named}")

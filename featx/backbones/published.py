@@ -20,7 +20,7 @@ from pathlib import Path
 from featx.backbones._timm import CONFIG, preprocessing_of_config
 from featx.backbones._weights_file import SUFFIXES, find_file, read_notes
 from featx.backbones.catalogue import source_of
-from featx.backbones.download import content_problem, digest_of, named_hash
+from featx.backbones.download import content_problem, digest_of, read_hash
 from featx.backbones.sources import BackboneCard, Source, WeightsEntry
 from featx.errors import WeightsError, nearest
 from featx.recipe import Preprocessing
@@ -150,7 +150,7 @@ def _warn(message: str) -> None:
 
 
 def _match_content(path: Path, published: Mapping[str, WeightsEntry]) -> str | None:
-    hashes = {start: name for name in published if (start := named_hash(name))}
+    hashes = {start: name for name in published if (start := read_hash(name))}
     digest = digest_of(path) if hashes else ""
     return next((name for start, name in hashes.items() if digest.startswith(start)), None)
 

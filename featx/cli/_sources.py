@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from featx.images.join import ClassLabels
     from featx.recipe import Recipe
 
-__all__ = ["are_stores", "embed_sources", "labelled_images"]
+__all__ = ["are_stores", "embed_sources", "find_labelled"]
 
 
 def are_stores(name: str, words: list[str]) -> bool:
@@ -51,7 +51,7 @@ def _is_store(word: str) -> bool:
         return False
 
 
-def labelled_images(source: Any, table: str | None) -> tuple[list[str], ClassLabels]:
+def find_labelled(source: Any, table: str | None) -> tuple[list[str], ClassLabels]:
     """Return the images of a source that have a label, and their labels.
 
     Raises

@@ -35,12 +35,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             f"backbones: nothing fits {args.pattern!r}, expected part of a name or a pattern such "
             f"as 'resnet*'.{suggest_name(args.pattern.strip('*'))}"
         )
-    cards = [_described(backbone_card(name)) for name in names]
+    cards = [_describe(backbone_card(name)) for name in names]
     more = 0 if args.pattern is None or cards[0]["source"] == "timm" else count_timm(args.pattern)
     return {"backbones": cards, "n_more_in_timm": more, "pattern": args.pattern}
 
 
-def _described(card: Any) -> dict[str, Any]:
+def _describe(card: Any) -> dict[str, Any]:
     return {
         "name": card.name,
         "source": card.source,

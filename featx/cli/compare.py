@@ -8,7 +8,7 @@ from typing import Any
 
 from featx.cli._messages import show_coverage
 from featx.cli._outputs import add_output, add_page
-from featx.cli._sources import labelled_images
+from featx.cli._sources import find_labelled
 from featx.cli.options import (
     RUN,
     add_labels,
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from featx.extraction import Encoder, RunOptions
     from featx.tasks import compare, comparison_report
 
-    paths, labelled = labelled_images(as_source(args.source), args.labels)
+    paths, labelled = find_labelled(as_source(args.source), args.labels)
     named = [word.partition("=") for word in args.backbones or ["featx_small"]]
     encoders = [
         read_options(args, partial(Encoder, name, weights=file or "default"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from featx.cli._messages import show_coverage, show_figure
 from featx.cli._outputs import add_output
-from featx.cli._sources import labelled_images
+from featx.cli._sources import find_labelled
 from featx.cli.options import add_labels, add_options, add_sources, as_source, read_options
 
 
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from featx.finetuning import FineTuneClassifier
 
     start = time.monotonic()
-    paths, labelled = labelled_images(as_source(args.source), args.labels)
+    paths, labelled = find_labelled(as_source(args.source), args.labels)
     model = read_options(args, FineTuneClassifier)
     model.fit(paths, labelled.labels).save_backbone(args.out)
     return {

@@ -131,7 +131,7 @@ def _write_table(path: str, columns: dict[str, list[Any]]) -> None:
     MissingDependencyError
         If Parquet is asked for and pyarrow is not installed.
     """
-    shown = {show_path(name): [_shown(v) for v in values] for name, values in columns.items()}
+    shown = {show_path(name): [_show_cell(v) for v in values] for name, values in columns.items()}
     with write_output(path, "predictions") as beside:
         if Path(path).suffix.lower() == ".csv":
             with beside.open("w", encoding="utf-8", newline="") as file:
@@ -148,7 +148,7 @@ def _write_table(path: str, columns: dict[str, list[Any]]) -> None:
             parquet.write_table(table.replace_schema_metadata(notes), file)
 
 
-def _shown(value: Any) -> Any:
+def _show_cell(value: Any) -> Any:
     return show_path(value) if isinstance(value, str) else value
 
 

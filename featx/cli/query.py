@@ -62,8 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Find what looks like the images."""
     with contextlib.ExitStack() as stack:
-        index, options = _opened(args, stack)
-        paths, features, failures = _asked(args, index)
+        index, options = _open_index(args, stack)
+        paths, features, failures = _read_queries(args, index)
         results: list[dict[str, Any]] = []
         if paths:
             if "rerank" in options:
@@ -80,7 +80,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def _asked(args: argparse.Namespace, index: Any) -> tuple[list[str], Any, list[dict[str, str]]]:
+def _read_queries(
+    args: argparse.Namespace, index: Any
+) -> tuple[list[str], Any, list[dict[str, str]]]:
     """Return what is asked: paths, vectors, and the images that could not be read."""
     from featx.cli._sources import are_stores, embed_sources
     from featx.store.info import open_fitting
@@ -97,7 +99,9 @@ def _asked(args: argparse.Namespace, index: Any) -> tuple[list[str], Any, list[d
     return embed_sources(as_source(args.image), index.recipe_, index.made_with_, args, thing=thing)
 
 
-def _opened(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Any, dict[str, Any]]:
+def _open_index(
+    args: argparse.Namespace, stack: contextlib.ExitStack
+) -> tuple[Any, dict[str, Any]]:
     """Return one index, or one of many shards, and how it is asked."""
     from featx.extraction import RunOptions
     from featx.retrieval import RetrievalIndex, ShardedIndex

@@ -6,8 +6,6 @@ weights come from nor what images they are given.
 
 from __future__ import annotations
 
-from featx.engines.choice import EngineChoice
-from featx.engines.layers import LayerOutput
 from featx.engines.placement import Placement, place, why_not_precision
 
-__all__ = ["EngineChoice", "LayerOutput", "Placement", "place", "why_not_precision"]
+__all__ = ["Placement", "place", "why_not_precision"]

@@ -181,7 +181,7 @@ def load_model(path: str | Path, *, trust_pickle: bool = False) -> SavedModel:
     MODEL.require(path, header.get("format"), header.get("version"))
     try:
         model = decode(header.get("model"), arrays) if data[:2] == b"PK" else header["model"]
-        return _saved(header, model, arrays.get(IMAGES))
+        return _build_saved(header, model, arrays.get(IMAGES))
     except FileFormatError as err:
         raise MODEL.damaged(path, str(err)) from err
 
@@ -211,7 +211,7 @@ def _load_joblib(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     return header, header
 
 
-def _saved(header: dict[str, Any], model: Any, images: Any) -> SavedModel:
+def _build_saved(header: dict[str, Any], model: Any, images: Any) -> SavedModel:
     recipe, metadata = header.get("recipe"), header.get("metadata")
     if images is not None and (images.ndim != 1 or images.dtype != np.uint64):
         raise FileFormatError(f"{IMAGES}: got {images.dtype} of shape {images.shape}")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from featx.images import ImageBatch
+    from featx.images.loader import ImageBatch
 
 __all__ = ["Copies"]
 

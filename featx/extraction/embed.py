@@ -17,7 +17,7 @@ from featx.errors import BackboneError
 from featx.extraction.encoder import Encoder
 from featx.extraction.loaded import LoadedEncoder
 from featx.extraction.options import RunOptions
-from featx.images import ImageBatch
+from featx.images.loader import ImageBatch
 from featx.recipe import Recipe
 
 __all__ = ["Embedded", "drop_infinite", "embed_images", "load_by_recipe"]

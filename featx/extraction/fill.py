@@ -81,7 +81,7 @@ def fill(
                 )  # fmt: skip
             encoder = loaded
             _read(encoder, tables, left, n_images or len(images))
-        shards.remove(tables.held_paths() if len(shards) else set())
+        shards.remove(tables.list_paths() if len(shards) else set())
         if prune:
             others = list_images(writer).difference(images.paths)
             tables.tally.pruned = remove_images(writer, [name for name in others if is_gone(name)])

@@ -16,22 +16,16 @@ from PIL import Image
 from featx._repr import OneLine
 from featx.extraction.options import RunOptions
 from featx.extraction.specs import FeatureSpec
-from featx.images import (
-    ImageBatch,
-    ImageManifest,
-    ImagePreprocessor,
-    TransformPreprocessor,
-    iter_batches,
-    sample_data_dir,
-)
+from featx.images import ImageManifest, ImagePreprocessor, iter_batches, sample_data_dir
 from featx.images.augmentation import Augmentation
 from featx.images.decode import DEFAULT_MAX_PIXELS
-from featx.images.loader import default_workers
+from featx.images.loader import ImageBatch, default_workers
+from featx.images.preprocess import TransformPreprocessor
 from featx.recipe import Recipe
 
 if TYPE_CHECKING:
     from featx.backbones import Backbone
-    from featx.engines import EngineChoice
+    from featx.engines.choice import EngineChoice
     from featx.pooling import Pooling
 
 __all__ = ["LoadedEncoder"]

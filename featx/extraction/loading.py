@@ -65,7 +65,7 @@ def prepare(encoder: Encoder, run: RunOptions, precision: str) -> LoadedEncoder:
         )
         for spec in specs
     )
-    made_with = _made_with(encoder, backbone)
+    made_with = _describe_run(encoder, backbone)
     return LoadedEncoder(backbone, specs, recipes, made_with, run, placement.reason)
 
 
@@ -162,7 +162,8 @@ def load_network(key: NetworkKey, placement: Placement) -> Backbone:
 
 def _backbone(encoder: Encoder, placement: Placement) -> tuple[Backbone, Preprocessing]:
     """Return the network, and what images are made into for it."""
-    from featx.backbones import Backbone, build_network, choose_weights
+    from featx.backbones import Backbone, build_network
+    from featx.backbones.published import choose_weights
 
     if not isinstance(encoder.backbone, str) or encoder.transform is not None:
         network = build_network(
@@ -224,7 +225,7 @@ def _sizes(encoder: Encoder, preprocessing: Preprocessing) -> tuple[int, ...]:
     return tuple(dict.fromkeys(s.crop_px for s in scales if s.crop_px is not None))
 
 
-def _made_with(encoder: Encoder, backbone: Backbone) -> dict[str, Any]:
+def _describe_run(encoder: Encoder, backbone: Backbone) -> dict[str, Any]:
     """Return what recipes leave out, for people and for loading the network again."""
     import torch
 

@@ -36,7 +36,7 @@ __all__ = [
     "NotedEncoder",
     "find_encoder",
     "forget_request",
-    "known_recipes",
+    "list_recipes",
     "load_encoder",
 ]
 
@@ -106,7 +106,7 @@ def load_encoder(
     encoder: Encoder, run: RunOptions, store: str | os.PathLike[str]
 ) -> LoadedEncoder:
     """Load an encoder to fill a store, with a note of what asked for it."""
-    loaded = encoder.load(run, known=known_recipes(store))
+    loaded = encoder.load(run, known=list_recipes(store))
     request = _request_digest(encoder, run)
     if request is None:
         return loaded
@@ -125,7 +125,7 @@ def forget_request(writer: StoreWriter, recipes: tuple[Recipe, ...]) -> None:
         writer.table(recipe, has_labels=False, made_with={NOTE: None})
 
 
-def known_recipes(store: str | os.PathLike[str]) -> list[Recipe]:
+def list_recipes(store: str | os.PathLike[str]) -> list[Recipe]:
     """Return the recipes that a store and its shards have tables of, the largest first.
 
     What cannot be read is left out: whoever writes there says what is wrong with it.

@@ -10,7 +10,7 @@ from featx.errors import ParameterError
 
 if TYPE_CHECKING:
     from featx.backbones import Backbone
-    from featx.engines import LayerOutput
+    from featx.engines.layers import LayerOutput
     from featx.pooling import Pooling
 
 __all__ = ["FeatureSpec", "plan_features"]

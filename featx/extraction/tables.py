@@ -24,7 +24,7 @@ from featx.store.table_writer import RowInfo, TableWriter
 
 if TYPE_CHECKING:
     from featx.extraction._copies import Copies
-    from featx.images import ImageBatch
+    from featx.images.loader import ImageBatch
 
 __all__ = ["TableSet"]
 
@@ -164,7 +164,7 @@ class TableSet:
         self.writer.commit()
         self._committed_at, self._pending_bytes = time.monotonic(), 0
 
-    def held_paths(self) -> set[str]:
+    def list_paths(self) -> set[str]:
         """Return the images that the first table has, or the failures table."""
         return {failure.path for failure in self.writer.failures}.union(self.tables[0].paths)
 

@@ -15,7 +15,7 @@ from featx.errors import ImageDecodeError, ParameterError, choose
 from featx.extraction.embed import embed_images
 from featx.extraction.encoder import DEFAULT_BACKBONE, Encoder
 from featx.extraction.into_store import fill_store
-from featx.extraction.notes import known_recipes
+from featx.extraction.notes import list_recipes
 from featx.extraction.options import RunOptions
 from featx.images import ImageManifest, as_sources
 from featx.recipe import Recipe
@@ -172,7 +172,7 @@ class FeatureExtractor(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixi
     @property
     def recipe(self) -> Recipe:
         """What the vectors are made with; loads the network."""
-        known = () if self.cache is None else known_recipes(self.cache)
+        known = () if self.cache is None else list_recipes(self.cache)
         return self._encoder(with_cached=False).load(self._run, known=known).recipes[0]
 
     @property

@@ -5,6 +5,5 @@ What comes out is a weights file like any other: extraction, stores and indices 
 """
 
 from featx.finetuning._classifier import FineTuneClassifier
-from featx.finetuning._history import Epoch
 
-__all__ = ["Epoch", "FineTuneClassifier"]
+__all__ = ["FineTuneClassifier"]

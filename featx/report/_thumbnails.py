@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from featx.errors import ImageDecodeError
-from featx.images import thumbnail_jpeg
+from featx.images.thumbnail import thumbnail_jpeg
 from featx.report._section import shorten_path
 
 __all__ = ["PictureSource", "Thumbnail", "ThumbnailPress"]

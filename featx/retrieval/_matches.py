@@ -163,7 +163,8 @@ class Matches:
 
 
 def _draw(axis: Any, source: Any) -> None:
-    from featx.images import as_uint8_rgb, decode_image
+    from featx.images import decode_image
+    from featx.images.inputs import as_uint8_rgb
 
     try:
         if isinstance(source, str | os.PathLike):
@@ -178,7 +179,7 @@ def _draw(axis: Any, source: Any) -> None:
 
 
 def _cell(source: Any, caption: str) -> str:
-    from featx.images import thumbnail_jpeg
+    from featx.images.thumbnail import thumbnail_jpeg
 
     name = html.escape(str(source), quote=True)
     try:

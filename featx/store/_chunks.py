@@ -118,7 +118,7 @@ def read_text(dataset: Any, file: PatchedFile, start: int, stop: int) -> NDArray
             heaps[address] = _read_heap(file, address, length)
         text = heaps[address].get(index, b"")
         if len(text) < length:
-            raise _damaged_heap(address)
+            raise _make_heap_error(address)
         found.append(text[:length])
     texts[:] = found
     return texts
@@ -131,26 +131,26 @@ def _read_heap(file: PatchedFile, address: int, length: int) -> dict[int, bytes]
     signature, version, size = _HEAP.unpack(head)
     is_heap = n == _HEAP.size and (signature, version) == (b"GCOL", 1)
     if not is_heap or not _HEAP.size <= size <= 2 * length + _SLACK_BYTES:
-        raise _damaged_heap(address)
+        raise _make_heap_error(address)
     buffer = bytearray(size)
     if file.read_at(address, memoryview(buffer)) < size:
-        raise _damaged_heap(address)
+        raise _make_heap_error(address)
     raw, objects, at = bytes(buffer), {}, _HEAP.size
     while size - at >= _OBJECT.size:
         index, n = _OBJECT.unpack_from(raw, at)
         if index == 0:  # free space, up to the end
             if at + n != size:
-                raise _damaged_heap(address)
+                raise _make_heap_error(address)
             break
         at += _OBJECT.size
         if n > size - at:
-            raise _damaged_heap(address)
+            raise _make_heap_error(address)
         objects[index] = raw[at : at + n]
         at += -(-n // 8) * 8
     return objects
 
 
-def _damaged_heap(address: int) -> FileFormatError:
+def _make_heap_error(address: int) -> FileFormatError:
     return FileFormatError(
         f"the heap of texts at byte {address} is damaged: run featx verify, and extract into a "
         "new file"

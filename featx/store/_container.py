@@ -131,7 +131,7 @@ def recover(path: Path, file: FileIO) -> int:
         apply_journal(journal, file)
     if os.path.lexists(journal_path(path)):
         _disk.remove(journal_path(path))
-    size, eof = os.fstat(file.fileno()).st_size, _stated_size(path, file)
+    size, eof = os.fstat(file.fileno()).st_size, _read_stated_size(path, file)
     if eof is None:
         raise StoreWriteError(
             f"store {str(path)!r}: another tool rewrote it in a way that featx reads but does not "
@@ -158,7 +158,7 @@ def open_for_reading(path: Path) -> Opened:
             # Applied in memory only: a reader that took the lock to write would keep a writer out.
             journal = read_journal(path, raw)
             if journal is None:
-                _stated_size(path, raw)
+                _read_stated_size(path, raw)
             file = PatchedFile.with_journal(raw, journal)
             h5 = h5py.File(file, "r")
         try:
@@ -238,7 +238,7 @@ def store_path(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.realpath(given)) if is_link else given
 
 
-def _stated_size(path: Path, file: FileIO) -> int | None:
+def _read_stated_size(path: Path, file: FileIO) -> int | None:
     """Return the size that HDF5 recorded; None in a layout that featx does not write.
 
     Raises

@@ -13,7 +13,7 @@ from featx.store._layout import datasets, grow, require_dataset, write_rows
 from featx.store._records import Records
 from featx.store._transaction import PatchedFile
 
-__all__ = ["REMOVED_AT_ONCE", "append_rows", "change_rows", "kept_rows", "remove_rows"]
+__all__ = ["REMOVED_AT_ONCE", "append_rows", "change_rows", "keep_rows", "remove_rows"]
 
 # Bytes of vectors that one commit moves: they are held in memory, and go through the journal.
 REMOVED_AT_ONCE = 64 * 2**20
@@ -50,7 +50,7 @@ def change_rows(group: Any, file: PatchedFile, changes: Mapping[int, Mapping[str
         write_rows(group["features"], rows[list(vectors)], np.stack(list(vectors.values())))
 
 
-def kept_rows(n: int, removed: NDArray[np.int64], row_bytes: int) -> NDArray[np.int64]:
+def keep_rows(n: int, removed: NDArray[np.int64], row_bytes: int) -> NDArray[np.int64]:
     """Return which row stands at each place once others were removed.
 
     Rows keep their order where what follows the first that goes is small enough to be moved up in
@@ -69,9 +69,9 @@ def kept_rows(n: int, removed: NDArray[np.int64], row_bytes: int) -> NDArray[np.
 
     Examples
     --------
-    >>> kept_rows(6, np.array([1, 2]), row_bytes=4).tolist()
+    >>> keep_rows(6, np.array([1, 2]), row_bytes=4).tolist()
     [0, 3, 4, 5]
-    >>> kept_rows(6, np.array([1, 2]), row_bytes=2**30).tolist()
+    >>> keep_rows(6, np.array([1, 2]), row_bytes=2**30).tolist()
     [0, 4, 5, 3]
     """
     kept = np.setdiff1d(np.arange(n), removed)
@@ -95,7 +95,7 @@ def remove_rows(group: Any, file: PatchedFile, removed: NDArray[np.int64]) -> No
     group.file.flush()  # text is read past HDF5
     features = group["features"]
     n = features.shape[0]
-    kept = kept_rows(n, removed, features.shape[1] * features.dtype.itemsize)
+    kept = keep_rows(n, removed, features.shape[1] * features.dtype.itemsize)
     to = np.flatnonzero(kept != np.arange(len(kept)))
     records = Records.read(group, file, slice(n)).take(kept[to])
     columns = {

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from featx.errors import ParameterError
 from featx.store._chunks import read_any
-from featx.store._edits import append_rows, change_rows, kept_rows, remove_rows
+from featx.store._edits import append_rows, change_rows, keep_rows, remove_rows
 from featx.store._layout import (
     column_name,
     create_table,
@@ -327,7 +327,7 @@ class TableWriter:
         """Forget what was pending: it is committed."""
         if self._removed:
             removed = np.array(sorted(self._removed), np.int64)
-            kept = kept_rows(self.n_samples, removed, self.row_bytes)
+            kept = keep_rows(self.n_samples, removed, self.row_bytes)
             self._name_rows([self._paths[row] for row in kept.tolist()])
         self._new, self._starts, self._changes, self._removed = [], [], {}, set()
         self._n_committed = self.n_samples

@@ -2,13 +2,12 @@
 
 from featx.tasks.bench import benchmark
 from featx.tasks.classifier import Classifier
-from featx.tasks.compare import Figure, compare
+from featx.tasks.compare import compare
 from featx.tasks.pages import benchmark_report, comparison_report, evaluation_report
 from featx.tasks.training import train
 
 __all__ = [
     "Classifier",
-    "Figure",
     "benchmark",
     "benchmark_report",
     "compare",

@@ -16,7 +16,8 @@ from featx._progress import Progress
 from featx.errors import ManifestError
 from featx.extraction import Encoder, RunOptions
 from featx.extraction.into_store import fill_store
-from featx.images import ImageBatch, ImageManifest
+from featx.images import ImageManifest
+from featx.images.loader import ImageBatch
 from featx.store import StoreWriter
 
 __all__ = ["Stages"]

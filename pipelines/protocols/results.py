@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 import featx
 from featx._repr import OneLine
-from featx.tasks import Figure
 from featx.tasks.classifier import Predictions
+from featx.tasks.compare import Figure
 
 __all__ = ["Rankings", "TaskResult"]
 

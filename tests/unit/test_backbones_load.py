@@ -17,7 +17,7 @@ from torch import nn
 
 from featx.backbones import backbone_card, list_backbones, load_backbone
 from featx.backbones._torchvision import find_head
-from featx.backbones.download import cached_path, fetch_file
+from featx.backbones.download import fetch_file, path_in_cache
 from featx.backbones.load import describe_transform
 from featx.backbones.weights import load_into, read_state_dict
 from featx.errors import BackboneError, MissingDependencyError, ParameterError, WeightsError
@@ -257,7 +257,7 @@ def test_download_is_cached_checked_and_atomic(
     (folder / name).write_bytes(data)
     (folder / "net-00000000.pth").write_bytes(data)
     path = fetch_file(f"{url}/{name}", name="test")
-    assert path == cached_path(f"{url}/{name}")
+    assert path == path_in_cache(f"{url}/{name}")
     assert path.read_bytes() == data
     (folder / name).unlink()
     assert fetch_file(f"{url}/{name}", name="test") == path  # no second download
@@ -310,7 +310,7 @@ def test_published_weights_load_from_torch_hubs_cache(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     url = torchvision.models.get_model_weights("resnet18").DEFAULT.url
-    place = cached_path(url)
+    place = path_in_cache(url)
     place.parent.mkdir(parents=True)
     saved_resnet18(tmp_path).rename(place)
     by_default = load_backbone("resnet18", **F32)

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import featx
-from featx.backbones import build_network, choose_weights, load_backbone, published
+from featx.backbones import build_network, load_backbone, published
+from featx.backbones.published import choose_weights
 from featx.backbones.weights import read_state_dict
 from featx.errors import FingerprintMismatchError, WeightsError
 

@@ -22,8 +22,9 @@ import featx
 from featx.backbones import load_backbone
 from featx.backbones.embedded import build_embedded
 from featx.cli.main import main
-from featx.engines import EngineChoice, _openvino, placement
+from featx.engines import _openvino, placement
 from featx.engines import choice as choice_module
+from featx.engines.choice import EngineChoice
 from featx.engines.placement import Placement, Precision
 from featx.errors import BackboneError, MissingDependencyError, ParameterError
 from featx.extraction import embed_images

@@ -345,3 +345,9 @@ def test_gradients_agree_with_finite_differences(name: str) -> None:
         up, _ = loss.value_and_gradient(scores + step)
         down, _ = loss.value_and_gradient(scores - step)
         assert gradient[i, j] == pytest.approx((up.sum() - down.sum()) / 2e-6, abs=1e-7)
+
+
+def test_few_images_of_many_named_classes_bring_no_warning() -> None:
+    X = np.random.default_rng(0).normal(size=(40, 8))
+    y = np.array([f"class {i % 30}" for i in range(40)])
+    assert len(LinearProbeClassifier(Cs=1.0).fit(X, y).classes_) == 30

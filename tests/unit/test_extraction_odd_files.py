@@ -18,9 +18,10 @@ import featx
 from featx.cli.main import main
 from featx.errors import ImageDecodeError, ManifestError, ParameterError
 from featx.fingerprint import file_digest
-from featx.images import ImageManifest, decode_image, thumbnail_jpeg
+from featx.images import ImageManifest, decode_image
 from featx.images._formats import has_heif_reader, is_heif
 from featx.images.listing import describe_ignored
+from featx.images.thumbnail import thumbnail_jpeg
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from featx.errors import ParameterError
 from featx.fingerprint import array_digest
-from featx.images import as_sources, as_uint8_rgb
-from featx.images.inputs import source_digest
+from featx.images import as_sources
+from featx.images.inputs import as_uint8_rgb, source_digest
 
 
 def noise(*shape):

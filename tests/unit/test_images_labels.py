@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from featx.errors import FeatxWarning, ManifestError
-from featx.images import ImageManifest, attribute_labels, class_labels, join_labels, read_labels
+from featx.images import ImageManifest, attribute_labels, class_labels, read_labels
+from featx.images.join import join_labels
 
 pd = pytest.importorskip("pandas")
 arrow = pytest.importorskip("pyarrow")

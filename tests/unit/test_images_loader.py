@@ -19,8 +19,9 @@ from PIL import Image
 
 from featx.errors import FeatxError, ParameterError
 from featx.fingerprint import array_digest, file_digest
-from featx.images import ImagePreprocessor, TransformPreprocessor, iter_batches, pool
+from featx.images import ImagePreprocessor, iter_batches, pool
 from featx.images.loader import default_workers
+from featx.images.preprocess import TransformPreprocessor
 from featx.images.reader import read_image
 from featx.recipe import Preprocessing
 

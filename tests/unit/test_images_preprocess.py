@@ -13,9 +13,10 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from featx.errors import ImageDecodeError, ParameterError
-from featx.images import ImagePreprocessor, TransformPreprocessor
+from featx.images import ImagePreprocessor
 from featx.images._views import patch_boxes
 from featx.images.augmentation import AUGMENTS, Augmentation
+from featx.images.preprocess import TransformPreprocessor
 from featx.recipe import Preprocessing
 
 

@@ -15,8 +15,10 @@ import pytest
 from PIL import Image, ImageDraw, ImageFile
 
 from featx.errors import ImageDecodeError
-from featx.images import as_uint8_rgb, decode_image, thumbnail_jpeg
+from featx.images import decode_image
 from featx.images._formats import _decoder, decode_webp
+from featx.images.inputs import as_uint8_rgb
+from featx.images.thumbnail import thumbnail_jpeg
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (12, 16))

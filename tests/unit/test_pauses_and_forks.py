@@ -22,7 +22,8 @@ posix = pytest.mark.skipif(os.name == "nt", reason="Windows stops and forks noth
 SLOW = """
 import json, sys, time
 import numpy as np
-from featx.images import TransformPreprocessor, iter_batches
+from featx.images import iter_batches
+from featx.images.preprocess import TransformPreprocessor
 
 def slow(image):
     until = time.process_time() + 0.8

@@ -16,7 +16,7 @@ import featx
 from featx.engines import place, placement, why_not_precision
 from featx.errors import ParameterError
 from featx.extraction import loading
-from featx.extraction.notes import known_recipes
+from featx.extraction.notes import list_recipes
 from featx.store import store_info
 
 NET = {"device": "cpu", "engine": "torch", "resize_px": 40, "crop_px": 32, "workers": 0}
@@ -188,12 +188,12 @@ def test_shards_follow_each_other(
         last = featx.extract(photos, tmp_path / "f.h5", shard=(rank, 2), **NET)
     assert last.summary.waiting == 0
     assert precisions(tmp_path / "f.h5") == ["bfloat16"]
-    assert known_recipes(tmp_path / "absent.h5") == []
+    assert list_recipes(tmp_path / "absent.h5") == []
 
 
 def test_what_is_no_store_is_left_to_whoever_writes_it(tmp_path: Path) -> None:
     (tmp_path / "f.h5").write_bytes(b"no store")
-    assert known_recipes(tmp_path / "f.h5") == []
+    assert list_recipes(tmp_path / "f.h5") == []
 
 
 def test_messages_name_the_precision_and_whatever_tells_tables_apart(

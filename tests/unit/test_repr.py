@@ -13,7 +13,8 @@ import featx
 from featx._repr import MAX_CHARS, shorten
 from featx.estimators import MultiViewClassifier, SavedModel
 from featx.extraction import ExtractionSummary
-from featx.images import ImageManifest, join_labels
+from featx.images import ImageManifest
+from featx.images.join import join_labels
 from featx.recipe import Preprocessing, Recipe
 from featx.retrieval import SpatialSearch
 from featx.store import store_info, verify_store, write_features

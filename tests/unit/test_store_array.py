@@ -17,7 +17,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing, check_array, shuffle
 
 from featx.errors import MissingDependencyError
-from featx.images import ImageManifest, join_labels
+from featx.images import ImageManifest
+from featx.images.join import join_labels
 from featx.store import _indexing, export_store, open_store, write_features
 
 N, D = 40, 6

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold
 
 from featx import Encoder, LinearProbeClassifier, extract, open_store
-from featx.cli._sources import labelled_images
+from featx.cli._sources import find_labelled
 from featx.cli.main import main
 from featx.demo import sample_data_dir
 from featx.errors import BackboneError, ParameterError
 from featx.extraction import RunOptions
-from featx.tasks import Figure, compare
-from featx.tasks.compare import Comparison, ComparisonRow, _mark_frontier
+from featx.tasks import compare
+from featx.tasks.compare import Comparison, ComparisonRow, Figure, _mark_frontier
 from pipelines.datasets import read_dataset
 
 RUN = {"run": RunOptions("cpu", workers=0, progress=False)}
@@ -311,7 +311,7 @@ def test_images_without_a_label_are_counted_and_a_csv_without_labels_is_named(
     table.write_text("path,label\na.jpg,x\nb.jpg,\n")
     for name in ("a", "b"):
         (tmp_path / f"{name}.jpg").write_bytes(BAD)
-    paths, found = labelled_images(str(tmp_path), str(table))
+    paths, found = find_labelled(str(tmp_path), str(table))
     assert [Path(p).name for p in paths] == ["a.jpg"]
     assert (found.labels.tolist(), found.coverage.n_unlabelled) == (["x"], 1)
     table.write_text("path,lable\na.jpg,x\n")

@@ -15,9 +15,9 @@ from sklearn.metrics import average_precision_score
 
 from featx.evaluation import FewLabelCurve
 from featx.report import Report
-from featx.tasks import Figure, comparison_report
+from featx.tasks import comparison_report
 from featx.tasks.classifier import Predictions
-from featx.tasks.compare import Comparison, ComparisonRow
+from featx.tasks.compare import Comparison, ComparisonRow, Figure
 from pipelines.protocols import Rankings, TaskResult, curve_report, task_report
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
