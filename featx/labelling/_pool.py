@@ -16,8 +16,8 @@ __all__ = ["COPY", "Pool"]
 Floats = NDArray[np.float32]
 Rows = NDArray[np.intp]
 
-# Their product is the memory that a pool holds: 160 MB of float32.
-N_WITNESSES, N_CANDIDATES = 4_000, 10_000
+# Their product is the memory that a pool holds, 72 MB, and most of the time of a choice.
+N_WITNESSES, N_CANDIDATES = 3_000, 6_000
 N_NEAREST = 10
 SHARE_OF_WIDTH = 0.5
 # Of a likeness: nearer than a tenth of the usual squared distance to a neighbour.
@@ -33,7 +33,7 @@ class Pool:
     features : array of shape (n_samples, n_features)
         A row of each image; kept as float32 at unit length.
     random_state : int, default 0
-        Draws the samples where there are more than 4,000 or 10,000 images.
+        Draws the samples where there are more than 3,000 or 6,000 images.
 
     Attributes
     ----------

@@ -42,7 +42,7 @@ class LabelSession:
     attributes : sequence of str, default ()
         Label these attributes, several for each image, in the place of one class.
     random_state : int, default 0
-        Draws samples of collections of more than 4,000 images.
+        Draws samples of collections of more than 3,000 images.
 
     Raises
     ------

@@ -80,7 +80,7 @@ def suggest(
         their two likeliest classes, "random" ones are the yardstick. "auto" goes from typical to
         uncertain as the classifier turns out to be right.
     random_state : int, default 0
-        Draws samples of collections of more than 4,000 images, and "random".
+        Draws samples of collections of more than 3,000 images, and "random".
 
     Returns
     -------
@@ -100,7 +100,7 @@ def suggest(
     clusters. "auto" weights an image by ``1 - t * sqrt(m)``, with m the margin that a probe gives
     it and t the lower bound of the leave-one-out accuracy of the labels' nearest neighbours: while
     the labels predict nothing, all images count alike, and a good probe leaves only the images
-    that it cannot tell. A pool of 100,000 images takes seconds and 160 MB besides its features.
+    that it cannot tell. A pool of 100,000 images takes seconds and 72 MB besides its features.
 
     Examples
     --------
