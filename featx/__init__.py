@@ -14,6 +14,7 @@ from featx._version import __version__ as __version__
 _HOMES = {
     "Encoder": "featx.extraction",
     "FeatureExtractor": "featx.extraction",
+    "audit": "featx.auditing",
     "extract": "featx.extraction",
     "FeatureStore": "featx.store",
     "open_store": "featx.store",
@@ -47,6 +48,7 @@ __all__ = [
     "PowerNormalizer",
     "Report",
     "RetrievalIndex",
+    "audit",
     "extract",
     "list_backbones",
     "load_backbone",
@@ -56,6 +58,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from featx.auditing import audit
     from featx.backbones import list_backbones, load_backbone
     from featx.errors import FeatxError
     from featx.estimators import (

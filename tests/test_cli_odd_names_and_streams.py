@@ -53,6 +53,7 @@ COMMANDS = {
     "index": "index {}.h5 --out {}.i",
     "query": "query {}.i p/{} --workers 0 --html {}.html",
     "duplicates": "duplicates {}.h5 {}.h5 --html {}-d.html",
+    "audit": "audit {}.h5 --workers 0 --out {}-a.csv --html {}-a.html",
     "export": "export {}.h5 {}-o.npz",
     "export to Parquet": "export {}.h5 {}-o.parquet",
     "export to CSV": "export {}.h5 {}-o.csv",

@@ -297,6 +297,9 @@ REFUSED = {
     "query onto a JSON": "query i photos/a/0.png --html p.json",
     "query onto an ending": "query i photos/a/0.png --html p.txt",
     "duplicates onto a page": "duplicates s.h5 --html p.html",
+    "audit onto a page": "audit s.h5 --html p.html",
+    "audit onto labels": "audit s.h5 --out l.csv",
+    "audit onto the other store": "audit s.h5 --against wide.h5 --out wide.h5",
     "compare onto a page": "compare photos --store c.h5 --html p.html",
     "compare onto a model": "compare photos --store m",
     "bench onto a page": "bench photos --html p.html",
@@ -333,6 +336,7 @@ def test_older_files_of_the_kind_are_replaced(world, tmp_path, capsys) -> None:
         "predict m s.h5 --out {}/f.csv",
         "predict m s.h5 --out {}/f.parquet",
         "query i photos/a/0.png --html {}/q.html",
+        "audit s.h5 --workers 0 --out {}/a.csv --html {}/q.html",
         "duplicates s.h5 --html {}/q.html",
         "duplicates s.h5 --html {}/q.json",
     ):
@@ -340,7 +344,7 @@ def test_older_files_of_the_kind_are_replaced(world, tmp_path, capsys) -> None:
         for _ in range(2):
             assert main([w.format(tmp_path) for w in made]) == 0, capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "f.csv", "f.parquet", "i", "m", "o.csv", "o.npz", "o.parquet", "q.html", "q.json",
+        "a.csv", "f.csv", "f.parquet", "i", "m", "o.csv", "o.npz", "o.parquet", "q.html", "q.json",
     ]  # fmt: skip
 
 
@@ -393,6 +397,7 @@ def test_nothing_is_made_of_a_store_without_images(world, tmp_path, monkeypatch,
         "predict m none.h5 --out f.csv",
         "evaluate m none.h5",
         "query i none.h5",
+        "audit none.h5",
         "duplicates none.h5",
         "duplicates s.h5 none.h5",
     ):

@@ -13,7 +13,8 @@ __all__ = ["Output", "add_output", "add_page", "check_outputs"]
 
 PAGE = {".html": "page", ".htm": "page", ".json": "numbers"}
 # Arguments that name what is read. The others are words, and a file may be called like a word.
-INPUTS = ("source", "image", "store", "other", "index", "model", "labels", "weights")
+INPUTS = ("source", "image", "store", "other", "index", "model", "labels", "weights",
+          "against")  # fmt: skip
 
 
 class Output(str):

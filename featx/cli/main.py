@@ -45,6 +45,7 @@ COMMANDS = {
     "finetune": "train the later layers of a network on labelled images",
     "predict": "label images with a trained classifier",
     "evaluate": "measure a trained classifier on a store with labels",
+    "audit": "find wrong labels, outliers, copies and poor pictures in a store",
     "index": "build a retrieval index from a store",
     "query": "find the images of an index that look like the given ones",
     "duplicates": "group exact and near copies in a store, or find those across two",

@@ -14,13 +14,14 @@ from typing import IO
 from featx.files.formats import INDEX, MODEL, STORE
 from featx.files.safetensors import is_safetensors, read_header
 
-__all__ = ["PREDICTION_COLUMNS", "kind_of"]
+__all__ = ["FINDING_COLUMNS", "PREDICTION_COLUMNS", "kind_of"]
 
 HEAD_BYTES = 65536
 MAX_HEADER_BYTES = 16 * 2**20
 ARRAYS = ("features", "paths", "labels")
 # Of a table of predictions, in order; a new one is the last, so that older tables are known, too.
 PREDICTION_COLUMNS = ("path", "label", "confidence")
+FINDING_COLUMNS = ("path", "kind", "score", "given", "suggested", "also")
 PARQUET = {b"featx_fingerprint": "parquet", b"featx_predictions": "predictions"}
 HDF5 = {form.name: form.kind for form in (STORE, INDEX)}
 
@@ -120,7 +121,8 @@ def _text_kind(file: IO[bytes], head: bytes) -> str:
     """Tell tables by the columns that featx gives them, all in their order.
 
     A table of features ends in ``feature_0``, ``feature_1``, ...; predictions are ``path``,
-    ``label`` and ``confidence``, or ``path``, the attributes and a score of each.
+    ``label`` and ``confidence``, or ``path``, the attributes and a score of each; findings have
+    the columns of `FINDING_COLUMNS`.
     """
     file.seek(0)
     try:
@@ -130,6 +132,8 @@ def _text_kind(file: IO[bytes], head: bytes) -> str:
         return ""
     if names[:1] != ["path"]:
         return ""
+    if tuple(names) == FINDING_COLUMNS:
+        return "findings"
     last = names[-1].removeprefix("feature_")
     n_features = int(last) + 1 if last.isdecimal() else 0
     if 0 < n_features < len(names):

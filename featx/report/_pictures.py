@@ -21,13 +21,32 @@ from featx.report._section import (
 )
 from featx.report._thumbnails import PictureSource, ThumbnailPress
 
-__all__ = ["GalleryMatch", "GalleryRow", "Mistake", "gallery_section", "map_section",
-           "mistakes_section"]  # fmt: skip
+__all__ = ["Card", "GalleryMatch", "GalleryRow", "Mistake", "cards_section", "gallery_section",
+           "map_section", "mistakes_section"]  # fmt: skip
 
 SIDE, MARGIN = 640, 30  # of the map's viewBox
 MAP_THUMBNAIL_PX, MAP_THUMBNAIL_UNITS = 56, 40
 MAX_MAP_THUMBNAILS, MAX_MAP_POINTS = 250, 4000
 MAX_LEGEND = 40
+
+
+@dataclass(frozen=True)
+class Card:
+    """A picture with its name and what is to be said of it.
+
+    Parameters
+    ----------
+    image : path, bytes or PIL.Image.Image
+        The image itself.
+    lines : tuple of str, default ()
+        What stands below it.
+    other : path, bytes or PIL.Image.Image, optional
+        An image to compare it with, shown beside it.
+    """
+
+    image: PictureSource
+    lines: tuple[str, ...] = ()
+    other: PictureSource | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +105,18 @@ class Mistake:
     true: str
     predicted: str
     score: float | None = None
+
+
+def cards_section(cards: Sequence[Card], press: ThumbnailPress, title: str, note: str) -> Section:
+    """Lay out pictures with their names as a grid."""
+    _require_all(cards, Card, "cards")
+    shown, data = [], []
+    for card in cards:
+        pictures = [press.press(image) for image in (card.image, card.other) if image is not None]
+        shown.append({"pictures": pictures, "lines": card.lines})
+        other = None if card.other is None else _path(card.other)
+        data.append({"path": _path(card.image), "other": other, "lines": list(card.lines)})
+    return Section("pictures", title, {"cards": shown, "note": note}, {"cards": data})
 
 
 def gallery_section(rows: Sequence[GalleryRow], press: ThumbnailPress, title: str) -> Section:

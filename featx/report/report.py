@@ -20,8 +20,10 @@ from featx.files.paths import show_path
 from featx.report._charts import bars_section, curve_section, precision_recall_section
 from featx.report._matrix import confusion_section
 from featx.report._pictures import (
+    Card,
     GalleryRow,
     Mistake,
+    cards_section,
     gallery_section,
     map_section,
     mistakes_section,
@@ -286,6 +288,10 @@ class Report:
             Heading.
         """
         return self._add(precision_recall_section(curves, ap, title))
+
+    def add_cards(self, cards: Sequence[Card], *, title: str = "", note: str = "") -> Self:
+        """Append pictures with their names, and lines of text below each, as given."""
+        return self._add(cards_section(cards, self._press, title, note))
 
     def add_gallery(self, rows: Sequence[GalleryRow], *, title: str = "Found images") -> Self:
         """Append queries with their matches, each `GalleryRow` on its own line.

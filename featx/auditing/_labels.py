@@ -1,0 +1,320 @@
+"""Judge the labels of a collection: which are probably wrong, and how many."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx._progress import Progress
+from featx._values import as_texts
+from featx.auditing._classes import find_confused_pairs
+from featx.auditing._held_out import (
+    N_FOLDS,
+    attribute_scores,
+    both_sides,
+    choose_attribute_strength,
+    choose_strength,
+    class_scores,
+    deal_groups,
+    to_row_space,
+)
+from featx.auditing._neighbours import join_groups
+from featx.auditing._noise import NoiseModel
+from featx.auditing.result import Finding
+from featx.errors import ManifestError, ParameterError
+from featx.images import attribute_labels, class_labels, read_labels
+from featx.images.labels import is_table
+
+if TYPE_CHECKING:
+    from featx.store import FeatureStore
+
+__all__ = ["Given", "Judgement", "judge_attributes", "judge_classes", "read_given"]
+
+Rows = NDArray[np.intp]
+Floats = NDArray[np.float64]
+HeldOut = tuple[NDArray[np.float32], NDArray[np.bool_]]  # scores, and which are judged
+
+# Labels from this probability on are findings: lower than even odds, since a look is cheap and a
+# wrong label that is kept is not. docs/audit.md has the false alarms.
+LEAST_WRONG = 0.3
+NEARLY = 1.1  # times the loss
+LEAST_JUDGED = 10  # labels, for three parameters
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """The labels of some rows of a store: classes, or attributes.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_labelled,), intp
+    classes : ndarray of shape (n_classes,), str
+    codes : ndarray of shape (n_labelled,), intp
+        Place of each label in `classes`; zeros where there are attributes.
+    values : ndarray of shape (n_labelled, n_attributes), float64
+    names : tuple of str
+        The attributes.
+    notes : tuple of str
+        Images without a label, labels without an image.
+    """
+
+    rows: Rows
+    classes: NDArray[np.str_]
+    codes: Rows
+    values: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def text(self, n_samples: int) -> list[str]:
+        """Return the label of each row of the store, "" where it has none or has attributes."""
+        texts = [""] * n_samples
+        if not self.names:
+            for row, code in zip(self.rows.tolist(), self.codes.tolist(), strict=True):
+                texts[row] = str(self.classes[code])
+        return texts
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What became of the labels.
+
+    Parameters
+    ----------
+    findings : list of Finding
+    wrong : ndarray of shape (n_labelled,), float64
+        Probability that each is wrong, NaN where it was not judged.
+    expected, low, high : float or None
+        Number of wrong labels with its 95 % interval.
+    notes : list of str
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    wrong: Floats = field(default_factory=lambda: np.empty(0))
+    expected: float | None = None
+    low: float | None = None
+    high: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def read_given(store: FeatureStore, labels: Any) -> Given | None:
+    """Join labels to the rows of a store; None where there are none at all.
+
+    Raises
+    ------
+    ManifestError, ParameterError
+        If labels are given and fit no image, or are of another number.
+    """
+    if labels is None:
+        if store.labels is None and not store.metadata:
+            return None
+        is_attributes = store.labels is None
+    elif is_table(labels) or isinstance(labels, (str, os.PathLike)):
+        table = read_labels(labels)
+        labels, is_attributes = table, table.labels is None and bool(table.columns)
+    else:
+        labels, is_attributes = _in_row_order(store, labels), False
+    if is_attributes:
+        try:
+            found = attribute_labels(store, labels)
+        except ManifestError:
+            if labels is None:  # columns of a manifest that are no attributes
+                return None
+            raise
+        codes = np.zeros(len(found.rows), np.intp)
+        classes = np.empty(0, np.str_)
+        notes = _coverage_notes(found.coverage)
+        return Given(found.rows, classes, codes, found.values, found.names, notes)
+    given = class_labels(store, labels)
+    classes, codes = np.unique(given.labels, return_inverse=True)
+    codes = codes.reshape(-1).astype(np.intp)
+    return Given(given.rows, classes, codes, notes=_coverage_notes(given.coverage))
+
+
+def _in_row_order(store: FeatureStore, labels: Any) -> dict[str, list[str]]:
+    texts = as_texts(labels, "labels")
+    if len(texts) != len(store):
+        raise ParameterError(
+            f"labels: got {len(texts)} labels for {len(store)} images, expected one for each row "
+            'of the store ("" where there is none), a label file, or a mapping with "path" and '
+            '"label"'
+        )
+    return {"path": store.paths.tolist(), "label": texts}
+
+
+def _coverage_notes(coverage: Any) -> tuple[str, ...]:
+    notes = []
+    if coverage.n_unlabelled:
+        notes.append(
+            f"{coverage.n_unlabelled} images have no label and were not judged by one: "
+            f"{', '.join(coverage.unlabelled)}"
+        )
+    if coverage.n_unused:
+        notes.append(
+            f"{coverage.n_unused} rows of {coverage.labels_from} fit none of the images: "
+            f"{', '.join(coverage.unused)}"
+        )
+    return tuple(notes)
+
+
+def judge_classes(
+    X: NDArray[np.float32],
+    given: Given,
+    groups: Rows,
+    digests: NDArray[np.str_],
+    paths: NDArray[np.str_],
+    *,
+    show: bool | None = None,
+    random_state: int = 0,
+) -> Judgement:
+    """Judge one label per image.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_labelled, n_features), float32
+        Unit rows of the labelled images.
+    given : Given
+    groups : ndarray of shape (n_labelled,), intp
+        Of copies.
+    digests, paths : ndarray of shape (n_labelled,), str
+    """
+    n_classes = len(given.classes)
+    if n_classes < 2:
+        only = given.classes[0]
+        return Judgement(notes=[f"labels were not judged: all are {str(only)!r}"])
+    groups = join_groups(groups, given.codes, digests, N_FOLDS)
+    counted, ranked = _hold_out(to_row_space(X), given.codes, groups, show, random_state)
+    scores, is_judged = ranked
+    notes = _unjudged_notes(given, is_judged)
+    judged = np.flatnonzero(is_judged)
+    if len(judged) < LEAST_JUDGED:
+        notes.append(
+            f"labels were not judged: {len(judged)} images have another of their class to learn "
+            f"from, expected at least {LEAST_JUDGED}"
+        )
+        return Judgement(notes=notes)
+    expected, low, high = _count(*counted, given.codes, random_state)
+    codes = given.codes[judged]
+    model = NoiseModel.fit(scores[judged], codes, random_state)
+    wrong = np.full(len(is_judged), np.nan)
+    wrong[judged] = model.wrong(scores[judged], codes)
+    findings = list(_wrong_labels(given, scores, wrong, paths))
+    findings += [
+        Finding(
+            str(paths[judged[pair.row]]), "classes", pair.score,
+            str(given.classes[pair.first]), str(given.classes[pair.second]),
+        )
+        for pair in find_confused_pairs(scores[judged], codes)
+    ]  # fmt: skip
+    return Judgement(findings, wrong, expected, low, high, notes)
+
+
+def _hold_out(
+    X: NDArray[np.float32], codes: Rows, groups: Rows, show: bool | None, random_state: int
+) -> tuple[HeldOut, HeldOut]:
+    """Return held-out scores to count wrong labels by, and to rank them by.
+
+    Images that follow one another by name were often taken together. Where a run of them is held
+    out as a whole, no wrong label speaks for its neighbours, and wrong labels rank higher; but a
+    run may be all that there is of a kind within its class, which then looks wrong. Labels are
+    ranked by runs where these make them nearly as likely as shuffled folds do, and always counted
+    by shuffled folds, which make fewer mistakes of their own.
+    """
+    shuffled = deal_groups(codes, groups, random_state)
+    with Progress(2 * N_FOLDS + 1, "audit: judge labels", unit="fit", enabled=show) as progress:
+        strength = choose_strength(X, codes, shuffled)
+        progress.advance()
+        both = [
+            class_scores(X, codes, folds, strength, progress.advance)
+            for folds in (shuffled, deal_groups(codes, groups))
+        ]
+    judged = both[0][1] & both[1][1]
+    if judged.sum() < LEAST_JUDGED:
+        return both[0], both[0]
+    losses = [NoiseModel.fit(scores[judged], codes[judged]).loss for scores, _ in both]
+    return both[0], both[1] if losses[1] <= NEARLY * losses[0] else both[0]
+
+
+def _count(
+    scores: NDArray[np.float32], is_judged: NDArray[np.bool_], codes: Rows, random_state: int
+) -> tuple[float, float, float]:
+    """Return the number of wrong labels and its interval."""
+    model = NoiseModel.fit(scores[is_judged], codes[is_judged], random_state)
+    return model.interval(scores[is_judged], codes[is_judged], random_state)
+
+
+def _wrong_labels(
+    given: Given, scores: NDArray[np.float32], wrong: Floats, paths: NDArray[np.str_]
+) -> Iterator[Finding]:
+    for i in np.flatnonzero(wrong >= LEAST_WRONG).tolist():
+        others = scores[i].copy()
+        others[given.codes[i]] = -np.inf
+        label, better = given.classes[given.codes[i]], given.classes[int(others.argmax())]
+        yield Finding(str(paths[i]), "label", float(wrong[i]), str(label), str(better))
+
+
+def _unjudged_notes(given: Given, is_judged: NDArray[np.bool_]) -> list[str]:
+    if is_judged.all():
+        return []
+    missed = np.unique(given.codes[~is_judged])
+    names = ", ".join(str(given.classes[code]) for code in missed[:3])
+    what = "having no other image of their class to learn from"
+    more = ", ..." if len(missed) > 3 else ""
+    n = int((~is_judged).sum())
+    return [f"{n} images of {len(missed)} classes were not judged, {what}: {names}{more}"]
+
+
+def judge_attributes(
+    X: NDArray[np.float32],
+    given: Given,
+    groups: Rows,
+    paths: NDArray[np.str_],
+    *,
+    show: bool | None = None,
+    random_state: int = 0,
+) -> Judgement:
+    """Judge several labels per image, each attribute by itself; parameters as `judge_classes`."""
+    X = to_row_space(X)
+    folds = deal_groups(given.codes, groups, random_state)
+    with Progress(N_FOLDS + 1, "audit: judge labels", unit="fit", enabled=show) as progress:
+        strength = choose_attribute_strength(X, given.values, folds)
+        progress.advance()
+        scores, is_judged = attribute_scores(X, given.values, folds, strength, progress.advance)
+    findings: list[Finding] = []
+    wrong = np.full(len(X), np.nan)
+    expected = below = above = 0.0
+    few = []
+    for k, name in enumerate(given.names):
+        judged = np.flatnonzero(is_judged[:, k])
+        codes = given.values[judged, k].astype(np.intp)
+        if len(judged) < LEAST_JUDGED:
+            few.append(name)
+            continue
+        both = both_sides(scores[judged, k])
+        model = NoiseModel.fit(both, codes, random_state)
+        p = model.wrong(both, codes)
+        number, low, high = model.interval(both, codes, random_state)
+        expected += number
+        below, above = below + (number - low) ** 2, above + (high - number) ** 2
+        wrong[judged] = np.fmax(wrong[judged], p)
+        findings += [
+            Finding(
+                str(paths[judged[i]]), "label", float(p[i]), f"{name}={codes[i]}",
+                f"{name}={1 - codes[i]}",
+            )
+            for i in np.flatnonzero(p >= LEAST_WRONG).tolist()
+        ]  # fmt: skip
+    notes = []
+    if few:
+        notes.append(
+            f"{len(few)} attributes were not judged, having under {LEAST_JUDGED} labels to judge, "
+            f"of yes and of no: {', '.join(few[:3])}{', ...' if len(few) > 3 else ''}"
+        )
+    if len(few) == len(given.names):
+        return Judgement(notes=notes)
+    low, high = max(expected - below**0.5, 0.0), expected + above**0.5
+    return Judgement(findings, wrong, expected, low, high, notes)

@@ -1,0 +1,66 @@
+"""The page of an audit: the findings with their pictures."""
+
+from __future__ import annotations
+
+from featx.auditing.result import KINDS, Audit, Finding
+from featx.report import Card, Report
+
+__all__ = ["make_page"]
+
+MAX_SHOWN = 60  # of a kind; the CSV and the JSON have all
+PAIRS = ("leak", "copy", "near copy")
+REVIEW = (
+    "To go through them, write the findings to a file (--out FINDINGS.csv) and open its images, "
+    "the likeliest wrong labels among them, on the page of labelling:\n\n"
+    "featx label FINDINGS.csv --labels L.csv\n\n"
+    "What you decide goes to L.csv, which featx audit, train and evaluate take with --labels."
+)
+
+
+def make_page(audit: Audit) -> Report:
+    """Lay out headline numbers, then a section for each kind."""
+    n = audit.n_samples
+    report = Report(
+        "What to look at", subtitle=f"{len(audit.findings):,} findings in {n:,} images"
+    )
+    if audit.estimated_label_errors is not None and audit.interval is not None:
+        report.add_scores(
+            {
+                "labels that are probably wrong (95 % interval)": audit.estimated_label_errors,
+                "of labelled images": audit.n_labelled,
+            },
+            intervals={"labels that are probably wrong (95 % interval)": audit.interval},
+        )
+    report.add_table(
+        [[KINDS[kind], count] for kind, count in audit.counts.items()],
+        ["what", "images"],
+        title="Findings",
+        caption="" if audit.findings else "Nothing was found.",
+    )
+    if audit.findings:
+        report.add_text(REVIEW, title="Review")
+    for kind, count in audit.counts.items():
+        found = [finding for finding in audit.findings if finding.kind == kind][:MAX_SHOWN]
+        title = f"{KINDS[kind].capitalize()} ({count:,})"
+        left = count - len(found)
+        note = f"The worst {len(found)}; {left:,} more are in the numbers." if left else ""
+        report.add_cards([_card(finding) for finding in found], title=title, note=note)
+    if audit.notes:
+        report.add_text("\n\n".join(audit.notes), title="What was left out")
+    return report
+
+
+def _card(finding: Finding) -> Card:
+    score = f"{finding.score:.2f}"
+    if finding.kind in PAIRS:
+        lines = (f"cosine {score}", *([finding.given] if finding.given else []))
+        return Card(finding.path, lines, other=finding.suggested)
+    if finding.kind == "label":
+        lines = (f"given: {finding.given}", f"suggested: {finding.suggested}", f"wrong: {score}")
+    elif finding.kind == "classes":
+        lines = (f"{finding.given} or {finding.suggested}?", f"alike: {score}")
+    elif finding.kind == "outlier":
+        lines = (f"{finding.score:.1f} times the usual distance", finding.given)
+    else:
+        lines = (finding.suggested or score, finding.given)
+    return Card(finding.path, tuple(line for line in lines if line))
