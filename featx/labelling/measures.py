@@ -14,7 +14,7 @@ from featx._repr import OneLine
 from featx.estimators import AttributeClassifier, LinearProbeClassifier
 from featx.labelling._guesses import TOL, C, wilson_interval
 
-__all__ = ["Forecast", "Measures", "measure", "measure_attributes"]
+__all__ = ["Forecast", "Measures", "measure", "measure_attributes", "probability_of_labels"]
 
 N_FOLDS = 5
 LAST = 20
@@ -124,6 +124,32 @@ def measure(
         return np.asarray(probe.predict(X[test]) == y[test], dtype=float)
 
     return _measure(_deal(y), weights, counts, is_right)
+
+
+def probability_of_labels(X: NDArray[np.float32], labels: NDArray[np.str_]) -> Floats:
+    """Return the probability of each label by a probe trained on the other four fifths.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_labelled, n_features), float32
+    labels : ndarray of shape (n_labelled,), str
+
+    Returns
+    -------
+    ndarray of shape (n_labelled,), float64
+        1 where its class, or all classes but one, are unknown to the probe: nothing to compare.
+    """
+    found, folds = np.ones(len(labels)), _deal(labels)
+    for fold in np.unique(folds):
+        train, test = folds != fold, np.flatnonzero(folds == fold)
+        classes = np.unique(labels[train])
+        if len(classes) < 2:
+            continue
+        probe = LinearProbeClassifier(Cs=C, tol=TOL).fit(X[train], labels[train])
+        test = test[np.isin(labels[test], classes)]
+        columns = np.searchsorted(probe.classes_, labels[test])
+        found[test] = probe.predict_proba(X[test])[np.arange(len(test)), columns]
+    return found
 
 
 def measure_attributes(

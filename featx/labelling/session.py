@@ -15,7 +15,12 @@ from featx.labelling._answers import Answers
 from featx.labelling._guesses import Guesser
 from featx.labelling._pool import Pool
 from featx.labelling.label_file import LabelFile, Values
-from featx.labelling.measures import Measures, measure, measure_attributes
+from featx.labelling.measures import (
+    Measures,
+    measure,
+    measure_attributes,
+    probability_of_labels,
+)
 from featx.labelling.suggest import STRATEGIES, Suggestion, choose_rows, describe
 from featx.store.reader import FeatureStore, open_store
 
@@ -89,6 +94,7 @@ class LabelSession:
         self.file = LabelFile(labels, self.paths, self.attributes or ("label",))
         self._asked_for = [_check_name(name) for name in classes]
         self._skipped: set[int] = set()
+        self._confirmed: set[int] = set()  # labelled in this session, so not to be reviewed
         self._done: list[dict[int, Values | None]] = []  # what each change has replaced
         self._fitted: tuple[Answers, Guesser | None] | None = None
 
@@ -154,6 +160,7 @@ class LabelSession:
             self.row_of(image): self._values(label) for image, label in labels.items()
         }
         self._put(changes)
+        self._confirmed.update(changes)
 
     def undo(self) -> list[int]:
         """Take the last change back, and return its rows; none where there is nothing to undo."""
@@ -162,6 +169,7 @@ class LabelSession:
         before = self._done[-1]
         self.file.put(before)
         self._done.pop()
+        self._confirmed.difference_update(before)
         self._fitted = None
         return list(before)
 
@@ -200,6 +208,29 @@ class LabelSession:
         free = np.setdiff1d(np.arange(len(self.pool)), self._list_taken(answers))
         p = guesser.probabilities(free)[:, known.index(name)]
         return self._describe(free[np.argsort(-p, kind="stable")[:n]], guesser, "auto")
+
+    def find_doubtful(self, n: int = 24) -> list[Suggestion]:
+        """Return labelled images to look at again, the most doubtful first, with their labels.
+
+        A label is as doubtful as it is improbable by a probe that has not seen it. Images that
+        were labelled in this session are left out; attributes come in the order of the file.
+        """
+        require_count("n", n)
+        answers, _ = self._fit()
+        doubts = np.arange(len(answers.rows), dtype=float)
+        if not self.attributes:
+            doubts = probability_of_labels(self.pool.X[answers.rows], answers.labels)
+        order = [k for k in np.argsort(doubts, kind="stable").tolist()
+                 if int(answers.rows[k]) not in self._confirmed][:n]  # fmt: skip
+        found = []
+        for k in order:
+            row = int(answers.rows[k])
+            values = self.file.values[row]
+            names = zip(self.attributes, values, strict=True)
+            label = ";".join(a for a, v in names if v == "1") if self.attributes else values[0]
+            confidence = None if self.attributes else float(doubts[k])
+            found.append(Suggestion(row, self.paths[row], label, confidence, "labelled before"))
+        return found
 
     def find_similar(self, image: int | str, n: int = 24) -> list[Suggestion]:
         """Return the images that look most like one, labelled or not, itself first."""

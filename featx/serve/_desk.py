@@ -60,6 +60,10 @@ class Desk:
         """Return images that probably have a class or an attribute."""
         return self._dicts(await self._run(lambda: self.session.find_likely(name, n)))
 
+    async def find_doubtful(self, n: int) -> list[dict[str, Any]]:
+        """Return labelled images to look at again."""
+        return self._dicts(await self._run(lambda: self.session.find_doubtful(n)))
+
     async def find_similar(self, row: int, n: int) -> list[dict[str, Any]]:
         """Return images that look like one."""
         return self._dicts(await self._run(lambda: self.session.find_similar(row, n)))

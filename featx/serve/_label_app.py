@@ -80,6 +80,10 @@ def _add_routes(app: FastAPI, desk: Desk) -> None:
     async def likely(name: str, n: Count = 24) -> dict[str, Any]:
         return {"suggestions": await desk.find_likely(name, n)}
 
+    @app.get("/api/doubtful")
+    async def doubtful(n: Count = 24) -> dict[str, Any]:
+        return {"suggestions": await desk.find_doubtful(n)}
+
     @app.get("/api/similar")
     async def similar(row: int, n: Count = 24) -> dict[str, Any]:
         return {"suggestions": await desk.find_similar(row, n)}

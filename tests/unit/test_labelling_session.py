@@ -177,6 +177,19 @@ def test_likely_images_are_those_of_the_class(session):
         session.find_likely("d")
 
 
+def test_doubtful_labels_are_those_that_others_speak_against(session):
+    session.add({row: "abc"[row // N_EACH] for row in range(36)} | {5: "c"})
+    again = LabelSession(session.store, session.file.path)
+    found = again.find_doubtful(n=36)
+    assert found[0].row == 5
+    assert (found[0].label, len(found)) == ("c", 36)
+    assert found[0].confidence < 0.5 < found[1].confidence
+    again.add({5: "a"})  # looked at
+    assert 5 not in [s.row for s in again.find_doubtful(n=36)]
+    again.undo()
+    assert again.find_doubtful(n=1)[0].row == 5
+
+
 def test_similar_images_are_the_nearest_by_cosine(session):
     X = np.asarray(session.store)
     X /= np.linalg.norm(X, axis=1, keepdims=True)

@@ -17,6 +17,8 @@ openDoor(async () => {
   await refresh();
   at("main").hidden = false;
   await load();
+  // A table of an audit's findings: all of it has labels, which is why it is opened.
+  if (!shown.length && state.n_labels) { view = { kind: "review" }; await load(); }
   watch();
 });
 
@@ -95,6 +97,7 @@ async function load() {
   const paths = {
     suggestions: () => `/api/suggestions?n=${N}&strategy=${at("strategy").value}`,
     likely: () => `/api/likely?n=${N}&name=${encodeURIComponent(view.name)}`,
+    review: () => `/api/doubtful?n=${N}`,
     similar: () => `/api/similar?n=${N}&row=${view.row}`,
   };
   document.body.classList.add("busy");
@@ -106,6 +109,7 @@ async function load() {
   const titles = {
     suggestions: () => "Suggestions",
     likely: () => `Likely ${view.name}: strike out the wrong ones, then accept the rest`,
+    review: () => "Labels to look at again, the most doubtful first: Enter keeps one",
     similar: () => "Similar images",
   };
   at("grid-title").textContent = titles[view.kind]();
@@ -115,6 +119,7 @@ async function load() {
   at("strokes").hidden = isPage;
   at("name-form").hidden = isPage || state.is_multilabel;
   at("empty").hidden = shown.length > 0;
+  at("empty").textContent = view.kind === "review" ? "No label is left to look at again." : "Every image has a label.";
   chosen = 0;
   at("grid").replaceChildren(...shown.map(card));
   focus(0);
@@ -176,7 +181,10 @@ function advance() {
   const first = shown.findIndex((s) => s.done === undefined);
   if (next >= 0) return focus(next);
   if (first >= 0) return focus(first);
-  return attempt(async () => { view = { kind: "suggestions" }; await load(); });
+  return attempt(async () => {
+    view = { kind: view.kind === "review" ? "review" : "suggestions" };
+    await load();
+  });
 }
 
 // ---- strokes
@@ -187,7 +195,8 @@ function post(path, body) {
 
 function save(labels) {
   return attempt(async () => {
-    const rows = shown.filter((s) => s.done === undefined).map((s) => s.row);
+    // in a review the cards keep the labels that are to be looked at
+    const rows = view.kind === "review" ? [] : shown.filter((s) => s.done === undefined).map((s) => s.row);
     const answer = await (await post("/api/labels", { labels, rows })).json();
     state = answer.state;
     for (const guess of answer.suggestions) {
@@ -308,6 +317,7 @@ at("none").addEventListener("click", () => (state.is_multilabel ? acceptNone() :
 at("skip").addEventListener("click", skip);
 at("undo").addEventListener("click", undo);
 at("more").addEventListener("click", () => open({ kind: "suggestions" }));
+at("review").addEventListener("click", () => open({ kind: "review" }));
 at("strategy").addEventListener("change", () => open({ kind: "suggestions" }));
 at("back").addEventListener("click", () => open({ kind: "suggestions" }));
 at("accept").addEventListener("click", acceptPage);
@@ -334,7 +344,7 @@ function columns() {
 
 const STEPS = { ArrowLeft: () => -1, ArrowRight: () => 1, ArrowUp: () => -columns(), ArrowDown: () => columns() };
 const KEYS = {
-  "-": () => at("none").click(), u: undo, n: () => at("more").click(), s: openSimilar, l: openLikely, t: train,
+  "-": () => at("none").click(), u: undo, n: () => at("more").click(), r: () => at("review").click(), s: openSimilar, l: openLikely, t: train,
   Escape: () => view.kind !== "suggestions" && at("back").click(),
   " ": () => (view.kind === "likely" ? strike(chosen) : skip()),
   Enter: () => (view.kind === "likely" ? acceptPage() : acceptGuess()),
