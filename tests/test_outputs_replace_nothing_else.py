@@ -84,7 +84,7 @@ def export(path: Path, suffix: str) -> None:
 
 
 def predictions(path: Path) -> None:
-    write_table(f"{path}.parquet", {"path": PATHS, "label": LABELS})
+    write_table(f"{path}.parquet", [("path", PATHS), ("label", LABELS)])
     shutil.move(f"{path}.parquet", path)
 
 

@@ -41,6 +41,9 @@ def show(result: dict[str, Any]) -> str:
             f"95 % interval {span[0]:.3f} to {span[1]:.3f}" if span else "too few for an interval"
         )
         lines.append(f"{name}: {show_figure(result[name])} ({text})")
+    if "calibration_error" in result:
+        error = result["calibration_error"]
+        lines.append(f"calibration error: {error:.3f} (confidence against how often it is right)")
     seen = result["n_seen_in_training"]
     if seen is None:
         lines.append("whether the model was trained on some of them is not known")

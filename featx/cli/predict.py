@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from featx._optional import require
 from featx.cli._messages import describe_failures, list_failures
-from featx.cli._outputs import add_output
+from featx.cli._outputs import PAGE, add_output
 from featx.cli._sources import are_stores, embed_sources
 from featx.cli._streams import show_name
 from featx.cli.options import add_moved_weights, add_options, add_sources, add_table, as_source
@@ -24,10 +25,12 @@ from featx.files.outputs import write_output
 from featx.files.paths import show_path
 
 if TYPE_CHECKING:
+    from featx.estimators.certainty import Answers
     from featx.tasks import Classifier
 
 Part = tuple[list[str], NDArray[np.float32]]
 BLOCK_ROWS = 4096
+FALSE_ALARMS = 0.05  # as in featx.estimators.certainty, which loads scikit-learn
 TABLES = {".csv": "predictions", ".parquet": "predictions"}
 
 
@@ -40,6 +43,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(
         parser, "--out", TABLES, metavar="P.csv", help="also write a table: .csv or .parquet"
     )
+    add_output(
+        parser, "--html", PAGE, metavar="OUT.html",
+        help="write a page of the pictures, the least sure first",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sets", dest="coverage", metavar="COVERAGE", type=float,
+        help="also give sets of labels that hold the right one for this share of images (0.9)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--false-alarms", metavar="RATE", type=float, default=FALSE_ALARMS,
+        help="most of the images like those trained on that may be called unknown (default "
+        f"{FALSE_ALARMS:g})",
+    )  # fmt: skip
     add_table(parser)
     add_moved_weights(parser)
     add_options(parser, RunOptions, ("device", "batch_size", "workers", "max_pixels"))
@@ -47,19 +63,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Label images with what the model was trained on."""
-    from featx.tasks import Classifier
+    from featx.tasks import Classifier, predictions_report
 
     classifier = Classifier.load(args.model)
     failures: list[dict[str, str]] = []
     predictions: list[dict[str, Any]] = []
     for paths, features in _parts(args, classifier, failures):
-        predictions += _label(classifier, paths, features)
-    result: dict[str, Any] = {"predictions": predictions, "failures": failures}
+        if paths:
+            answers = classifier.saved.predict(
+                features, coverage=args.coverage, false_alarms=args.false_alarms
+            )
+            predictions += _describe(paths, answers, classifier)
+    result: dict[str, Any] = {
+        "predictions": predictions,
+        "n_unknown": sum(p["is_unknown"] for p in predictions),
+        "false_alarms": args.false_alarms,
+        "is_calibrated": classifier.saved.certainty is not None,
+        "failures": failures,
+    }
     if failures and not predictions:
         return {**result, "ok": False, "error": describe_failures(failures)}
     if args.out:
         _write_table(args.out, _columns(predictions, classifier))
         result["out"] = args.out
+    if args.html:
+        page = predictions_report(predictions, title=f"What {args.model} says")
+        result["report"] = str(page.save(args.html))
     return result
 
 
@@ -89,39 +118,53 @@ def _parts(
         yield paths, features
 
 
-def _label(
-    classifier: Classifier, paths: list[str], features: NDArray[np.float32]
-) -> list[dict[str, Any]]:
-    if not paths:
-        return []
-    labels, scores = classifier.predict(features)
+def _describe(paths: list[str], answers: Answers, classifier: Classifier) -> list[dict[str, Any]]:
+    """Return what is said of each image, as JSON holds it."""
     found = []
-    for path, label, row in zip(paths, labels.tolist(), scores.tolist(), strict=True):
-        of_class = dict(zip(classifier.classes, row, strict=True))
-        if classifier.has_attributes:
-            present = [name for name, p in of_class.items() if p > 0.5]
-            found.append({"path": path, "label": present, "scores": of_class})
-        else:
-            confidence = of_class[label]
-            found.append(
-                {"path": path, "label": label, "confidence": confidence, "scores": of_class}
-            )
+    for i, path in enumerate(paths):
+        label = answers.labels[i]
+        prediction = {
+            "path": path,
+            "label": _list_names(label, classifier) if classifier.has_attributes else str(label),
+            "confidence": float(answers.confidence[i]),
+            "unknown": None if answers.unknown is None else float(answers.unknown[i]),
+            "is_unknown": bool(answers.is_unknown[i]),
+            "scores": dict(zip(classifier.classes, answers.scores[i].tolist(), strict=True)),
+        }
+        if answers.sets is not None:
+            prediction["labels"] = _list_names(answers.sets[i], classifier)
+        found.append(prediction)
     return found
 
 
-def _columns(predictions: list[dict[str, Any]], classifier: Classifier) -> dict[str, list[Any]]:
+def _list_names(is_chosen: NDArray[Any], classifier: Classifier) -> list[str]:
+    return [name for name, chosen in zip(classifier.classes, is_chosen, strict=True) if chosen]
+
+
+def _columns(
+    predictions: list[dict[str, Any]], classifier: Classifier
+) -> list[tuple[str, list[Any]]]:
     """Return the table's columns: of attributes 0 or 1, then the probability of each."""
-    if not classifier.has_attributes:
-        return {name: [p[name] for p in predictions] for name in PREDICTION_COLUMNS}
-    names = classifier.classes
-    return {
-        "path": [p["path"] for p in predictions],
-        **{name: [int(name in p["label"]) for p in predictions] for name in names},
-        **{f"score.{name}": [p["scores"][name] for p in predictions] for name in names},
-    }
+    names = classifier.classes if classifier.has_attributes else ()
+    last = [name for name in PREDICTION_COLUMNS[2:] if all(name in p for p in predictions)]
+    first = [] if names else [("label", [p["label"] for p in predictions])]
+    return [
+        ("path", [p["path"] for p in predictions]),
+        *first,
+        *((name, [int(name in p["label"]) for p in predictions]) for name in names),
+        *((f"score.{name}", [p["scores"][name] for p in predictions]) for name in names),
+        *((name, [_as_cell(p[name]) for p in predictions]) for name in last),
+    ]
 
 
-def _write_table(path: str, columns: dict[str, list[Any]]) -> None:
+def _as_cell(value: Any) -> Any:
+    """Return a value of a table: truth as 0 or 1, a set of labels as JSON."""
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
+    return int(value) if isinstance(value, bool) else value
+
+
+def _write_table(path: str, columns: list[tuple[str, list[Any]]]) -> None:
     """Write columns of one length; the ending is the format.
 
     Raises
@@ -131,17 +174,18 @@ def _write_table(path: str, columns: dict[str, list[Any]]) -> None:
     MissingDependencyError
         If Parquet is asked for and pyarrow is not installed.
     """
-    shown = {show_path(name): [_show_cell(v) for v in values] for name, values in columns.items()}
+    names = [show_path(name) for name, _ in columns]
+    shown = [[_show_cell(value) for value in values] for _, values in columns]
     with write_output(path, "predictions") as beside:
         if Path(path).suffix.lower() == ".csv":
             with beside.open("w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(shown)
-                writer.writerows(zip(*shown.values(), strict=True))
+                writer.writerow(names)
+                writer.writerows(zip(*shown, strict=True))
             return
         arrow = require("pyarrow", extra="parquet", purpose="writing .parquet")
         parquet = require("pyarrow.parquet", extra="parquet", purpose="writing .parquet")
-        table = arrow.table(shown)
+        table = arrow.table([arrow.array(values) for values in shown], names=names)
         # how an older file of ours is known from one of other origin
         notes = {**(table.schema.metadata or {}), b"featx_predictions": b"1"}
         with beside.open("wb") as file:  # since Arrow takes no name that is not UTF-8
@@ -153,17 +197,31 @@ def _show_cell(value: Any) -> Any:
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """Name the images that could not be read."""
-    return list_failures(result["failures"])
+    """Name the images that could not be read, and say what the model does not know."""
+    lines = list_failures(result["failures"])
+    if not result["is_calibrated"]:
+        lines.append(
+            "the model was saved without what calibrates it, so confidence is its own "
+            "probability and unknown is not known; train it again"
+        )
+    return lines
 
 
 def show(result: dict[str, Any]) -> str:
-    """Print a line per image."""
-    lines = []
-    for p in result["predictions"]:
-        path = show_name(p["path"])
-        if isinstance(p["label"], list):
-            lines.append(f"{path}\t{show_name(', '.join(p['label'])) or '(none)'}")
-        else:
-            lines.append(f"{path}\t{show_name(p['label'])}\t{p['confidence']:.3f}")
+    """Print one line per image, then how many are unknown."""
+    predictions, lines = result["predictions"], []
+    for p in predictions:
+        is_list = isinstance(p["label"], list)
+        label = (
+            (show_name(", ".join(p["label"])) or "(none)") if is_list else show_name(p["label"])
+        )
+        parts = [show_name(p["path"]), label, f"{p['confidence']:.3f}"]
+        parts += [f"{{{show_name(', '.join(p['labels']))}}}"] if "labels" in p else []
+        parts += ["unknown"] if p["is_unknown"] else []
+        lines.append("\t".join(parts))
+    if n := result["n_unknown"]:
+        lines.append(
+            f"{n} of {len(predictions)} images are unlike anything the model was trained on; of "
+            f"images like those at most {100 * result['false_alarms']:g} % would be called so"
+        )
     return "\n".join(lines)

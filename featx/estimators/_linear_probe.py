@@ -20,7 +20,7 @@ from featx.estimators._folds import deal, number_copies
 from featx.estimators._linear_model import DTYPES, LinearModel, check_weights
 from featx.estimators._targets import Classes
 
-__all__ = ["LinearProbeClassifier"]
+__all__ = ["LinearProbeClassifier", "weigh_classes"]
 
 Array = NDArray[np.float64]
 SCORINGS = ("accuracy", "balanced_accuracy", "neg_log_loss")
@@ -166,7 +166,7 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
                 f"y: got one class ({self.classes_[0]!s}), expected at least two classes"
             )
         rows, weights = self._prepare(X[kept]), weights[kept]
-        loss_weights = weights * _weigh_classes(self.class_weight, self.classes_, codes, weights)
+        loss_weights = weights * weigh_classes(self.class_weight, self.classes_, codes, weights)
         design = self._design(rows, loss_weights)
         targets = Classes(codes, n_classes, weights[:, None], loss_weights[:, None], self.scoring)
         splits = self._splits(X, y, kept, codes)
@@ -256,7 +256,7 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
             )
 
 
-def _weigh_classes(
+def weigh_classes(
     class_weight: Any, classes: NDArray[Any], codes: NDArray[Any], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the factor of each sample's weight, by its class.

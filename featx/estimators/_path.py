@@ -12,7 +12,7 @@ from featx.errors import ParameterError
 from featx.estimators._losses import Loss
 from featx.estimators._solver import Solution, solve
 
-__all__ = ["choose_dtype", "choose_grid", "solve_finally", "solve_path"]
+__all__ = ["FINAL_SHARE", "choose_dtype", "choose_grid", "solve_finally", "solve_path"]
 
 Array = NDArray[np.float64]
 

@@ -17,6 +17,14 @@ from featx._repr import OneLine
 from featx._version import __version__
 from featx.errors import FileFormatError, ParameterError, choose
 from featx.estimators._codec import decode, encode
+from featx.estimators.certainty import (
+    FALSE_ALARMS,
+    Answers,
+    Certainty,
+    answer,
+    has_attributes,
+    name_columns,
+)
 from featx.files.archive import pack, unpack
 from featx.files.atomic import open_regular
 from featx.files.formats import MODEL
@@ -26,6 +34,7 @@ from featx.recipe import Recipe
 __all__ = ["SavedModel", "load_model", "save_model"]
 
 IMAGES = "training_images"
+CERTAINTY = "certainty."  # what the names of its arrays begin with
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,12 +53,71 @@ class SavedModel(OneLine):
     images : ndarray of shape (n_images,), uint64, or None
         The first 8 bytes of the digest of each image that it was fitted on; None where that is
         not known.
+    certainty : Certainty or None
+        What was learned of how far its answers can be trusted
+        (`featx.estimators.certainty.learn_certainty`); None where it was not.
     """
 
     model: Any
     recipe: Recipe | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     images: NDArray[np.uint64] | None = field(default=None, repr=False, compare=False)
+    certainty: Certainty | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def has_attributes(self) -> bool:
+        """Whether it gives several yes-or-no labels per image."""
+        return has_attributes(self.model)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes or attributes, columns of the scores, as text."""
+        return name_columns(self.model)
+
+    def predict(
+        self, X: Any, *, coverage: float | None = None, false_alarms: float = FALSE_ALARMS
+    ) -> Answers:
+        """Label vectors, and say how sure the labels are.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_features), or FeatureStore
+        coverage : float, optional
+            Share of images whose set of labels is to hold the right one, in (0, 1). The sets are
+            the smallest on average: they may hold several labels, and none where no class is
+            probable enough. Of attributes, the share of images with an attribute whose set holds
+            it.
+        false_alarms : float, default 0.05
+            Largest share of images like those trained on that may be called unknown. With fewer
+            than 1 / `false_alarms` - 1 training images none is.
+
+        Returns
+        -------
+        Answers
+
+        Raises
+        ------
+        ParameterError
+            If a share is out of range, or a coverage is asked for and the model was saved without
+            `certainty`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn.utils import shuffle
+        >>> from featx.estimators import LinearProbeClassifier
+        >>> from featx.estimators.certainty import learn_certainty
+        >>> X, y = shuffle(*load_digits(return_X_y=True), random_state=0)
+        >>> probe = LinearProbeClassifier().fit(X[:400], y[:400])
+        >>> saved = SavedModel(probe, certainty=learn_certainty(probe, X[:400], y[:400]))
+        >>> answers = saved.predict(X[400:], coverage=0.9)
+        >>> holds_right = answers.sets[np.arange(len(X) - 400), y[400:]]
+        >>> bool(0.87 < holds_right.mean() < 0.93)
+        True
+        """
+        return answer(
+            self.model, np.asarray(X), self.certainty, coverage=coverage, false_alarms=false_alarms
+        )
 
     def count_seen(self, digests: Sequence[str] | NDArray[np.str_]) -> int | None:
         """Return how many images the model was fitted on; None where that is not known.
@@ -78,6 +146,7 @@ def save_model(
     recipe: Recipe | None = None,
     metadata: dict[str, Any] | None = None,
     digests: Sequence[str] | NDArray[np.str_] | None = None,
+    certainty: Certainty | None = None,
     format: str = "featx",
 ) -> None:
     """Write a fitted model to one file.
@@ -98,6 +167,9 @@ def save_model(
         SHA-256 of each image that it was fitted on, as ``store.digests[rows]``, "" where not
         known: so that an evaluation can say how many of its images the model has seen. Takes 8
         bytes per image.
+    certainty : Certainty or None, default None
+        What was learned of how far its answers can be trusted. Takes 2 bytes per feature of at
+        most 2048 training images, 8 MiB at most, and 16 per training image.
     format : {"featx", "joblib"}, default "featx"
         "featx" is a zip of JSON and arrays that any zip tool opens; its layout is in
         docs/decisions/models-without-pickle.md. "joblib" keeps any estimator, by pickle: whoever
@@ -133,11 +205,13 @@ def save_model(
         "recipe": None if recipe is None else recipe.to_dict(),
         "metadata": metadata or {},
     }
+    arrays: dict[str, Any] = {IMAGES: images} if len(images) else {}
+    learned = {} if certainty is None else certainty.to_arrays()
+    arrays |= {f"{CERTAINTY}{name}": array for name, array in learned.items()}
     if format == "joblib":
         with write_output(path, MODEL.kind) as beside:
-            joblib.dump({**header, "model": model, IMAGES: images}, beside)
+            joblib.dump({**header, "model": model, IMAGES: images, **arrays}, beside)
         return
-    arrays: dict[str, Any] = {IMAGES: images} if len(images) else {}
     header["model"] = encode(model, arrays)
     try:
         data = pack(header, arrays)
@@ -181,7 +255,7 @@ def load_model(path: str | Path, *, trust_pickle: bool = False) -> SavedModel:
     MODEL.require(path, header.get("format"), header.get("version"))
     try:
         model = decode(header.get("model"), arrays) if data[:2] == b"PK" else header["model"]
-        return _build_saved(header, model, arrays.get(IMAGES))
+        return _build_saved(header, model, arrays)
     except FileFormatError as err:
         raise MODEL.damaged(path, str(err)) from err
 
@@ -211,15 +285,25 @@ def _load_joblib(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     return header, header
 
 
-def _build_saved(header: dict[str, Any], model: Any, images: Any) -> SavedModel:
+def _build_saved(header: dict[str, Any], model: Any, arrays: dict[str, Any]) -> SavedModel:
+    images = arrays.get(IMAGES)
     recipe, metadata = header.get("recipe"), header.get("metadata")
     if images is not None and (images.ndim != 1 or images.dtype != np.uint64):
         raise FileFormatError(f"{IMAGES}: got {images.dtype} of shape {images.shape}")
     if not isinstance(metadata, dict) or not isinstance(recipe, dict | None):
         raise FileFormatError("recipe and metadata are not objects")
     recipe = None if recipe is None else Recipe.from_dict(recipe)
+    learned = {
+        name.removeprefix(CERTAINTY): array
+        for name, array in arrays.items()
+        if name.startswith(CERTAINTY)
+    }
     return SavedModel(
-        model, recipe, metadata, None if images is None or not len(images) else images
+        model,
+        recipe,
+        metadata,
+        None if images is None or not len(images) else images,
+        Certainty.from_arrays(learned, model) if learned else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,11 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
+from featx.estimators._fit import Folds
 from featx.estimators._folds import deal, number_copies
+from featx.estimators._linear_probe import LinearProbeClassifier, weigh_classes
+from featx.estimators._path import FINAL_SHARE
+from featx.estimators._targets import Classes
 from featx.estimators.multi_view import MultiViewClassifier
 
 __all__ = ["final_estimator", "predict_held_out"]
@@ -22,7 +27,9 @@ def final_estimator(model: Any) -> Any:
     return final_estimator(model.estimator_) if isinstance(model, MultiViewClassifier) else model
 
 
-def predict_held_out(model: Any, X: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
+def predict_held_out(
+    model: Any, X: NDArray[Any], y: NDArray[Any], method: str = "predict_proba"
+) -> NDArray[np.float64]:
     """Predict every sample by a model that was fitted without it and without its copies.
 
     Parameters
@@ -32,13 +39,15 @@ def predict_held_out(model: Any, X: NDArray[Any], y: NDArray[Any]) -> NDArray[np
         of one. It is not changed.
     X : ndarray of shape (n_samples, n_features)
     y : ndarray of shape (n_samples,), or (n_samples, n_attributes) with NaN for not known
+    method : {"predict_proba", "decision_function"}, default "predict_proba"
+        What the models are asked for. Scores are solved for as closely as C is chosen by.
 
     Returns
     -------
     ndarray of shape (n_samples, n_classes or n_attributes), float64
-        Probabilities; NaN where a sample is never held out, as the only one of its class. Of
-        classes the folds are those by which C was chosen (of several views per image, others),
-        and C is the model's: one more fit per fold. Of attributes each fold chooses its own.
+        Probabilities or scores, of two classes one column of scores; NaN where a sample is never
+        held out, as the only one of its class. C is the model's: one more fit per fold. Of
+        classes the folds are those by which C was chosen (of several views per image, others).
 
     Examples
     --------
@@ -51,21 +60,44 @@ def predict_held_out(model: Any, X: NDArray[Any], y: NDArray[Any]) -> NDArray[np
     >>> bool(abs(accuracy - probe.best_score_) < 0.01)
     True
     """
-    probe = final_estimator(model)
-    fresh = clone(model)
-    if y.ndim == 1:
-        codes = np.unique(y, return_inverse=True)[1]
-        fresh.set_params(**{n: probe.C_ for n in fresh.get_params() if n.split("__")[-1] == "Cs"})
-    else:
-        codes = np.zeros(len(y), np.intp)
+    probe, fresh = final_estimator(model), clone(model)
+    asked = {"tol": probe.tol / FINAL_SHARE, "cv": []} if method == "decision_function" else {}
+    _set_all(fresh, asked)
+    codes = np.unique(y, return_inverse=True)[1] if y.ndim == 1 else np.zeros(len(y), np.intp)
     folds = deal(codes, number_copies(_feed(model, X)), _count_folds(model), probe.random_state)
-    scores = np.full((len(y), len(model.predict_proba(X[:1])[0])), np.nan)
+    if method == "decision_function" and isinstance(model, LinearProbeClassifier):
+        return _score_held_out(model, X, codes, folds)
+    scores = np.full((len(y), np.atleast_1d(getattr(model, method)(X[:1])[0]).size), np.nan)
+    groups = [(probe.C_, np.arange(scores.shape[1]))] if y.ndim == 1 else _group_columns(probe.C_)
     for fold in range(folds.max() + 1):
         held_out = folds == fold
         has_labels = y.ndim == 1 or (~np.isnan(y[~held_out])).any(axis=0).all()
-        if held_out.any() and has_labels:
-            fresh.fit(X[~held_out], y[~held_out])
-            scores[held_out] = fresh.predict_proba(X[held_out])
+        if not held_out.any() or not has_labels:
+            continue
+        for C, columns in groups:
+            _set_all(fresh, {"Cs": C, "attribute_names": None})
+            fresh.fit(X[~held_out], y[~held_out] if y.ndim == 1 else y[~held_out][:, columns])
+            found = getattr(fresh, method)(X[held_out])
+            scores[np.ix_(held_out, columns)] = found.reshape(len(found), -1)
+    return scores
+
+
+def _score_held_out(
+    probe: LinearProbeClassifier, X: NDArray[Any], codes: NDArray[np.intp], folds: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Return the scores of each row by the folds' models, which share one rotation of the rows."""
+    loss_weights = weigh_classes(probe.class_weight, probe.classes_, codes, np.ones(len(codes)))
+    counts = np.ones((len(codes), 1))
+    n_classes = len(probe.classes_)
+    targets = Classes(codes, n_classes, counts, loss_weights[:, None], probe.scoring)
+    design = replace(probe._design(probe._prepare(X), loss_weights), Cs=np.array([probe.C_]))
+    held_out = [folds == fold for fold in range(folds.max() + 1)]
+    splits = [(~out[:, None], np.flatnonzero(out)) for out in held_out if out.any()]
+    scores = np.full((len(codes), targets.n_columns), np.nan)
+    for _, test, found in Folds(design, targets, splits):
+        scores[test] = found
+    if probe.method == "logistic" and n_classes > 2:
+        scores -= scores.mean(axis=1, keepdims=True)  # as those of the probe
     return scores
 
 
@@ -74,6 +106,18 @@ def _feed(model: Any, X: NDArray[Any]) -> NDArray[Any]:
     if isinstance(model, Pipeline):
         return _feed(model[-1], model[:-1].transform(X))
     return X if isinstance(model, MultiViewClassifier) else np.asarray(model._prepare(X))
+
+
+def _group_columns(Cs: NDArray[np.float64]) -> list[tuple[float, NDArray[np.intp]]]:
+    """Return each C of the attributes, and the columns that have it."""
+    Cs = np.nan_to_num(Cs, nan=1.0)  # of an attribute that is always the same
+    return [(float(C), np.flatnonzero(Cs == C)) for C in np.unique(Cs)]
+
+
+def _set_all(model: Any, values: dict[str, Any]) -> None:
+    """Set parameters of a model, and of all within it, by their last name."""
+    names = {n: n.split("__")[-1] for n in model.get_params()}
+    model.set_params(**{n: values[last] for n, last in names.items() if last in values})
 
 
 def _count_folds(model: Any) -> int:

@@ -11,7 +11,11 @@ from featx.evaluation._ranking import (
     recall_at_k,
     relevance_from_labels,
 )
-from featx.evaluation._scores import mean_over_attributes, precision_recall_points
+from featx.evaluation._scores import (
+    calibration_error,
+    mean_over_attributes,
+    precision_recall_points,
+)
 from featx.evaluation._splits import few_label_splits
 from featx.evaluation._summaries import (
     bootstrap_interval,
@@ -24,6 +28,7 @@ __all__ = [
     "Relevance",
     "average_precision_scores",
     "bootstrap_interval",
+    "calibration_error",
     "duplicate_groups",
     "evaluate_attributes",
     "evaluate_classes",

@@ -12,7 +12,12 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 from featx._values import answer_array
 from featx.errors import ParameterError, choose, require_count
 
-__all__ = ["mean_over_attributes", "mean_per_class_accuracy", "precision_recall_points"]
+__all__ = [
+    "calibration_error",
+    "mean_over_attributes",
+    "mean_per_class_accuracy",
+    "precision_recall_points",
+]
 
 Array = NDArray[np.float64]
 
@@ -172,3 +177,32 @@ def _read_labels_and_scores(
     if labels.ndim == 1:
         return labels[:, None], scores[:, None], True
     return labels, scores, False
+
+
+def calibration_error(confidence: Any, is_right: Any, *, n_bins: int = 15) -> float:
+    """Return the expected calibration error (Guo et al. 2017).
+
+    Parameters
+    ----------
+    confidence : array-like of shape (n_samples,)
+        Probability that each prediction is right.
+    is_right : array-like of shape (n_samples,), bool
+        Whether it is.
+    n_bins : int, default 15
+        Of equal width.
+
+    Returns
+    -------
+    float
+        Mean over the samples of the difference, in each bin, of the mean confidence and the share
+        that is right.
+
+    Examples
+    --------
+    >>> calibration_error([0.8, 0.8, 0.8, 0.8], [True, True, True, False])
+    0.05
+    """
+    require_count("n_bins", n_bins)
+    sure, right = np.asarray(confidence, float), np.asarray(is_right, float)
+    bins = np.minimum((sure * n_bins).astype(int), n_bins - 1)
+    return float(round(np.abs(np.bincount(bins, sure - right)).sum() / len(sure), 12))

@@ -20,7 +20,7 @@ HEAD_BYTES = 65536
 MAX_HEADER_BYTES = 16 * 2**20
 ARRAYS = ("features", "paths", "labels")
 # Of a table of predictions, in order; a new one is the last, so that older tables are known, too.
-PREDICTION_COLUMNS = ("path", "label", "confidence")
+PREDICTION_COLUMNS = ("path", "label", "confidence", "unknown", "is_unknown", "labels")
 FINDING_COLUMNS = ("path", "kind", "score", "given", "suggested", "also")
 PARQUET = {b"featx_fingerprint": "parquet", b"featx_predictions": "predictions"}
 HDF5 = {form.name: form.kind for form in (STORE, INDEX)}
@@ -120,9 +120,9 @@ def _weights_kind(file: IO[bytes]) -> str:
 def _text_kind(file: IO[bytes], head: bytes) -> str:
     """Tell tables by the columns that featx gives them, all in their order.
 
-    A table of features ends in ``feature_0``, ``feature_1``, ...; predictions are ``path``,
-    ``label`` and ``confidence``, or ``path``, the attributes and a score of each; findings have
-    the columns of `FINDING_COLUMNS`.
+    A table of features ends in ``feature_0``, ``feature_1``, ...; predictions are
+    `PREDICTION_COLUMNS`, or ``path``, the attributes, a score of each, and the last of these;
+    findings have the columns of `FINDING_COLUMNS`.
     """
     file.seek(0)
     try:
@@ -144,12 +144,17 @@ def _text_kind(file: IO[bytes], head: bytes) -> str:
 
 def _are_predictions(names: list[str]) -> bool:
     """Tell predictions by their columns."""
-    attributes = names[1 : (len(names) + 1) // 2]
-    scores = [f"score.{name}" for name in attributes]
-    is_of_attributes = bool(attributes) and names == ["path", *attributes, *scores]
     n = len(names)  # an older table has fewer columns
-    is_of_classes = n >= 3 and names == list(PREDICTION_COLUMNS[:n])
-    return is_of_attributes or is_of_classes
+    if n >= 3 and names == list(PREDICTION_COLUMNS[:n]):
+        return True
+    for n_last in range(len(PREDICTION_COLUMNS) - 1):
+        head, last = names[: n - n_last], names[n - n_last :]
+        attributes = head[1 : (len(head) + 1) // 2]
+        scores = [f"score.{name}" for name in attributes]
+        is_ours = bool(attributes) and head == ["path", *attributes, *scores]
+        if is_ours and last == list(PREDICTION_COLUMNS[2 : 2 + n_last]):
+            return True
+    return False
 
 
 # How a file begins, words for it, and what tells whether it is one of featx's.

@@ -8,15 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import FingerprintMismatchError
-from featx.estimators import SavedModel, load_model
-from featx.estimators.held_out import final_estimator
+from featx.estimators import load_model
+from featx.estimators.certainty import Answers
 from featx.files.paths import show_path
 from featx.recipe import Recipe, require_same_recipe
 
 __all__ = ["Labeller", "Prediction", "Score"]
 
 MAX_SCORES = 5
-LIKELY = 0.5
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,17 @@ class Score:
 class Prediction:
     """What a model says: the labels, and these and the next most probable, with probabilities.
 
-    `labels` holds one class; of attributes all that are more probable than not.
+    `labels` holds one class; of attributes all that are more probable than not. `confidence` is
+    the probability that the label is right, of attributes the expected share of right ones.
+    `unknown` is the share of training images that are less novel than this one, null where the
+    model does not know; `is_unknown` says that it is unlike anything the model was trained on.
     """
 
     labels: list[str]
     scores: list[Score]
+    confidence: float
+    unknown: float | None
+    is_unknown: bool
 
 
 class Labeller:
@@ -55,34 +60,33 @@ class Labeller:
     """
 
     def __init__(self, path: str, recipe: Recipe) -> None:
-        saved: SavedModel = load_model(path)
+        saved = self._saved = load_model(path)
         require_same_recipe(recipe, saved.recipe, thing="the index", maker=f"model {path!r}")
-        self._model = saved.model
-        width = getattr(self._model, "n_features_in_", recipe.n_features)
+        width = getattr(saved.model, "n_features_in_", recipe.n_features)
         if width != recipe.n_features:
             raise FingerprintMismatchError(
                 f"model {path!r}: was trained on {width} features, expected {recipe.n_features}, "
                 "what the index has; train it on the store that the index was made from"
             )
-        final = final_estimator(self._model)
-        self._is_multi_label = hasattr(final, "attribute_names_")
-        names = final.attribute_names_ if self._is_multi_label else final.classes_
-        self.names = [show_path(str(name)) for name in names.tolist()]
+        self.names = [show_path(name) for name in saved.classes]
 
     def __call__(self, vectors: NDArray[np.float32]) -> list[Prediction]:
         """Label vectors of shape (n, n_features)."""
-        probabilities = self._model.predict_proba(vectors)
-        if self._is_multi_label:
-            return [self._prediction(row, np.flatnonzero(row > LIKELY)) for row in probabilities]
-        # not the largest probability: where each class has its own calibration, they may differ
-        chosen = np.searchsorted(self._model.classes_, self._model.predict(vectors))
-        return [self._prediction(r, c[None]) for r, c in zip(probabilities, chosen, strict=True)]
+        answers = self._saved.predict(vectors)
+        if self._saved.has_attributes:
+            is_chosen = answers.labels > 0
+        else:
+            is_chosen = answers.labels[:, None] == np.array(self._saved.classes)
+        return [self._describe(answers, i, is_chosen[i]) for i in range(len(vectors))]
 
-    def _prediction(self, row: NDArray[np.floating], chosen: NDArray[np.intp]) -> Prediction:
-        is_chosen = np.zeros(len(row), bool)
-        is_chosen[chosen] = True
-        order = np.lexsort((-row, ~is_chosen)).tolist()
-        scores = [Score(self.names[i], float(row[i])) for i in order]
+    def _describe(self, answers: Answers, i: int, is_chosen: NDArray[np.bool_]) -> Prediction:
+        order = np.lexsort((-answers.scores[i], ~is_chosen)).tolist()
+        scores = [Score(self.names[j], float(answers.scores[i, j])) for j in order]
+        n_chosen = int(is_chosen.sum())
         return Prediction(
-            [s.label for s in scores[: len(chosen)]], scores[: max(MAX_SCORES, len(chosen))]
+            [s.label for s in scores[:n_chosen]],
+            scores[: max(MAX_SCORES, n_chosen)],
+            float(answers.confidence[i]),
+            None if answers.unknown is None else float(answers.unknown[i]),
+            bool(answers.is_unknown[i]),
         )

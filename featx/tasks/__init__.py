@@ -3,7 +3,12 @@
 from featx.tasks.bench import benchmark
 from featx.tasks.classifier import Classifier
 from featx.tasks.compare import compare
-from featx.tasks.pages import benchmark_report, comparison_report, evaluation_report
+from featx.tasks.pages import (
+    benchmark_report,
+    comparison_report,
+    evaluation_report,
+    predictions_report,
+)
 from featx.tasks.training import train
 
 __all__ = [
@@ -13,5 +18,6 @@ __all__ = [
     "compare",
     "comparison_report",
     "evaluation_report",
+    "predictions_report",
     "train",
 ]

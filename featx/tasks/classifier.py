@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._repr import OneLine
-from featx._values import as_text
 from featx.errors import FileFormatError, ParameterError
 from featx.estimators import SavedModel, load_model
 from featx.estimators.held_out import final_estimator
-from featx.evaluation import evaluate_attributes, evaluate_classes
+from featx.evaluation import calibration_error, evaluate_attributes, evaluate_classes
 from featx.images import attribute_labels, class_labels
 from featx.images.join import AttributeLabels, ClassLabels, Coverage
 from featx.store import FeatureStore
@@ -54,7 +53,8 @@ class Evaluation(OneLine):
     Parameters
     ----------
     figures : dict
-        As `featx.evaluation.evaluate_classes` or `evaluate_attributes` gives them.
+        As `featx.evaluation.evaluate_classes` or `evaluate_attributes` gives them; of classes
+        also "calibration_error".
     predictions : Predictions
         What they were computed from.
     coverage : Coverage
@@ -76,6 +76,8 @@ class Evaluation(OneLine):
             figures = evaluate_attributes(p.y_true, p.scores)
         else:
             figures = evaluate_classes(p.y_true, p.y_pred, p.scores, p.classes)
+            is_right = p.y_true == p.y_pred
+            figures["calibration_error"] = calibration_error(p.scores.max(axis=1), is_right)
         return cls(figures, predictions, coverage, n_seen)
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,14 +121,12 @@ class Classifier(OneLine):
     @property
     def has_attributes(self) -> bool:
         """Whether it gives several yes-or-no labels per image."""
-        return hasattr(final_estimator(self.saved.model), "attribute_names_")
+        return self.saved.has_attributes
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes or attributes, columns of the scores."""
-        final = final_estimator(self.saved.model)
-        names = final.attribute_names_ if self.has_attributes else final.classes_
-        return tuple(map(_label_text, names.tolist()))
+        return self.saved.classes
 
     def open_store(self, path: str, table: str | None = None) -> FeatureStore:
         """Open the table of a store that has the features that it takes.
@@ -161,26 +161,6 @@ class Classifier(OneLine):
                 "or one made alike"
             )
 
-    def predict(self, X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64]]:
-        """Label vectors.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n, n_features)
-
-        Returns
-        -------
-        labels : ndarray of str, (n,), or of 0 and 1, (n, n_attributes)
-        scores : ndarray of shape (n, n_classes or n_attributes), float64
-            Probabilities.
-        """
-        model = self.saved.model
-        scores = model.predict_proba(X)
-        if self.has_attributes:
-            return (scores > 0.5).astype(np.int64), scores
-        # not the largest probability: where each class has its own calibration, they may differ
-        return np.array(list(map(_label_text, model.predict(X).tolist()))), scores
-
     def evaluate(self, store: FeatureStore, labels: Any = None) -> Evaluation:
         """Measure it on the labelled images of a store.
 
@@ -196,10 +176,10 @@ class Classifier(OneLine):
             found = attribute_labels(store, labels, self.classes)
         else:
             found = class_labels(store, labels)
-        predicted, scores = self.predict(store[found.rows])
+        answers = self.saved.predict(store[found.rows])
         predictions = Predictions(
-            tuple(store.paths[found.rows].tolist()), labels_array(found), predicted, scores,
-            self.classes,
+            tuple(store.paths[found.rows].tolist()), labels_array(found), answers.labels,
+            answers.scores, self.classes,
         )  # fmt: skip
         n_seen = self.saved.count_seen(store.digests[found.rows])
         return Evaluation.of(predictions, found.coverage, n_seen)
@@ -208,8 +188,3 @@ class Classifier(OneLine):
 def labels_array(found: AttributeLabels | ClassLabels) -> NDArray[Any]:
     """Return the labels, (n,), or the attributes, (n, n_attributes)."""
     return found.values if isinstance(found, AttributeLabels) else found.labels
-
-
-def _label_text(label: Any) -> str:
-    """Return a class as labels are read: 1.0 as "1"."""
-    return label if isinstance(label, str) else as_text(label)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
 from featx._version import __version__
 from featx.evaluation import FewLabelCurve, mean_over_attributes, precision_recall_points
-from featx.report import Mistake, Report, ScatterPoint
+from featx.report import Card, Mistake, Report, ScatterPoint
 from featx.tasks.bench import Benchmark
 from featx.tasks.classifier import Evaluation, Predictions
 from featx.tasks.compare import Comparison
@@ -20,9 +22,11 @@ __all__ = [
     "comparison_report",
     "evaluation_report",
     "list_versions",
+    "predictions_report",
 ]
 
 N_WORST, N_BARS = 12, 40
+N_CARDS = 200
 N_SHOWN_ATTRIBUTES = 6
 N_MAPPED, MIN_MAPPED = 500, 10
 
@@ -168,6 +172,59 @@ def evaluation_report(
             else found.n_seen,
         }
     )
+
+
+def predictions_report(
+    predictions: Sequence[Mapping[str, Any]], *, title: str, command: str = ""
+) -> Report:
+    """Make the page of predictions: the unknown, then the least sure first.
+
+    Parameters
+    ----------
+    predictions : sequence of mapping
+        As ``featx predict --json`` gives them.
+    title : str
+        What the page says of it.
+    command : str, default ""
+        What the user ran.
+    """
+    strange = sorted((p for p in predictions if p["is_unknown"]), key=lambda p: -p["unknown"])
+    rest = sorted((p for p in predictions if not p["is_unknown"]), key=lambda p: p["confidence"])
+    sure = float(np.mean([p["confidence"] for p in predictions])) if predictions else 0.0
+    report = Report(title, subtitle=f"{len(predictions)} images")
+    report.add_scores(
+        {"images": len(predictions), "unknown": len(strange), "mean confidence": sure}
+    )
+    if strange:
+        note = "No class or training image is like these: take their labels for guesses."
+        _add_cards(report, strange, "Unlike anything it was trained on", note)
+    if rest:
+        _add_cards(report, rest, "Least sure first", "")
+    return report.add_key_values(list_versions(command))
+
+
+def _add_cards(
+    report: Report, predictions: Sequence[Mapping[str, Any]], title: str, note: str
+) -> None:
+    shown = predictions[:N_CARDS]
+    if len(shown) < len(predictions):
+        note = f"{note} The first {N_CARDS} of {len(predictions)}.".strip()
+    report.add_cards([Card(p["path"], _describe(p)) for p in shown], title=title, note=note)
+
+
+def _describe(prediction: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the lines below a picture."""
+    label = prediction["label"]
+    names = [label] if isinstance(label, str) else label
+    lines = [f"{', '.join(names) or 'none'}, {100 * prediction['confidence']:.0f}\u00a0% sure"]
+    possible = prediction.get("labels", names)
+    if others := [name for name in possible if name not in names]:
+        lines.append(f"or {', '.join(others)}")
+    elif names and not possible:
+        lines.append("no label is probable enough")
+    if prediction["unknown"] is not None:
+        lines.append(f"unknown {prediction['unknown']:.2f}")
+    return tuple(lines)
 
 
 def add_predictions(report: Report, found: Predictions) -> None:

@@ -13,6 +13,7 @@ from sklearn.base import clone
 from featx._repr import OneLine
 from featx.errors import ManifestError, ParameterError, choose
 from featx.estimators import Preset, SavedModel, save_model
+from featx.estimators.certainty import learn_certainty
 from featx.estimators.held_out import final_estimator, predict_held_out
 from featx.estimators.presets import get_preset
 from featx.evaluation import FewLabelCurve, few_label_curve
@@ -86,7 +87,7 @@ class Training(OneLine):
         saved = self.classifier.saved
         save_model(
             saved.model, os.fspath(path), recipe=saved.recipe, metadata=saved.metadata,
-            digests=store.digests[self.rows],
+            digests=store.digests[self.rows], certainty=saved.certainty,
         )  # fmt: skip
 
     def cross_validate(self, store: FeatureStore) -> Evaluation:
@@ -99,7 +100,8 @@ class Training(OneLine):
         ParameterError
             If no image is held out.
         """
-        scores = predict_held_out(self.classifier.saved.model, store[self.rows], self.y)
+        saved = self.classifier.saved
+        scores = predict_held_out(saved.model, store[self.rows], self.y, "decision_function")
         held_out = np.flatnonzero(~np.isnan(scores).any(axis=1))
         if not len(held_out):
             raise ParameterError(
@@ -107,6 +109,8 @@ class Training(OneLine):
                 "so that none can be held out; expected two or more of one: label more images"
             )
         scores, classes = scores[held_out], np.array(self.classifier.classes)
+        if saved.certainty is not None:
+            scores = saved.certainty.calibrate(saved.model, scores)
         predicted = classes[scores.argmax(axis=1)] if self.y.ndim == 1 else (scores > 0.5) * 1.0
         paths = tuple(store.paths[self.rows[held_out]].tolist())
         predictions = Predictions(paths, self.y[held_out], predicted, scores, tuple(classes))
@@ -199,8 +203,13 @@ def train(
         model = chosen.attribute_classifier(list(found.names), n_views)
     else:
         model = chosen.classifier(n_views)
+    X = store[rows]
+    model.fit(X, y)
     saved = SavedModel(
-        model.fit(store[rows], y), store.recipe, {"task": task, "made_with": store.made_with}
+        model,
+        store.recipe,
+        {"task": task, "made_with": store.made_with},
+        certainty=learn_certainty(model, X, y),
     )
     classifier = Classifier(saved, "the model")
     return Training(classifier, chosen, rows, y, found.coverage, _compare(chosen, store))

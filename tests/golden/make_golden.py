@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from featx import RetrievalIndex
+from featx.estimators import LinearProbeClassifier, save_model
+from featx.estimators.certainty import learn_certainty
 from featx.recipe import Preprocessing, Recipe
 from featx.store import Failure, StoreWriter
 
@@ -51,9 +53,22 @@ def make_index(path: Path) -> None:
         RetrievalIndex(kind="ivf", codes="float32").fit(X, ids=NAMES, labels=LABELS).save(path)
 
 
+def make_model(path: Path) -> None:
+    """Write a model with what was learned of how far it can be trusted."""
+    points = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    points += 3 * np.eye(4, dtype=np.float32)[np.arange(60) % 3]
+    labels = np.array([f"class {i % 3}" for i in range(60)])
+    probe = LinearProbeClassifier().fit(points, labels)
+    save_model(probe, path, recipe=RECIPE, certainty=learn_certainty(probe, points, labels))
+
+
 def main() -> None:
     """Make what is not there."""
-    for name, make in (("store-v1.h5", make_store), ("index-v2", make_index)):
+    for name, make in (
+        ("store-v1.h5", make_store),
+        ("index-v2", make_index),
+        ("model-v1-certainty.featx", make_model),
+    ):
         if not (HERE / name).exists():
             make(HERE / name)
             sys.stdout.write(f"{name}\n")

@@ -204,12 +204,14 @@ def test_predictions_are_written_as_a_table(world, detector, capsys, tmp_path, s
     for _ in range(2):  # an older table is replaced
         found = result(capsys, "predict", world / "model", world / "train", "--out", out)
         table = read(out)
-        assert list(table) == ["path", "label", "confidence"]
+        assert list(table) == ["path", "label", "confidence", "unknown", "is_unknown"]
         for name in table:
             assert table[name].tolist() == [p[name] for p in found["predictions"]]
     found = result(capsys, "predict", detector, world / "test.h5", "--out", out)
     table = read(out)
-    assert list(table) == ["path", "is_red", "is_blue", "score.is_red", "score.is_blue"]
+    scores = ["score.is_red", "score.is_blue"]
+    certainty = ["confidence", "unknown", "is_unknown"]
+    assert list(table) == ["path", "is_red", "is_blue", *scores, *certainty]
     assert table["is_red"].tolist() == [int("is_red" in p["label"]) for p in found["predictions"]]
     assert table["score.is_blue"].tolist() == [
         p["scores"]["is_blue"] for p in found["predictions"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
 from featx.errors import ParameterError
-from featx.evaluation import bootstrap_interval, mean_over_attributes
+from featx.evaluation import bootstrap_interval, calibration_error, mean_over_attributes
 from featx.evaluation._scores import mean_per_class_accuracy
 from pipelines.protocols.metrics import average_precision_voc, mean_roc_auc
 
@@ -188,3 +188,15 @@ def test_mean_roc_auc_is_scikit_learns_on_known_labels_and_skips_attributes_of_o
     np.testing.assert_allclose(values[:3], expected)
     assert np.isnan(values[3])
     assert mean_roc_auc(truth, scores) == pytest.approx(np.mean(expected))
+
+
+def test_calibration_error_is_the_mean_gap_of_the_bins() -> None:
+    rng = np.random.default_rng(0)
+    sure = np.append(rng.random(500), [0.0, 1.0])
+    is_right = rng.random(502) < sure**2
+    expected = 0.0
+    for low in np.arange(10) / 10:
+        within = (sure >= low) & ((sure < low + 0.1 - 1e-12) | (low == 0.9))
+        expected += within.mean() * abs(sure[within].mean() - is_right[within].mean())
+    assert calibration_error(sure, is_right, n_bins=10) == pytest.approx(expected)
+    assert calibration_error([1.0, 0.0], [True, False]) == 0

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
-from featx.report import GalleryMatch, GalleryRow, Mistake, Report, ScatterPoint
+from featx.report import Card, GalleryMatch, GalleryRow, Mistake, Report, ScatterPoint
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 URLS = {"href", "xlink:href", "src", "srcset", "action", "formaction", "poster", "data"}
@@ -92,6 +92,7 @@ def one_of_each(text: str, folder: Path) -> Report:
                      frontier=True, title=text)
         .add_scatter([ScatterPoint(text, 1, 2)] * 20, x_label=text, y_label=text)
         .add_precision_recall({text: ([0, 1], [1, 0.5])}, ap={text: 0.75}, title=text)
+        .add_cards([Card(text, (text,)), Card(file, (text,), file)], title=text, note=text)
         .add_gallery([GalleryRow(file, matches, text), GalleryRow(text, ())], title=text)
         .add_mistakes([Mistake(text, text, text, 0.5), Mistake(file, text, text)], title=text)
         .add_embedding_map([[0, 1], [1, 0]], [text, text], [text, file], title=text)

@@ -104,12 +104,14 @@ async function show(question, { matches, prediction }, milliseconds) {
   const parts = [`${matches.length} neighbours in ${Math.round(milliseconds)} ms`];
   if (copies.length) parts.push(`${copies.length} near-duplicates`);
   if (prediction?.labels.length) parts.push(`looks like ${prediction.labels.join(", ")}`);
+  if (prediction?.is_unknown) parts.push("unlike anything the model was trained on");
   at("said").textContent = parts.join("; ");
 }
 
 function showPrediction(prediction) {
   at("prediction").hidden = !prediction;
   if (!prediction) return;
+  at("strange").hidden = !prediction.is_unknown;
   const worth = prediction.scores.filter(({ label, probability }, i) =>
     i < 2 || probability >= .01 || prediction.labels.includes(label));
   at("scores").replaceChildren(...worth.map(({ label, probability }) => {
