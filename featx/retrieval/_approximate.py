@@ -21,7 +21,9 @@ from featx.retrieval._faiss import (
     Streamed,
     from_arrays,
     load_faiss,
+    make_parameters,
     new_index,
+    search_parameters,
     to_arrays,
 )
 from featx.retrieval._file_rows import FileRows
@@ -119,18 +121,15 @@ class ApproximateFinder(Finder):
         return allowed
 
     def _search_parameters(self, allowed: Mask | None, wanted: int) -> Any:
-        faiss = load_faiss()
         # a walk that holds fewer vertices than are wanted cannot give them
         effort = self.effort if self.kind.name == "ivf" else max(self.effort, wanted)
-        more = {}
-        if allowed is not None:
-            # as many allowed rows are looked at as without a filter
-            effort = int(effort * len(allowed) / max(int(allowed.sum()), 1))
-            more["sel"] = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-            effort = min(effort, max(self.effort, self.most_effort))
-        if self.kind.name == "ivf":
-            return faiss.SearchParametersIVF(nprobe=effort, **more)
-        return faiss.SearchParametersHNSW(efSearch=effort, **more)
+        if allowed is None:
+            return search_parameters(self.kind.name, effort)
+        # as many allowed rows are looked at as without a filter
+        effort = int(effort * len(allowed) / max(int(allowed.sum()), 1))
+        selector = load_faiss().IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+        effort = min(effort, max(self.effort, self.most_effort))
+        return make_parameters(self.kind.name, effort, sel=selector)
 
     def with_effort(self, effort: int) -> ApproximateFinder:
         """Return this finder with another effort."""

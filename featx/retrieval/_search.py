@@ -24,6 +24,8 @@ IS_CLOSE = 0.02
 # Where fewer rows than this, or than this share, are allowed, they are all compared: a finder
 # would look at as many that are not.
 FEW_ROWS = 4096
+# Of float32.
+LEAST_EXACT, MOST_EXACT = 1e-30, 1e38
 FEW_SHARE = 1 / 16
 
 
@@ -126,7 +128,14 @@ def _keep_within(
 
 def scale_for(metric: str, X: Floats) -> Floats:
     """Scale vectors to length 1, zeros aside, where the metric is cosine."""
-    return scale_to_unit(X) if metric == "cosine" else X
+    if metric != "cosine":
+        return X
+    squares = np.einsum("ij,ij->i", X, X)
+    # Sums of squares that have all their digits need no care, which one query would pay most for.
+    if len(X) and squares.min() > LEAST_EXACT and squares.max() < MOST_EXACT:
+        unit: Floats = X / np.sqrt(squares)[:, None]
+        return unit
+    return scale_to_unit(X)
 
 
 def _find_candidates(
