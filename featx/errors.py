@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import numbers
 import re
 from collections.abc import Hashable, Iterable
 from typing import Any, TypeVar
@@ -36,17 +35,17 @@ __all__ = [
 
 T = TypeVar("T")
 
+# These stay text until one is used: few commands print an error, and every command starts.
 # In quotes a URL may hold anything but the quote; elsewhere it ends at a space, or at what usually
 # ends a word.
 # Repetitions are bounded, since a damaged file may bring a text of any length here.
-_QUOTED_URL = re.compile(r"""(?<=(['"]))[A-Za-z][\w+.-]{0,40}://(?:(?!\1).)*(?=\1)""")
-_PLAIN_URL = re.compile(r"""[A-Za-z][\w+.-]{0,40}://\S*?(?=['"`)\]}>,;:.]{0,9}(?:\s|$))""")
-_PARTS = re.compile(
-    r"([\w+.-]*://)"
+_QUOTED_URL = r"""(?<=(['"]))[A-Za-z][\w+.-]{0,40}://(?:(?!\1).)*(?=\1)"""
+_PLAIN_URL = r"""[A-Za-z][\w+.-]{0,40}://\S*?(?=['"`)\]}>,;:.]{0,9}(?:\s|$))"""
+_PARTS = (
+    r"(?s)([\w+.-]*://)"
     # a password may have any character in it, but what stands behind a host's colon is a number
     r"([^/?#]*@|[^/?#@:]+:(?!\d*(?:[/?#]|$)).*@)?"
-    r"([^?#]*)(\?[^#]*)?(#.*)?",
-    re.DOTALL,
+    r"([^?#]*)(\?[^#]*)?(#.*)?"
 )
 # There what stands before the @ is no user but part of the address.
 _CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")
@@ -62,12 +61,12 @@ def hide_secrets(text: str) -> str:
     >>> hide_secrets("'https://me:pw@host/a.jpg?sig=x&v=2#t' and sftp://me@host/b.jpg: not found")
     "'https://***@host/a.jpg?sig=***&v=***#***' and sftp://***@host/b.jpg: not found"
     """
-    quoted = _QUOTED_URL.sub(lambda found: _hide(found[0]), text)
-    return _PLAIN_URL.sub(lambda found: _hide(found[0]), quoted)
+    quoted = re.sub(_QUOTED_URL, lambda found: _hide(found[0]), text)
+    return re.sub(_PLAIN_URL, lambda found: _hide(found[0]), quoted)
 
 
 def _hide(url: str) -> str:
-    found = _PARTS.match(url)
+    found = re.match(_PARTS, url)
     if found is None:
         return url
     start, user, rest, query, fragment = found.groups(default="")
@@ -225,6 +224,8 @@ def require_count(name: str, value: Any, least: int = 1) -> None:
     Traceback (most recent call last):
     featx.errors.ParameterError: k: got 0, expected an integer of at least 1
     """
+    import numbers
+
     is_integer = not isinstance(value, bool) and isinstance(value, numbers.Integral)
     if not (is_integer and value >= least):
         raise ParameterError(f"{name}: got {value!r}, expected an integer of at least {least}")
@@ -266,6 +267,8 @@ def require_number(
     Traceback (most recent call last):
     featx.errors.ParameterError: alpha: got 1, expected a number from 0 to below 1
     """
+    import numbers
+
     if not isinstance(value, bool) and isinstance(value, numbers.Real) and math.isfinite(value):
         number = float(value)
         is_high_enough = number > least if above else number >= least

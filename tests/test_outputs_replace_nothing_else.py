@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-import featx
 from featx import LinearProbeClassifier, RetrievalIndex
 from featx.cli.main import main
 from featx.cli.predict import _write_table as write_table
@@ -315,7 +314,9 @@ def test_a_command_refuses_before_its_work_and_changes_nothing(
     shutil.copy("p.html", "p.npz")
     foreign_weights(world / "w.safetensors")
     before = {p: p.read_bytes() for p in world.rglob("*") if p.is_file()}
-    monkeypatch.setattr(featx.cli.main, "hide_progress", lambda _: pytest.fail("work was begun"))
+    monkeypatch.setattr(
+        "featx.cli._command.hide_progress", lambda _: pytest.fail("work was begun")
+    )
     assert main(words.split()) == 1
     (line,) = capsys.readouterr().err.splitlines()
     command, *_ = words.split()

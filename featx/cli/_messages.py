@@ -23,10 +23,11 @@ MAX_LISTED = 20
 
 # What the library calls what files give.
 CONTENTS = {"y": "labels", "y_true": "labels", "X": "features"}
+# These stay text until one is used, since every command starts and few fail.
 # Text in quotes stays as it is; a name is what begins the message, or has an underscore.
-_NAMES = re.compile(r"'[^']*'|^[A-Za-z_]\w*(?=: )|\b[a-z]+(?:_[a-z]+)+\b=?")
+_NAMES = r"'[^']*'|^[A-Za-z_]\w*(?=: )|\b[a-z]+(?:_[a-z]+)+\b=?"
 # A piece of advice that ends in an option, as ", or pass labels (--labels L.csv)".
-_ADVICE = re.compile(r"'[^']*'|[,;]?(?: or)? [^',;:()]*\((--[a-z-]+)[^()]*\)")
+_ADVICE = r"'[^']*'|[,;]?(?: or)? [^',;:()]*\((--[a-z-]+)[^()]*\)"
 
 
 def name_options(parser: argparse.ArgumentParser) -> dict[str, str]:
@@ -48,7 +49,7 @@ def describe_error(err: BaseException, flags: dict[str, str]) -> str:
     Only what nothing else explains is called a fault in featx.
     """
     if isinstance(err, FeatxError):
-        message = _NAMES.sub(lambda found: _flag(found[0], flags), str(err))
+        message = re.sub(_NAMES, lambda found: _flag(found[0], flags), str(err))
         message = keep_known_options(message, flags)
     elif isinstance(err, OSError):
         place = "" if err.filename is None else f"{err.filename!r}: "
@@ -68,7 +69,7 @@ def keep_known_options(text: str, flags: dict[str, str]) -> str:
     known = set(flags.values())
     if "--weights" not in known and "--backbone" in known:  # of several networks
         text = text.replace("--weights FILE", "--backbone NAME=FILE")
-    return _ADVICE.sub(lambda found: found[0] if found[1] in {None, *known} else "", text)
+    return re.sub(_ADVICE, lambda found: found[0] if found[1] in {None, *known} else "", text)
 
 
 def _flag(word: str, flags: dict[str, Any]) -> str:

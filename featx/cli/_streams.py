@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
-import re
 import sys
-from pathlib import Path
 from typing import Any
-
-from featx.errors import StoreWriteError
-from featx.files.paths import show_path
 
 __all__ = ["prepare_streams", "print_error", "print_result", "show_name"]
 
 # What a terminal obeys instead of showing it; the line feed and the tab are ours.
 _CONTROLS = {n: f"\\x{n:02x}" for n in (*range(32), 127)}
 # A byte that is not UTF-8, as Python's repr has it in messages.
-_BYTE = re.compile(r"(?<!\\)\\udc([89a-f][0-9a-f])")
+_BYTE = r"(?<!\\)\\udc([89a-f][0-9a-f])"
 _ESCAPES = {n: text for n, text in _CONTROLS.items() if chr(n) not in "\n\t"}
 
 
@@ -36,7 +30,7 @@ def prepare_streams() -> None:
         except OSError:  # else the next file that is opened, a store, would get what is printed
             os.open(os.devnull, os.O_RDWR)
     if sys.stderr is None:
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - until the process ends
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -53,6 +47,12 @@ def print_result(result: dict[str, Any] | str) -> None:
     StoreWriteError
         If standard output is closed or takes no more. A reader that has gone is no error.
     """
+    # here, not above: --help takes from this module only what it prints with
+    import json
+
+    from featx.errors import StoreWriteError
+    from featx.files.paths import show_path
+
     text = json.dumps(_finite(result), allow_nan=False)
     if isinstance(result, str):
         text = show_path(result).translate(_ESCAPES)
@@ -75,8 +75,12 @@ def print_result(result: dict[str, Any] | str) -> None:
 
 def print_error(line: str) -> None:
     """Print a line on standard error, where that is possible."""
+    import re
+
+    from featx.files.paths import show_path
+
     with contextlib.suppress(OSError):
-        line = _BYTE.sub(r"\\x\1", line)
+        line = re.sub(_BYTE, r"\\x\1", line)
         sys.stderr.write(show_name(show_path(line)) + "\n")
         sys.stderr.flush()
 

@@ -9,8 +9,8 @@ import unicodedata
 
 __all__ = ["common_form", "existing_form", "pattern_forms", "read_shown", "show_path"]
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_SHOWN_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")  # as `show_path` writes it
+_SURROGATE = "[\ud800-\udfff]"
+_SHOWN_BYTE = r"\\x([89a-f][0-9a-f])"  # as `show_path` writes it
 
 
 def existing_form(path: str) -> str:
@@ -50,7 +50,8 @@ def show_path(path: str | os.PathLike[str]) -> str:
     >>> print(show_path(b"caf\xe9.jpg".decode("utf-8", "surrogateescape")))
     caf\xe9.jpg
     """
-    return _SURROGATE.sub(_escape, os.fspath(path))
+    text = os.fspath(path)
+    return text if text.isascii() else re.sub(_SURROGATE, _escape, text)
 
 
 def _escape(found: re.Match[str]) -> str:
@@ -60,7 +61,7 @@ def _escape(found: re.Match[str]) -> str:
 
 def read_shown(text: str) -> str:
     """Return text of which `show_path` shows this, with its bytes that are not UTF-8."""
-    return _SHOWN_BYTE.sub(lambda byte: chr(0xDC00 + int(byte[1], 16)), text)
+    return re.sub(_SHOWN_BYTE, lambda byte: chr(0xDC00 + int(byte[1], 16)), text)
 
 
 def common_form(path: str) -> str:
