@@ -160,6 +160,7 @@ def _request_digest(encoder: Encoder, run: RunOptions) -> str | None:
         return None
 
 
+@functools.cache  # reading one takes a millisecond
 def _version(package: str) -> str | None:
     try:
         return version(package)

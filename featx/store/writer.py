@@ -179,10 +179,10 @@ class StoreWriter:
 
     def remove_failures(self, paths: Iterable[str]) -> None:
         """Forget the failures of images that could be read after all; others are no error."""
-        known = self._by_path()
-        gone = known.keys() & set(paths)
-        if gone:
-            self._set({path: f for path, f in known.items() if path not in gone})
+        names = set(paths)
+        known = self._by_path() if names else {}
+        if not names.isdisjoint(known):
+            self._set({path: f for path, f in known.items() if path not in names})
 
     def tables(self) -> tuple[TableWriter, ...]:
         """Open all committed tables."""
