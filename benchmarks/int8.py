@@ -19,7 +19,7 @@ from common import WEIGHTS, keep, need_assets, some_photographs
 from probe import score
 
 from featx.extraction import Encoder, RunOptions
-from featx.images import iter_batches
+from featx.images.loader import iter_batches
 
 NETWORKS = {"featx_small": "default", "mobilenet_v2": WEIGHTS, "resnet50": None}
 PRECISIONS = ("float32", "bfloat16", "int8")

@@ -27,6 +27,8 @@ _HOMES = {
     "PowerNormalizer": "featx.estimators",
     "LinearProbeClassifier": "featx.estimators",
     "AttributeClassifier": "featx.estimators",
+    "load_model": "featx.estimators",
+    "save_model": "featx.estimators",
     "RetrievalIndex": "featx.retrieval",
     "Matches": "featx.retrieval",
     "mean_average_precision_score": "featx.evaluation",
@@ -52,8 +54,10 @@ __all__ = [
     "extract",
     "list_backbones",
     "load_backbone",
+    "load_model",
     "mean_average_precision_score",
     "open_store",
+    "save_model",
     "suggest",
 ]
 
@@ -66,6 +70,8 @@ if TYPE_CHECKING:
         LinearProbeClassifier,
         PCAWhitening,
         PowerNormalizer,
+        load_model,
+        save_model,
     )
     from featx.evaluation import mean_average_precision_score
     from featx.extraction import Encoder, FeatureExtractor, extract

@@ -3,6 +3,5 @@
 from __future__ import annotations
 
 from featx.auditing.audit import audit
-from featx.auditing.result import KINDS, Audit, Finding
 
-__all__ = ["KINDS", "Audit", "Finding", "audit"]
+__all__ = ["audit"]

@@ -27,8 +27,8 @@ from featx.auditing._neighbours import join_groups
 from featx.auditing._noise import NoiseModel
 from featx.auditing.result import Finding
 from featx.errors import ManifestError, ParameterError
-from featx.images import attribute_labels, class_labels, read_labels
-from featx.images.labels import is_table
+from featx.images import attribute_labels, class_labels
+from featx.images.labels import is_table, read_labels
 
 if TYPE_CHECKING:
     from featx.store import FeatureStore

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from featx._progress import Progress
 from featx.auditing.result import Finding
 from featx.files.remote import is_url
-from featx.images import iter_batches
+from featx.images.loader import iter_batches
 from featx.images.quality import PictureMeasurer
 
 __all__ = ["find_poor_pictures"]

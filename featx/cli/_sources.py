@@ -81,7 +81,8 @@ def embed_sources(
     BackboneError
         If the recipe is not known.
     """
-    from featx.extraction import RunOptions, embed_images, load_by_recipe
+    from featx.extraction import RunOptions
+    from featx.extraction.embed import embed_images, load_by_recipe
     from featx.images import ImageManifest
 
     manifest = ImageManifest.from_source(source)

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> str:
     """Print the estimate, then the worst findings of each kind."""
-    from featx.auditing import KINDS
+    from featx.auditing.result import KINDS
 
     lines = [f"{len(result['findings'])} findings in {result['n_samples']} images"]
     if result["interval"] is not None:

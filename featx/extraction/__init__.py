@@ -9,26 +9,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from featx.extraction.cluster import RayOptions
-from featx.extraction.embed import embed_images, load_by_recipe
 from featx.extraction.encoder import Encoder
 from featx.extraction.into_store import extract
 from featx.extraction.loaded import LoadedEncoder
 from featx.extraction.options import RunOptions
-from featx.extraction.summary import ExtractionSummary
 
 if TYPE_CHECKING:
     from featx.extraction.transformer import FeatureExtractor
 
 __all__ = [
     "Encoder",
-    "ExtractionSummary",
     "FeatureExtractor",
     "LoadedEncoder",
     "RayOptions",
     "RunOptions",
-    "embed_images",
     "extract",
-    "load_by_recipe",
 ]
 
 

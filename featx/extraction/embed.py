@@ -91,7 +91,7 @@ def embed_images(
     loaded : LoadedEncoder
         From `Encoder.load`.
     sources : sequence
-        As `featx.images.as_sources` gives them.
+        As `featx.images.inputs.as_sources` gives them.
     engine : {"torch", "compile", "openvino"}, optional
         Default: what the loaded encoder chooses for so many images.
 

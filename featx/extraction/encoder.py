@@ -25,7 +25,8 @@ from featx.errors import (
 from featx.extraction import loading
 from featx.extraction.loaded import LoadedEncoder
 from featx.extraction.options import RunOptions
-from featx.images import ImageManifest, as_sources
+from featx.images import ImageManifest
+from featx.images.inputs import as_sources
 from featx.recipe import Decode, Recipe, describe_differences
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from PIL import Image
 from featx._repr import OneLine
 from featx.extraction.options import RunOptions
 from featx.extraction.specs import FeatureSpec
-from featx.images import ImageManifest, ImagePreprocessor, iter_batches, sample_data_dir
+from featx.images import ImageManifest, ImagePreprocessor, sample_data_dir
 from featx.images.augmentation import Augmentation
 from featx.images.decode import DEFAULT_MAX_PIXELS
-from featx.images.loader import ImageBatch, default_workers
+from featx.images.loader import ImageBatch, default_workers, iter_batches
 from featx.images.preprocess import TransformPreprocessor
 from featx.recipe import Recipe
 
@@ -181,7 +181,7 @@ class LoadedEncoder(OneLine):
         Parameters
         ----------
         sources : sequence
-            As `featx.images.as_sources` gives them.
+            As `featx.images.inputs.as_sources` gives them.
         pad : bool, default False
             Fill every batch up to `batch_size` with blank images, so that vectors are the same to
             the last bit whatever else is read with them.

@@ -92,7 +92,7 @@ def read_maps(
     backbone : Backbone
         Without a transform of the user's own.
     sources : sequence
-        As `featx.images.as_sources` gives them.
+        As `featx.images.inputs.as_sources` gives them.
     layer : str
         One that gives a map.
     side_px : int
@@ -110,7 +110,8 @@ def read_maps(
         If the network has a transform of the user's own, whose size is not ours to choose, or the
         layer gives no map.
     """
-    from featx.images import ImagePreprocessor, iter_batches
+    from featx.images import ImagePreprocessor
+    from featx.images.loader import iter_batches
 
     if backbone.transform is not None:
         raise BackboneError(

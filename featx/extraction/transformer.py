@@ -17,7 +17,8 @@ from featx.extraction.encoder import DEFAULT_BACKBONE, Encoder
 from featx.extraction.into_store import fill_store
 from featx.extraction.notes import list_recipes
 from featx.extraction.options import RunOptions
-from featx.images import ImageManifest, as_sources
+from featx.images import ImageManifest
+from featx.images.inputs import as_sources
 from featx.recipe import Recipe
 from featx.store import open_store
 

@@ -16,7 +16,9 @@ from featx._progress import Progress
 from featx.engines.engine import Normalise
 from featx.errors import ImageDecodeError, ParameterError
 from featx.finetuning._network import Tunable
-from featx.images import ImagePreprocessor, as_sources, iter_batches
+from featx.images import ImagePreprocessor
+from featx.images.inputs import as_sources
+from featx.images.loader import iter_batches
 from featx.recipe import Preprocessing
 
 __all__ = ["Labelled", "Pool", "Stage", "embed", "hold_out", "make_plain_pool"]
@@ -31,7 +33,7 @@ class Labelled:
     Parameters
     ----------
     sources : sequence
-        As `featx.images.as_sources` gives them.
+        As `featx.images.inputs.as_sources` gives them.
     names : sequence of str
         For messages.
     codes : ndarray of shape (n,), intp

@@ -100,7 +100,7 @@ class ImageManifest(OneLine):
 
     @property
     def sources(self) -> Sequence[Any]:
-        """Where the pixels of each image are, as `featx.images.iter_batches` takes them."""
+        """Where the pixels of each image are, as `featx.images.loader.iter_batches` takes them."""
         told = {**self.remote, **self.pixels}
         return [told.get(path, path) for path in self.paths] if told else self.paths
 
@@ -215,7 +215,7 @@ class ImageManifest(OneLine):
         Raises
         ------
         ManifestError
-            As `featx.images.read_labels`, which also says how values are read.
+            As `featx.images.labels.read_labels`, which also says how values are read.
         """
         return cls._of(read_labels(path_of(csv_path)), Listing())
 
@@ -247,7 +247,8 @@ class ImageManifest(OneLine):
         Parameters
         ----------
         images : Any
-            As for `featx.images.as_sources`. One in memory is named "memory:" and its digest.
+            As for `featx.images.inputs.as_sources`; one in memory is named "memory:" and its
+            digest.
 
         Returns
         -------

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from featx.labelling.session import LabelSession
-from featx.labelling.suggest import Suggestion, suggest
+from featx.labelling.suggest import suggest
 
-__all__ = ["LabelSession", "Suggestion", "suggest"]
+__all__ = ["LabelSession", "suggest"]

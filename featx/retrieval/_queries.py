@@ -47,7 +47,7 @@ class Queries(OneLine):
     is_single : bool
         Whether one image or one vector was given by itself, so that one answer is expected.
     images : tuple or None
-        What they show, as `featx.images.as_sources` gives it; None for vectors alone.
+        What they show, as `featx.images.inputs.as_sources` gives it; None for vectors alone.
     """
 
     vectors: NDArray[np.float32]
@@ -101,7 +101,7 @@ def fit_table(index: QueriedIndex, X: Any) -> Any:
 def _check_images(images: Any, n: int) -> tuple[Any, ...] | None:
     if images is None:
         return None
-    from featx.images import as_sources
+    from featx.images.inputs import as_sources
 
     sources = tuple(as_sources(images, name="images"))
     if len(sources) != n:
@@ -167,7 +167,8 @@ def load_network(index: QueriedIndex) -> LoadedEncoder:
     ParameterError
         If the features were made outside featx.
     """
-    from featx.extraction import RunOptions, load_by_recipe
+    from featx.extraction import RunOptions
+    from featx.extraction.embed import load_by_recipe
 
     if index.recipe_ is None:
         raise ParameterError(
@@ -184,8 +185,8 @@ def load_network(index: QueriedIndex) -> LoadedEncoder:
 
 
 def _embed(index: QueriedIndex, images: Any) -> Queries:
-    from featx.extraction import embed_images
-    from featx.images import as_sources
+    from featx.extraction.embed import embed_images
+    from featx.images.inputs import as_sources
 
     sources = as_sources(images, name="X")
     found = embed_images(load_network(index), sources)

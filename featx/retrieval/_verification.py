@@ -126,7 +126,7 @@ class SpatialVerification(OneLine):
         ParameterError
             If no network is given.
         """
-        from featx.images import as_sources
+        from featx.images.inputs import as_sources
 
         network = backbone if self.backbone is None else self.backbone
         if network is None:

@@ -42,7 +42,7 @@ class RankingInput:
     ids : ndarray of shape (n_samples,)
         What the rows are called.
     images : tuple or None
-        The queries' images, as `featx.images.as_sources` gives them; None for vectors.
+        The queries' images, as `featx.images.inputs.as_sources` gives them; None for vectors.
     backbone : callable, optional
         Loads the network that the features were made with.
     among : ndarray of shape (n_samples,), bool, optional

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from featx.errors import FeatxError, ImageDecodeError, StoreWriteError
 from featx.files.outputs import check_output
 from featx.files.paths import show_path
-from featx.labelling import LabelSession, Suggestion
+from featx.labelling import LabelSession
 from featx.labelling.measures import Measures
+from featx.labelling.suggest import Suggestion
 from featx.serve._decoding import Thumbnails
 from featx.serve._options import ServeOptions
 from featx.serve._refusal import RefusalError

@@ -265,7 +265,8 @@ def load_service(
     device: str,
 ) -> Service:
     """Do what `featx.serve.open_service` says."""
-    from featx.extraction import RunOptions, load_by_recipe
+    from featx.extraction import RunOptions
+    from featx.extraction.embed import load_by_recipe
 
     with contextlib.ExitStack() as held:
         if options.writable and Path(path).is_file():  # else reading it says what is wrong

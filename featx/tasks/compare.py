@@ -18,7 +18,8 @@ from featx.errors import ParameterError
 from featx.estimators import Preset
 from featx.estimators.presets import get_preset
 from featx.evaluation import bootstrap_interval
-from featx.extraction import Encoder, RunOptions, embed_images, extract
+from featx.extraction import Encoder, RunOptions, extract
+from featx.extraction.embed import embed_images
 from featx.extraction.encoder import DEFAULT_BACKBONE
 from featx.report.scatter import on_frontier
 from featx.store import open_store

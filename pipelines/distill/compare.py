@@ -25,7 +25,8 @@ from torch import nn
 from torch.fx.experimental.optimization import fuse
 
 from featx.errors import FeatxError
-from featx.images import ImagePreprocessor, iter_batches
+from featx.images import ImagePreprocessor
+from featx.images.loader import iter_batches
 from featx.recipe import Preprocessing
 from pipelines.distill.config import DistillConfig
 from pipelines.distill.evaluate import Embed, LabelledSet, read_sets, score_sets

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 
 from featx import ImageManifest, LinearProbeClassifier, RetrievalIndex
 from featx.errors import FeatxError
-from featx.images import ImagePreprocessor, read_labels
+from featx.images import ImagePreprocessor
+from featx.images.labels import read_labels
 from featx.images.reader import read_image
 from featx.recipe import Preprocessing
 from featx.store import open_store, verify_store, write_features

@@ -13,12 +13,12 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 import featx
-from featx.auditing import KINDS, Audit, Finding
 from featx.auditing._classes import find_confused_pairs
 from featx.auditing._held_out import class_scores, deal_groups
 from featx.auditing._labels import LEAST_WRONG
 from featx.auditing._neighbours import copy_groups, find_neighbours, outlier_scores
 from featx.auditing._noise import NoiseModel, _joint
+from featx.auditing.result import KINDS, Audit, Finding
 from featx.cli.main import main
 from featx.errors import FeatxError, FingerprintMismatchError, ManifestError, ParameterError
 from featx.images import ImageManifest

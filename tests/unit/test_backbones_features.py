@@ -15,7 +15,7 @@ from torch import nn
 from featx.backbones import load_backbone
 from featx.engines import _torch
 from featx.errors import BackboneError, ParameterError
-from featx.extraction import embed_images
+from featx.extraction.embed import embed_images
 from featx.extraction.specs import plan_features
 from featx.pooling import get_pooling
 

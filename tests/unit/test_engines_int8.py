@@ -22,8 +22,9 @@ from featx.cli.main import main
 from featx.engines import _int8
 from featx.engines.placement import Precision
 from featx.errors import BackboneError, MissingDependencyError, ParameterError
-from featx.extraction import embed_images, loading
 from featx.extraction import loaded as loaded_module
+from featx.extraction import loading
+from featx.extraction.embed import embed_images
 from featx.images import ImageManifest, sample_data_dir
 
 is_there = all(importlib.util.find_spec(name) for name in ("nncf", "openvino"))

@@ -27,7 +27,7 @@ from featx.engines import choice as choice_module
 from featx.engines.choice import EngineChoice
 from featx.engines.placement import Placement, Precision
 from featx.errors import BackboneError, MissingDependencyError, ParameterError
-from featx.extraction import embed_images
+from featx.extraction.embed import embed_images
 from featx.pooling import get_pooling
 
 CPU = {"device": "cpu", "precision": "float32"}

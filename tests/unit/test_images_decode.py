@@ -327,7 +327,8 @@ def test_a_file_that_is_descriptor_2_loses_nothing_while_an_image_is_decoded(tmp
 
 READ_WITHOUT_STDIO = """
 import json, os, sys
-from featx.images import ImagePreprocessor, iter_batches
+from featx.images import ImagePreprocessor
+from featx.images.loader import iter_batches
 from featx.recipe import Preprocessing
 for descriptor in (0, 1, 2):
     os.close(descriptor)

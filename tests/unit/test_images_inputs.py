@@ -12,8 +12,7 @@ from PIL import Image
 
 from featx.errors import ParameterError
 from featx.fingerprint import array_digest
-from featx.images import as_sources
-from featx.images.inputs import as_uint8_rgb, source_digest
+from featx.images.inputs import as_sources, as_uint8_rgb, source_digest
 
 
 def noise(*shape):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from featx.errors import FeatxWarning, ManifestError
-from featx.images import ImageManifest, attribute_labels, class_labels, read_labels
+from featx.images import ImageManifest, attribute_labels, class_labels
 from featx.images.join import join_labels
+from featx.images.labels import read_labels
 
 pd = pytest.importorskip("pandas")
 arrow = pytest.importorskip("pyarrow")

@@ -19,8 +19,8 @@ from PIL import Image
 
 from featx.errors import FeatxError, ParameterError
 from featx.fingerprint import array_digest, file_digest
-from featx.images import ImagePreprocessor, iter_batches, pool
-from featx.images.loader import default_workers
+from featx.images import ImagePreprocessor, pool
+from featx.images.loader import default_workers, iter_batches
 from featx.images.preprocess import TransformPreprocessor
 from featx.images.reader import read_image
 from featx.recipe import Preprocessing
@@ -291,7 +291,8 @@ SCRIPT = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import psutil
-from featx.images import ImagePreprocessor, iter_batches
+from featx.images import ImagePreprocessor
+from featx.images.loader import iter_batches
 from featx.recipe import Preprocessing
 paths = [sys.argv[1]] * 5000
 for i, batch in enumerate(iter_batches(paths, ImagePreprocessor(Preprocessing()), batch_size=8,

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featx.errors import FeatxWarning, ManifestError
-from featx.images import ImageManifest, as_sources
+from featx.images import ImageManifest
+from featx.images.inputs import as_sources
 
 pd = pytest.importorskip("pandas")
 

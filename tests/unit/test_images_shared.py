@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from featx.images import _shared, iter_batches
+from featx.images import _shared
+from featx.images.loader import iter_batches
 from featx.images.preprocess import TransformPreprocessor
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="readers inherit no descriptors there")

@@ -22,7 +22,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="Windows stops and forks noth
 SLOW = """
 import json, sys, time
 import numpy as np
-from featx.images import iter_batches
+from featx.images.loader import iter_batches
 from featx.images.preprocess import TransformPreprocessor
 
 def slow(image):

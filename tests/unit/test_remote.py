@@ -29,7 +29,7 @@ from featx.errors import (
     ParameterError,
     StoreWriteError,
 )
-from featx.extraction import embed_images
+from featx.extraction.embed import embed_images
 from featx.files import remote as _remote
 from featx.files.remote import RemoteFile, is_url, look, look_at_all, plain_path
 from featx.images import ImageManifest, decode_image

@@ -17,7 +17,8 @@ from PIL import Image
 from featx.errors import FeatxError, FileFormatError, ImageDecodeError, StoreWriteError
 from featx.files import http as _http
 from featx.files import remote as _remote
-from featx.images import ImageManifest, decode_image, read_labels
+from featx.images import ImageManifest, decode_image
+from featx.images.labels import read_labels
 from featx.store import StoreWriter, open_store, write_features
 from featx.store import remote as store_remote
 from featx.store.remote import working_copy

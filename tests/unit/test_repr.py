@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 import featx
 from featx._repr import MAX_CHARS, shorten
 from featx.estimators import MultiViewClassifier, SavedModel
-from featx.extraction import ExtractionSummary
+from featx.extraction.summary import ExtractionSummary
 from featx.images import ImageManifest
 from featx.images.join import join_labels
 from featx.recipe import Preprocessing, Recipe
