@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featx.cli.options import read_options
+from featx.cli.options import ENCODER, RUN, read_options
 from featx.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 
     from featx.images.join import ClassLabels
     from featx.recipe import Recipe
+    from featx.store import FeatureStore
 
-__all__ = ["are_stores", "embed_sources", "find_labelled"]
+__all__ = ["are_stores", "embed_sources", "find_labelled", "open_given_store"]
 
 
 def are_stores(name: str, words: list[str]) -> bool:
@@ -35,6 +37,29 @@ def are_stores(name: str, words: list[str]) -> bool:
             "or none; give them to two calls"
         )
     return bool(stores)
+
+
+def open_given_store(args: argparse.Namespace, stack: ExitStack) -> FeatureStore | None:
+    """Open the store that SOURCE is; None where it is images.
+
+    Raises
+    ------
+    ParameterError
+        For several stores, or options of an extraction beside one.
+    """
+    from featx.store import open_store
+
+    if not are_stores("SOURCE", args.source):
+        return None
+    if len(args.source) > 1:
+        raise ParameterError(f"SOURCE: got {len(args.source)} stores, expected one")
+    given = [name for name in (*ENCODER, *RUN) if hasattr(args, name)]
+    if given or args.store:
+        raise ParameterError(
+            f"{given[0] if given else 'store'}: got one together with the store "
+            f"{args.source[0]!r}, whose features are there; expected images, or the store alone"
+        )
+    return stack.enter_context(open_store(args.source[0], table=args.table))
 
 
 def _is_store(word: str) -> bool:

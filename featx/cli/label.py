@@ -10,7 +10,7 @@ from typing import Any
 
 from featx._optional import require
 from featx.cli._outputs import add_output
-from featx.cli._sources import are_stores
+from featx.cli._sources import open_given_store
 from featx.cli._streams import print_error, print_result
 from featx.cli.options import (
     ENCODER,
@@ -21,7 +21,6 @@ from featx.cli.options import (
     as_source,
     read_options,
 )
-from featx.errors import ParameterError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,19 +86,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _open(args: argparse.Namespace, stack: ExitStack) -> Any:
     """Return a store, made or brought up to date where images are given."""
     from featx.extraction import Encoder, RunOptions, extract
-    from featx.store import open_store
 
-    if are_stores("SOURCE", args.source):
-        if len(args.source) > 1:
-            raise ParameterError(f"SOURCE: got {len(args.source)} stores, expected one")
-        given = [name for name in (*ENCODER, *RUN) if hasattr(args, name)]
-        if given or args.store:
-            raise ParameterError(
-                f"{given[0] if given else 'store'}: got one together with the store "
-                f"{args.source[0]!r}, whose features are there; expected images, or the store "
-                "alone"
-            )
-        return stack.enter_context(open_store(args.source[0], table=args.table))
+    given = open_given_store(args, stack)
+    if given is not None:
+        return given
     path = args.store or str(Path(args.labels).with_suffix(".h5"))
     run = read_options(args, RunOptions)
     store = extract(as_source(args.source), path, read_options(args, Encoder), **vars(run))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
 from featx.cli._streams import show_name
@@ -30,8 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Choose what to label next."""
-    import os
-
     from featx.labelling import suggest
     from featx.store import open_store
 
@@ -41,7 +40,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         store.require_images()
         args.store, args.labels = store, labels
         found = read_options(args, suggest)
-    return {"suggestions": [{**s.to_dict(), "row": s.row} for s in found], "n": len(found)}
+    return {"suggestions": [s.to_dict() for s in found], "n": len(found)}
 
 
 def show(result: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from featx.cli._messages import show_coverage, show_figure
 from featx.cli._outputs import add_output, add_page
-from featx.cli._sources import are_stores
+from featx.cli._sources import open_given_store
 from featx.cli.options import (
     ENCODER,
     RUN,
@@ -85,20 +85,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _open(args: argparse.Namespace, preset: Any, stack: ExitStack) -> tuple[Any, Any]:
     """Return a store, and the images of it that are to be trained on, None for all."""
-    from featx.store import open_store
-
-    given = [name for name in (*ENCODER, *RUN) if hasattr(args, name)]
-    if not are_stores("SOURCE", args.source):
-        return _extract(args, preset, stack)
-    if len(args.source) > 1:
-        raise ParameterError(f"SOURCE: got {len(args.source)} stores, expected one")
-    if given or args.store:
-        name = given[0] if given else "store"
-        raise ParameterError(
-            f"{name}: got one together with the store {args.source[0]!r}, whose features are "
-            "there; expected images, or the store alone"
-        )
-    return stack.enter_context(open_store(args.source[0], table=args.table)), None
+    store = open_given_store(args, stack)
+    return _extract(args, preset, stack) if store is None else (store, None)
 
 
 def _extract(args: argparse.Namespace, preset: Any, stack: ExitStack) -> tuple[Any, Any]:

@@ -188,7 +188,7 @@ class LabelFile:
             if image not in places:
                 places[image] = [len(rows)]
                 new = [""] * len(self._sheet.header)
-                new[self._sheet.column(PATH)] = self._write_path(self._images[image])
+                new[self._sheet.column(PATH)] = self._relative_path(self._images[image])
                 rows.append(new)
             for place in places[image]:
                 row = rows[place]
@@ -202,7 +202,7 @@ class LabelFile:
             {image: [moved[place] for place in found] for image, found in places.items()},
         )
 
-    def _write_path(self, image: str) -> str:
+    def _relative_path(self, image: str) -> str:
         """Return an image's path as the file has it: relative where it lies below its folder."""
         folder = f"{self.path.parent}{os.sep}"
         if is_url(image) or not image.startswith(folder):
