@@ -167,8 +167,8 @@ def load_network(index: QueriedIndex) -> LoadedEncoder:
     ParameterError
         If the features were made outside featx.
     """
-    from featx.extraction import RunOptions
     from featx.extraction.embed import load_by_recipe
+    from featx.extraction.options import RunOptions
 
     if index.recipe_ is None:
         raise ParameterError(
