@@ -14,7 +14,6 @@ from featx.cli._outputs import add_page
 from featx.cli._streams import show_name
 from featx.cli.options import add_moved_weights, add_options, as_source, read_options
 from featx.errors import ParameterError
-from featx.files.paths import read_shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--filter",
         action="append",
         default=[],
-        metavar="COLUMN=VALUE",
-        help="only images with this label or metadata, as label=cat; several columns must all "
-        "hold, several values of one column are alternatives",
+        metavar="CONDITION",
+        help="only images with this label or metadata, as label=cat, colour!=red or 'price<=20'; "
+        "all must hold, several values of one column are alternatives",
     )
     parser.add_argument(
         "--engine",
@@ -68,7 +67,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if paths:
             if "rerank" in options:
                 options["images"] = paths
-            where = _filter(args.filter)
+            where = args.filter or None
             results = index.query(features, k=args.k, filter=where, **options).to_dicts()
     for one, path in zip(results, paths, strict=True):
         one["query"] = path
@@ -117,18 +116,6 @@ def _open_index(
         )
     shards = args.index if os.path.isdir(args.index) else [args.index]  # noqa: PTH112
     return stack.enter_context(ShardedIndex(shards, engine=args.shards_engine, mmap=True)), {}
-
-
-def _filter(words: list[str]) -> dict[str, list[str]] | None:
-    """Turn COLUMN=VALUE words into columns and their values."""
-    wanted: dict[str, list[str]] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or not name:
-            raise ParameterError(f"--filter: got {word!r}, expected COLUMN=VALUE, as label=cat")
-        # as the answers show it, or as it is
-        wanted.setdefault(name, []).extend(dict.fromkeys((value, read_shown(value))))
-    return wanted or None
 
 
 def _page(results: list[dict[str, Any]], out: str) -> Any:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featx._values import as_columns, as_text, as_texts, is_missing, plain_values
-from featx.errors import ParameterError, choose, nearest
+from featx.errors import ParameterError, choose, nearest, require_number
+from featx.files.paths import read_shown
+from featx.retrieval._filters import RANGES, Condition, as_numbers, parse_condition
 from featx.retrieval._vectors import Mask
 from featx.store import FeatureStore
 
-__all__ = ["Columns", "NoRowFitsError"]
+__all__ = ["Columns", "NoRowFitsError", "is_text"]
 
 
 class NoRowFitsError(ParameterError):
@@ -31,15 +33,29 @@ class Columns:
         Each once.
     labels : ndarray of shape (n_samples,), or None
     metadata : dict of str to ndarray of shape (n_samples,)
+    digests : ndarray of shape (n_samples,), str, or None
+        SHA-256 of the images' files, "" where it is not known.
     """
 
     ids: NDArray[Any]
     labels: NDArray[Any] | None
     metadata: dict[str, NDArray[Any]]
+    digests: NDArray[np.str_] | None = None
+    _numbers: dict[str, NDArray[np.float64]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(
-        cls, X: Any, n: int, ids: Any, labels: Any, metadata: Any, *, first: int = 0
+        cls,
+        X: Any,
+        n: int,
+        ids: Any,
+        labels: Any,
+        metadata: Any,
+        digests: Any = None,
+        *,
+        first: int = 0,
     ) -> Columns:
         """Check what is given for n rows; what is not is taken from X, where X is a store.
 
@@ -50,7 +66,7 @@ class Columns:
         """
         store = cls(np.arange(first, first + n), None, {})
         if isinstance(X, FeatureStore):
-            store = cls(X.paths, X.labels, X.metadata)
+            store = cls(X.paths, X.labels, X.metadata, X.digests)
         columns = as_columns(metadata).items()
         return cls(
             store.ids if ids is None else _check_ids(ids, n),
@@ -58,6 +74,7 @@ class Columns:
             store.metadata
             if metadata is None
             else {k: _check_column(f"metadata {k!r}", v, n) for k, v in columns},
+            store.digests if digests is None else _check_column("digests", digests, n),
         )
 
     def join(self, other: Columns) -> Columns:
@@ -78,12 +95,19 @@ class Columns:
             _check_ids(ids, len(ids)),
             None if self.labels is None else np.concatenate([self.labels, other.labels]),
             {k: np.concatenate([v, other.metadata[k]]) for k, v in self.metadata.items()},
+            _join_digests(self, other),
         )
 
     def select(self, rows: Any) -> Columns:
         """Return some rows, by number or mask."""
         labels = None if self.labels is None else self.labels[rows]
-        return Columns(self.ids[rows], labels, {k: v[rows] for k, v in self.metadata.items()})
+        digests = None if self.digests is None else self.digests[rows]
+        metadata = {k: v[rows] for k, v in self.metadata.items()}
+        return Columns(self.ids[rows], labels, metadata, digests)
+
+    def with_labels(self, labels: Any) -> Columns:
+        """Return these rows with other labels."""
+        return replace(self, labels=_check_column("labels", labels, len(self.ids)))
 
     def rows_of(self, ids: Any) -> NDArray[np.intp]:
         """Return the rows of ids.
@@ -109,19 +133,23 @@ class Columns:
 
         Parameters
         ----------
-        where : dict, or array-like of shape (n_samples,), bool, or None
-            A dict names columns ("label", "id" or one of the metadata) and the value, or the list
-            of values, that a row must have in each.
+        where : str, sequence of str, dict, array-like of shape (n_samples,), bool, or None
+            Text is a condition on a column ("label", "id" or one of the metadata), as "label=cat"
+            or "price<=20"; all must hold, but several values of one column are alternatives. A
+            dict names columns and the value, or the list of values, that a row must have in each.
 
         Raises
         ------
         ParameterError
-            If a column is unknown, the mask does not fit, or nothing is let through.
+            If a column is unknown or no number where it is compared as one, the mask does not
+            fit, or nothing is let through.
         """
         if where is None:
             return None
         n = len(self.ids)
-        if isinstance(where, Mapping):
+        if is_text(where):
+            allowed = self._mask_of(where)
+        elif isinstance(where, Mapping):
             allowed = np.ones(n, bool)
             for name, value in where.items():
                 allowed &= _is_in(self._column(str(name)), value)
@@ -139,10 +167,54 @@ class Columns:
             raise NoRowFitsError(f"filter: no row of the index fits {where!r}.{hint}")
         return allowed
 
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """Return a column's values as numbers, NaN for what is missing.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such column, or a value is no number.
+        """
+        if name not in self._numbers:  # a column of text is read once
+            self._numbers[name] = as_numbers(name, self._column(name))
+        return self._numbers[name]
+
+    def _mask_of(self, words: str | Sequence[str]) -> Mask:
+        """Say which rows fit all of some conditions; those of "=" on one column are one."""
+        asked = [words] if isinstance(words, str) else words
+        conditions = [parse_condition(word, self._all()) for word in asked]
+        wanted: dict[str, list[str]] = {}
+        allowed = np.ones(len(self.ids), bool)
+        for one in conditions:
+            # as answers show it, or as it is
+            values = list(dict.fromkeys((one.value, read_shown(one.value))))
+            if one.operator == "=":
+                wanted.setdefault(one.column, []).extend(values)
+            elif one.operator == "!=":
+                allowed &= ~_is_in(self._column(one.column), values)
+            else:
+                allowed &= self._is_in_range(one)
+        for name, values in wanted.items():
+            allowed &= _is_in(self._column(name), values)
+        return allowed
+
+    def _is_in_range(self, condition: Condition) -> Mask:
+        """Compare as numbers; what is missing is in no range."""
+        text = f"filter {condition.column}{condition.operator}{condition.value}"
+        try:
+            limit = float(condition.value)
+        except ValueError:
+            raise ParameterError(f"{text}: got {condition.value!r}, expected a number") from None
+        require_number(text, limit)
+        is_in: Mask = RANGES[condition.operator](self.numbers(condition.column), limit)
+        return is_in
+
+    def _all(self) -> dict[str, NDArray[Any]]:
+        labels = {} if self.labels is None else {"label": self.labels}
+        return {"id": self.ids, **self.metadata, **labels}
+
     def _column(self, name: str) -> NDArray[Any]:
-        columns = {"id": self.ids, **self.metadata}
-        if self.labels is not None:
-            columns["label"] = self.labels
+        columns = self._all()
         return columns[choose("filter column", name, sorted(columns))]
 
     def _suggest(self, where: Mapping[str, Any]) -> str:
@@ -154,6 +226,22 @@ class Columns:
         return ""
 
 
+def is_text(where: Any) -> bool:
+    """Tell whether a filter is conditions in text."""
+    if isinstance(where, list | tuple):
+        return bool(where) and all(isinstance(word, str) for word in where)
+    return isinstance(where, str)
+
+
+def _join_digests(first: Columns, second: Columns) -> NDArray[np.str_] | None:
+    """Join those of two parts; "" for the rows of a part that has none."""
+    parts = [
+        np.zeros(len(part.ids), "U64") if part.digests is None else part.digests
+        for part in (first, second)
+    ]
+    return np.concatenate(parts) if any(map(np.any, parts)) else None
+
+
 def _is_in(values: NDArray[Any], wanted: Any) -> Mask:
     is_one = isinstance(wanted, str | bytes) or not isinstance(wanted, Iterable)
     one_of = [wanted] if is_one else list(wanted)
@@ -161,6 +249,8 @@ def _is_in(values: NDArray[Any], wanted: Any) -> Mask:
     if values.dtype.kind in "US":
         names = [v for v in one_of if isinstance(v, str)] + [as_text(v) for v in one_of]
         return np.isin(values, np.array(names))
+    if all(isinstance(v, str) for v in one_of):  # of a condition in text
+        return np.isin(values.astype(str), np.array(one_of))
     return np.isin(values, np.array(one_of))
 
 

@@ -142,6 +142,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "vectors_crc": (list,),
     "norms_crc": (int,),
     "metadata": (dict,),
+    "digests": (list, type(None)),
     "kind": (dict,),
     "recall": (dict, type(None)),
     "target_recall": (int, float),
@@ -149,6 +150,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
 }
 DEFAULTS: dict[str, Any] = {
     "metadata": {},
+    "digests": None,
     "kind": {"name": "exact", "codes": "float32", "reason": "asked for"},
     "recall": None,
     "target_recall": 0.95,
@@ -162,7 +164,7 @@ def _check_header(header: dict[str, Any], place: str) -> None:
         if not isinstance(header.get(name), kinds):
             raise INDEX.damaged(place, f"its header has {header.get(name)!r} for {name!r}")
     columns = {"ids": header["ids"], **header["metadata"]}
-    columns |= {} if header["labels"] is None else {"labels": header["labels"]}
+    columns |= {n: header[n] for n in ("labels", "digests") if header[n] is not None}
     for name, values in columns.items():
         found = {type(value) for value in values} if isinstance(values, list) else {object}
         if not (found <= {str} or (name == "ids" and found == {int})):
@@ -180,6 +182,7 @@ def _column_lists(columns: Columns) -> dict[str, Any]:
         "ids": columns.ids.tolist(),
         "labels": None if columns.labels is None else text(columns.labels),
         "metadata": {name: text(values) for name, values in columns.metadata.items()},
+        "digests": None if columns.digests is None else text(columns.digests),
     }
 
 
@@ -232,9 +235,10 @@ def _content(h5: Any, place: str, descriptor: int, *, mmap: bool) -> IndexConten
         _column(header["ids"]),
         None if labels is None else _column(labels),
         {name: _column(values) for name, values in header["metadata"].items()},
+        None if header["digests"] is None else _column(header["digests"]),
     )
     beside = [norms, columns.ids, *columns.metadata.values()]
-    beside += [] if columns.labels is None else [columns.labels]
+    beside += [column for column in (columns.labels, columns.digests) if column is not None]
     if any(len(column) != len(data) for column in beside):
         raise INDEX.damaged(place, "its parts do not fit each other")
     finder = _finder(h5, place, kind, header, data.shape)

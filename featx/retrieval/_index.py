@@ -127,9 +127,11 @@ class RetrievalIndex(IndexedRows):
             or two dimensions are vectors.
         k : int, default 10
             Neighbours; all where the index has fewer.
-        filter : dict, or array-like of shape (n_samples,), bool, optional
-            Rows that may be found: ``{"label": "cat"}``, ``{"year": ["2013", "2014"]}`` on
-            `metadata_`, ``{"id": [...]}``, all of them holding, or a mask over the rows.
+        filter : str, sequence of str, dict, or array-like of shape (n_samples,), bool, optional
+            Rows that may be found. Text: ``"label=cat"``, ``["price<=20", "colour!=red"]``, all
+            of them holding, where several values of one column are alternatives, and ranges
+            compare numbers. A dict: ``{"year": ["2013", "2014"]}``, ``{"id": [...]}``. Or a mask
+            over the rows.
         rerank : str, object, or sequence of these, optional
             Another order than plain distance. "aqe" and "alpha-qe" search twice and give the
             metric's distances to the expanded query; "k-reciprocal", "diffusion" and "spatial"

@@ -81,6 +81,11 @@ class IndexedRows(OneLine, BaseEstimator):  # type: ignore[misc]
         return self._columns.metadata
 
     @property
+    def digests_(self) -> NDArray[np.str_] | None:
+        """SHA-256 of the rows' image files, (n_samples,), "" where unknown; None if all are."""
+        return self._columns.digests
+
+    @property
     def n_samples_fit_(self) -> int:
         """Number of rows."""
         return self._vectors.shape[0]
@@ -165,6 +170,7 @@ class IndexedRows(OneLine, BaseEstimator):  # type: ignore[misc]
         ids: Column | None = None,
         labels: Column | None = None,
         metadata: Mapping[str, Column] | None = None,
+        digests: Column | None = None,
     ) -> Self:
         """Add rows at the end.
 
@@ -178,6 +184,8 @@ class IndexedRows(OneLine, BaseEstimator):  # type: ignore[misc]
             Needed where the index has labels and X is no store with labels.
         metadata : data frame, or dict of str to sequence, optional
             The columns that the index has; a store's by default.
+        digests : sequence of str, optional
+            SHA-256 of the images' files, in hexadecimal; a store's by default.
 
         Raises
         ------
@@ -188,7 +196,7 @@ class IndexedRows(OneLine, BaseEstimator):  # type: ignore[misc]
         """
         X, data, new = self._check_change("add", X)
         n = len(data)
-        added = Columns.of(X, len(new), ids, labels, metadata, first=n)
+        added = Columns.of(X, len(new), ids, labels, metadata, digests, first=n)
         columns = self._columns.join(added)
         data = np.concatenate([data, convert_to(self.dtype, new)])
         norms = np.concatenate([self._vectors.norms, row_norms(new)])
@@ -223,6 +231,41 @@ class IndexedRows(OneLine, BaseEstimator):  # type: ignore[misc]
         data[rows], norms[rows] = convert_to(self.dtype, new), row_norms(new)
         finder = self._vectors.finder.update(new, rows)
         return self._replace(self._columns, Vectors(data, norms, self.metric, finder))
+
+    def relabel(self, ids: Any, labels: Any) -> Self:
+        """Give rows other labels.
+
+        Parameters
+        ----------
+        ids : sequence, or one id
+            The rows to change.
+        labels : sequence, or one label for all of them
+            None and "" are none.
+
+        Raises
+        ------
+        ParameterError
+            If the index has no labels, or an id is not in it; nothing is changed then.
+
+        Examples
+        --------
+        >>> from featx import RetrievalIndex
+        >>> index = RetrievalIndex().fit([[1.0], [2.0]], ids=["a", "b"], labels=["x", "x"])
+        >>> index.relabel("b", "y").labels_.tolist()
+        ['x', 'y']
+        """
+        check_is_fitted(self)
+        if self.labels_ is None:
+            raise ParameterError("relabel: the index has no labels, expected one that has")
+        rows = self._columns.rows_of(ids)
+        given = [labels] * len(rows) if isinstance(labels, str) else list(labels)
+        if len(given) != len(rows):
+            raise ParameterError(f"labels: got {len(given)}, expected one for each of {len(rows)}")
+        changed = self.labels_.tolist()
+        for row, label in zip(rows.tolist(), given, strict=True):
+            changed[row] = label
+        self._columns = self._columns.with_labels(changed)
+        return self
 
     def remove(self, ids: Any) -> Self:
         """Remove rows by id; the others keep their order.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from featx.errors import FeatxError, ParameterError, choose, require_count
 from featx.recipe import Recipe, require_same_recipe
-from featx.retrieval._columns import NoRowFitsError
+from featx.retrieval._columns import NoRowFitsError, is_text
 from featx.retrieval._matches import Matches
 from featx.retrieval._queries import as_queries
 from featx.retrieval._shards import LocalShards, RayShards, ShardInfo
@@ -125,14 +125,14 @@ class ShardedIndex:
         """Let go of the shards; on Ray this ends their actors."""
         self._shards.close()
 
-    def query(self, X: Any, k: int = 10, *, filter: Mapping[str, Any] | None = None) -> Matches:
+    def query(self, X: Any, k: int = 10, *, filter: Any = None) -> Matches:
         """Find what is nearest to images or vectors, in all shards.
 
         Parameters
         ----------
         X, k
             As for `RetrievalIndex.query`.
-        filter : dict, optional
+        filter : str, sequence of str, or dict, optional
             As there; a mask over rows is not taken.
 
         Returns
@@ -148,9 +148,10 @@ class ShardedIndex:
             If a shard on Ray is lost for good; never an answer without it.
         """
         require_count("k", k)
-        if filter is not None and not isinstance(filter, Mapping):
+        if not (filter is None or isinstance(filter, Mapping) or is_text(filter)):
             raise ParameterError(
-                f"filter: got {type(filter).__name__}, expected a dict of columns and values"
+                f"filter: got {type(filter).__name__}, expected a dict of columns and values, or "
+                "conditions in text"
             )
         queries = as_queries(self, X)
         answers = _check_answers(self._shards.call("query", queries.vectors, k, filter))
