@@ -12,6 +12,9 @@ from featx.cli._streams import show_name
 from featx.cli.options import add_table
 
 MAX_PRINTED = 20
+MAX_GROUPS, MAX_COPIES = 200, 12  # of a page, and of a group on it
+LARGE_PX, SMALL_PX = 256, 128  # of its pictures, about 15 and 5 kB each
+MAX_LARGE = 500  # pictures that a page of 8 MB has room for
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,22 +99,48 @@ def _across(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _page(groups: list[dict[str, Any]], out: str) -> Any:
-    from featx.report import GalleryMatch, GalleryRow, Report
+    from featx.report import GalleryRow, Report
 
-    rows = [
-        GalleryRow(
-            g["paths"][0],
-            tuple(GalleryMatch(p) for p in g["paths"][1:9]),
-            "same bytes" if g["exact"] else f"{len(g['paths'])} alike",
-        )
-        for g in groups
-    ]
-    report = Report("Copies", subtitle=f"{len(groups)} groups")
-    if rows:
-        report.add_gallery(rows, title="One row a group")
-    else:
-        report.add_text("None found.")
-    return report.save(Path(out))
+    title = f"{len(groups):,} {'group' if len(groups) == 1 else 'groups'}"
+    shown = groups[:MAX_GROUPS]
+    if len(shown) < len(groups):
+        title += f", the first {len(shown)} of which are here; --json has all"
+    n_pictures = sum(min(len(g["paths"]), MAX_COPIES) for g in shown)
+    is_large = n_pictures <= MAX_LARGE
+    report = Report("Copies", subtitle=title, thumbnail_px=LARGE_PX if is_large else SMALL_PX)
+    if not shown:
+        return report.add_text("None found.").save(Path(out))
+    rows = []
+    for g in shown:
+        left = len(g["paths"]) - MAX_COPIES
+        heading = f"{len(g['paths'])} {'with the same bytes' if g['exact'] else 'alike'}"
+        if "cosine" in g and not g["exact"]:
+            heading += f", cosine {g['cosine']:.3f}"
+        note = f"{left:,} more of this group are not shown; --json has all." if left > 0 else ""
+        rows.append(GalleryRow(None, _copies(g["paths"][:MAX_COPIES]), heading, note))
+    return report.add_gallery(rows, title="").save(Path(out))
+
+
+def _copies(paths: list[str]) -> tuple[Any, ...]:
+    """Return pictures with their sizes; the largest, by pixels and then by bytes, is marked."""
+    from featx.errors import ImageDecodeError
+    from featx.images.decode import read_size
+    from featx.report import GalleryMatch
+
+    sizes = []
+    for path in paths:
+        try:
+            sizes.append(read_size(path))
+        except ImageDecodeError:  # the picture's place says why
+            sizes.append((0, 0, 0))
+    ranks = [(width * height, n_bytes) for width, height, n_bytes in sizes]
+    largest = max(ranks) if len(set(ranks)) > 1 else None
+    matches = []
+    for path, (width, height, n_bytes), rank in zip(paths, sizes, ranks, strict=True):
+        lines = (f"{width:,} x {height:,} px", f"{n_bytes / 1000:,.0f} kB") if n_bytes else ()
+        label = "largest" if rank == largest else ""
+        matches.append(GalleryMatch(path, label=label, lines=lines))
+    return tuple(matches)
 
 
 def show(result: dict[str, Any]) -> str:

@@ -15,6 +15,9 @@ from featx.cli._streams import show_name
 from featx.cli.options import add_moved_weights, add_options, as_source, read_options
 from featx.errors import ParameterError
 
+LARGE_PX, SMALL_PX = 256, 128  # of a page's pictures, about 15 and 5 kB each
+MAX_LARGE = 500  # pictures that a page of 8 MB has room for
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
@@ -68,7 +71,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             if "rerank" in options:
                 options["images"] = paths
             where = args.filter or None
-            results = index.query(features, k=args.k, filter=where, **options).to_dicts()
+            found = index.query(features, k=args.k, filter=where, **options)
+            results = found.to_dicts()
+            _add_metadata(results, found.indices, getattr(index, "metadata_", {}))
     for one, path in zip(results, paths, strict=True):
         one["query"] = path
     result: dict[str, Any] = {"results": results, "failures": failures}
@@ -118,14 +123,38 @@ def _open_index(
     return stack.enter_context(ShardedIndex(shards, engine=args.shards_engine, mmap=True)), {}
 
 
-def _page(results: list[dict[str, Any]], out: str) -> Any:
-    from featx.report import GalleryMatch, GalleryRow, Report
+def _add_metadata(
+    results: list[dict[str, Any]], rows: Any, metadata: dict[str, np.ndarray]
+) -> None:
+    """Give each match the values that the index has of it, where it has any."""
+    if not metadata:
+        return
+    for result, its_rows in zip(results, rows, strict=True):
+        for match, row in zip(result["matches"], its_rows, strict=True):
+            match["metadata"] = {name: values[row].item() for name, values in metadata.items()}
 
-    rows = [
-        GalleryRow(r["query"], tuple(GalleryMatch(m["path"], m["distance"]) for m in r["matches"]))
-        for r in results
-    ]
-    return Report("What looks like this").add_gallery(rows).save(out)
+
+def _page(results: list[dict[str, Any]], out: str) -> Any:
+    from featx.report import GalleryRow, Report
+
+    n_pictures = sum(1 + len(r["matches"]) for r in results)
+    report = Report(
+        "What looks like this",
+        subtitle=f"{len(results):,} {'query' if len(results) == 1 else 'queries'}",
+        thumbnail_px=LARGE_PX if n_pictures <= MAX_LARGE else SMALL_PX,
+    )
+    rows = [GalleryRow(r["query"], tuple(map(_as_match, r["matches"]))) for r in results]
+    return report.add_gallery(rows, title="").save(out)
+
+
+def _as_match(match: dict[str, Any]) -> Any:
+    from featx.report import GalleryMatch
+
+    values = match.get("metadata", {}).items()
+    lines = [f"{name}: {value}" for name, value in values if value != ""]
+    return GalleryMatch(
+        match["path"], match["distance"], label=str(match.get("label", "")), lines=tuple(lines)
+    )
 
 
 def _agreeing(match: dict[str, Any]) -> str:

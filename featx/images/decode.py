@@ -40,6 +40,7 @@ __all__ = [
     "decode_image",
     "read_regular_file",
     "read_remote_file",
+    "read_size",
 ]
 
 DEFAULT_MAX_PIXELS = 178_956_970
@@ -48,6 +49,7 @@ MAX_REASON_CHARS = 200
 UNSUPPORTED = re.compile(
     r"(?i)unknown pixel mode|unsupported|not (supported|available)|-bit layers"
 )
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 # Formats whose decoders hold 16 bytes per pixel for a while, where others hold 8.
 HEAVY = ("AVIF", "HEIF")
 
@@ -147,6 +149,32 @@ def decode_image(
         except Exception as err:
             what = "unsupported" if UNSUPPORTED.search(str(err)) else "damaged"
             raise ImageDecodeError(f"{what} {kind} file{size}: {one_line(err)}") from err
+
+
+def read_size(source: str | os.PathLike[str]) -> tuple[int, int, int]:
+    """Return width and height in pixels, upright, and bytes of a file; no pixel is decoded.
+
+    Parameters
+    ----------
+    source : path or URL
+        A file.
+
+    Raises
+    ------
+    ImageDecodeError
+        If the file is missing, or no image.
+    """
+    is_far = is_url(source)
+    data = (read_remote_file(str(source)) if is_far else read_regular_file(source))[0]
+    kind = _sniff(data)
+    with no_warnings, no_truncated:
+        try:
+            image = _open(kind, data)
+            is_turned = orientation_of(image) in SIDEWAYS
+        except Exception as err:  # as in `decode_image`
+            raise ImageDecodeError(f"damaged {kind} file: {one_line(err)}") from err
+    width, height = image.size
+    return (height, width, len(data)) if is_turned else (width, height, len(data))
 
 
 def can_decode(head: bytes) -> bool:

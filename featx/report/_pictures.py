@@ -61,11 +61,21 @@ class GalleryMatch:
         Shown below it.
     is_hit : bool or None, default None
         True gets a green border and a tick, False a red one and a cross, None neither.
+    label : str, default ""
+        What the image shows, if known.
+    lines : tuple of str, default ()
+        What else stands below it, such as metadata or its size.
+    outline : tuple of (float, float), default ()
+        Corners of a polygon that is drawn over the picture: x and y as shares of its width and
+        height, from the upper left corner.
     """
 
     image: PictureSource
     distance: float | None = None
     is_hit: bool | None = None
+    label: str = ""
+    lines: tuple[str, ...] = ()
+    outline: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,17 +84,20 @@ class GalleryRow:
 
     Parameters
     ----------
-    query : path, bytes or PIL.Image.Image
-        The image that was asked for.
+    query : path, bytes or PIL.Image.Image, or None
+        The image that was asked for; None where there is none: the label then is a heading.
     matches : tuple of GalleryMatch
         The answer.
     label : str, default ""
-        What the query shows, if known.
+        What the query shows, if known, or the words that were asked for.
+    note : str, default ""
+        What stands below the matches, such as how many were left out.
     """
 
-    query: PictureSource
+    query: PictureSource | None
     matches: tuple[GalleryMatch, ...]
     label: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,26 +137,40 @@ def gallery_section(rows: Sequence[GalleryRow], press: ThumbnailPress, title: st
     _require_all(rows, GalleryRow, "rows")
     shown, data = [], []
     for row in rows:
-        pictures = [
-            {
-                "picture": press.press(m.image),
-                "distance": as_text(m.distance),
-                "is_hit": m.is_hit,
-            }
-            for m in row.matches
-        ]
-        matches = [
-            {
-                "path": _path(m.image),
-                "distance": as_json(m.distance),
-                "is_hit": as_json(m.is_hit),
-            }
-            for m in row.matches
-        ]
-        shown.append({"query": press.press(row.query), "label": row.label, "matches": pictures})
-        data.append({"query": _path(row.query), "label": as_json(row.label), "matches": matches})
+        query = None if row.query is None else press.press(row.query)
+        texts = {"label": row.label, "note": row.note}
+        shown.append({"query": query, **texts, "matches": [_show(m, press) for m in row.matches]})
+        path = None if row.query is None else _path(row.query)
+        texts = {name: as_json(text) for name, text in texts.items()}
+        data.append({"query": path, **texts, "matches": [_tell(m) for m in row.matches]})
     is_judged = any(m.is_hit is not None for row in rows for m in row.matches)
     return Section("gallery", title, {"rows": shown, "is_judged": is_judged}, {"rows": data})
+
+
+def _show(match: GalleryMatch, press: ThumbnailPress) -> dict[str, Any]:
+    """Return a match as the template has it."""
+    picture = press.press(match.image)
+    corners = require_finite(match.outline or np.empty((0, 2)), "outline", shape=(None, 2))
+    places = (corners * (picture.width_px, picture.height_px)).round(1).tolist()
+    return {
+        "picture": picture,
+        "distance": None if match.distance is None else as_text(round(match.distance, 3)),
+        "is_hit": match.is_hit,
+        "label": match.label,
+        "lines": match.lines,
+        "outline": " ".join(f"{x},{y}" for x, y in places),
+    }
+
+
+def _tell(match: GalleryMatch) -> dict[str, Any]:
+    """Return a match as the JSON has it; what was not given is not there."""
+    told = {
+        "path": _path(match.image),
+        "distance": as_json(match.distance),
+        "is_hit": as_json(match.is_hit),
+    }
+    more = {"label": match.label, "lines": list(match.lines), "outline": match.outline}
+    return told | {name: as_json(value) for name, value in more.items() if value}
 
 
 def mistakes_section(mistakes: Sequence[Mistake], press: ThumbnailPress, title: str) -> Section:

@@ -77,3 +77,22 @@ def test_a_threshold_out_of_range_is_one_line(stores, capsys) -> None:
     error = capsys.readouterr().err
     assert "threshold: got 2.0" in error
     assert error.count("\n") == 1
+
+
+def test_a_page_says_which_copy_is_the_largest(tmp_path, capsys) -> None:
+    """Pixels are those of the upright picture, from the header, and then bytes decide."""
+    (tmp_path / "in").mkdir()
+    large = Image.effect_noise((300, 200), 60).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    large.rotate(90, expand=True).save(tmp_path / "in" / "large.jpg", exif=exif)
+    large.save(tmp_path / "in" / "small.jpg", quality=15)
+    store = tmp_path / "f.h5"
+    assert main(["extract", str(tmp_path / "in"), "--store", str(store), "--workers", "0"]) == 0
+    result = found(capsys, store, "--threshold", "0.5", "--html", tmp_path / "copies.html")
+    page = Path(result["report"]).read_text()
+    assert page.count("<span>300 x 200 px</span>") == 2
+    assert page.count("<b>largest</b><span>in/large.jpg</span>") == 1
+    for name in ("large.jpg", "small.jpg"):
+        n_bytes = (tmp_path / "in" / name).stat().st_size
+        assert f"<span>{n_bytes / 1000:,.0f} kB</span>" in page

@@ -232,7 +232,9 @@ def test_gallery_and_mistakes_show_what_the_json_has() -> None:
     found = [(m["distance"], m["is_hit"]) for m in judged["rows"][0]["matches"]]
     assert found == [(0.125, True), (2.5, False)]
     assert judged["rows"][0]["query"] == "/home/ada/q/1.png"
-    assert page.texts[0][-5:] == ["→", "✓", "0.125", "✗", "2.500"]
+    assert [t for t in page.texts[0] if t in "✓✗" or t.startswith("distance")][2:] == [
+        "✓", "distance 0.125", "✗", "distance 2.500",
+    ]  # fmt: skip
     assert "poster" in page.texts[0]
     frames = [f["class"] for f in page.every("figure") if f.get("class")]
     assert frames == ["query", "hit", "miss", "query", "plain"]
@@ -307,3 +309,26 @@ def test_each_entry_of_the_navigation_leads_to_its_own_section() -> None:
     links = [a["href"].removeprefix("#") for a in page.every("a")]
     assert len(set(sections)) == 4
     assert links == [sections[0], sections[2], sections[3]]
+
+
+def test_an_outline_lies_over_the_part_of_the_picture_that_it_names() -> None:
+    corners = ((0.5, 0.0), (1.0, 0.5), (0.5, 1.0))
+    report = Report("x").add_gallery([GalleryRow(None, (GalleryMatch(png(), outline=corners),))])
+    page = Page(report.to_html())
+    view = [float(v) for v in page.every("svg")[0]["viewbox"].split()]
+    picture = next(a for a in page.every("img"))
+    assert view == [0, 0, float(picture["width"]), float(picture["height"])]
+    drawn = [p.split(",") for p in page.every("polygon")[0]["points"].split()]
+    shares = np.array(drawn, dtype=float) / view[2:]
+    np.testing.assert_allclose(shares, corners, atol=0.01)
+    assert report.to_dict()["sections"][0]["rows"][0]["matches"][0]["outline"] == [
+        list(corner) for corner in corners
+    ]
+
+
+def test_words_that_were_asked_stand_over_their_matches() -> None:
+    row = GalleryRow(
+        None, (GalleryMatch(png(), 1e-9, label="ada", lines=("year: 1843",)),), "umbrella"
+    )
+    page = Page(Report("x").add_gallery([row]).to_html())
+    assert page.texts[0][1:] == ["umbrella", "distance 0.000", "ada", "image", "year: 1843"]
