@@ -4,30 +4,30 @@ Three things are learned when a model is trained, all out of fold, and kept besi
 
 - a slope on its scores (temperature scaling, Guo et al. 2017), so that about 80 % of the answers
   with confidence 0.8 are right;
-- the probabilities that the right classes of held-out images had, for sets of labels that hold
-  the right one as often as promised: the least ambiguous sets of Sadinle, Lei and Wasserman 2019,
-  with the finite-sample correction of split conformal prediction;
+- the probabilities that the right classes of images have that a model of as many images had not
+  seen, for sets of labels that hold the right one as often as promised: the least ambiguous sets
+  of Sadinle, Lei and Wasserman 2019 with smoothed conformal ranks (Vovk et al. 2005);
 - what new images are compared with, to tell those that are unlike all of them (`Novelty`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, logit
 
+from featx._arrays import scale_to_unit
 from featx._repr import OneLine
 from featx._values import as_text
 from featx.errors import FileFormatError, ParameterError, require_number
 from featx.estimators._calibration import fit_class_slope, to_probabilities
 from featx.estimators._novelty import Novelty
-from featx.estimators.held_out import final_estimator, predict_held_out
+from featx.estimators.held_out import count_folds, final_estimator, predict_held_out
 
 __all__ = [
     "FALSE_ALARMS",
@@ -43,6 +43,8 @@ Array = NDArray[np.float64]
 
 FALSE_ALARMS = 0.05
 LIKELY, ROUNDING = 0.5, 1e-12
+LIMITS = (1e-12, 1 - 1e-12)  # probabilities with finite log-odds
+N_WAVES = 32  # of chance along the features: an image's own differs from that of one alike
 # The arrays of a file: kind of number, and what each axis is; "rows" is any length.
 LAYOUT = {
     "slopes": ("f", "columns"),
@@ -96,8 +98,9 @@ class Certainty(OneLine):
     slopes : ndarray of shape (1,) for classes, or (n_attributes,), float64
         Factors on the scores before softmax or sigmoid.
     right : tuple of ndarray of shape (n_held_out,), float64
-        Rising calibrated probabilities of what is right: one array of each image's class, or one
-        for each attribute, of the images that have it.
+        Rising calibrated probabilities of what is right, as a model of all images would give them
+        to new ones: one array of each image's class, or one for each attribute, of the images
+        that have it.
     novelty : Novelty
         What new images are compared with.
     """
@@ -192,7 +195,7 @@ def learn_certainty(model: Any, X: NDArray[Any], y: NDArray[Any]) -> Certainty:
     Returns
     -------
     Certainty
-        Costs one more fit per fold. Where nothing can be held out, the slopes are the model's own
+        Costs two more fits per fold. Where nothing can be held out, the slopes are the model's own
         and the sets of labels hold all.
 
     Examples
@@ -208,27 +211,58 @@ def learn_certainty(model: Any, X: NDArray[Any], y: NDArray[Any]) -> Certainty:
     >>> bool(answers.is_unknown.mean() > 0.5)
     True
     """
-    scores = predict_held_out(model, X, y, "decision_function")
+    held_out, fewer = (
+        predict_held_out(model, X, y, "decision_function", n_apart=n_apart) for n_apart in (1, 2)
+    )
+    n_folds = count_folds(model)
     if y.ndim == 2:
-        return _learn_attributes(model, X, y, scores)
+        return _learn_attributes(model, X, y, (held_out, fewer), n_folds)
     codes = np.unique(y, return_inverse=True)[1]
-    held_out = ~np.isnan(scores).any(axis=1)
+    is_known = ~np.isnan(held_out).any(axis=1)
     slope = float(final_estimator(model).slope_)
-    if held_out.any():
-        slope = fit_class_slope(scores[held_out], codes[held_out], np.ones(held_out.sum()))
-    calibrated = to_probabilities(scores[held_out], slope)
-    right = calibrated[np.arange(len(calibrated)), codes[held_out]]
-    novelty = Novelty.fit(X, codes, _find_highest(scores))
-    return Certainty(np.array([slope]), (_thin(right),), novelty)
+    if is_known.any():
+        slope = fit_class_slope(held_out[is_known], codes[is_known], np.ones(is_known.sum()))
+    of_right, of_fewer = (
+        to_probabilities(scores, slope)[np.arange(len(codes)), codes]
+        for scores in (held_out, fewer)
+    )
+    right = _thin(_extrapolate(of_right, of_fewer, n_folds))
+    novelty = Novelty.fit(X, codes, _find_highest(held_out))
+    return Certainty(np.array([slope]), (right,), novelty)
 
 
-def _learn_attributes(model: Any, X: NDArray[Any], Y: Array, scores: Array) -> Certainty:
+def _learn_attributes(
+    model: Any, X: NDArray[Any], Y: Array, scores: tuple[Array, Array], n_folds: int
+) -> Certainty:
     slopes = np.array(final_estimator(model).slope_, np.float64)  # C was chosen by the log loss
     right = []
-    for answers, found, slope in zip(Y.T, scores.T, slopes, strict=True):
-        has_it = (answers == 1) & ~np.isnan(found)
-        right.append(_thin(expit(slope * found[has_it])))
+    for column, slope in enumerate(slopes):
+        has_it = Y[:, column] == 1
+        held_out, fewer = (expit(slope * found[has_it, column]) for found in scores)
+        right.append(_thin(_extrapolate(held_out, fewer, n_folds)))
     return Certainty(slopes, tuple(right), Novelty.fit(X, np.zeros(len(X), np.intp)))
+
+
+def _extrapolate(held_out: Array, fewer: Array, n_folds: int) -> Array:
+    """Return the probabilities that a model of all images would give to what is right, rising.
+
+    The models of the folds have fewer images and are less sure, so that a limit of theirs is
+    reached too often. What one fold less did to each quantile of the log-odds is known from models
+    without two folds, and the next fold does (n_folds - 2) / n_folds of that, if the difference to
+    infinitely many images falls as 1 over their number.
+
+    Parameters
+    ----------
+    held_out, fewer : ndarray of shape (n,)
+        By models without one fold and without two; NaN where there is none.
+    """
+    is_both = ~(np.isnan(held_out) | np.isnan(fewer))
+    rising = logit(np.sort(held_out[~np.isnan(held_out)]).clip(*LIMITS))
+    if is_both.any():
+        more, less = (logit(np.sort(p[is_both]).clip(*LIMITS)) for p in (held_out, fewer))
+        ranks, of_both = (np.arange(0.5, len(v)) / len(v) for v in (rising, more))
+        rising += (n_folds - 2) / n_folds * np.interp(ranks, of_both, more - less)
+    return np.sort(np.asarray(expit(rising)))
 
 
 def _thin(right: Array) -> Array:
@@ -262,7 +296,9 @@ def answer(
     coverage : float, optional
         Share of images whose set of labels is to hold the right one, in (0, 1). The sets are the
         smallest on average: they may hold several labels, and none where no class is probable
-        enough. Of attributes, the share of images with an attribute whose set holds it.
+        enough. Where there are so few training images that no single limit keeps the promise,
+        chance decides between two, drawn from the features: an image always has the same set. Of
+        attributes, the share of images with an attribute whose set holds it.
     false_alarms : float, default 0.05
         Largest share of images like those trained on that may be called unknown. With less than
         1 / `false_alarms` - 1 training images none is.
@@ -292,15 +328,16 @@ def answer(
     is_unknown = np.zeros(len(labels), bool)
     if certainty is not None and unknown is not None:
         is_unknown = certainty.novelty.flag(unknown, false_alarms)
-    sets = None if coverage is None else scores >= _find_thresholds(certainty, coverage)
+    sets = None if coverage is None else scores >= _find_thresholds(certainty, coverage, X)
     return Answers(labels, scores, confidence, unknown, is_unknown, sets)
 
 
-def _find_thresholds(certainty: Certainty | None, coverage: float) -> Array:
-    """Return the least probability of a column that cannot be ruled out, (1,) or (n_attributes,).
+def _find_thresholds(certainty: Certainty | None, coverage: float, X: NDArray[Any]) -> Array:
+    """Return the least probability of a label that cannot be ruled out, (n, 1 or n_attributes).
 
     Of n held-out probabilities of what is right, and a new one, each is as likely to be the k-th
-    smallest: with k = floor((1 - coverage) * (n + 1)) the k-th is reached as often as promised.
+    smallest: the k-th is reached as often as promised with k = (1 - coverage) * (n + 1). Where
+    that is no whole number, some images get the k below and the others the k above.
     """
     require_number("coverage", coverage, 0, 1, above=True, below=True)
     if certainty is None:
@@ -308,8 +345,17 @@ def _find_thresholds(certainty: Certainty | None, coverage: float) -> Array:
             "coverage: got a model that was saved without what sets of labels need, expected one "
             "that featx train made; train it again"
         )
-    thresholds = []
+    chance, thresholds = _draw_chance(X), []
     for right in certainty.right:
-        k = math.floor((1 - coverage) * (len(right) + 1) + ROUNDING)
-        thresholds.append(right[k - 1] if k else 0.0)
-    return np.array(thresholds)
+        k = np.floor((1 - coverage) * (len(right) + 1) + chance + ROUNDING).astype(np.intp)
+        thresholds.append(np.concatenate([[0.0], right])[np.minimum(k, len(right))])
+    return np.stack(thresholds, axis=1)
+
+
+def _draw_chance(X: NDArray[Any]) -> Array:
+    """Return a number in [0, 1) for each row, (n,), the same whenever the row is the same.
+
+    It changes little where a feature does, so that rounding does not draw anew.
+    """
+    direction = np.random.default_rng(0).normal(size=X.shape[1])
+    return np.asarray(N_WAVES * (scale_to_unit(X.astype(np.float64)) @ direction) % 1.0)

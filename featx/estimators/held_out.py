@@ -17,7 +17,9 @@ from featx.estimators._path import FINAL_SHARE
 from featx.estimators._targets import Classes
 from featx.estimators.multi_view import MultiViewClassifier
 
-__all__ = ["final_estimator", "predict_held_out"]
+Masks = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+
+__all__ = ["count_folds", "final_estimator", "predict_held_out"]
 
 
 def final_estimator(model: Any) -> Any:
@@ -28,7 +30,12 @@ def final_estimator(model: Any) -> Any:
 
 
 def predict_held_out(
-    model: Any, X: NDArray[Any], y: NDArray[Any], method: str = "predict_proba"
+    model: Any,
+    X: NDArray[Any],
+    y: NDArray[Any],
+    method: str = "predict_proba",
+    *,
+    n_apart: int = 1,
 ) -> NDArray[np.float64]:
     """Predict every sample by a model that was fitted without it and without its copies.
 
@@ -41,13 +48,17 @@ def predict_held_out(
     y : ndarray of shape (n_samples,), or (n_samples, n_attributes) with NaN for not known
     method : {"predict_proba", "decision_function"}, default "predict_proba"
         What the models are asked for. Scores are solved for as closely as C is chosen by.
+    n_apart : int, default 1
+        Folds that a model has not seen: the sample's own and the ones after it. With more, the
+        models have fewer images, which shows what the number of images does.
 
     Returns
     -------
     ndarray of shape (n_samples, n_classes or n_attributes), float64
         Probabilities or scores, of two classes one column of scores; NaN where a sample is never
-        held out, as the only one of its class. C is the model's: one more fit per fold. Of
-        classes the folds are those by which C was chosen (of several views per image, others).
+        held out, as the only one of its class, or where the others lack a class. C is the
+        model's: one more fit per fold. Of classes the folds are those by which C was chosen (of
+        several views per image, others).
 
     Examples
     --------
@@ -64,26 +75,35 @@ def predict_held_out(
     asked = {"tol": probe.tol / FINAL_SHARE, "cv": []} if method == "decision_function" else {}
     _set_all(fresh, asked)
     codes = np.unique(y, return_inverse=True)[1] if y.ndim == 1 else np.zeros(len(y), np.intp)
-    folds = deal(codes, number_copies(_feed(model, X)), _count_folds(model), probe.random_state)
+    folds = deal(codes, number_copies(_feed(model, X)), count_folds(model), probe.random_state)
+    splits = _split(folds, codes, n_apart)
     if method == "decision_function" and isinstance(model, LinearProbeClassifier):
-        return _score_held_out(model, X, codes, folds)
+        return _score_held_out(model, X, codes, splits)
     scores = np.full((len(y), np.atleast_1d(getattr(model, method)(X[:1])[0]).size), np.nan)
     groups = [(probe.C_, np.arange(scores.shape[1]))] if y.ndim == 1 else _group_columns(probe.C_)
-    for fold in range(folds.max() + 1):
-        held_out = folds == fold
-        has_labels = y.ndim == 1 or (~np.isnan(y[~held_out])).any(axis=0).all()
-        if not held_out.any() or not has_labels:
+    for is_seen, held_out in splits:
+        if y.ndim == 2 and not (~np.isnan(y[is_seen])).any(axis=0).all():
             continue
         for C, columns in groups:
             _set_all(fresh, {"Cs": C, "attribute_names": None})
-            fresh.fit(X[~held_out], y[~held_out] if y.ndim == 1 else y[~held_out][:, columns])
+            fresh.fit(X[is_seen], y[is_seen] if y.ndim == 1 else y[is_seen][:, columns])
             found = getattr(fresh, method)(X[held_out])
             scores[np.ix_(held_out, columns)] = found.reshape(len(found), -1)
     return scores
 
 
+def _split(folds: NDArray[np.intp], codes: NDArray[np.intp], n_apart: int) -> list[Masks]:
+    """Return what each model sees, and what it predicts, where it sees every class."""
+    n_folds, splits = folds.max() + 1, []
+    for fold in range(n_folds):
+        is_seen = ~np.isin(folds, (fold + np.arange(n_apart)) % n_folds)
+        if len(np.unique(codes[is_seen])) == codes.max() + 1:
+            splits.append((is_seen, folds == fold))
+    return splits
+
+
 def _score_held_out(
-    probe: LinearProbeClassifier, X: NDArray[Any], codes: NDArray[np.intp], folds: NDArray[np.intp]
+    probe: LinearProbeClassifier, X: NDArray[Any], codes: NDArray[np.intp], masks: list[Masks]
 ) -> NDArray[np.float64]:
     """Return the scores of each row by the folds' models, which share one rotation of the rows."""
     loss_weights = weigh_classes(probe.class_weight, probe.classes_, codes, np.ones(len(codes)))
@@ -91,8 +111,7 @@ def _score_held_out(
     n_classes = len(probe.classes_)
     targets = Classes(codes, n_classes, counts, loss_weights[:, None], probe.scoring)
     design = replace(probe._design(probe._prepare(X), loss_weights), Cs=np.array([probe.C_]))
-    held_out = [folds == fold for fold in range(folds.max() + 1)]
-    splits = [(~out[:, None], np.flatnonzero(out)) for out in held_out if out.any()]
+    splits = [(is_seen[:, None], np.flatnonzero(held_out)) for is_seen, held_out in masks]
     scores = np.full((len(codes), targets.n_columns), np.nan)
     for _, test, found in Folds(design, targets, splits):
         scores[test] = found
@@ -120,7 +139,7 @@ def _set_all(model: Any, values: dict[str, Any]) -> None:
     model.set_params(**{n: values[last] for n, last in names.items() if last in values})
 
 
-def _count_folds(model: Any) -> int:
-    """Return the number of folds that the parameters ask for; 5 where they name a splitter."""
+def count_folds(model: Any) -> int:
+    """Return the most folds that parameters of a model ask for; 5 where they name a splitter."""
     asked = [value for name, value in model.get_params().items() if name.split("__")[-1] == "cv"]
     return next((int(value) for value in asked if isinstance(value, int | np.integer)), 5)

@@ -106,35 +106,77 @@ def test_confidence_is_as_often_right_as_it_says(world) -> None:
         assert abs(answers.confidence[within].mean() - is_right[within].mean()) < 0.06, (low, high)
 
 
+def extrapolate(held_out, fewer) -> np.ndarray:
+    """Return what right labels get from a model of all images, of models of 3 and 4 folds of 5."""
+    more, less = (np.log(np.sort(p) / (1 - np.sort(p))) for p in (held_out, fewer))
+    return np.sort(expit(more + 3 / 5 * (more - less)))
+
+
+def give_right(probe, certainty, X, y, n_apart: int) -> np.ndarray:
+    scores = predict_held_out(probe, X, y, "decision_function", n_apart=n_apart)
+    p = softmax(certainty.slopes[0] * scores, axis=1)
+    return p[np.arange(len(y)), np.searchsorted(probe.classes_, y)]
+
+
+def test_models_without_two_folds_are_those_that_saw_three(world) -> None:
+    probe, _, X, y = world
+    content = held_out.number_copies(probe._prepare(X))
+    folds = held_out.deal(np.searchsorted(probe.classes_, y), content, 5, 0)
+    scores = predict_held_out(probe, X, y, "decision_function", n_apart=2)
+    for fold, other in ((0, 1), (4, 0)):
+        seen = ~np.isin(folds, (fold, other))
+        expected = LinearProbeClassifier(Cs=probe.C_).fit(X[seen], y[seen])
+        np.testing.assert_allclose(
+            scores[folds == fold], expected.decision_function(X[folds == fold]), atol=0.05
+        )
+
+
 @pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
-def test_a_set_holds_what_reaches_the_kth_smallest_held_out_probability(world, coverage) -> None:
+def test_a_set_holds_what_reaches_the_kth_smallest_probability_of_a_right_label(
+    world, coverage
+) -> None:
     probe, certainty, X, y = world
-    scores = softmax(
-        certainty.slopes[0] * predict_held_out(probe, X, y, "decision_function"), axis=1
-    )
-    right = sorted(scores[np.arange(len(y)), np.searchsorted(probe.classes_, y)])
-    threshold = right[round((1 - coverage) * 201 - 0.5) - 1]  # floor, as no product is whole
+    right = extrapolate(*(give_right(probe, certainty, X, y, n) for n in (1, 2)))
+    np.testing.assert_allclose(certainty.right[0], right, rtol=1e-6)
     points, _ = draw(50, 1)
+    unit = points.astype(float) / np.linalg.norm(points.astype(float), axis=1, keepdims=True)
+    chance = 32 * unit @ np.random.default_rng(0).normal(size=8) % 1
+    k = np.floor((1 - coverage) * 201 + chance).astype(int)
     answers = answer(probe, points, certainty, coverage=coverage)
-    assert (answers.sets == (answers.scores >= threshold)).all()
+    assert (answers.sets == (answers.scores >= right[k - 1][:, None])).all()
 
 
-def test_sets_hold_the_right_label_as_often_as_promised_over_draws() -> None:
+@pytest.mark.parametrize(
+    ("n", "n_classes", "coverage"), [(160, 4, 0.9), (30, 2, 0.8), (12, 2, 0.95)]
+)
+def test_sets_hold_the_right_label_as_often_as_promised_over_draws(n, n_classes, coverage) -> None:
     covered, sizes = [], []
-    for seed in range(20):
-        probe, certainty, _, _ = fit(160, 100 + seed, width=1.2)
-        points, y = draw(500, 200 + seed, width=1.2)
-        sets = answer(probe, points, certainty, coverage=0.9).sets
+    for seed in range(20 if n > 100 else 40):
+        options = {"n_classes": n_classes, "width": 1.2}
+        probe, certainty, _, _ = fit(n, 100 + seed, **options)
+        points, y = draw(500, 200 + seed, **options)
+        sets = answer(probe, points, certainty, coverage=coverage).sets
         covered.append(sets[np.arange(500), np.searchsorted(probe.classes_, y)].mean())
         sizes.append(sets.sum(axis=1).mean())
-    assert abs(np.mean(covered) - 0.9) < 0.02
-    assert np.mean(sizes) < 3  # of four: sets that hold everything would be covered, too
+    assert abs(np.mean(covered) - coverage) < 0.02
+    assert np.mean(sizes) < 0.9 * n_classes  # sets that hold everything would be covered, too
 
 
-def test_from_too_few_images_for_a_promise_a_set_holds_every_label() -> None:
+def test_chance_decides_where_no_limit_keeps_the_promise_and_always_alike() -> None:
     probe, certainty, _, _ = fit(12, n_classes=2)
-    points, _ = draw(20, 1, n_classes=2)
-    assert answer(probe, points, certainty, coverage=0.95).sets.all()
+    points, _ = draw(2000, 1, n_classes=2)
+    sets = answer(probe, points, certainty, coverage=0.95).sets
+    reach = answer(probe, points, certainty).scores >= certainty.right[0][0]
+    # of 13 places the promise leaves out 0.65: one for 65 % of the images, none for the others
+    is_full = sets.all(axis=1) & ~reach.all(axis=1)
+    assert is_full.sum() / (~reach.all(axis=1)).sum() == pytest.approx(0.35, abs=0.05)
+    assert ((sets == reach).all(axis=1) | is_full).all()
+    for row, together in zip(points[:50], sets, strict=False):
+        alone = answer(probe, row[None], certainty, coverage=0.95).sets[0]
+        assert (alone == together).all()
+    shaken = points * (1 + 1e-6 * np.random.default_rng(0).normal(size=points.shape))
+    same = answer(probe, shaken.astype(np.float32), certainty, coverage=0.95).sets == sets
+    assert same.all(axis=1).mean() > 0.995
 
 
 def test_a_class_never_seen_is_flagged_and_the_seen_ones_are_not_more_than_promised() -> None:
@@ -279,9 +321,12 @@ def test_of_attributes_each_is_listed_for_the_promised_share_of_those_that_have_
     share_right = (answers.labels == truth).mean()
     assert answers.confidence.mean() == pytest.approx(share_right, abs=0.03)
     assert answers.is_unknown.mean() < 0.08
-    scores = predict_held_out(model, X, Y, "decision_function")
     has_it = Y[:, 2] == 1
-    np.testing.assert_allclose(certainty.right[2], np.sort(expit(scores[has_it, 2])))
+    right = [
+        expit(predict_held_out(model, X, Y, "decision_function", n_apart=n)[has_it, 2])
+        for n in (1, 2)
+    ]
+    np.testing.assert_allclose(certainty.right[2], extrapolate(*right), rtol=1e-6)
 
 
 def test_models_saved_before_give_their_own_probability_and_no_unknown(tmp_path) -> None:
