@@ -7,12 +7,17 @@ Unknown: half of the classes are trained on (of two classes both), and images of
 (near) and of the other sets (far) are to get a higher `unknown` than held-out images of the known
 half: AUROC, beside what one would use instead, and the share of known images flagged at a promise
 of 5 %. Coverage and calibration: all classes, new training images in each draw; "before" is the
-model's own `predict_proba`, error is the expected calibration error in 15 bins.
+model's own `predict_proba`, error is the expected calibration error in 15 bins. Attributes: of
+celeba, images drawn anew for each draw; the coverage of an attribute is the share of 1,000 other
+images with it whose set holds it, of attributes that at least 10 training images have. Figures are
+means over the draws, with their standard error after "±"; of coverages, "SHORT" marks those more
+than 2 points from the promise.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 import warnings
 from collections import defaultdict
@@ -23,13 +28,15 @@ from common import ASSETS, keep, need_assets
 from sklearn.metrics import roc_auc_score
 
 import featx
-from featx import LinearProbeClassifier
+from featx import AttributeClassifier, LinearProbeClassifier
 from featx.estimators.certainty import answer, learn_certainty
 from featx.evaluation import calibration_error
 
 SETS = ("caltech101", "scene15", "flowers12", "cats_dogs")
 N_TEST, N_OTHERS = 20, 100
 COVERAGES = (0.8, 0.9, 0.95)
+ATTRIBUTES, LEAST_WITH_IT, N_TEST_FACES = "celeba", 10, 1000
+Data = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def read(name: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -43,6 +50,18 @@ def read(name: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         labels = [str(label).rsplit("/", 1)[-1] for label in store.labels]
         found.append((np.asarray(store, np.float32), np.array(labels)))
     return np.concatenate([X for X, _ in found]), np.concatenate([y for _, y in found])
+
+
+def read_attributes(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return features of faces, and 0 or 1 for each attribute."""
+    source, path = ASSETS / "datasets" / ATTRIBUTES, folder / f"{ATTRIBUTES}.h5"
+    if not path.exists():
+        featx.extract(source / "images", path).close()
+    lines = [line.split() for line in (source / "list_attr_celeba.txt").read_text().splitlines()]
+    has_it = {name: np.array(values) == "1" for name, *values in lines[2:]}
+    with featx.open_store(path) as store:
+        names = [Path(p).name for p in store.paths]
+        return np.asarray(store, np.float32), np.array([has_it[n] for n in names], float)
 
 
 def split(y: np.ndarray, classes: np.ndarray, n: int, rng) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +79,7 @@ def unit(X: np.ndarray) -> np.ndarray:
     return X / np.linalg.norm(X, axis=1, keepdims=True)
 
 
-def measure_unknown(data: dict, name: str, n: int, seed: int) -> dict[str, float] | None:
+def measure_unknown(data: Data, name: str, n: int, seed: int) -> dict[str, float] | None:
     """Return the AUROC of each score, near and far, and the false alarms."""
     X, y = data[name]
     rng = np.random.default_rng(seed)
@@ -93,7 +112,7 @@ def measure_unknown(data: dict, name: str, n: int, seed: int) -> dict[str, float
     return figures
 
 
-def measure_sets(data: dict, name: str, n: int, seed: int) -> dict[str, float] | None:
+def measure_sets(data: Data, name: str, n: int, seed: int) -> dict[str, float] | None:
     """Return coverage and mean size of sets, and calibration before and after."""
     X, y = data[name]
     train, test = split(y, np.unique(y), n, np.random.default_rng(seed))
@@ -116,32 +135,67 @@ def measure_sets(data: dict, name: str, n: int, seed: int) -> dict[str, float] |
     return figures
 
 
+def measure_attributes(data: Data, name: str, n: int, seed: int) -> dict[str, float]:
+    """Return the mean coverage of sets of attributes, and how many attributes they hold."""
+    X, Y = data[name]
+    order = np.random.default_rng(seed).permutation(len(X))
+    train, test = order[:n], order[n : n + N_TEST_FACES]
+    kept = (Y[train].sum(axis=0) >= LEAST_WITH_IT) & (Y[train].sum(axis=0) <= n - LEAST_WITH_IT)
+    model = AttributeClassifier().fit(X[train], Y[train][:, kept])
+    certainty = learn_certainty(model, X[train], Y[train][:, kept])
+    truth, figures = Y[test][:, kept] == 1, {"attributes": float(kept.sum())}
+    for coverage in COVERAGES:
+        sets = answer(model, X[test], certainty, coverage=coverage).sets
+        share = (sets & truth).sum(axis=0) / truth.sum(axis=0)
+        figures[f"coverage {coverage}"] = float(share.mean())
+        figures[f"size {coverage}"] = float(sets.sum(axis=1).mean())
+    return figures
+
+
+def show(figures: dict[str, list[float]]) -> str:
+    """Return means with standard errors, and mark promises that are not kept."""
+    parts = []
+    for key, (mean, error) in figures.items():
+        is_off = key.startswith("coverage") and abs(mean - float(key.split()[1])) > 0.02
+        parts.append(f"{key} {mean:.3f}±{error:.3f}{' SHORT' if is_off else ''}")
+    return ", ".join(parts)
+
+
 def main() -> None:
     """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=10, help="draws of classes")
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--per-class", type=int, nargs="+", default=[5, 10, 25])
-    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--faces", type=int, nargs="*", default=[100, 300])
+    parser.add_argument("--sets", nargs="*", default=list(SETS))
     parser.add_argument("--stores", type=Path, help="keeps the features")
     args = parser.parse_args()
     if args.stores is None:
         need_assets()
     warnings.simplefilter("ignore")
-    result: dict[str, dict] = {"unknown": {}, "sets": {}}
-    with tempfile.TemporaryDirectory() as folder:
-        data = {name: read(name, args.stores or Path(folder)) for name in args.sets}
-    plans = (("unknown", measure_unknown, args.seeds), ("sets", measure_sets, args.draws))
-    for kind, measure, n_draws in plans:
-        for name in args.sets:
-            for n in args.per_class:
-                draws = [measure(data, name, n, seed) for seed in range(n_draws)]
-                kept = [draw for draw in draws if draw]
-                if kept:
-                    mean = {key: float(np.mean([d[key] for d in kept])) for key in kept[0]}
-                    result[kind][f"{name}, {n} per class"] = mean
-                    shown = ", ".join(f"{key} {value:.3f}" for key, value in mean.items())
-                    print(f"{kind}: {name}, {n} per class: {shown}", flush=True)
+    result: dict[str, dict] = {"unknown": {}, "sets": {}, "attributes": {}}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.stores or Path(temporary)
+        data = {name: read(name, folder) for name in args.sets}
+        faces = {ATTRIBUTES: read_attributes(folder)} if args.faces else {}
+    plans = (
+        ("unknown", measure_unknown, data, args.per_class, args.seeds),
+        ("sets", measure_sets, data, args.per_class, args.draws),
+        ("attributes", measure_attributes, faces, args.faces, args.draws),
+    )
+    for kind, measure, given, sizes, n_draws in plans:
+        for name, n in itertools.product(given, sizes):
+            draws = [measure(given, name, n, seed) for seed in range(n_draws)]
+            kept = [draw for draw in draws if draw]
+            if kept:
+                values = {key: [d[key] for d in kept] for key in kept[0]}
+                figures = {
+                    key: [float(np.mean(v)), float(np.std(v) / len(v) ** 0.5)]
+                    for key, v in values.items()
+                }
+                result[kind][f"{name}, {n}"] = figures
+                print(f"{kind}: {name}, {n}: {show(figures)}", flush=True)
     keep("answers", result)
 
 

@@ -53,7 +53,10 @@ class Answers:
         """Fit a probe to unit vectors of all rows; None while there are too few labels."""
         if not len(self.rows):
             return None
-        guesser = Guesser(X, self.rows, self.values if self.names else self.labels, self.names)
+        guesser = Guesser(
+            X, self.rows, self.values if self.names else self.labels, self.names,
+            np.setdiff1d(self.taken, self.rows),
+        )  # fmt: skip
         return guesser if guesser.is_ready else None
 
 

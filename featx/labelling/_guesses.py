@@ -19,6 +19,7 @@ Rows = NDArray[np.intp]
 C = 100.0  # of unit rows: where probes of a few labels do best
 TOL = 0.1  # of the objective: beyond, no probability changes by a hundredth
 MOST_COMPARED = 2_000  # labels, for the leave-one-out accuracy
+NO_CLASS, SOME_CLASS = "!", "="  # what names begin with; no class sorts first
 Z = 2.0  # deviations: about 95 % of a normal distribution
 
 
@@ -58,6 +59,8 @@ class Guesser:
         Classes; or attributes, 1, 0, and NaN where it is not known.
     names : sequence of str, default ()
         The attributes.
+    others : ndarray of shape (n_others,), intp, optional
+        Images that were looked at and are of none of the classes.
 
     Attributes
     ----------
@@ -68,9 +71,15 @@ class Guesser:
     """
 
     def __init__(
-        self, X: NDArray[np.float32], rows: Rows, labels: NDArray[Any], names: Sequence[str] = ()
+        self,
+        X: NDArray[np.float32],
+        rows: Rows,
+        labels: NDArray[Any],
+        names: Sequence[str] = (),
+        others: Rows | None = None,
     ) -> None:
         self._X, self.is_multilabel = X, bool(names)
+        self._sorter: LinearProbeClassifier | None = None
         if names:
             varied = np.array([{0.0, 1.0} <= set(column) for column in labels.T], bool)
             self.names: NDArray[np.str_] = np.array(names, dtype=np.str_)[varied]
@@ -88,10 +97,30 @@ class Guesser:
             answers = labels if names else labels[:, None]
             agrees = _agrees(X[rows], answers)
             self.trust = wilson_interval(float(agrees.mean()), len(agrees))[0]
+            if others is not None and len(others) and not names:
+                sorted_as = [*np.char.add(SOME_CLASS, labels), *[NO_CLASS] * len(others)]
+                self._sorter = LinearProbeClassifier(Cs=C, tol=TOL).fit(
+                    X[np.concatenate([rows, others])], np.array(sorted_as, dtype=np.str_)
+                )
 
     def probabilities(self, rows: Rows | slice) -> Floats:
         """Return the probability of each of `names`, (n, n_names)."""
         found: Floats = self._probe.predict_proba(self._X[rows])
+        return found
+
+    def doubt(self, rows: Rows) -> Floats:
+        """Return how much the labels leave open what images are, (n,) in [0, 1].
+
+        It is ``1 - trust * sqrt(margin)``. Where images were found to be of no class, that counts
+        as one more class, and the probability of the others is a factor.
+        """
+        if self._sorter is None:
+            margin, p_none = self.guess(rows).margin, np.zeros(len(rows))
+        else:
+            p = self._sorter.predict_proba(self._X[rows])
+            two = np.partition(p, -2, axis=1)[:, -2:]
+            margin, p_none = two[:, 1] - two[:, 0], p[:, 0]
+        found: Floats = (1 - p_none) * (1 - self.trust * np.sqrt(np.maximum(margin, 0)))
         return found
 
     def guess(self, rows: Rows) -> Guesses:

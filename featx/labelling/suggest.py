@@ -100,7 +100,9 @@ def suggest(
     clusters. "auto" weights an image by ``1 - t * sqrt(m)``, with m the margin that a probe gives
     it and t the lower bound of the leave-one-out accuracy of the labels' nearest neighbours: while
     the labels predict nothing, all images count alike, and a good probe leaves only the images
-    that it cannot tell. A pool of 100,000 images takes seconds and 72 MB besides its features.
+    that it cannot tell. Images that were found to be of none of the classes are one more class of
+    that probe, and the probability of the others is a factor of the weight. A pool of 100,000
+    images takes seconds and 72 MB besides its features.
 
     Examples
     --------
@@ -136,9 +138,7 @@ def choose_rows(
         order = np.argsort(guesser.guess(free).margin, kind="stable")
         return pool.drop_copies(free[order], n)
     if strategy == "auto" and guesser is not None:
-        margin = guesser.guess(pool.witnesses).margin
-        weights = (1 - guesser.trust * np.sqrt(np.maximum(margin, 0))).astype(np.float32)
-        return pool.choose(n, taken, weights)
+        return pool.choose(n, taken, guesser.doubt(pool.witnesses).astype(np.float32))
     return pool.choose(n, taken)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from featx.errors import ManifestError, ParameterError
 from featx.labelling import suggest
+from featx.labelling._guesses import Guesser
 from featx.labelling._pool import Pool
 from featx.labelling.suggest import STRATEGIES
 from featx.store import write_features
@@ -121,6 +123,36 @@ def test_an_image_without_a_label_in_the_file_is_not_suggested_again(store):
     again = suggest(store, {"path": [first.path], "label": [None]}, n=60)
     assert first.row not in [s.row for s in again]
     assert len(again) == 59
+
+
+def test_images_of_no_class_are_left_once_some_were_found(store):
+    """Would catch strangers that stay hard to tell, and are therefore suggested for ever."""
+    y = np.arange(60) // 15  # the classes, and strangers from 2 on
+    paths, given = store.paths, [0, 1, 15, 16, 30, 31, 32, 45, 46, 47]
+    labels = {"path": paths[given], "label": [None if y[i] > 1 else f"c{y[i]}" for i in given]}
+    found = [y[s.row] for s in suggest(store, labels, n=8)]
+    assert np.mean(np.array(found) < 2) > 0.7
+    blind = {"path": paths[given[:4]], "label": labels["label"][:4]}
+    assert np.mean([y[s.row] < 2 for s in suggest(store, blind, n=8)]) < 0.5
+
+
+def test_doubt_is_what_a_probe_with_one_more_class_leaves_open():
+    X, y = blobs(spread=0.5)
+    unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+    rows, others = np.array([0, 1, 15, 16, 17]), np.array([30, 31, 45])
+    names = np.array([f"c{c}" for c in y[rows]])
+    guesser = Guesser(unit, rows, names, others=others)
+    both = np.concatenate([rows, others])
+    model = LogisticRegression(C=100, tol=1e-8, max_iter=10_000)
+    p = model.fit(unit[both], np.minimum(y[both], 2)).predict_proba(unit)
+    second, first = np.sort(p, axis=1)[:, -2:].T
+    nearest = (unit[rows] @ unit[rows].T - 2 * np.eye(5)).argmax(axis=1)
+    agrees = (names == names[nearest]).mean()
+    z2 = 4 / 5  # Wilson's lower bound, by the formula of his paper
+    spread = np.sqrt(4 * agrees * (1 - agrees) / 5 + (4 / 5) ** 2 / 4)
+    trust = max((agrees + z2 / 2 - spread) / (1 + z2), 0)
+    expected = (1 - p[:, 2]) * (1 - trust * np.sqrt(first - second))
+    np.testing.assert_allclose(guesser.doubt(np.arange(60)), expected, atol=0.02)
 
 
 def test_attributes_are_guessed_one_by_one(store):
