@@ -1,216 +1,142 @@
-"""Scores of labelled images from probes that have not seen them, nor a copy of them."""
+"""Held-out scores of labelled images, by the C that makes the labels likeliest."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._progress import Progress
 from featx.auditing._noise import NoiseModel
 from featx.estimators import AttributeClassifier, LinearProbeClassifier
+from featx.estimators.path_scores import score_path
 
-__all__ = ["attribute_scores", "both_sides", "choose_attribute_strength",
-           "choose_strength", "class_scores", "deal_groups", "to_row_space"]  # fmt: skip
+__all__ = ["N_FOLDS", "hold_out", "iter_judged"]
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.intp]
 N_FOLDS = 5
 STRENGTHS = (0.32, 1.0, 3.2, 10.0, 32.0, 100.0, 316.0)  # of unit rows
-MOST_CHOSEN_FROM = 10_000  # images; more move C little
-MOST_ATTRIBUTES = 10
 TOL = 1e-3  # what the solver gains below it moves no probability that matters here
-FAR = 10.0  # below the least score: where a fold had no example of a class
+MOST_CHOSEN_FROM = 10_000  # images; more move C little
+MOST_FITTED = 100_000  # images at once, which bounds the memory of a fit
+MOST_ATTRIBUTES = 10  # by which C is chosen
+FAR = 10.0  # below the least score: a class of which there was no example
 
 
-def deal_groups(codes: Rows, groups: Rows, random_state: int | None = None) -> Rows:
-    """Return the fold that holds out each image; each class is spread, a group is never parted.
-
-    Parameters
-    ----------
-    codes, groups : ndarray of shape (n_samples,), intp
-        Class and group of each image. A group goes where its first image does.
-    random_state : int, optional
-        Shuffles each class. Default: runs of images that follow one another.
-
-    Examples
-    --------
-    >>> deal_groups(np.zeros(6, int), np.array([0, 1, 2, 3, 4, 0])).tolist()
-    [0, 1, 2, 3, 4, 0]
-    """
-    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-    if random_state is None:
-        order = np.argsort(first)
-    else:
-        order = np.random.default_rng(random_state).permutation(len(first))
-    of_group = codes[first][order]
-    folds = np.empty(len(first), np.intp)
-    for code in np.unique(of_group):
-        mine = order[of_group == code]
-        # Each class begins at another fold, so that small classes do not all miss the last one.
-        folds[mine] = (code + np.arange(len(mine)) * N_FOLDS // len(mine)) % N_FOLDS
-    return folds[inverse.reshape(-1)]
-
-
-def to_row_space(X: Floats) -> Floats:
-    """Return the rows in as few coordinates as there are rows: no product of two changes.
-
-    The probes work with such products alone, and each of their many fits is faster by it.
-    """
-    if len(X) >= X.shape[1]:
-        return X
-    _, triangle = np.linalg.qr(X.T)
-    return np.ascontiguousarray(triangle.T)
-
-
-def choose_strength(X: Floats, codes: Rows, folds: Rows) -> float:
-    """Return the C of the probe whose held-out scores make the labels likeliest.
-
-    Not by accuracy or log loss: these are measured on labels of which some are wrong, and a probe
-    that is merely not sure of itself loses nothing here. `NoiseModel` allows for both.
-
-    Parameters
-    ----------
-    X, codes, folds
-        As for `class_scores`; of more than 10,000 images a sample is taken.
-    """
-    rows = _sample(len(codes))
-    _, codes = np.unique(codes[rows], return_inverse=True)
-    codes = codes.reshape(-1).astype(np.intp)
-
-    def loss(strength: float) -> float:
-        scores, is_judged = class_scores(X[rows], codes, folds[rows], strength)
-        return NoiseModel.fit(scores[is_judged], codes[is_judged]).loss if is_judged.any() else 0.0
-
-    return _least(loss)
-
-
-def class_scores(
+def hold_out(
     X: Floats,
-    codes: Rows,
-    folds: Rows,
-    strength: float,
-    advance: Callable[[], Any] = lambda: None,
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return held-out scores.
+    y: NDArray[Any],
+    groups: Rows,
+    *,
+    show: bool | None = None,
+    random_state: int = 0,
+) -> Floats:
+    """Score each image by probes that have seen neither it nor a copy of it.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features), float32
         Unit rows.
-    codes, folds : ndarray of shape (n_samples,), intp
-    strength : float
-        C.
-    advance : callable
-        Called after each of the five fits.
+    y : ndarray of shape (n_samples,), intp, or (n_samples, n_attributes), float64
+        Code of each image's class, every code in use; or 1, 0 and NaN where it is not known.
+    groups : ndarray of shape (n_samples,), intp
+        Of copies.
+    show : bool, optional
+        Whether there is progress on stderr, as for `Progress`.
+    random_state : int, default 0
+        Shuffles the folds, and draws the images that C is chosen by.
 
     Returns
     -------
-    scores : ndarray of shape (n_samples, n_classes), float32
-        Logarithms of probabilities, but for a constant for each sample.
-    is_judged : ndarray of shape (n_samples,), bool
-        Whether the probe that scored the image had examples of its class.
+    ndarray of shape (n_samples, n_classes or n_attributes), float32
+        Logarithms of probabilities but for a constant for each sample, or log-odds of yes; NaN
+        where there was no other example of the label to learn from.
+
+    Notes
+    -----
+    The folds are those of the probe's own path, and runs of successive images. C is the one by
+    which the labels are likeliest under the `NoiseModel`: accuracy and log loss are measured on
+    labels of which some are wrong. It is chosen by at most 10,000 images, and of more than 100,000
+    each learns from as many others.
     """
-    n_classes = int(codes.max()) + 1
-    scores = np.zeros((len(codes), n_classes), np.float32)
-    is_judged = np.zeros(len(codes), bool)
-    for fold in range(N_FOLDS):
-        test, train = folds == fold, folds != fold
-        if test.any() and len(np.unique(codes[train])) > 1:
-            probe = _fit_quietly(
-                LinearProbeClassifier(Cs=strength, tol=TOL), X[train], codes[train]
-            )
-            found = probe.decision_function(X[test])
-            if found.ndim == 1:
-                found = both_sides(found)
-            part = np.repeat(found.min(axis=1, keepdims=True) - FAR, n_classes, axis=1)
-            part[:, probe.classes_] = found
-            scores[test] = part
-            is_judged[test] = np.isin(codes[test], probe.classes_)
-        advance()
-    return scores, is_judged
+    n = len(y)
+    rng = np.random.default_rng(random_state)
+    some = np.sort(rng.permutation(n)[:MOST_CHOSEN_FROM])
+    n_parts = -(-n // MOST_FITTED) if len(some) < n else 0
+    make = AttributeClassifier if y.ndim == 2 else LinearProbeClassifier
+    model = make(Cs=STRENGTHS, cv=N_FOLDS, tol=TOL, random_state=random_state)
+    n_fits = 2 * N_FOLDS * (len(STRENGTHS) + n_parts)
+    with Progress(n_fits, "audit: judge labels", unit="fit", enabled=show) as progress:
+        options: Any = {"runs": True, "advance": progress.advance}
+        path = score_path(model, X[some], y[some], groups[some], **options)
+        best = _find_likeliest(path, y[some])
+        if not n_parts:
+            return _spread(path[best], y)
+        del path
+        model.set_params(Cs=STRENGTHS[best])
+        shape = y.shape if y.ndim == 2 else (n, int(y.max()) + 1)
+        scores = np.empty(shape, np.float32)
+        part_of = rng.integers(n_parts, size=int(groups.max()) + 1)[groups]
+        for part in range(n_parts):
+            rows = np.flatnonzero(part_of == part)
+            found = score_path(model, X[rows], y[rows], groups[rows], **options)[0]
+            scores[rows] = _spread(found, y[rows], shape[1])
+    return scores
 
 
-def choose_attribute_strength(X: Floats, values: NDArray[np.float64], folds: Rows) -> float:
-    """Return the C as `choose_strength`, by ten of the attributes where there are more."""
-    rows = _sample(len(values))
-    columns = np.unique(np.linspace(0, values.shape[1] - 1, MOST_ATTRIBUTES).astype(int))
-    some = values[np.ix_(rows, columns)]
+def iter_judged(
+    scores: Floats, y: NDArray[Any]
+) -> Iterator[tuple[int, Rows, Floats, NDArray[np.intp]]]:
+    """Yield for each problem its number, the rows that are judged, their scores and labels.
 
-    def loss(strength: float) -> float:
-        scores, is_judged = attribute_scores(X[rows], some, folds[rows], strength)
-        total = 0.0
-        for k in range(len(columns)):
-            judged = is_judged[:, k]
-            if judged.any():
-                codes = some[judged, k].astype(np.intp)
-                total += NoiseModel.fit(both_sides(scores[judged, k]), codes).loss
-        return total
-
-    return _least(loss)
-
-
-def both_sides(scores: NDArray[Any]) -> NDArray[Any]:
-    """Return two columns, no and yes, from scores that are positive for yes."""
-    return np.stack([-scores / 2, scores / 2], axis=1)
-
-
-def attribute_scores(
-    X: Floats,
-    values: NDArray[np.float64],
-    folds: Rows,
-    strength: float,
-    advance: Callable[[], Any] = lambda: None,
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return held-out scores of attributes, positive for yes, and which labels are judged.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_samples, n_attributes), float64
-        1, 0, and NaN where it is not known.
-    X, folds, strength, advance
-        As for `class_scores`.
-
-    Returns
-    -------
-    scores : ndarray of shape (n_samples, n_attributes), float32
-    is_judged : ndarray of shape (n_samples, n_attributes), bool
-        Known labels whose fold had examples of yes and of no.
+    Classes are one problem; each attribute is one, whose labels are 0 and 1.
     """
-    scores = np.zeros(values.shape, np.float32)
-    is_judged = np.zeros(values.shape, bool)
-    for fold in range(N_FOLDS):
-        test, train = folds == fold, folds != fold
-        has_both = ((values[train] == 1).any(axis=0)) & ((values[train] == 0).any(axis=0))
-        if test.any() and has_both.any():
-            model = AttributeClassifier(Cs=strength, tol=TOL)
-            model.fit(X[train], values[train][:, has_both])
-            scores[np.ix_(test, has_both)] = model.decision_function(X[test])
-            is_judged[test] = ~np.isnan(values[test]) & has_both
-        advance()
-    return scores, is_judged
+    if y.ndim == 1:
+        rows = np.flatnonzero(~np.isnan(scores[:, 0]))
+        yield 0, rows, scores[rows], y[rows]
+        return
+    for k in range(y.shape[1]):
+        rows = np.flatnonzero(~np.isnan(scores[:, k]))
+        yield k, rows, _both_sides(scores[rows, k]), y[rows, k].astype(np.intp)
 
 
-def _fit_quietly(probe: LinearProbeClassifier, X: Floats, codes: Rows) -> LinearProbeClassifier:
-    """Fit without scikit-learn's guess that many classes of few images are a regression."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The number of unique classes")
-        return probe.fit(X, codes)
+def _find_likeliest(path: Floats, y: NDArray[Any]) -> int:
+    """Return the place of the C of the least loss, from weak to strong; two rises end the search.
 
-
-def _sample(n: int) -> Rows:
-    if n <= MOST_CHOSEN_FROM:
-        return np.arange(n)
-    return np.sort(np.random.default_rng(0).choice(n, MOST_CHOSEN_FROM, replace=False))
-
-
-def _least(loss: Callable[[float], float]) -> float:
-    """Return the strength of the least loss, from weak to strong; two rises end the search."""
-    found: list[float] = []
-    for strength in STRENGTHS:
-        found.append(loss(strength))
-        if len(found) > 2 and min(found[-2:]) > min(found):
+    By ten of the attributes where there are more.
+    """
+    if y.ndim == 1:
+        y = np.unique(y, return_inverse=True)[1].reshape(-1)
+    else:
+        columns = np.unique(np.linspace(0, y.shape[1] - 1, MOST_ATTRIBUTES).astype(int))
+        path, y = path[:, :, columns], y[:, columns]
+    losses: list[float] = []
+    for scores in path:
+        problems = iter_judged(_spread(scores, y), y)
+        losses.append(
+            sum(NoiseModel.fit(s, codes).loss for _, rows, s, codes in problems if len(rows))
+        )
+        if len(losses) > 2 and min(losses[-2:]) > min(losses):
             break
-    return STRENGTHS[int(np.argmin(found))]
+    return int(np.argmin(losses))
+
+
+def _spread(found: Floats, y: NDArray[Any], n_classes: int = 0) -> Floats:
+    """Return a column for each class: of two there was one, and of absent ones none."""
+    if y.ndim == 2:
+        return found
+    classes = np.unique(y)
+    found = _both_sides(found[:, 0]) if len(classes) == 2 else found
+    if len(classes) >= n_classes:
+        return found
+    scores = np.repeat(found.min(axis=1, keepdims=True) - FAR, n_classes, axis=1)
+    scores[:, classes] = found
+    return scores
+
+
+def _both_sides(scores: Floats) -> Floats:
+    """Return two columns, no and yes, from log-odds of yes."""
+    return np.stack([-scores / 2, scores / 2], axis=1)

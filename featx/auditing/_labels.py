@@ -10,19 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._progress import Progress
 from featx._values import as_texts
 from featx.auditing._classes import find_confused_pairs
-from featx.auditing._held_out import (
-    N_FOLDS,
-    attribute_scores,
-    both_sides,
-    choose_attribute_strength,
-    choose_strength,
-    class_scores,
-    deal_groups,
-    to_row_space,
-)
+from featx.auditing._held_out import N_FOLDS, hold_out, iter_judged
 from featx.auditing._neighbours import join_groups
 from featx.auditing._noise import NoiseModel
 from featx.auditing.result import Finding
@@ -37,12 +27,10 @@ __all__ = ["Given", "Judgement", "judge_attributes", "judge_classes", "read_give
 
 Rows = NDArray[np.intp]
 Floats = NDArray[np.float64]
-HeldOut = tuple[NDArray[np.float32], NDArray[np.bool_]]  # scores, and which are judged
 
 # Labels from this probability on are findings: lower than even odds, since a look is cheap and a
 # wrong label that is kept is not. docs/audit.md has the false alarms.
 LEAST_WRONG = 0.3
-NEARLY = 1.1  # times the loss
 LEAST_JUDGED = 10  # labels, for three parameters
 
 
@@ -187,64 +175,27 @@ def judge_classes(
         only = given.classes[0]
         return Judgement(notes=[f"labels were not judged: all are {str(only)!r}"])
     groups = join_groups(groups, given.codes, digests, N_FOLDS)
-    counted, ranked = _hold_out(to_row_space(X), given.codes, groups, show, random_state)
-    scores, is_judged = ranked
-    notes = _unjudged_notes(given, is_judged)
-    judged = np.flatnonzero(is_judged)
+    scores = hold_out(X, given.codes, groups, show=show, random_state=random_state)
+    ((_, judged, found, codes),) = iter_judged(scores, given.codes)
+    notes = _unjudged_notes(given, judged)
     if len(judged) < LEAST_JUDGED:
         notes.append(
             f"labels were not judged: {len(judged)} images have another of their class to learn "
             f"from, expected at least {LEAST_JUDGED}"
         )
         return Judgement(notes=notes)
-    expected, low, high = _count(*counted, given.codes, random_state)
-    codes = given.codes[judged]
-    model = NoiseModel.fit(scores[judged], codes, random_state)
-    wrong = np.full(len(is_judged), np.nan)
-    wrong[judged] = model.wrong(scores[judged], codes)
+    model = NoiseModel.fit(found, codes)
+    wrong = np.full(len(X), np.nan)
+    wrong[judged] = model.wrong(found, codes)
     findings = list(_wrong_labels(given, scores, wrong, paths))
     findings += [
         Finding(
             str(paths[judged[pair.row]]), "classes", pair.score,
             str(given.classes[pair.first]), str(given.classes[pair.second]),
         )
-        for pair in find_confused_pairs(scores[judged], codes)
+        for pair in find_confused_pairs(found, codes)
     ]  # fmt: skip
-    return Judgement(findings, wrong, expected, low, high, notes)
-
-
-def _hold_out(
-    X: NDArray[np.float32], codes: Rows, groups: Rows, show: bool | None, random_state: int
-) -> tuple[HeldOut, HeldOut]:
-    """Return held-out scores to count wrong labels by, and to rank them by.
-
-    Images that follow one another by name were often taken together. Where a run of them is held
-    out as a whole, no wrong label speaks for its neighbours, and wrong labels rank higher; but a
-    run may be all that there is of a kind within its class, which then looks wrong. Labels are
-    ranked by runs where these make them nearly as likely as shuffled folds do, and always counted
-    by shuffled folds, which make fewer mistakes of their own.
-    """
-    shuffled = deal_groups(codes, groups, random_state)
-    with Progress(2 * N_FOLDS + 1, "audit: judge labels", unit="fit", enabled=show) as progress:
-        strength = choose_strength(X, codes, shuffled)
-        progress.advance()
-        both = [
-            class_scores(X, codes, folds, strength, progress.advance)
-            for folds in (shuffled, deal_groups(codes, groups))
-        ]
-    judged = both[0][1] & both[1][1]
-    if judged.sum() < LEAST_JUDGED:
-        return both[0], both[0]
-    losses = [NoiseModel.fit(scores[judged], codes[judged]).loss for scores, _ in both]
-    return both[0], both[1] if losses[1] <= NEARLY * losses[0] else both[0]
-
-
-def _count(
-    scores: NDArray[np.float32], is_judged: NDArray[np.bool_], codes: Rows, random_state: int
-) -> tuple[float, float, float]:
-    """Return the number of wrong labels and its interval."""
-    model = NoiseModel.fit(scores[is_judged], codes[is_judged], random_state)
-    return model.interval(scores[is_judged], codes[is_judged], random_state)
+    return Judgement(findings, wrong, *model.interval(found, codes), notes)
 
 
 def _wrong_labels(
@@ -257,15 +208,15 @@ def _wrong_labels(
         yield Finding(str(paths[i]), "label", float(wrong[i]), str(label), str(better))
 
 
-def _unjudged_notes(given: Given, is_judged: NDArray[np.bool_]) -> list[str]:
-    if is_judged.all():
+def _unjudged_notes(given: Given, judged: Rows) -> list[str]:
+    left = np.delete(given.codes, judged)
+    if not len(left):
         return []
-    missed = np.unique(given.codes[~is_judged])
+    missed = np.unique(left)
     names = ", ".join(str(given.classes[code]) for code in missed[:3])
     what = "having no other image of their class to learn from"
     more = ", ..." if len(missed) > 3 else ""
-    n = int((~is_judged).sum())
-    return [f"{n} images of {len(missed)} classes were not judged, {what}: {names}{more}"]
+    return [f"{len(left)} images of {len(missed)} classes were not judged, {what}: {names}{more}"]
 
 
 def judge_attributes(
@@ -278,26 +229,19 @@ def judge_attributes(
     random_state: int = 0,
 ) -> Judgement:
     """Judge several labels per image, each attribute by itself; parameters as `judge_classes`."""
-    X = to_row_space(X)
-    folds = deal_groups(given.codes, groups, random_state)
-    with Progress(N_FOLDS + 1, "audit: judge labels", unit="fit", enabled=show) as progress:
-        strength = choose_attribute_strength(X, given.values, folds)
-        progress.advance()
-        scores, is_judged = attribute_scores(X, given.values, folds, strength, progress.advance)
+    scores = hold_out(X, given.values, groups, show=show, random_state=random_state)
     findings: list[Finding] = []
     wrong = np.full(len(X), np.nan)
     expected = below = above = 0.0
     few = []
-    for k, name in enumerate(given.names):
-        judged = np.flatnonzero(is_judged[:, k])
-        codes = given.values[judged, k].astype(np.intp)
+    for k, judged, both, codes in iter_judged(scores, given.values):
+        name = given.names[k]
         if len(judged) < LEAST_JUDGED:
             few.append(name)
             continue
-        both = both_sides(scores[judged, k])
-        model = NoiseModel.fit(both, codes, random_state)
+        model = NoiseModel.fit(both, codes)
         p = model.wrong(both, codes)
-        number, low, high = model.interval(both, codes, random_state)
+        number, low, high = model.interval(both, codes)
         expected += number
         below, above = below + (number - low) ** 2, above + (high - number) ** 2
         wrong[judged] = np.fmax(wrong[judged], p)

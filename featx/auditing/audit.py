@@ -71,8 +71,7 @@ def audit(
     workers : int, optional
         Processes that read pictures. Default: one per core.
     random_state : int, default 0
-        Of the random walk that gives the interval, and of samples where there are over 10,000
-        labels.
+        Shuffles the folds, and draws the 10,000 images that C is chosen by where there are more.
     progress : bool, optional
         False shows none; default where it takes long.
 
@@ -91,9 +90,10 @@ def audit(
 
     Notes
     -----
-    Each label is judged by a probe that has seen neither its image nor a copy of it. Holds the
-    features as float32 and n_samples * n_classes scores, and compares every image with every
-    other block by block. docs/audit.md has what it finds on five sets, beside cleanlab.
+    Each label is judged by probes that have seen neither its image nor a copy of it. Holds the
+    features as float32, n_samples * n_classes scores, and four times the features of 100,000
+    images; compares every image with every other block by block. docs/audit.md has what it finds
+    on five sets, beside cleanlab, and what it costs.
 
     Examples
     --------

@@ -76,13 +76,13 @@ class Axes:
     @classmethod
     def of(cls, rows: Array, method: str, weights: Array | None = None) -> Self:
         """Rotate rows (n_samples, n_features); `weights` (n_samples,) are those of their mean."""
-        ones = np.ones(len(rows))
+        ones = np.ones(len(rows), rows.dtype)
         if method == "svm":
             points, basis = rotate(np.column_stack([rows, ones]))
             return cls(points, basis, np.zeros(rows.shape[1]), free=False)
         # The intercept is free, so the origin may be anywhere; at the mean, the intercept and
         # the weights hardly depend on each other and the solver needs fewer iterations.
-        shift = np.average(rows, axis=0, weights=weights)
+        shift = np.average(rows, axis=0, weights=weights).astype(rows.dtype)
         points, basis = rotate(rows - shift)
         return cls(np.column_stack([points, ones]), basis, shift, free=True)
 

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 
 from featx.errors import ParameterError
 
-__all__ = ["deal", "deal_attributes", "number_copies", "read_splits"]
+__all__ = ["deal", "deal_attributes", "number_copies", "read_splits", "split"]
 
 NEVER = -1
 
@@ -43,7 +43,12 @@ def number_copies(X: NDArray[Any]) -> NDArray[np.intp]:
 
 
 def deal(
-    codes: NDArray[Any], content: NDArray[np.intp], n_folds: int, random_state: Any
+    codes: NDArray[Any],
+    content: NDArray[np.intp],
+    n_folds: int,
+    random_state: Any,
+    *,
+    runs: bool = False,
 ) -> NDArray[np.intp]:
     """Give each sample the fold in which it is held out.
 
@@ -61,6 +66,8 @@ def deal(
         Most folds; there are fewer where fewer images can be held out.
     random_state : int, RandomState or None
         Shuffling.
+    runs : bool, default False
+        Whether runs of a class's images, by their number, are held out instead of shuffled ones.
 
     Returns
     -------
@@ -81,15 +88,23 @@ def deal(
         images, of_row = np.unique(content[rows], return_inverse=True)
         if len(images) == 1:
             continue
-        places = np.empty(len(images), dtype=np.intp)
-        places[rng.permutation(len(images))] = np.arange(len(images))
+        places = np.arange(len(images))
+        if runs:
+            places = places * n_folds // len(images)
+        else:
+            places[rng.permutation(len(images))] = np.arange(len(images))
         folds[rows] = (dealt + places[of_row.reshape(-1)]) % n_folds
         dealt += len(images)
     return folds
 
 
 def deal_attributes(
-    Y: NDArray[np.float64], content: NDArray[np.intp], n_folds: int, random_state: Any
+    Y: NDArray[np.float64],
+    content: NDArray[np.intp],
+    n_folds: int,
+    random_state: Any,
+    *,
+    runs: bool = False,
 ) -> NDArray[np.intp]:
     """Deal the labels of each attribute by itself.
 
@@ -97,7 +112,7 @@ def deal_attributes(
     ----------
     Y : ndarray of shape (n_samples, n_attributes)
         1, 0 and NaN for not known.
-    content, n_folds, random_state
+    content, n_folds, random_state, runs
         As for `deal`.
 
     Returns
@@ -109,10 +124,50 @@ def deal_attributes(
     codes = np.where(np.isnan(Y), -1, np.nan_to_num(Y)).astype(np.intp)
     folds = np.full(Y.shape, NEVER, dtype=np.intp)
     for column in range(Y.shape[1]):
-        dealt = deal(codes[:, column], content, n_folds, random_state)
+        dealt = deal(codes[:, column], content, n_folds, random_state, runs=runs)
         if all((dealt[codes[:, column] == code] >= 0).any() for code in (0, 1)):
             folds[:, column] = dealt
     return folds
+
+
+def split(
+    folds: NDArray[np.intp], codes: NDArray[Any], content: NDArray[np.intp], n_apart: int = 1
+) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Return for each fold what is trained on and what is held out, masks of the folds' shape.
+
+    A copy of what is held out is not trained on, whatever its own label and fold are; and a label
+    of which no example is left to train on is not held out.
+
+    Parameters
+    ----------
+    folds : ndarray of shape (n_samples,), or (n_samples, n_attributes), int
+        From `deal` or `deal_attributes`.
+    codes : ndarray of the same shape, int
+        Labels; negative for not known.
+    content : ndarray of shape (n_samples,), int
+        Equal numbers are copies, from 0 on.
+    n_apart : int, default 1
+        Folds that are not trained on: the one that is held out, and those after it.
+
+    Examples
+    --------
+    >>> folds, codes = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
+    >>> [train.tolist() for train, _ in split(folds, codes, np.array([0, 1, 2, 0]))]
+    [[False, True, False, False], [False, False, True, False]]
+    """
+    labels = codes + (codes.max(initial=0) + 1) * np.arange(np.size(codes[:1]))  # of each column
+    splits = []
+    n_folds = int(folds.max(initial=NEVER)) + 1
+    for fold in range(n_folds):
+        test = folds == fold
+        is_apart = np.zeros((int(content.max()) + 1, *folds.shape[1:]), bool)
+        unseen = np.isin(folds, (fold + np.arange(n_apart)) % n_folds)
+        np.logical_or.at(is_apart, content, unseen)
+        train = ~is_apart[content] & (codes >= 0)
+        test &= np.isin(labels, labels[train])
+        if test.any():
+            splits.append((train, test))
+    return splits
 
 
 def read_splits(splits: Iterable[Any], Y: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -16,7 +16,7 @@ from featx._values import require_known
 from featx.errors import ParameterError, choose, nearest, require_number
 from featx.estimators._calibration import to_probabilities
 from featx.estimators._fit import Split, fit_linear
-from featx.estimators._folds import deal, number_copies
+from featx.estimators._folds import deal, number_copies, split
 from featx.estimators._linear_model import DTYPES, LinearModel, check_weights
 from featx.estimators._targets import Classes
 
@@ -237,8 +237,8 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
         if isinstance(self.cv, int | np.integer):
             content = number_copies(self._prepare(X[kept]))
             folds = deal(codes, content, int(self.cv), self.random_state)
-            held_out = [folds == fold for fold in range(int(self.cv))]
-            return [(~out[:, None], np.flatnonzero(out)) for out in held_out if out.any()]
+            parts = split(folds, codes, content)
+            return [(train[:, None], np.flatnonzero(test)) for train, test in parts]
         place = np.cumsum(kept) - 1  # a splitter numbers all rows, weightless ones too
         splits = []
         for train, test in check_cv(self.cv, y, classifier=True).split(X, y):

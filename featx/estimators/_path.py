@@ -12,7 +12,14 @@ from featx.errors import ParameterError
 from featx.estimators._losses import Loss
 from featx.estimators._solver import Solution, solve
 
-__all__ = ["FINAL_SHARE", "choose_dtype", "choose_grid", "solve_finally", "solve_path"]
+__all__ = [
+    "FINAL_SHARE",
+    "LEAST_SINGLE_TOL",
+    "choose_dtype",
+    "choose_grid",
+    "solve_finally",
+    "solve_path",
+]
 
 Array = NDArray[np.float64]
 

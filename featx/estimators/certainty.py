@@ -27,7 +27,8 @@ from featx._values import as_text
 from featx.errors import FileFormatError, ParameterError, require_number
 from featx.estimators._calibration import fit_class_slope, to_probabilities
 from featx.estimators._novelty import Novelty
-from featx.estimators.held_out import count_folds, final_estimator, predict_held_out
+from featx.estimators.held_out import final_estimator, predict_held_out
+from featx.estimators.path_scores import count_folds
 
 __all__ = [
     "FALSE_ALARMS",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,16 +9,13 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from featx.estimators._fit import Folds
-from featx.estimators._folds import deal, number_copies
-from featx.estimators._linear_probe import LinearProbeClassifier, weigh_classes
+from featx.estimators._folds import deal, number_copies, split
+from featx.estimators._linear_probe import LinearProbeClassifier
 from featx.estimators._path import FINAL_SHARE
-from featx.estimators._targets import Classes
 from featx.estimators.multi_view import MultiViewClassifier
+from featx.estimators.path_scores import count_folds, score_path
 
-Masks = tuple[NDArray[np.bool_], NDArray[np.bool_]]
-
-__all__ = ["count_folds", "final_estimator", "predict_held_out"]
+__all__ = ["final_estimator", "predict_held_out"]
 
 
 def final_estimator(model: Any) -> Any:
@@ -75,10 +71,17 @@ def predict_held_out(
     asked = {"tol": probe.tol / FINAL_SHARE, "cv": []} if method == "decision_function" else {}
     _set_all(fresh, asked)
     codes = np.unique(y, return_inverse=True)[1] if y.ndim == 1 else np.zeros(len(y), np.intp)
-    folds = deal(codes, number_copies(_feed(model, X)), count_folds(model), probe.random_state)
-    splits = _split(folds, codes, n_apart)
+    content = number_copies(_feed(model, X))
+    folds = deal(codes, content, count_folds(model), probe.random_state)
+    splits = [
+        (is_seen, held_out)
+        for is_seen, held_out in split(folds, codes, content, n_apart)
+        if len(np.unique(codes[is_seen])) == codes.max() + 1
+    ]
     if method == "decision_function" and isinstance(model, LinearProbeClassifier):
-        return _score_held_out(model, X, codes, splits)
+        (found,) = score_path(clone(model).set_params(Cs=model.C_), X, y, content, n_apart=n_apart)
+        is_scored = np.any([held_out for _, held_out in splits], axis=0, keepdims=True).T
+        return np.where(is_scored, found, np.nan)
     scores = np.full((len(y), np.atleast_1d(getattr(model, method)(X[:1])[0]).size), np.nan)
     groups = [(probe.C_, np.arange(scores.shape[1]))] if y.ndim == 1 else _group_columns(probe.C_)
     for is_seen, held_out in splits:
@@ -89,34 +92,6 @@ def predict_held_out(
             fresh.fit(X[is_seen], y[is_seen] if y.ndim == 1 else y[is_seen][:, columns])
             found = getattr(fresh, method)(X[held_out])
             scores[np.ix_(held_out, columns)] = found.reshape(len(found), -1)
-    return scores
-
-
-def _split(folds: NDArray[np.intp], codes: NDArray[np.intp], n_apart: int) -> list[Masks]:
-    """Return what each model sees, and what it predicts, where it sees every class."""
-    n_folds, splits = folds.max() + 1, []
-    for fold in range(n_folds):
-        is_seen = ~np.isin(folds, (fold + np.arange(n_apart)) % n_folds)
-        if len(np.unique(codes[is_seen])) == codes.max() + 1:
-            splits.append((is_seen, folds == fold))
-    return splits
-
-
-def _score_held_out(
-    probe: LinearProbeClassifier, X: NDArray[Any], codes: NDArray[np.intp], masks: list[Masks]
-) -> NDArray[np.float64]:
-    """Return the scores of each row by the folds' models, which share one rotation of the rows."""
-    loss_weights = weigh_classes(probe.class_weight, probe.classes_, codes, np.ones(len(codes)))
-    counts = np.ones((len(codes), 1))
-    n_classes = len(probe.classes_)
-    targets = Classes(codes, n_classes, counts, loss_weights[:, None], probe.scoring)
-    design = replace(probe._design(probe._prepare(X), loss_weights), Cs=np.array([probe.C_]))
-    splits = [(is_seen[:, None], np.flatnonzero(held_out)) for is_seen, held_out in masks]
-    scores = np.full((len(codes), targets.n_columns), np.nan)
-    for _, test, found in Folds(design, targets, splits):
-        scores[test] = found
-    if probe.method == "logistic" and n_classes > 2:
-        scores -= scores.mean(axis=1, keepdims=True)  # as those of the probe
     return scores
 
 
@@ -137,9 +112,3 @@ def _set_all(model: Any, values: dict[str, Any]) -> None:
     """Set parameters of a model, and of all within it, by their last name."""
     names = {n: n.split("__")[-1] for n in model.get_params()}
     model.set_params(**{n: values[last] for n, last in names.items() if last in values})
-
-
-def count_folds(model: Any) -> int:
-    """Return the most folds that parameters of a model ask for; 5 where they name a splitter."""
-    asked = [value for name, value in model.get_params().items() if name.split("__")[-1] == "cv"]
-    return next((int(value) for value in asked if isinstance(value, int | np.integer)), 5)

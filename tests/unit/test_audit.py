@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from pathlib import Path
 
@@ -10,17 +11,21 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 import featx
 from featx.auditing._classes import find_confused_pairs
-from featx.auditing._held_out import class_scores, deal_groups
+from featx.auditing._held_out import hold_out
 from featx.auditing._labels import LEAST_WRONG
 from featx.auditing._neighbours import copy_groups, find_neighbours, outlier_scores
 from featx.auditing._noise import NoiseModel, _joint
 from featx.auditing.result import KINDS, Audit, Finding
 from featx.cli.main import main
 from featx.errors import FeatxError, FingerprintMismatchError, ManifestError, ParameterError
+from featx.estimators import AttributeClassifier, LinearProbeClassifier
+from featx.estimators._folds import deal, deal_attributes, split
+from featx.estimators.path_scores import score_path
 from featx.images import ImageManifest
 from featx.images.quality import PictureMeasurer, blur_of
 from featx.store import write_features
@@ -70,7 +75,7 @@ def test_the_joint_probabilities_are_those_of_a_plain_sum() -> None:
     rng = np.random.default_rng(0)
     scores, codes = rng.normal(0, 2, (30, 4)), rng.integers(0, 4, 30)
     theta = np.array([0.4, -1.0, -0.5])
-    right, wrong = _joint(scores, codes, theta)
+    right, wrong, _ = _joint(scores, codes, theta)
     share = 1 / (1 + np.exp(1.0))
     for i, (s, y) in enumerate(zip(scores, codes, strict=True)):
         p = softmax(np.exp(0.4) * s)
@@ -104,9 +109,7 @@ def test_the_model_recovers_the_share_that_labels_were_drawn_with(share, spread)
     assert high - low < 0.12 * n
     p = model.wrong(scores, codes)
     assert 0 <= p.min() <= p.max() <= 1
-    oracle = NoiseModel(
-        np.array([0.0, np.log(share / (1 - share)), np.log(spread + 1e-3)]), np.eye(3), 0.0
-    )
+    oracle = NoiseModel(np.array([0.0, np.log(share / (1 - share)), np.log(spread + 1e-3)]), 0.0)
     best = roc_auc_score(is_wrong, oracle.wrong(scores, codes))
     assert roc_auc_score(is_wrong, p) > best - 0.01
 
@@ -125,22 +128,69 @@ def test_labels_that_scores_explain_are_not_called_wrong() -> None:
 # -- folds --
 
 
-def test_no_group_is_parted_and_folds_are_of_one_size() -> None:
+@pytest.mark.parametrize("runs", [False, True], ids=["shuffled", "runs"])
+def test_no_copy_of_what_is_held_out_is_trained_on(runs) -> None:
     rng = np.random.default_rng(0)
     codes, groups = rng.integers(0, 7, 500), rng.integers(0, 300, 500)
-    folds = deal_groups(codes, groups, 0)
-    for group in np.unique(groups):
-        assert len(np.unique(folds[groups == group])) == 1
-    sizes = np.bincount(folds)
-    assert len(sizes) == 5
-    assert sizes.min() > 60
+    splits = split(deal(codes, groups, 5, 0, runs=runs), codes, groups)
+    held_out = np.stack([test for _, test in splits])
+    assert (held_out.sum(axis=0) == 1).all()
+    assert held_out.sum(axis=1).min() > 60
+    for train, test in splits:
+        assert not np.isin(groups[train], groups[test]).any()
+        assert np.isin(codes[test], codes[train]).all()
+        assert np.isin(groups[~train], groups[test]).all()
 
 
-def test_small_classes_are_spread_over_all_folds() -> None:
+def test_a_label_without_another_example_is_not_held_out() -> None:
+    """Of class 1, the one image is a copy of what is held out, and the other is held out too."""
+    codes, groups = np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 0, 3])
+    folds = np.array([0, 1, 0, 1, 0])
+    (train, test), (_, other) = split(folds, codes, groups)
+    assert train.tolist() == [False, True, False, False, False]
+    assert test.tolist() == [True, False, True, False, False]
+    assert other.tolist() == [False, True, False, True, False]
+
+
+def test_runs_hold_out_images_that_follow_one_another() -> None:
+    folds = deal(np.zeros(10, np.intp), np.arange(10), 5, 0, runs=True)
+    assert folds.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     codes = np.repeat(np.arange(100), 2)
-    folds = deal_groups(codes, np.arange(200))
+    folds = deal(codes, np.arange(200), 5, 0, runs=True)
     assert (folds[::2] != folds[1::2]).all()
-    assert np.bincount(folds).tolist() == [40] * 5
+
+
+def test_held_out_scores_are_those_of_scikit_learn_fitted_on_each_fold() -> None:
+    X, y = make_set()
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    groups = np.arange(len(y))
+    path = score_path(LinearProbeClassifier(Cs=(1.0, 10.0), tol=1e-6), X, y, groups, runs=True)
+    expected = np.zeros((2, len(y), N_CLASSES))
+    for folds in (deal(y, groups, 5, 0), deal(y, groups, 5, 0, runs=True)):
+        for (i, C), fold in itertools.product(enumerate((1.0, 10.0)), range(5)):
+            model = LogisticRegression(C=C, max_iter=1000, tol=1e-8)
+            model.fit(X[folds != fold], y[folds != fold])
+            expected[i, folds == fold] += model.decision_function(X[folds == fold]) / 2
+    np.testing.assert_allclose(path, expected, atol=0.01)
+
+
+def test_held_out_scores_of_attributes_are_those_of_scikit_learn() -> None:
+    X, y = make_set()
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    Y = np.stack([y < 2, y == 4, y < 9, y == 0], axis=1).astype(float)
+    Y[::7, 0] = np.nan
+    Y[1:, 3] = 0  # a single yes
+    groups = np.arange(len(y))
+    (path,) = score_path(AttributeClassifier(Cs=10.0, tol=1e-6), X, Y, groups)
+    assert np.isnan(path[:, 2:]).all()
+    folds = deal_attributes(Y, groups, 5, 0)
+    for k in (0, 1):
+        known = ~np.isnan(Y[:, k])
+        assert (np.isnan(path[:, k]) == ~known).all()
+        for fold in range(5):
+            train, test = known & (folds[:, k] != fold), folds[:, k] == fold
+            model = LogisticRegression(C=10, max_iter=1000, tol=1e-8).fit(X[train], Y[train, k])
+            np.testing.assert_allclose(path[test, k], model.decision_function(X[test]), atol=0.01)
 
 
 def test_an_image_is_not_judged_by_a_probe_that_saw_its_copy(tmp_path) -> None:
@@ -154,14 +204,22 @@ def test_an_image_is_not_judged_by_a_probe_that_saw_its_copy(tmp_path) -> None:
     assert {"/none/0000.jpg", "/none/0001.jpg"} <= wrong
 
 
-def test_scores_of_a_class_that_a_fold_has_not_seen_are_the_least() -> None:
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_parts_of_a_large_collection_are_judged_as_the_whole(monkeypatch, n_classes) -> None:
     X, y = make_set()
-    y = y.copy()
-    y[0] = N_CLASSES  # the only one of its class
-    scores, is_judged = class_scores(X, y, deal_groups(y, np.arange(len(y))), 10.0)
-    assert not is_judged[0]
-    assert is_judged[1:].all()
-    assert scores[0].argmin() == N_CLASSES
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    y = y % n_classes
+    y[-2:] = n_classes  # of so few there is none in some parts
+    groups = np.arange(len(y))
+    whole = hold_out(X, y, groups, show=False)
+    monkeypatch.setattr("featx.auditing._held_out.MOST_CHOSEN_FROM", 100)
+    monkeypatch.setattr("featx.auditing._held_out.MOST_FITTED", 70)
+    parts = hold_out(X, y, groups, show=False)
+    assert parts.shape == whole.shape == (200, n_classes + 1)
+    judged = ~np.isnan(parts[:, 0])
+    assert judged[:-2].all()
+    agree = parts[judged].argmax(axis=1) == whole[judged].argmax(axis=1)
+    assert agree.mean() > 0.9
 
 
 # -- labels --
