@@ -42,7 +42,8 @@ T = TypeVar("T")
 # What an encoder's and a run's fields are called where the option is not the field's name, and
 # what help says of them beside the default.
 FLAGS = {"layers": "--layer", "poolings": "--pooling", "resize_px": "--resize",
-         "crop_px": "--crop", "n_images": "--images", "n_folds": "--folds"}  # fmt: skip
+         "crop_px": "--crop", "n_images": "--images", "n_folds": "--folds",
+         "cors_origins": "--cors-origin"}  # fmt: skip
 HELP = {
     "backbone": "see featx backbones; featx_small needs no download",
     "weights": "a .pth or .safetensors file, or the name of published weights",
@@ -64,7 +65,7 @@ HELP = {
 ENCODER = ("backbone", "weights", "layers", "poolings", "augment", "resize_px", "crop_px",
            "decode", "precision")  # fmt: skip
 RUN = ("device", "engine", "batch_size", "workers", "max_pixels")
-SEVERAL = ("layers", "poolings")
+SEVERAL = {"layers": "NAME", "poolings": "NAME", "cors_origins": "URL"}
 
 
 def add_options(
@@ -92,7 +93,7 @@ def add_options(
         if kind == "bool":
             options["action"] = "store_true"
         elif name in SEVERAL:
-            options |= {"action": "append", "metavar": "NAME"}
+            options |= {"action": "append", "metavar": SEVERAL[name]}
         elif kind.startswith("tuple"):
             options |= {"type": _split, "metavar": "A,B"}
         else:

@@ -28,13 +28,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         token="what clients must know; needed for any host but this machine (default: the "
         "environment's FEATX_TOKEN, which other users of the machine cannot see)",
         trusted_proxies="addresses of proxies whose X-Forwarded-For says who a client is",
-        writable="let clients add and remove images; needs a token",
+        writable="let clients add, remove and relabel images; needs a token",
+        write_token="what clients must know to change the index, other than --token, which then "
+        "reads alone (default: the environment's FEATX_WRITE_TOKEN)",
+        cors_origins="origin of another site whose pages may ask and show, as "
+        "https://shop.example; may be given several times",
         show_names="show the images' file names",
+        show_paths="show the images' whole paths",
+        columns="further columns that clients see and filter by (default all)",
+        link_column="column with the address of each image's own page (default the first whose "
+        "values all are addresses)",
         batch_size="images per pass of the network",
         wait_ms="how long a query waits for others to go with, in ms",
         max_upload_mb="largest request, in MB",
         max_pixels="largest width x height of an upload",
         rate="images per second and client; 0 is any number",
+        keep_uploads_mb="memory for the last uploads, which an address can name, in MB; 0 is none",
         copy_distance="cosine distance up to which two images are near-duplicates",
     )  # fmt: skip
     add_moved_weights(parser)
@@ -44,7 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _read(args: argparse.Namespace) -> ServeOptions:
     from featx.serve import ServeOptions
 
-    return read_options(args, ServeOptions, token=os.environ.get("FEATX_TOKEN") or None)
+    args.cors_origins = tuple(getattr(args, "cors_origins", ()))
+    tokens = {"token": "FEATX_TOKEN"}
+    if getattr(args, "writable", False):  # one process of many that share an environment
+        tokens["write_token"] = "FEATX_WRITE_TOKEN"
+    given = {name: os.environ.get(variable) or None for name, variable in tokens.items()}
+    return read_options(args, ServeOptions, **given)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -53,7 +67,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from featx.serve import open_service, run_server
 
     # before the index is loaded, which may take a while
-    for package in ("fastapi", "uvicorn", "prometheus_client"):
+    for package in ("fastapi", "uvicorn", "prometheus_client", "python_multipart"):
         require(package, extra="serve", purpose="featx serve")
     options = _read(args)
     service = open_service(

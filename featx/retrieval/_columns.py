@@ -144,11 +144,25 @@ class Columns:
             If a column is unknown or no number where it is compared as one, the mask does not
             fit, or nothing is let through.
         """
+        allowed = self.fitting(where)
+        if allowed is not None and not allowed.any():
+            hint = self._suggest(where) if isinstance(where, Mapping) else ""
+            raise NoRowFitsError(f"filter: no row of the index fits {where!r}.{hint}")
+        return allowed
+
+    def fitting(self, where: Any, names: Sequence[str] | None = None) -> Mask | None:
+        """Do what `mask` does, but let nothing through where no row fits.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+            Columns that conditions in text may name. Default: all.
+        """
         if where is None:
             return None
         n = len(self.ids)
         if is_text(where):
-            allowed = self._mask_of(where)
+            allowed = self._mask_of(where, self._all() if names is None else names)
         elif isinstance(where, Mapping):
             allowed = np.ones(n, bool)
             for name, value in where.items():
@@ -162,9 +176,6 @@ class Columns:
                     f"filter: got {allowed.dtype} of shape {allowed.shape}, expected a dict of "
                     f"columns and values, or bool of shape ({n},), one for each row"
                 )
-        if not allowed.any():
-            hint = self._suggest(where) if isinstance(where, Mapping) else ""
-            raise NoRowFitsError(f"filter: no row of the index fits {where!r}.{hint}")
         return allowed
 
     def numbers(self, name: str) -> NDArray[np.float64]:
@@ -179,10 +190,10 @@ class Columns:
             self._numbers[name] = as_numbers(name, self._column(name))
         return self._numbers[name]
 
-    def _mask_of(self, words: str | Sequence[str]) -> Mask:
+    def _mask_of(self, words: str | Sequence[str], names: Iterable[str]) -> Mask:
         """Say which rows fit all of some conditions; those of "=" on one column are one."""
         asked = [words] if isinstance(words, str) else words
-        conditions = [parse_condition(word, self._all()) for word in asked]
+        conditions = [parse_condition(word, names) for word in asked]
         wanted: dict[str, list[str]] = {}
         allowed = np.ones(len(self.ids), bool)
         for one in conditions:

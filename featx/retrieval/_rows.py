@@ -90,6 +90,31 @@ class IndexedRows(OneLine, BaseEstimator):  # type: ignore[misc]
         """Number of rows."""
         return self._vectors.shape[0]
 
+    def select_rows(self, filter: Any, columns: Sequence[str] | None = None) -> NDArray[np.bool_]:
+        """Say which rows a filter lets through, (n_samples,), if need be none.
+
+        Parameters
+        ----------
+        filter : as for `RetrievalIndex.query`
+        columns : sequence of str, optional
+            Those that a condition in text may name. Default: all.
+
+        Raises
+        ------
+        ParameterError
+            If the filter does not fit the index.
+
+        Examples
+        --------
+        >>> from featx import RetrievalIndex
+        >>> index = RetrievalIndex().fit([[1.0], [2.0]], metadata={"price": [5, 20]})
+        >>> index.select_rows("price<=10").tolist(), index.select_rows("price>20").tolist()
+        ([True, False], [False, False])
+        """
+        check_is_fitted(self)
+        allowed = self._columns.fitting(filter, columns)
+        return np.ones(self.n_samples_fit_, bool) if allowed is None else allowed
+
     def vectors(self, rows: Any = slice(None)) -> Floats:
         """Return stored vectors by row number, mask or slice, in float32; default all."""
         check_is_fitted(self)

@@ -63,8 +63,12 @@ def open_service(
         If the index was made from features of unknown origin.
     FingerprintMismatchError
         If the model is of another recipe.
+    ParameterError
+        If a column that is to be shown is not in the index.
     StoreWriteError
         If `options.writable` and another process holds the index.
+    MissingDependencyError
+        If a package of the extra is not installed.
 
     Examples
     --------
@@ -79,9 +83,15 @@ def open_service(
     True
     >>> service.close()
     """
+    _require_packages()
     from featx.serve._service import load_service
 
     return load_service(index, model, options or ServeOptions(), weights=weights, device=device)
+
+
+def _require_packages() -> None:
+    for package in ("fastapi", "prometheus_client", "pydantic", "python_multipart"):
+        require(package, extra="serve", purpose=PURPOSE)
 
 
 def create_app(service: Service) -> Any:
@@ -97,8 +107,7 @@ def create_app(service: Service) -> Any:
     MissingDependencyError
         If FastAPI or prometheus-client is not installed.
     """
-    for package in ("fastapi", "prometheus_client"):
-        require(package, extra="serve", purpose=PURPOSE)
+    _require_packages()
     from featx.serve._app import build_app
 
     return build_app(service)

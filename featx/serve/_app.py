@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Annotated, Any
+import contextlib
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Path, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
@@ -15,62 +16,61 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
 from featx._version import __version__
-from featx.serve._bodies import BATCH_BODY, IMAGE_BODY, JSON, images_of, suffix_of
-from featx.serve._database import Example, LabelCount
+from featx.serve._bodies import (
+    BATCH_BODY,
+    EMBED_BODY,
+    IMAGE_BODY,
+    JSON,
+    images_of,
+    read_image,
+    suffix_of,
+)
 from featx.serve._guard import Guard
 from featx.serve._limits import TokenBuckets, read_body
 from featx.serve._metrics import CONTENT_TYPE, Metrics
 from featx.serve._page import add_page
 from featx.serve._refusal import Problem, RefusalError
-from featx.serve._service import Answer, Service
+from featx.serve._schema import (
+    Added,
+    Answer,
+    BatchAnswer,
+    Description,
+    Embedding,
+    Embeddings,
+    Health,
+    Usage,
+)
+from featx.serve._service import Asked, Service
 
 __all__ = ["add_refusals", "build_app"]
 
+logger = logging.getLogger(__name__)
+
 MAX_K = 100
 N_EXAMPLES = 24
+LOOK_S = 2.0  # between two looks at the index's file
 Count = Annotated[int, Query(ge=1, le=MAX_K, description="Neighbours.")]
 Label = Annotated[str | None, Query(max_length=500, description="Only rows with this label.")]
-Row = Annotated[int, Path(ge=0, le=2**53, description="As an answer gave it.")]
+Filters = Annotated[
+    tuple[str, ...],
+    Query(
+        alias="filter",
+        max_length=20,
+        description="Only rows that fit: label=cat, colour!=red, price<=20 (also >=, < and >). "
+        "All must hold; several values of one column are alternatives.",
+    ),
+]
+NewLabel = Annotated[str, Query(min_length=1, max_length=500, description="Its label.")]
+Name = Annotated[
+    str,
+    Path(
+        pattern="^([0-9]{1,15}|[0-9a-f]{64})$",
+        description="Row or id, as an answer gave it, or the id of an upload that is still kept.",
+    ),
+]
 JPEG: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
 }
-
-
-@dataclass(frozen=True)
-class Health:
-    """Whether it runs, and on how many images."""
-
-    status: str
-    n_samples: int
-
-
-@dataclass(frozen=True)
-class Description:
-    """What may be asked here."""
-
-    n_samples: int
-    metric: str
-    labels: list[LabelCount]
-    examples: list[Example]
-    has_model: bool
-    is_writable: bool
-    max_upload_bytes: int
-    max_k: int
-
-
-@dataclass(frozen=True)
-class BatchAnswer:
-    """One answer or one problem for each image, in their order."""
-
-    results: list[Answer | Problem]
-
-
-@dataclass(frozen=True)
-class Added:
-    """The new row."""
-
-    row: int
-    n_samples: int
 
 
 def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -81,9 +81,12 @@ def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def build_app(service: Service) -> FastAPI:
     """Return the application; its shutdown closes the service."""
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        looking = asyncio.create_task(_follow_file(service))
         yield
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
         await asyncio.to_thread(service.close)
 
     app = FastAPI(
@@ -104,36 +107,59 @@ def build_app(service: Service) -> FastAPI:
     if service.options.writable:
         _add_changes(api, service)
     app.include_router(api)
-    add_page(app, "index.html")
+    add_page(app, {"/": "index.html", "/docs": "docs.html"})
     add_refusals(app)
     app.add_middleware(Guard, options=service.options, buckets=buckets, metrics=metrics)
     return app
 
 
+async def _follow_file(service: Service) -> None:
+    """Look at the index's file now and then; a fault ends neither this nor the server."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        try:
+            await service.follow_file()
+        except Exception:
+            logger.exception("fault while looking at the index's file")
+
+
 def _add_queries(api: APIRouter, service: Service, buckets: TokenBuckets) -> None:
     limit = service.options.max_upload_bytes
 
+    async def read_batch(request: Request) -> list[bytes]:
+        suffix_of(request.headers.get("content-type"), JSON)
+        body = await read_body(request, 4 * -(-limit // 3) + 4096)
+        images = await asyncio.to_thread(images_of, body, limit)
+        buckets.take(_client(request), len(images) - 1)
+        return images
+
     @api.post("/api/query", responses=describe_problems(408, 413, 415), openapi_extra=IMAGE_BODY)
-    async def query(request: Request, k: Count = 12, label: Label = None) -> Answer:
-        """Find what looks like the image in the body."""
-        suffix_of(request.headers.get("content-type"))
-        data = await read_body(request, limit)
-        return await service.query(data, k=k, label=label, client=_client(request))
+    async def query(
+        request: Request,
+        k: Count = 12,
+        label: Label = None,
+        filters: Filters = (),
+    ) -> Answer:
+        """Find what looks like the image in the body, which may be a form's."""
+        data, _ = await read_image(request, limit)
+        return await service.query(data, Asked(k, label, filters), _client(request))
 
     @api.post(
         "/api/query/batch", responses=describe_problems(408, 413, 415), openapi_extra=BATCH_BODY
     )
-    async def query_batch(request: Request, k: Count = 12, label: Label = None) -> BatchAnswer:
+    async def query_batch(
+        request: Request,
+        k: Count = 12,
+        label: Label = None,
+        filters: Filters = (),
+    ) -> BatchAnswer:
         """Find what looks like each of up to 32 images; 422 only where none can be read."""
-        suffix_of(request.headers.get("content-type"), JSON)
-        body = await read_body(request, 4 * -(-limit // 3) + 4096)
-        images = await asyncio.to_thread(images_of, body, limit)
-        client = _client(request)
-        buckets.take(client, len(images) - 1)
+        images, client = await read_batch(request), _client(request)
+        asked = Asked(k, label, filters)
 
         async def answer(image: bytes) -> Answer | RefusalError:
             try:
-                return await service.query(image, k=k, label=label, client=client)
+                return await service.query(image, asked, client)
             except RefusalError as err:
                 return err
 
@@ -145,20 +171,52 @@ def _add_queries(api: APIRouter, service: Service, buckets: TokenBuckets) -> Non
             [Problem(r.message) if isinstance(r, RefusalError) else r for r in results]
         )
 
+    @api.post("/api/embed", responses=describe_problems(408, 413, 415), openapi_extra=EMBED_BODY)
+    async def embed(request: Request) -> Embeddings:
+        """Return the vector of the image in the body, or of each of up to 32 in JSON.
+
+        The answer is that of OpenAI's embeddings, which clients of vector databases read.
+        """
+        is_json = (request.headers.get("content-type") or "").startswith("application/json")
+        images = await read_batch(request) if is_json else [(await read_image(request, limit))[0]]
+        client = _client(request)
+        vectors = await asyncio.gather(*(service.embed(image, client) for image in images))
+        return _embeddings(service, vectors)
+
     @api.get("/api/neighbours/{row}", responses=describe_problems(404))
-    async def neighbours(row: Row, k: Count = 12, label: Label = None) -> Answer:
-        """Find what looks like an image of the index."""
-        return await service.neighbours(row, k=k, label=label)
+    async def neighbours(
+        request: Request,
+        row: Name,
+        k: Count = 12,
+        label: Label = None,
+        filters: Filters = (),
+    ) -> Answer:
+        """Find what looks like an image of the index, or like an upload that is still kept."""
+        asked = Asked(k, label, filters)
+        return await service.neighbours(_name(row), asked, _client(request))
 
     @api.get(
         "/thumbnails/{row}",
         responses={**describe_problems(404), **JPEG},
         response_class=Response,
     )
-    async def thumbnail(request: Request, row: Row) -> Response:
-        """Return a small JPEG of an image of the index."""
-        data = await service.thumbnail(row, _client(request))
+    async def thumbnail(
+        request: Request,
+        row: Name,
+        size: Annotated[
+            Literal["small", "large"],
+            Query(description="At most 288 or 1600 pixels on the longer side."),
+        ] = "small",
+    ) -> Response:
+        """Return an image of the index, or a kept upload, as a JPEG."""
+        data = await service.thumbnail(_name(row), _client(request), is_large=size == "large")
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
+
+
+def _embeddings(service: Service, vectors: Sequence[Any]) -> Embeddings:
+    recipe = service.network.recipes[0]
+    data = [Embedding(i, vector.tolist(), "embedding") for i, vector in enumerate(vectors)]
+    return Embeddings(data, f"{recipe.backbone}/{recipe.layer}", "list", Usage())
 
 
 def add_refusals(app: FastAPI) -> None:
@@ -171,7 +229,8 @@ def _add_notes(api: APIRouter, app: FastAPI, service: Service, metrics: Metrics)
     @app.get("/health", responses={421: {"model": Problem}})
     async def health() -> Health:
         """Say that it runs; needs no token."""
-        return Health("ok", service.database.n_samples)
+        database = service.database
+        return Health("ok", database.n_samples, database.collection, service.problem)
 
     @api.get("/metrics", responses=describe_problems(), response_class=Response)
     async def prometheus() -> Response:
@@ -186,11 +245,16 @@ def _add_notes(api: APIRouter, app: FastAPI, service: Service, metrics: Metrics)
             n_samples=database.n_samples,
             metric=database.metric,
             labels=database.labels(),
+            columns=database.columns,
+            link_column=database.link_column,
             examples=database.examples(N_EXAMPLES),
             has_model=service.labeller is not None,
             is_writable=options.writable,
+            needs_write_token=options.write_token is not None,
             max_upload_bytes=options.max_upload_bytes,
             max_k=MAX_K,
+            collection=database.collection,
+            problem=service.problem,
         )
 
 
@@ -198,27 +262,69 @@ def _add_changes(api: APIRouter, service: Service) -> None:
     @api.post(
         "/api/add",
         status_code=201,
-        responses=describe_problems(408, 409, 413, 415, 507),
+        responses=describe_problems(403, 408, 409, 413, 415, 507),
         openapi_extra=IMAGE_BODY,
     )
     async def add(
-        request: Request, label: Annotated[str | None, Query(min_length=1, max_length=500)] = None
+        request: Request,
+        label: Annotated[
+            str | None,
+            Query(
+                min_length=1, max_length=500, description="Its label, where the index has labels."
+            ),
+        ] = None,
+        values: Annotated[
+            tuple[str, ...],
+            Query(
+                alias="value",
+                max_length=50,
+                description="COLUMN=VALUE for further columns; missing where it is not given.",
+            ),
+        ] = (),
     ) -> Added:
         """Add the image in the body, with a label where the index has labels."""
-        suffix = suffix_of(request.headers.get("content-type"))
-        data = await read_body(request, service.options.max_upload_bytes)
-        row = await service.add(data, suffix=suffix, label=label, client=_client(request))
-        return Added(row, service.database.n_samples)
+        data, suffix = await read_image(request, service.options.max_upload_bytes)
+        given = _read_values(values)
+        client = _client(request)
+        row = await service.add(data, suffix=suffix, label=label, metadata=given, client=client)
+        database = service.database
+        found = hashlib.sha256(data).hexdigest()
+        return Added(row, database.n_samples, found, database.collection)
+
+    @api.patch(
+        "/api/images/{row}",
+        status_code=204,
+        response_model=None,
+        responses=describe_problems(403, 404, 507),
+    )
+    async def relabel(row: Name, label: NewLabel) -> None:
+        """Give an image another label."""
+        await service.relabel(_name(row), label)
 
     @api.delete(
         "/api/images/{row}",
         status_code=204,
         response_model=None,  # older versions of FastAPI take "None" for a body
-        responses=describe_problems(404, 507),
+        responses=describe_problems(403, 404, 507),
     )
-    async def remove(row: Row) -> None:
+    async def remove(row: Name) -> None:
         """Remove an image from the index."""
-        await service.remove(row)
+        await service.remove(_name(row))
+
+
+def _read_values(words: Sequence[str]) -> dict[str, str]:
+    given = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise RefusalError(422, f"value: got {word!r:.100}, expected COLUMN=VALUE")
+        given[name] = value
+    return given
+
+
+def _name(text: str) -> int | str:
+    """Return a row's number, or the digest that an id is."""
+    return text if len(text) == 64 else int(text)
 
 
 def _client(request: Request) -> str:

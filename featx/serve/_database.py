@@ -1,17 +1,20 @@
-"""The index as clients see it: rows by number, labels, neighbours, never a path.
+"""The index as clients see it: rows by number or content, labels, columns, neighbours.
 
 A row keeps its number as long as the server runs, whatever is added or removed, so that a click
-always opens the image that was shown. Readers hold one state, which is never changed, only
-replaced: they need no lock.
+always opens the image that was shown; the rows of another file have numbers of their own. Readers
+hold one state, which is never changed, only replaced: they need no lock.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 import ntpath
 import os
-from collections.abc import Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -19,46 +22,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._arrays import scale_to_unit
-from featx.errors import StoreWriteError, nearest
-from featx.files.paths import show_path
+from featx._values import float_array, is_missing
+from featx.errors import ParameterError, StoreWriteError, choose, hide_secrets, nearest
+from featx.files.paths import read_shown, show_path
 from featx.files.remote import is_url
 from featx.retrieval import RetrievalIndex
+from featx.serve._options import ServeOptions
 from featx.serve._refusal import RefusalError
+from featx.serve._schema import Column, Example, LabelCount, Match
 
-__all__ = ["Database", "Example", "LabelCount", "Match", "file_state"]
+__all__ = ["Database", "Shown", "file_state"]
 
 MAX_TO_SUGGEST = 1000  # else a client could keep the search for near labels busy
 Floats = NDArray[np.float32]
 FileState: TypeAlias = tuple[int, int, int, int]
+MAX_CHOICES = 50  # different values of a column that a page offers to choose from
+LINKS = ("http://", "https://")
 
 
 @dataclass(frozen=True)
-class Match:
-    """One neighbour. `name` only with --show-names; `copy_of` is an earlier match's row."""
+class Shown:
+    """What clients may see of the index.
 
-    row: int
-    distance: float
-    label: str | None = None
-    name: str | None = None
-    is_copy: bool = False
-    copy_of: int | None = None
+    Parameters
+    ----------
+    names, paths : bool, default False
+        The images' file names, and their whole paths (which implies names).
+    columns : tuple of str, optional
+        Further columns; default all.
+    link_column : str, optional
+        The column with each image's own page; default the first that holds such.
+    """
 
+    names: bool = False
+    paths: bool = False
+    columns: tuple[str, ...] | None = None
+    link_column: str | None = None
 
-@dataclass(frozen=True)
-class Example:
-    """A row to begin with. `name` only with --show-names."""
-
-    row: int
-    label: str | None = None
-    name: str | None = None
-
-
-@dataclass(frozen=True)
-class LabelCount:
-    """A label of the index and its number of images."""
-
-    label: str
-    n_samples: int
+    @classmethod
+    def of(cls, options: ServeOptions) -> Shown:
+        """Take what options say."""
+        names = options.show_names or options.show_paths
+        return cls(names, options.show_paths, options.columns, options.link_column)
 
 
 def file_state(path: str) -> FileState | None:
@@ -73,21 +78,40 @@ def file_state(path: str) -> FileState | None:
 class _State:
     """One index with the numbers of its rows; never changed."""
 
-    def __init__(self, index: RetrievalIndex, numbers: NDArray[np.int64]) -> None:
+    def __init__(self, index: RetrievalIndex, numbers: NDArray[np.int64], shown: Shown) -> None:
         self.index, self.numbers = index, numbers
+        known = index.metadata_
+        visible = list(known if shown.columns is None else shown.columns)
+        self.metadata = {name: known[choose("columns", name, list(known))] for name in visible}
+        self.collection = secrets.token_hex(8)
         labels = index.labels_
         self.names: list[str] = []
         self._stored: dict[str, str] = {}
         self.codes: NDArray[np.intp] | None = None
         if labels is not None:
             found, codes = np.unique(labels.astype(str), return_inverse=True)
-            shown = [show_path(name) for name in found.tolist()]
-            names, again = np.unique(shown, return_inverse=True)
+            readable = [show_path(name) for name in found.tolist()]
+            names, again = np.unique(readable, return_inverse=True)
             self.names, self.codes = names.tolist(), again[codes]
-            self._stored = dict(zip(shown, found.tolist(), strict=True))
+            self._stored = dict(zip(readable, found.tolist(), strict=True))
 
-    def position(self, row: int) -> int:
-        """Return where in the index a row is."""
+    @functools.cached_property
+    def by_digest(self) -> dict[str, int]:
+        """Where the first image of each content is."""
+        digests = [] if self.index.digests_ is None else self.index.digests_.tolist()
+        return {name: at for at, name in reversed(list(enumerate(digests))) if name}
+
+    def digest(self, position: Any) -> str | None:
+        """Return the SHA-256 of a row's image, where it is known."""
+        digests = self.index.digests_
+        return None if digests is None else (str(digests[position]) or None)
+
+    def position(self, row: int | str) -> int:
+        """Return where in the index a row is, or the first image of a digest."""
+        if isinstance(row, str):
+            if row not in self.by_digest:
+                raise RefusalError(404, f"image {row}: is not in the index")
+            return self.by_digest[row]
         at = int(np.searchsorted(self.numbers, row)) if 0 <= row < 2**63 else -1
         if at < 0 or at == len(self.numbers) or self.numbers[at] != row:
             raise RefusalError(404, f"row {row}: is not in the index")
@@ -124,10 +148,24 @@ class Database:
         Its file, which `add` and `remove` rewrite.
     state : tuple of int, optional
         `file_state` of that file, from before the index was read.
-    show_names : bool, default False
-        Give the images' file names.
+    shown : Shown
+        What clients see of it.
     copy_distance : float, default 0
         Cosine distance up to which images count as copies.
+    first : int, default 0
+        Number of the first row.
+
+    Attributes
+    ----------
+    columns : list of Column
+        Further columns that clients see.
+    link_column : str or None
+        The one with each image's own page.
+
+    Raises
+    ------
+    ParameterError
+        If a column that is to be shown is not in the index, with the nearest one.
 
     Examples
     --------
@@ -143,14 +181,39 @@ class Database:
         path: str,
         *,
         state: FileState | None = None,
-        show_names: bool = False,
+        shown: Shown = Shown(),
         copy_distance: float = 0.0,
+        first: int = 0,
     ) -> None:
-        self.path, self._show_names, self._copy_distance = path, show_names, copy_distance
-        self._file_state = state
+        self.path, self._shown, self._copy_distance = path, shown, copy_distance
+        self.file_state = state
         n = index.n_samples_fit_
-        self._state = _State(index, np.arange(n, dtype=np.int64))
-        self._next = n
+        self._state = _State(index, np.arange(first, first + n, dtype=np.int64), shown)
+        self._next = first + n
+        self.columns = [_describe(name, values) for name, values in self._state.metadata.items()]
+        self.link_column = self._choose_link()
+
+    def _choose_link(self) -> str | None:
+        names = [column.name for column in self.columns]
+        if self._shown.link_column is not None:
+            return choose("link_column", self._shown.link_column, names)
+        return next((c.name for c in self.columns if c.kind == "link"), None)
+
+    def follow(self, index: RetrievalIndex, state: FileState | None) -> Database:
+        """Return what is served after this, of another file; its rows have new numbers."""
+        return Database(
+            index,
+            self.path,
+            state=state,
+            shown=self._shown,
+            copy_distance=self._copy_distance,
+            first=self._next,
+        )
+
+    @property
+    def collection(self) -> str:
+        """What changes whenever a row does."""
+        return self._state.collection
 
     @property
     def n_samples(self) -> int:
@@ -180,21 +243,40 @@ class Database:
         state = self._state
         count = len(state.numbers)
         positions = np.unique(np.linspace(0, max(count - 1, 0), min(n, count)).astype(np.intp))
-        return [
-            Example(int(state.numbers[at]), state.label(at), self._name(state, at))
-            for at in positions
-        ]
+        return [Example(**self._describe(state, at)) for at in positions]
 
-    def _name(self, state: _State, position: Any) -> str | None:
-        if not self._show_names:
-            return None
-        name = str(state.index.ids_[position].item())
-        if is_url(name):
-            name = urlsplit(name).path  # what follows may sign it
+    def has(self, digest: str) -> bool:
+        """Tell whether an image of this content is in the index."""
+        return digest in self._state.by_digest
+
+    def describe(self, row: int | str) -> Example:
+        """Return what clients see of a row.
+
+        Raises
+        ------
+        RefusalError
+            If there is no such row.
+        """
+        state = self._state
+        return Example(**self._describe(state, state.position(row)))
+
+    def _describe(self, state: _State, at: Any) -> dict[str, Any]:
+        path = str(state.index.ids_[at].item())
+        if is_url(path):
+            parts = urlsplit(hide_secrets(path))
+            path = parts._replace(query="", fragment="").geturl()  # what may sign it
         # a store may have been made on Windows: both kinds of separator end a folder
-        return show_path(ntpath.basename(name))
+        name = ntpath.basename(urlsplit(path).path if is_url(path) else path)
+        return {
+            "row": int(state.numbers[at]),
+            "id": state.digest(at),
+            "label": state.label(at),
+            "name": show_path(name) if self._shown.names else None,
+            "path": show_path(path) if self._shown.paths else None,
+            "metadata": {k: show_path(str(v[at])) for k, v in state.metadata.items()},
+        }
 
-    def image_of(self, row: int) -> Any:
+    def image_of(self, row: int | str) -> Any:
         """Return a row's id in the index: the path of its image, where it was made from a store.
 
         Raises
@@ -205,7 +287,7 @@ class Database:
         state = self._state
         return state.index.ids_[state.position(row)].item()
 
-    def vector(self, row: int) -> Floats:
+    def vector(self, row: int | str) -> Floats:
         """Return a row's vector, (n_features,).
 
         Raises
@@ -217,22 +299,46 @@ class Database:
         return state.index.vectors(state.position(row))
 
     def nearest(
-        self, vector: Floats, k: int, label: str | None = None, *, leave_out: int | None = None
+        self,
+        vector: Floats,
+        k: int,
+        label: str | None = None,
+        *,
+        filters: tuple[str, ...] = (),
+        leave_out: int | None = None,
     ) -> list[Match]:
-        """Return the k nearest rows of a label, or of all, one row left out.
+        """Return the k nearest rows of a label and within filters, or of all, one row left out.
 
         Raises
         ------
         RefusalError
-            If there is no such label.
+            If there is no such label or column, or a filter cannot be read.
         """
         state = self._state
         n = k + (leave_out is not None)
-        among = None if label is None else state.of_label(label)
+        among = self._select(state, label, filters)
+        if among is not None and not among.any():
+            return []
         found = state.index.query(vector, n, filter=among)
         left_out = -1 if leave_out is None else leave_out
         kept = np.flatnonzero(state.numbers[found.indices] != left_out)[:k]
         return self._make_matches(state, vector, found.indices[kept], found.distances[kept])
+
+    def _select(
+        self, state: _State, label: str | None, filters: tuple[str, ...]
+    ) -> NDArray[np.bool_] | None:
+        """Say which rows may be found; None for all."""
+        among = None if label is None else state.of_label(label)
+        if filters:
+            names = [*state.metadata, *(["id"] if self._shown.paths else [])]
+            if state.codes is not None:
+                names.append("label")
+            try:
+                fitting = state.index.select_rows(filters, names)
+            except ParameterError as err:
+                raise RefusalError(422, str(err)) from err
+            among = fitting if among is None else among & fitting
+        return among
 
     def _make_matches(
         self, state: _State, vector: Floats, positions: NDArray[np.intp], distances: Floats
@@ -242,27 +348,32 @@ class Database:
         )
         rows = state.numbers[positions].tolist()
         found = []
-        for i, (row, at) in enumerate(zip(rows, positions, strict=True)):
+        for i, at in enumerate(positions):
             first = copy_of[i]
-            found.append(
-                Match(
-                    row=row,
-                    distance=float(distances[i]),
-                    label=state.label(at),
-                    name=self._name(state, at),
-                    is_copy=is_copy[i],
-                    copy_of=None if first is None else rows[first],
-                )
+            match = Match(
+                **self._describe(state, at),
+                distance=float(distances[i]),
+                is_copy=is_copy[i],
+                copy_of=None if first is None else rows[first],
             )
+            found.append(match)
         return found
 
-    def add(self, vector: Floats, path: str, label: str | None) -> int:
+    def add(
+        self,
+        vector: Floats,
+        path: str,
+        label: str | None,
+        *,
+        digest: str = "",
+        metadata: Mapping[str, str] = MappingProxyType({}),
+    ) -> int:
         """Add a row, write the index's file, and return the row's number. One caller at a time.
 
         Raises
         ------
         RefusalError
-            If the image is there already.
+            If the image is there already, or there is no such column.
         StoreWriteError
             If the file cannot be written; nothing has changed then.
         """
@@ -271,26 +382,50 @@ class Database:
         if len(found):
             row = int(state.numbers[found[0]])
             raise RefusalError(409, f"this image is in the index already, as row {row}")
+        try:
+            given = {
+                choose("column", k, state.metadata): read_shown(v) for k, v in metadata.items()
+            }
+        except ParameterError as err:
+            raise RefusalError(422, str(err)) from err
         index = copy.copy(state.index)  # `add` replaces its arrays and changes none
-        unknown = {name: [""] for name in index.metadata_}
+        values = {name: [given.get(name, "")] for name in index.metadata_}
         labels = None if label is None else [state.stored(label)]
-        index.add(vector[None], ids=[path], labels=labels, metadata=unknown)
+        index.add(vector[None], ids=[path], labels=labels, metadata=values, digests=[digest])
         self._save(index)
         row, self._next = self._next, self._next + 1
-        self._state = _State(index, np.append(state.numbers, row))
+        self._state = _State(index, np.append(state.numbers, row), self._shown)
         return row
+
+    def relabel(self, row: int | str, label: str) -> None:
+        """Give a row another label and write the index's file. One caller at a time.
+
+        Raises
+        ------
+        RefusalError
+            If there is no such row, or the index has no labels.
+        StoreWriteError
+            If the file cannot be written; nothing has changed then.
+        """
+        state = self._state
+        name = state.index.ids_[state.position(row)].item()
+        if state.codes is None:
+            raise RefusalError(422, "label: got one, expected none, since the index has no labels")
+        index = copy.copy(state.index).relabel([name], [state.stored(label)])
+        self._save(index)
+        self._state = _State(index, state.numbers, self._shown)
 
     def _save(self, index: RetrievalIndex) -> None:
         """Write the file, unless it is no longer the one that was read or written here."""
-        if file_state(self.path) != self._file_state:
+        if file_state(self.path) != self.file_state:
             raise StoreWriteError(
                 f"index {self.path!r}: another program has changed the file since it was read, "
-                "and what that wrote would be lost; start the server again to serve it as it is"
+                "and what that wrote would be lost; try again once it is served"
             )
         index.save(self.path)
-        self._file_state = file_state(self.path)
+        self.file_state = file_state(self.path)
 
-    def remove(self, row: int) -> Any:
+    def remove(self, row: int | str) -> Any:
         """Remove a row, write the index's file, and return the row's id. One caller at a time.
 
         Raises
@@ -306,8 +441,24 @@ class Database:
         index = copy.copy(state.index)
         index.remove([name])
         self._save(index)
-        self._state = _State(index, np.delete(state.numbers, at))
+        self._state = _State(index, np.delete(state.numbers, at), self._shown)
         return name
+
+
+def _describe(name: str, values: NDArray[Any]) -> Column:
+    """Say what kind of values a column has."""
+    texts = [show_path(str(v)) for v in np.unique(values).tolist() if not is_missing(v)]
+    try:
+        numbers = float_array(texts)
+    except ValueError:
+        numbers = np.empty(0)
+    if len(numbers) and np.isfinite(numbers).all():
+        return Column(name, "number", float(numbers.min()), float(numbers.max()))
+    if texts and all(text.startswith(LINKS) for text in texts):
+        return Column(name, "link")
+    if len(texts) <= MAX_CHOICES:
+        return Column(name, "choice", values=texts)
+    return Column(name, "text")
 
 
 def _find_copies(

@@ -33,7 +33,9 @@ N_SLOW_READERS, DECODE_S = 2, 10.0
 READER_BYTES = 2**29
 PIXEL_BYTES = 12
 THUMBNAIL_PX = 288  # twice what the page shows, for displays of high density
+LARGE_PX = 1600
 MAX_THUMBNAILS = 1000  # kept, about 15 kB each
+MAX_LARGE = 40  # of about 300 kB
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 MAX_REASON_CHARS = 200
 
@@ -91,10 +93,10 @@ class _ThumbnailMaker:
     """What makes a JPEG of a decoded image; to a reader its bytes are one more array."""
 
     max_pixels: int
-    min_px: int = THUMBNAIL_PX
+    min_px: int
 
     def __call__(self, image: Image.Image) -> Views:
-        data = thumbnail_jpeg(image, THUMBNAIL_PX).data
+        data = thumbnail_jpeg(image, self.min_px).data
         return (np.frombuffer(data, np.uint8),)
 
 
@@ -105,27 +107,42 @@ class Thumbnails:
     ----------
     max_pixels : int
         Largest width x height of an image.
+    px : int
+        Longer side of a JPEG at most.
+    n_kept : int
+        How many are kept.
     """
 
-    def __init__(self, max_pixels: int) -> None:
-        self._decoder = Decoder(_ThumbnailMaker(max_pixels))
+    def __init__(
+        self, max_pixels: int, px: int = THUMBNAIL_PX, n_kept: int = MAX_THUMBNAILS
+    ) -> None:
+        self._decoder = Decoder(_ThumbnailMaker(max_pixels, px))
+        self._n_kept = n_kept
         self._kept: OrderedDict[str, bytes] = OrderedDict()
 
-    async def of(self, source: str, client: str) -> bytes:
-        """Return the JPEG of a file or URL.
+    def clear(self) -> None:
+        """Forget what is kept: files may have changed."""
+        self._kept.clear()
+
+    async def of(self, source: str | bytes, client: str) -> bytes:
+        """Return the JPEG of a file or URL, or of the bytes of one.
 
         Raises
         ------
         ImageDecodeError
             If it cannot be had.
         """
+        if isinstance(source, bytes):  # kept by whoever has them
+            [data] = await self._decoder.read(source, client)
+            return data.tobytes()
         if source not in self._kept:
             [data] = await self._decoder.read(source, client)
             self._kept[source] = data.tobytes()
         self._kept.move_to_end(source)
-        while len(self._kept) > MAX_THUMBNAILS:
+        jpeg = self._kept[source]
+        while len(self._kept) > self._n_kept:
             self._kept.popitem(last=False)
-        return self._kept[source]
+        return jpeg
 
     def close(self) -> None:
         """End the readers."""

@@ -60,7 +60,7 @@ def build_label_app(desk: Desk) -> FastAPI:
         redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
     _add_routes(app, desk)
-    add_page(app, "label.html")
+    add_page(app, {"/": "label.html"})
     add_refusals(app)
     buckets = TokenBuckets(desk.options.rate)
     app.add_middleware(Guard, options=desk.options, buckets=buckets, metrics=Metrics())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from featx.errors import FingerprintMismatchError
 from featx.estimators import load_model
@@ -22,25 +24,38 @@ MAX_SCORES = 5
 class Score:
     """One class or attribute, and how probable it is."""
 
-    label: str
-    probability: float
+    label: Annotated[str, Field(description="The class or attribute.")]
+    probability: Annotated[float, Field(description="From 0 to 1.")]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says: the labels, and these and the next most probable, with probabilities.
+    """What a model says of an image."""
 
-    `labels` holds one class; of attributes all that are more probable than not. `confidence` is
-    the probability that the label is right, of attributes the expected share of right ones.
-    `unknown` is the share of training images that are less novel than this one, null where the
-    model does not know; `is_unknown` says that it is unlike anything the model was trained on.
-    """
-
-    labels: list[str]
-    scores: list[Score]
-    confidence: float
-    unknown: float | None
-    is_unknown: bool
+    labels: Annotated[
+        list[str],
+        Field(description="One class; of attributes all that are more probable than not."),
+    ]
+    scores: Annotated[
+        list[Score], Field(description="These and the next most probable, most probable first.")
+    ]
+    confidence: Annotated[
+        float,
+        Field(
+            description="Probability that the label is right; of attributes the expected share of "
+            "right ones."
+        ),
+    ]
+    unknown: Annotated[
+        float | None,
+        Field(
+            description="Share of training images that are less novel than this one; null where "
+            "the model does not know."
+        ),
+    ]
+    is_unknown: Annotated[
+        bool, Field(description="Whether it is unlike anything the model was trained on.")
+    ]
 
 
 class Labeller:

@@ -22,14 +22,16 @@ TYPES = {
 }
 
 
-def add_page(app: FastAPI, start: str) -> None:
-    """Add a page as ``/``, and ``/static/*``, which the description leaves out."""
+def add_page(app: FastAPI, pages: dict[str, str]) -> None:
+    """Add pages by path, and ``/static/*``, which the description leaves out."""
     static = files("featx.serve") / "static"
     content = {file.name: file.read_bytes() for file in static.iterdir() if _type_of(file.name)}
 
-    @app.get("/", include_in_schema=False)
     async def page(request: Request) -> Response:
-        return _answer(request, content, start)
+        return _answer(request, content, pages[request.url.path])
+
+    for path in pages:
+        app.add_api_route(path, page, include_in_schema=False)
 
     @app.get("/static/{name}", include_in_schema=False)
     async def part(request: Request, name: str) -> Response:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 __all__ = ["Problem", "RefusalError"]
 
@@ -11,7 +14,7 @@ __all__ = ["Problem", "RefusalError"]
 class Problem:
     """The body of every answer that is not what was asked for."""
 
-    error: str
+    error: Annotated[str, Field(description="What is wrong, and what was expected.")]
 
 
 class RefusalError(Exception):

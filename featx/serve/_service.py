@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import (
+    FeatxError,
     FileFormatError,
+    FingerprintMismatchError,
     ImageDecodeError,
     StoreWriteError,
     hide_secrets,
@@ -29,35 +31,37 @@ from featx.files.locks import hold_index
 from featx.files.remote import is_url
 from featx.retrieval import RetrievalIndex
 from featx.serve._batcher import Batcher
-from featx.serve._database import Database, Match, file_state
-from featx.serve._decoding import Decoder, Thumbnails, Views
-from featx.serve._labeller import Labeller, Prediction
+from featx.serve._database import Database, FileState, Shown, file_state
+from featx.serve._decoding import LARGE_PX, MAX_LARGE, Decoder, Thumbnails, Views
+from featx.serve._labeller import Labeller
 from featx.serve._options import ServeOptions
 from featx.serve._refusal import RefusalError
+from featx.serve._schema import Answer
+from featx.serve._uploads import Uploads
 
 if TYPE_CHECKING:
     from featx.extraction import LoadedEncoder
 
-__all__ = ["Answer", "Service", "load_service"]
+__all__ = ["Asked", "Service", "load_service"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Neighbours, nearest first, and what the model says of the query, where there is a model."""
+class Asked:
+    """How much is asked for, and of which rows; k = 0 asks for the vector alone."""
 
-    matches: list[Match]
-    prediction: Prediction | None = None
+    k: int = 0
+    label: str | None = None
+    filters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Query:
     """A query in line: an image's views, or a row that is there already."""
 
-    k: int
-    label: str | None = None
+    asked: Asked
     views: Views | None = None
     row: int | None = None
 
@@ -99,6 +103,11 @@ class Service:
         )
         self._uploads = Decoder(network.preprocessor())
         self._thumbnails = Thumbnails(options.max_pixels)
+        self._pictures = Thumbnails(options.max_pixels, LARGE_PX, MAX_LARGE)
+        self._kept = Uploads(int(options.keep_uploads_mb * 1e6))
+        self._seen: FileState | None = database.file_state
+        self._refused: FileState | None = None
+        self.problem: str | None = None
         self._writer = ThreadPoolExecutor(1, "featx-writer")
         # Beside the index, so that featx query and spatial re-ranking find them, too.
         self._added_dir = Path(os.path.abspath(f"{database.path}.images"))  # noqa: PTH100
@@ -107,77 +116,129 @@ class Service:
         """Finish what is running; nothing may be asked afterwards."""
         self._uploads.close()
         self._thumbnails.close()
+        self._pictures.close()
         self._writer.shutdown(wait=True)
         self.batcher.close()
         self._held.close()
 
-    async def query(
-        self, data: bytes, *, k: int, label: str | None = None, client: str = ""
-    ) -> Answer:
+    async def query(self, data: bytes, asked: Asked, client: str = "") -> Answer:
         """Find what looks like an image.
 
         Raises
         ------
         RefusalError
-            If the bytes are no image, or there is no such label.
+            If the bytes are no image, or there is no such label or column.
         """
-        return (await self._embed(data, _Query(k, label), client))[1]
+        answer = (await self._embed(data, asked, client))[1]
+        return dataclasses.replace(answer, upload=self._kept.keep(data))
 
-    async def neighbours(self, row: int, *, k: int, label: str | None = None) -> Answer:
-        """Find what looks like an image of the index, itself left out.
+    async def embed(self, data: bytes, client: str = "") -> Floats:
+        """Return an image's vector, (n_features,).
 
         Raises
         ------
         RefusalError
-            If there is no such row or label.
+            If the bytes are no image.
         """
-        return (await self._search(_Query(k, label, row=row)))[1]
+        return (await self._embed(data, Asked(), client))[0]
 
-    async def thumbnail(self, row: int, client: str = "") -> bytes:
-        """Return a small JPEG of a row's image.
+    async def neighbours(self, name: int | str, asked: Asked, client: str = "") -> Answer:
+        """Find what looks like an image of the index, itself left out, or like a kept upload.
 
         Raises
         ------
         RefusalError
-            If there is no such row, or its image cannot be read.
+            If there is no such image, label or column.
         """
-        source = self.database.image_of(row)
-        if not isinstance(source, str):
-            raise RefusalError(404, f"row {row}: the index knows no image of it")
+        upload = self._upload(name)
+        if upload is not None:
+            return await self.query(upload, asked, client)
+        found = self.database.describe(name)
+        answer = (await self._search(_Query(asked, row=found.row)))[1]
+        return dataclasses.replace(answer, query=found)
+
+    def _upload(self, name: int | str) -> bytes | None:
+        """Return a kept upload that is not in the index."""
+        if isinstance(name, int) or self.database.has(name):
+            return None
+        upload = self._kept.get(name)
+        if upload is None:
+            raise RefusalError(
+                404, f"image {name}: is not in the index, and no upload that is still kept"
+            )
+        return upload
+
+    async def thumbnail(
+        self, name: int | str, client: str = "", *, is_large: bool = False
+    ) -> bytes:
+        """Return a JPEG of an image of the index, or of a kept upload.
+
+        Raises
+        ------
+        RefusalError
+            If there is no such image, or it cannot be read.
+        """
+        source = self._upload(name) or self.database.image_of(name)
+        if not isinstance(source, str | bytes):
+            raise RefusalError(404, f"row {name}: the index knows no image of it")
         try:
-            return await self._thumbnails.of(source, client)
+            return await (self._pictures if is_large else self._thumbnails).of(source, client)
         except ImageDecodeError as err:
-            if is_url(source):  # the server's message may repeat any part of the URL
-                logger.warning("row %d: %r: %s", row, hide_secrets(source), err)
+            if isinstance(source, str) and is_url(source):
+                # the server's message may repeat any part of the URL
+                logger.warning("row %s: %r: %s", name, hide_secrets(source), err)
                 raise RefusalError(
-                    404, f"row {row}: its image cannot be fetched; the log says why"
+                    404, f"row {name}: its image cannot be fetched; the log says why"
                 ) from err
-            raise RefusalError(404, f"row {row}: its image cannot be shown: {err}") from err
+            raise RefusalError(404, f"row {name}: its image cannot be shown: {err}") from err
 
-    async def add(self, data: bytes, *, suffix: str, label: str | None, client: str = "") -> int:
+    async def add(
+        self,
+        data: bytes,
+        *,
+        suffix: str,
+        label: str | None,
+        metadata: Mapping[str, str],
+        client: str = "",
+    ) -> int:
         """Keep an image beside the index, add it, and return its row.
 
         Raises
         ------
         RefusalError
-            If the bytes are no image, a label lacks or is too many, the image is there already, or
-            the disk does not take it; nothing has changed then.
+            If the bytes are no image, a label lacks or is too many, there is no such column, the
+            image is there already, or the disk does not take it; nothing has changed then.
         """
         if (label is None) == self.database.has_labels:
             got, expected = ("none", "one") if label is None else (repr(label), "none")
             raise RefusalError(422, f"label: got {got}, expected {expected}, as the index has")
-        vector, _ = await self._embed(data, _Query(1), client)
-        return await self._write(partial(self._keep, data, suffix, vector, label))
+        vector = await self.embed(data, client)
+        return await self._write(partial(self._keep, data, suffix, vector, label, metadata))
 
-    async def remove(self, row: int) -> None:
-        """Remove a row, and its file if it was added here.
+    async def remove(self, name: int | str) -> None:
+        """Remove an image, and its file if it was added here.
 
         Raises
         ------
         RefusalError
-            If there is no such row, or the disk does not take it; nothing has changed then.
+            If there is no such image, or the disk does not take it; nothing has changed then.
         """
-        await self._write(partial(self._remove, row))
+        await self._write(partial(self._remove, name))
+
+    async def relabel(self, name: int | str, label: str) -> None:
+        """Give an image another label.
+
+        Raises
+        ------
+        RefusalError
+            If there is no such image, the index has no labels, or the disk does not take it;
+            nothing has changed then.
+        """
+        await self._write(lambda: self.database.relabel(name, label))
+
+    async def follow_file(self) -> None:
+        """Serve the index's file anew, if it has changed and can be read."""
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._follow_file)
 
     async def _write(self, work: Callable[[], T]) -> T:
         try:
@@ -188,12 +249,12 @@ class Service:
                 507, "the index cannot be written, so nothing was changed; the log says why"
             ) from err
 
-    async def _embed(self, data: bytes, query: _Query, client: str) -> _Found:
+    async def _embed(self, data: bytes, asked: Asked, client: str) -> _Found:
         try:
             views = await self._uploads.read(data, client)
         except ImageDecodeError as err:
             raise RefusalError(422, f"image: {err}") from err
-        return await self._search(dataclasses.replace(query, views=views))
+        return await self._search(_Query(asked, views=views))
 
     async def _search(self, query: _Query) -> _Found:
         try:
@@ -201,13 +262,14 @@ class Service:
         except FileFormatError as err:
             logger.error("%s", err)  # noqa: TRY400 - another program's doing
             raise RefusalError(
-                503, "the index's file was changed while it is served; start the server again"
+                503, "the index's file was changed while it is served; make it anew"
             ) from err
 
     def _answer(self, queries: Sequence[_Query]) -> list[_Found | Exception]:
+        database = self.database  # which may be replaced meanwhile
         images = [query.views for query in queries if query.views is not None]
         embedded = iter(self.network.embed_views(images) if images else ())
-        vectors = [self._vector(query, embedded) for query in queries]
+        vectors = [_vector(database, query, embedded) for query in queries]
         good = [vector for vector in vectors if not isinstance(vector, RefusalError)]
         predictions = iter(self.labeller(np.stack(good)) if self.labeller and good else ())
         found: list[_Found | Exception] = []
@@ -215,27 +277,31 @@ class Service:
             if isinstance(vector, RefusalError):
                 found.append(vector)
                 continue
-            prediction = next(predictions, None)
+            prediction, asked = next(predictions, None), query.asked
             try:
-                matches = self.database.nearest(vector, query.k, query.label, leave_out=query.row)
-                found.append((vector, Answer(matches, prediction)))
+                matches = (
+                    []
+                    if asked.k == 0
+                    else database.nearest(
+                        vector, asked.k, asked.label, filters=asked.filters, leave_out=query.row
+                    )
+                )
+                answer = Answer(matches, prediction, collection=database.collection)
+                found.append((vector, answer))
             except RefusalError as err:
                 found.append(err)
         return found
 
-    def _vector(self, query: _Query, embedded: Iterator[Floats]) -> Floats | RefusalError:
-        """Return the vector of a row, or the next image's; refuse that one alone of its batch."""
-        try:
-            vector = next(embedded) if query.row is None else self.database.vector(query.row)
-        except RefusalError as err:
-            return err
-        if not np.isfinite(vector).all():
-            return RefusalError(422, "image: the network's features of it are not finite")
-        return vector
-
-    def _keep(self, data: bytes, suffix: str, vector: Floats, label: str | None) -> int:
-        name = f"{hashlib.sha256(data).hexdigest()}{suffix}"
-        place = self._added_dir / name
+    def _keep(
+        self,
+        data: bytes,
+        suffix: str,
+        vector: Floats,
+        label: str | None,
+        metadata: Mapping[str, str],
+    ) -> int:
+        digest = hashlib.sha256(data).hexdigest()
+        place = self._added_dir / f"{digest}{suffix}"
         is_new = not place.exists()
         try:
             self._added_dir.mkdir(exist_ok=True)
@@ -244,16 +310,64 @@ class Service:
         except OSError as err:
             raise StoreWriteError(f"image {str(place)!r}: cannot be written ({err})") from err
         try:
-            return self.database.add(vector, str(place), label)
+            return self.database.add(vector, str(place), label, digest=digest, metadata=metadata)
         except BaseException:
             if is_new:
                 place.unlink()
             raise
 
-    def _remove(self, row: int) -> None:
-        name = Path(str(self.database.remove(row)))
-        if name.parent == self._added_dir:
-            name.unlink(missing_ok=True)
+    def _remove(self, name: int | str) -> None:
+        place = Path(str(self.database.remove(name)))
+        if place.parent == self._added_dir:
+            place.unlink(missing_ok=True)
+
+    def _follow_file(self) -> None:
+        """Read a changed file once nobody has written to it since the last look."""
+        state = file_state(self.database.path)
+        is_settled, self._seen = state == self._seen, state
+        if state == self.database.file_state:
+            self.problem = None
+        elif state is None:
+            self.problem = "the index's file is gone; what it held is served on"
+        elif is_settled and state != self._refused:
+            self._read_file(state)
+
+    def _read_file(self, state: FileState) -> None:
+        path, recipe = self.database.path, self.network.recipes[0]
+        try:
+            index = RetrievalIndex.load(path, mmap=not self.options.writable)
+            if index.recipe_ is None or index.recipe_.fingerprint != recipe.fingerprint:
+                raise FingerprintMismatchError(
+                    f"index {path!r}: was made anew with another network or settings, expected "
+                    f"recipe {recipe.fingerprint}; start the server again to serve it"
+                )
+            self.database = self.database.follow(index, state)
+        except FeatxError as err:
+            logger.error("the changed index is not served: %s", err)  # noqa: TRY400
+            self._refused = state
+            self.problem = (
+                "the index's file has changed and cannot be served, so what it held before is "
+                "served on; the log says why"
+            )
+        else:
+            self._thumbnails.clear()
+            self._pictures.clear()
+            self.problem = None
+            n = self.database.n_samples
+            logger.warning("the index's file has changed: %d images are served now", n)
+
+
+def _vector(
+    database: Database, query: _Query, embedded: Iterator[Floats]
+) -> Floats | RefusalError:
+    """Return the vector of a row, or the next image's; refuse that one alone of its batch."""
+    try:
+        vector = next(embedded) if query.row is None else database.vector(query.row)
+    except RefusalError as err:
+        return err
+    if not np.isfinite(vector).all():
+        return RefusalError(422, "image: the network's features of it are not finite")
+    return vector
 
 
 def load_service(
@@ -283,7 +397,7 @@ def load_service(
             index,
             path,
             state=state,
-            show_names=options.show_names,
+            shown=Shown.of(options),
             copy_distance=options.copy_distance,
         )
         return Service(database, network, labeller, options, held.pop_all())

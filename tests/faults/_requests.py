@@ -20,6 +20,7 @@ from PIL import Image
 
 TOKEN = "faults-only-token"
 N_IMAGES = 12
+MARK = "between-parts"
 ODD_VALUES = (
     "",
     "0",
@@ -42,6 +43,7 @@ def requests(folder: Path) -> list[bytes]:
     jpeg = file.getvalue()
     batch = {"images": [base64.b64encode(jpeg).decode()] * 2}
     image, token = {"content-type": "image/jpeg"}, {"authorization": f"Bearer {TOKEN}"}
+    form = {"content-type": f"multipart/form-data; boundary={MARK}"}
     asked: list[tuple[str, str, dict[str, str], bytes]] = [
         ("POST", "/api/query?k=3&label=a", image, jpeg),
         ("POST", "/api/query/batch?k=3", {"content-type": "application/json"},
@@ -50,6 +52,9 @@ def requests(folder: Path) -> list[bytes]:
         ("GET", "/thumbnails/3", {}, b""),
         ("POST", "/api/add?label=b", image, jpeg),
         ("DELETE", "/api/images/3", {}, b""),
+        ("POST", "/api/query?filter=label=a", form, _form(jpeg)),
+        ("POST", "/api/embed", image, jpeg),
+        ("PATCH", "/api/images/4?label=b", {}, b""),
         ("GET", "/api/index", {}, b""),
         ("GET", "/", {}, b""),
     ]  # fmt: skip
@@ -59,6 +64,12 @@ def requests(folder: Path) -> list[bytes]:
         + body
         for method, path, headers, body in asked
     ]
+
+
+def _form(jpeg: bytes) -> bytes:
+    head = 'content-disposition: form-data; name="image"; filename="a.jpg"'
+    head = f"--{MARK}\r\n{head}\r\ncontent-type: image/jpeg\r\n\r\n"
+    return head.encode() + jpeg + f"\r\n--{MARK}--\r\n".encode()
 
 
 def damaged_request(data: bytes, draw: random.Random) -> bytes:
