@@ -1,15 +1,20 @@
 """Networks by name or of your own, with their weights, as a source of feature vectors.
 
 A new source of networks is a class like those in `_torchvision` and `_timm`, and a line in
-`catalogue.SOURCES`. Knows nothing of image files, HDF5 or poolings.
+`catalogue.SOURCES`. Knows nothing of image files, HDF5 or poolings. Names are loaded on first use:
+the words of the network inside the package need no torch.
 """
 
 from __future__ import annotations
 
-from featx.backbones.backbone import Backbone
-from featx.backbones.catalogue import backbone_card, list_backbones
-from featx.backbones.load import build_network, load_backbone
-from featx.engines.engine import Network
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from featx.backbones.backbone import Backbone
+    from featx.backbones.catalogue import backbone_card, list_backbones
+    from featx.backbones.load import build_network, load_backbone
+    from featx.engines.engine import Network
 
 __all__ = [
     "Backbone",
@@ -19,3 +24,19 @@ __all__ = [
     "list_backbones",
     "load_backbone",
 ]
+
+_HOMES = {
+    "Backbone": "featx.backbones.backbone",
+    "Network": "featx.engines.engine",
+    "backbone_card": "featx.backbones.catalogue",
+    "build_network": "featx.backbones.load",
+    "list_backbones": "featx.backbones.catalogue",
+    "load_backbone": "featx.backbones.load",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'featx.backbones' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

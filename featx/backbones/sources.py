@@ -14,6 +14,9 @@ from typing import ClassVar
 
 from torch import nn
 
+from featx.backbones.heads import classifier_words
+from featx.backbones.words import Words
+from featx.engines.engine import Network
 from featx.recipe import Preprocessing
 
 __all__ = ["BackboneCard", "Source", "WeightsEntry"]
@@ -131,3 +134,15 @@ class Source(ABC):
         """Return what goes with a file that is not published, and what that is like."""
         same = (e.name for e in card.weights if e.url and e.preprocessing == card.local)
         return card.local, f"as for {next(same, card.name)}"
+
+    def words(self, network: Network) -> Words:
+        """Return what turns words into vectors of a built network's features.
+
+        By default the rows of its final classifier, if its classes are ImageNet's.
+
+        Raises
+        ------
+        BackboneError
+            If it has no words.
+        """
+        return classifier_words(network)

@@ -18,6 +18,8 @@ from featx.errors import ParameterError
 LARGE_PX, SMALL_PX = 256, 128  # of a page's pictures, about 15 and 5 kB each
 MAX_LARGE = 500  # pictures that a page of 8 MB has room for
 
+MAX_NAMES = 5
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
@@ -29,9 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "image",
-        nargs="+",
+        nargs="*",
         metavar="IMAGE",
         help="images, folders, globs or a CSV with 'path'; or stores, whose vectors are asked",
+    )
+    parser.add_argument(
+        "--text",
+        action="append",
+        metavar="WORDS",
+        help="what to find in words, as 'fire engine', by itself or added to each image; several "
+        "add up, a minus takes away, as 'dog -husky' or --text=-husky; see docs/words.md",
     )
     parser.add_argument("-k", type=int, default=10, help="matches per image (default 10)")
     parser.add_argument(
@@ -65,23 +74,39 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Find what looks like the images."""
     with contextlib.ExitStack() as stack:
         index, options = _open_index(args, stack)
+        asked = _read_text(args, index)
         paths, features, failures = _read_queries(args, index)
         results: list[dict[str, Any]] = []
-        if paths:
-            if "rerank" in options:
+        if paths or not args.image:
+            if "rerank" in options and paths:
                 options["images"] = paths
-            where = args.filter or None
-            found = index.query(features, k=args.k, filter=where, **options)
+            options |= {"text": args.text, "filter": args.filter or None}
+            found = index.query(features, k=args.k, **options)
             results = found.to_dicts()
-            _add_metadata(results, found.indices, getattr(index, "metadata_", {}))
-    for one, path in zip(results, paths, strict=True):
-        one["query"] = path
+            _add_metadata(results, np.atleast_2d(found.indices), getattr(index, "metadata_", {}))
+    names = paths if args.image else [" ".join(args.text)]
+    for one, name in zip(results, names, strict=True):
+        one["query"] = name
     result: dict[str, Any] = {"results": results, "failures": failures}
+    if args.text:
+        result["text"] = asked
     if not results:
         return {**result, "ok": False, "error": describe_failures(failures)}
     if args.html:
         result["html"] = str(_page(results, args.html))
     return result
+
+
+def _read_text(args: argparse.Namespace, index: Any) -> list[dict[str, Any]]:
+    """Return what the words were taken as, before any image is read."""
+    from featx.extraction.words import ask_words
+
+    if not args.text and not args.image:
+        raise ParameterError("IMAGE: got none, and no --text, expected images or words to find")
+    if not args.text:
+        return []
+    asked = ask_words(args.text, index.recipe_, index.made_with_, weights=args.weights)
+    return asked.to_dicts()
 
 
 def _read_queries(
@@ -92,6 +117,8 @@ def _read_queries(
     from featx.store.info import open_fitting
 
     thing = f"index {args.index!r}"
+    if not args.image:
+        return [], None, []
     if are_stores("IMAGE", args.image):
         paths, blocks = [], []
         for word in args.image:
@@ -157,6 +184,13 @@ def _as_match(match: dict[str, Any]) -> Any:
     )
 
 
+def _meaning(words: dict[str, Any]) -> str:
+    """Say what words were taken as."""
+    first, more = words["names"][:MAX_NAMES], len(words["names"]) - MAX_NAMES
+    rest = f" and {more} more" if more > 0 else ""
+    return f"({words['text']}: {', '.join(first)}{rest})"
+
+
 def _agreeing(match: dict[str, Any]) -> str:
     inliers = match.get("inliers", -1)
     return f"  ({inliers} features agree)" if inliers >= 0 else ""
@@ -168,8 +202,8 @@ def notes(result: dict[str, Any]) -> list[str]:
 
 
 def show(result: dict[str, Any]) -> str:
-    """Print a block per image."""
-    lines = []
+    """Print what words were taken as, and a block per image."""
+    lines = [_meaning(one) for one in result.get("text", ()) if one["names"] != [one["text"]]]
     for r in result["results"]:
         lines.append(show_name(r["query"]))
         lines += [

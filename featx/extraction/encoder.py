@@ -201,6 +201,46 @@ class Encoder(OneLine):
             )
         return found.features[places]
 
+    def encode_text(self, words: str | Sequence[str]) -> NDArray[np.float32]:
+        """Return a vector for words, in the space of the features that `encode` gives.
+
+        Parameters
+        ----------
+        words : str or sequence of str
+            Each as `RetrievalIndex.query` takes `text`, such as "fire engine" or "dog -husky".
+
+        Returns
+        -------
+        ndarray of shape (n_words, n_features), float32; (n_features,) for one string
+            Of length 1: of a text tower what it gives, of a classifier the mean direction of the
+            rows of all classes that the words name.
+
+        Raises
+        ------
+        ParameterError
+            If words are not known, with the nearest that are.
+        BackboneError
+            If the network has no words, or the encoder reads another layer than the one that has.
+
+        Examples
+        --------
+        >>> encoder = Encoder("featx_small")
+        >>> dog, hound, boat = encoder.encode_text(["dog", "hound", "boat"])
+        >>> bool(dog @ hound > dog @ boat)
+        True
+        """
+        from featx.extraction.words import ask_words
+
+        if len(self.recipes) != 1:
+            raise BackboneError(
+                f"text: got an encoder of {len(self.recipes)} layers and poolings, expected one"
+            )
+        given = [words] if isinstance(words, str) else list(words)
+        made_with = {"weights": self.weights}
+        asked = [ask_words(each, self.recipes[0], made_with).vectors()[0] for each in given]
+        found = np.stack(asked) if asked else np.empty((0, self.recipes[0].n_features), np.float32)
+        return found[0] if isinstance(words, str) else found
+
     def load(
         self, run: RunOptions | None = None, *, known: Sequence[Recipe] = ()
     ) -> LoadedEncoder:

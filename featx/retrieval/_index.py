@@ -111,22 +111,28 @@ class RetrievalIndex(IndexedRows):
 
     def query(
         self,
-        X: Any,
+        X: Any = None,
         k: int = 10,
         *,
+        text: str | Sequence[str] | None = None,
         filter: Any = None,
         rerank: str | Reranking | Sequence[str | Reranking] | None = None,
         images: Any = None,
     ) -> Matches:
-        """Find what is nearest to images or vectors.
+        """Find what is nearest to images or vectors, or what words say.
 
         Parameters
         ----------
         X : path, PIL image, uint8 array, tensor, vector, FeatureStore, or a sequence of these
             Images go through the network that the index's features were made with. Arrays of one
-            or two dimensions are vectors.
+            or two dimensions are vectors. None where words alone are asked.
         k : int, default 10
             Neighbours; all where the index has fewer.
+        text : str or sequence of str, optional
+            Words, such as "fire engine", which are added to each image; several add up, and one
+            with a minus before it is to be absent: ``"dog -husky"``. Where the network has no
+            text tower, they are names of the classes that it was trained on, and distances are 1
+            less the share that its classifier gives them, for the first 1,000 candidates.
         filter : str, sequence of str, dict, or array-like of shape (n_samples,), bool, optional
             Rows that may be found. Text: ``"label=cat"``, ``["price<=20", "colour!=red"]``, all
             of them holding, where several values of one column are alternatives, and ranges
@@ -156,16 +162,18 @@ class RetrievalIndex(IndexedRows):
         FingerprintMismatchError
             If a store of another recipe is given.
         ParameterError
-            If vectors do not fit, no row fits the filter, there is no such re-ranking, or it lacks
-            the images.
+            If vectors do not fit, no row fits the filter, there is no such re-ranking, it lacks
+            the images, or a word is not known.
+        BackboneError
+            If the index's network has no words.
         """
         check_is_fitted(self)
         require_count("k", k)
         ranks = resolve_rerankings(rerank)
         among = self._columns.mask(filter)
         n_allowed = self.n_samples_fit_ if among is None else int(among.sum())
-        queries = self._embed(X, images)
-        found = self._rank(queries, min(k, n_allowed), among, ranks)
+        queries = self._embed(X, images, text)
+        found = self._rank(queries, min(k, n_allowed), among, (*queries.ranks, *ranks))
         matches = self._matches(found, queries.names)
         return matches[0] if queries.is_single else matches
 
@@ -199,8 +207,8 @@ class RetrievalIndex(IndexedRows):
             for (rows, distances), name in zip(found, queries.names, strict=True)
         ]
 
-    def _embed(self, X: Any, images: Any = None) -> Queries:
-        queries = as_queries(self, X, images)
+    def _embed(self, X: Any, images: Any = None, text: Any = None) -> Queries:
+        queries = as_queries(self, X, images, text)
         if is_frame(X) and queries.images is None:  # vectors, whose columns may be in disorder
             validate_data(self, X, reset=False, skip_check_array=True)
         return queries

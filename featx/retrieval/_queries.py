@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,6 +15,8 @@ from featx._repr import OneLine
 from featx._values import is_frame
 from featx.errors import ImageDecodeError, ParameterError
 from featx.recipe import Recipe
+from featx.retrieval._words import rank_by_words
+from featx.retrieval.ranking import Reranking
 from featx.store import FeatureStore
 from featx.store.info import fitting_table
 
@@ -48,27 +50,53 @@ class Queries(OneLine):
         Whether one image or one vector was given by itself, so that one answer is expected.
     images : tuple or None
         What they show, as `featx.images.inputs.as_sources` gives it; None for vectors alone.
+    ranks : tuple of Reranking
+        What ranks before all else: of words, the network's own classifier.
     """
 
     vectors: NDArray[np.float32]
     names: tuple[str, ...]
     is_single: bool
     images: tuple[Any, ...] | None = None
+    ranks: tuple[Reranking, ...] = ()
 
 
-def as_queries(index: QueriedIndex, X: Any, images: Any = None) -> Queries:
-    """Turn vectors or images into queries; `images` are what vectors show.
+def as_queries(index: QueriedIndex, X: Any, images: Any = None, text: Any = None) -> Queries:
+    """Turn vectors, images or words into queries; `images` are what vectors show.
 
     Raises
     ------
     FingerprintMismatchError
         If a store is given that has no table of the index's recipe.
     ParameterError
-        If the width differs, a value is not finite, or images are given to an index whose
-        features were made outside featx.
+        If the width differs, a value is not finite, images are given to an index whose
+        features were made outside featx, a word is not known, or nothing is asked.
+    BackboneError
+        If words are given and the network has none.
     ImageDecodeError
         If an image cannot be read.
     """
+    if text is None:
+        if X is None:
+            raise ParameterError("X: got None without text, expected images, vectors or words")
+        return _as_shown(index, X, images)
+    from featx.extraction.words import ask_words
+
+    asked = ask_words(text, index.recipe_, index.made_with_, weights=index.weights)
+    if X is None:
+        asked.require_wish()
+        return Queries(asked.vectors(), (asked.name,), True, ranks=rank_by_words(asked))
+    shown = _as_shown(index, X, images)
+    return replace(
+        shown,
+        vectors=asked.vectors(shown.vectors),
+        names=tuple(f"{name} {asked.name}" for name in shown.names),
+        ranks=rank_by_words(asked, shown.vectors),
+    )
+
+
+def _as_shown(index: QueriedIndex, X: Any, images: Any) -> Queries:
+    """Turn vectors or images into queries."""
     X, width = fit_table(index, X), index.n_features_in_
     if isinstance(X, FeatureStore):
         names = tuple(X.paths.tolist())

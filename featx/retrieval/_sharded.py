@@ -125,12 +125,19 @@ class ShardedIndex:
         """Let go of the shards; on Ray this ends their actors."""
         self._shards.close()
 
-    def query(self, X: Any, k: int = 10, *, filter: Any = None) -> Matches:
-        """Find what is nearest to images or vectors, in all shards.
+    def query(
+        self,
+        X: Any = None,
+        k: int = 10,
+        *,
+        text: str | Sequence[str] | None = None,
+        filter: Any = None,
+    ) -> Matches:
+        """Find what is nearest to images or vectors, or what words say, in all shards.
 
         Parameters
         ----------
-        X, k
+        X, k, text
             As for `RetrievalIndex.query`.
         filter : str, sequence of str, or dict, optional
             As there; a mask over rows is not taken.
@@ -153,8 +160,9 @@ class ShardedIndex:
                 f"filter: got {type(filter).__name__}, expected a dict of columns and values, or "
                 "conditions in text"
             )
-        queries = as_queries(self, X)
-        answers = _check_answers(self._shards.call("query", queries.vectors, k, filter))
+        queries = as_queries(self, X, text=text)
+        call = ("query", queries.vectors, k, filter, queries.ranks)
+        answers = _check_answers(self._shards.call(*call))
         matches = _merge(answers, self.starts_, k, queries.names)
         return matches[0] if queries.is_single else matches
 

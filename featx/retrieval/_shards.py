@@ -70,10 +70,12 @@ class Shard:
             has_labels=index.labels_ is not None,
         )
 
-    def query(self, vectors: NDArray[np.float32], k: int, where: Any) -> Matches | FeatxError:
+    def query(
+        self, vectors: NDArray[np.float32], k: int, where: Any, ranks: Any
+    ) -> Matches | FeatxError:
         """Return the nearest rows, (n_queries, at most k)."""
         try:
-            return self._error or self._index.query(vectors, k, filter=where)
+            return self._error or self._index.query(vectors, k, filter=where, rerank=ranks)
         except FeatxError as err:
             return err
 
