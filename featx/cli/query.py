@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="WORDS",
         help="what to find in words, as 'fire engine', by itself or added to each image; several "
-        "add up, a minus takes away, as 'dog -husky' or --text=-husky; see docs/words.md",
+        "add up, and one with a minus, as --text=-snow, takes away; see docs/words.md",
     )
     parser.add_argument("-k", type=int, default=10, help="matches per image (default 10)")
     parser.add_argument(
