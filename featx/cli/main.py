@@ -36,6 +36,7 @@ COMMANDS = {
     "audit": "find wrong labels, outliers, copies and poor pictures in a store",
     "index": "build a retrieval index from a store",
     "query": "find the images of an index that look like the given ones",
+    "map": "draw all images of a store or an index on one page, those alike near each other",
     "duplicates": "group exact and near copies in a store, or find those across two",
     "serve": "answer on a web page, and as JSON, what looks like an image",
     "compare": "measure several networks on labelled images: accuracy against speed",

@@ -82,8 +82,10 @@ def _pickle_kind(file: IO[bytes], head: bytes) -> str:
 
 def _page_kind(file: IO[bytes], head: bytes) -> str:
     start = head[:4096].lower()
-    is_ours = b'name="generator" content="featx ' in start
-    return "page" if start.startswith(b"<!doctype html") and is_ours else ""
+    found = re.search(rb'name="generator" content="featx [^"]*?(, map)?"', start)
+    if found is None or not start.startswith(b"<!doctype html"):
+        return ""
+    return "map" if found[1] else "page"
 
 
 def _json_kind(file: IO[bytes], head: bytes) -> str:

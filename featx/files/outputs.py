@@ -33,9 +33,9 @@ def check_output(
     path : path
         Where the output is to be.
     kind : str
-        What is to be written, "store", "index", "model", "weights", "page", "numbers", "npz",
-        "npy", "csv" or "parquet" (a store's table), "findings", or "predictions" (as CSV or in
-        Parquet); an older file of this kind may be replaced.
+        What is to be written, "store", "index", "model", "weights", "page", "map", "numbers",
+        "npz", "npy", "csv" or "parquet" (a store's table), "findings", or "predictions" (as CSV or
+        in Parquet); an older file of this kind may be replaced.
     inputs : iterable of path
         Files that are read for it, by whatever names.
 

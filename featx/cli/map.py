@@ -1,0 +1,58 @@
+"""``featx map``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from featx.cli._outputs import add_output
+from featx.cli.options import add_options, add_table
+
+PAGE = {".html": "map", ".htm": "map"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    from featx.mapping import draw_map
+
+    parser.add_argument("store", metavar="F.h5|INDEX", help="a store, or a file of featx index")
+    add_output(
+        parser, "--html", PAGE, required=True, metavar="OUT.html", help="the page; an older map "
+        "there keeps its places, and new images are put among them"
+    )  # fmt: skip
+    parser.add_argument(
+        "--labels", metavar="L.csv", help="columns path and label (default the source's own)"
+    )
+    add_options(
+        parser, draw_map, ("workers",),
+        anew="forget the places of an older map",
+        random_state="of the projection",
+    )  # fmt: skip
+    add_table(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Draw the map."""
+    from featx.mapping import draw_map
+
+    names = ("workers", "anew", "random_state")
+    options = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    return draw_map(
+        args.store, args.html, labels=args.labels, table=args.table, **options
+    ).to_dict()
+
+
+def show(result: dict[str, Any]) -> str:
+    """Say what is on the map."""
+    where = "placed" if not result["is_kept"] else "new among those that kept their places"
+    text = (
+        f"{result['n_samples']:,} images, {result['n_new']:,} {where}, "
+        f"{result['n_labelled']:,} with a label, in {result['seconds']:.1f} s; "
+        f"{result['n_bytes'] / 1e6:,.1f} MB"
+    )
+    if result["n_without_picture"]:
+        text += (
+            f"\n{result['n_without_picture']:,} without a picture, since their files are gone or "
+            "cannot be read"
+        )
+    return text
