@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, FastAPI, Path, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
@@ -21,6 +21,7 @@ from featx.serve._bodies import (
     EMBED_BODY,
     IMAGE_BODY,
     JSON,
+    embeds_of,
     images_of,
     read_image,
     suffix_of,
@@ -45,6 +46,7 @@ from featx.serve._service import Asked, Service
 __all__ = ["add_refusals", "build_app"]
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MAX_K = 100
 N_EXAMPLES = 24
@@ -60,12 +62,20 @@ Filters = Annotated[
         "All must hold; several values of one column are alternatives.",
     ),
 ]
+TEXT = (
+    "Words such as fire engine; several add up, and those with a minus before them are to be "
+    "absent: dog -husky. "
+)
+Text = Annotated[
+    str | None,
+    Query(min_length=1, max_length=200, description=TEXT + "They are added to the image."),
+]
 NewLabel = Annotated[str, Query(min_length=1, max_length=500, description="Its label.")]
 Name = Annotated[
     str,
     Path(
-        pattern="^([0-9]{1,15}|[0-9a-f]{64})$",
-        description="Row or id, as an answer gave it, or the id of an upload that is still kept.",
+        pattern="^([0-9]{1,15}|(upload-)?[0-9a-f]{64})$",
+        description="Row or id, as an answer gave it, or the name of a kept upload.",
     ),
 ]
 JPEG: dict[int | str, dict[str, Any]] = {
@@ -126,12 +136,10 @@ async def _follow_file(service: Service) -> None:
 def _add_queries(api: APIRouter, service: Service, buckets: TokenBuckets) -> None:
     limit = service.options.max_upload_bytes
 
-    async def read_batch(request: Request) -> list[bytes]:
+    async def read_batch(request: Request, read: Callable[[bytes, int], T]) -> T:
         suffix_of(request.headers.get("content-type"), JSON)
         body = await read_body(request, 4 * -(-limit // 3) + 4096)
-        images = await asyncio.to_thread(images_of, body, limit)
-        buckets.take(_client(request), len(images) - 1)
-        return images
+        return await asyncio.to_thread(read, body, limit)
 
     @api.post("/api/query", responses=describe_problems(408, 413, 415), openapi_extra=IMAGE_BODY)
     async def query(
@@ -139,10 +147,11 @@ def _add_queries(api: APIRouter, service: Service, buckets: TokenBuckets) -> Non
         k: Count = 12,
         label: Label = None,
         filters: Filters = (),
+        text: Text = None,
     ) -> Answer:
         """Find what looks like the image in the body, which may be a form's."""
         data, _ = await read_image(request, limit)
-        return await service.query(data, Asked(k, label, filters), _client(request))
+        return await service.query(data, Asked(k, label, filters, text), _client(request))
 
     @api.post(
         "/api/query/batch", responses=describe_problems(408, 413, 415), openapi_extra=BATCH_BODY
@@ -152,10 +161,12 @@ def _add_queries(api: APIRouter, service: Service, buckets: TokenBuckets) -> Non
         k: Count = 12,
         label: Label = None,
         filters: Filters = (),
+        text: Text = None,
     ) -> BatchAnswer:
         """Find what looks like each of up to 32 images; 422 only where none can be read."""
-        images, client = await read_batch(request), _client(request)
-        asked = Asked(k, label, filters)
+        images, client = await read_batch(request, images_of), _client(request)
+        buckets.take(client, len(images) - 1)
+        asked = Asked(k, label, filters, text)
 
         async def answer(image: bytes) -> Answer | RefusalError:
             try:
@@ -171,17 +182,31 @@ def _add_queries(api: APIRouter, service: Service, buckets: TokenBuckets) -> Non
             [Problem(r.message) if isinstance(r, RefusalError) else r for r in results]
         )
 
+    @api.get("/api/search", responses=describe_problems())
+    async def search(
+        text: Annotated[str, Query(min_length=1, max_length=200, description=TEXT)],
+        k: Count = 12,
+        label: Label = None,
+        filters: Filters = (),
+    ) -> Answer:
+        """Find what words say, where the network of the index has words."""
+        return await service.find(Asked(k, label, filters, text))
+
     @api.post("/api/embed", responses=describe_problems(408, 413, 415), openapi_extra=EMBED_BODY)
     async def embed(request: Request) -> Embeddings:
-        """Return the vector of the image in the body, or of each of up to 32 in JSON.
+        """Return the vector of the image in the body, or of each image or text in JSON.
 
         The answer is that of OpenAI's embeddings, which clients of vector databases read.
         """
-        is_json = (request.headers.get("content-type") or "").startswith("application/json")
-        images = await read_batch(request) if is_json else [(await read_image(request, limit))[0]]
-        client = _client(request)
-        vectors = await asyncio.gather(*(service.embed(image, client) for image in images))
-        return _embeddings(service, vectors)
+        kind, client = request.headers.get("content-type") or "", _client(request)
+        if kind.partition(";")[0].strip().lower() not in JSON:
+            data, _ = await read_image(request, limit)
+            return _embeddings(service, [await service.embed(data, client)])
+        images, texts = await read_batch(request, embeds_of)
+        buckets.take(client, len(images) + len(texts) - 1)
+        waiting = [service.embed(image, client) for image in images]
+        waiting += [service.embed_words(text) for text in texts]
+        return _embeddings(service, await asyncio.gather(*waiting))
 
     @api.get("/api/neighbours/{row}", responses=describe_problems(404))
     async def neighbours(
@@ -190,9 +215,10 @@ def _add_queries(api: APIRouter, service: Service, buckets: TokenBuckets) -> Non
         k: Count = 12,
         label: Label = None,
         filters: Filters = (),
+        text: Text = None,
     ) -> Answer:
         """Find what looks like an image of the index, or like an upload that is still kept."""
-        asked = Asked(k, label, filters)
+        asked = Asked(k, label, filters, text)
         return await service.neighbours(_name(row), asked, _client(request))
 
     @api.get(
@@ -248,6 +274,7 @@ def _add_notes(api: APIRouter, app: FastAPI, service: Service, metrics: Metrics)
             columns=database.columns,
             link_column=database.link_column,
             examples=database.examples(N_EXAMPLES),
+            has_words=database.has_words,
             has_model=service.labeller is not None,
             is_writable=options.writable,
             needs_write_token=options.write_token is not None,
@@ -323,8 +350,8 @@ def _read_values(words: Sequence[str]) -> dict[str, str]:
 
 
 def _name(text: str) -> int | str:
-    """Return a row's number, or the digest that an id is."""
-    return text if len(text) == 64 else int(text)
+    """Return a row's number, an id, or the name of an upload."""
+    return text if len(text) >= 64 else int(text)
 
 
 def _client(request: Request) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from python_multipart import MultipartParser
@@ -24,12 +24,14 @@ __all__ = [
     "IMAGE_BODY",
     "MAX_IMAGES",
     "Batch",
+    "embeds_of",
     "image_of_form",
     "images_of",
     "read_image",
     "suffix_of",
 ]
 
+Document = TypeVar("Document", bound=BaseModel)
 MAX_IMAGES = 32
 FORM = "multipart/form-data"
 FIELD = "image"
@@ -69,6 +71,24 @@ class Batch(BaseModel):
     ]
 
 
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Embeds(BaseModel):
+    """Several images, or several texts, in one document."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, val_json_bytes="base64")
+
+    images: Annotated[
+        list[Base64] | None,
+        Field(min_length=1, max_length=MAX_IMAGES, description="Files of images in base64."),
+    ] = None
+    input: Annotated[
+        Text | list[Text] | None,
+        Field(min_length=1, max_length=MAX_IMAGES, description="Words, or several of them."),
+    ] = None
+
+
 def _describe_body(schemas: dict[str, Any]) -> dict[str, Any]:
     content = {kind: {"schema": schema} for kind, schema in schemas.items()}
     return {"requestBody": {"required": True, "content": content}}
@@ -85,7 +105,8 @@ IMAGE_SCHEMAS = {**dict.fromkeys(SUFFIXES, BINARY), FORM: FORM_SCHEMA}
 JSON_SCHEMAS = {"application/json": Batch.model_json_schema()}
 IMAGE_BODY = _describe_body(IMAGE_SCHEMAS)
 BATCH_BODY = _describe_body(JSON_SCHEMAS)
-EMBED_BODY = _describe_body({**IMAGE_SCHEMAS, **JSON_SCHEMAS})
+EMBED_SCHEMAS = {"application/json": Embeds.model_json_schema()}
+EMBED_BODY = _describe_body({**IMAGE_SCHEMAS, **EMBED_SCHEMAS})
 
 
 def suffix_of(content_type: str | None, suffixes: dict[str, str] = SUFFIXES) -> str:
@@ -230,19 +251,50 @@ def images_of(body: bytes, max_bytes: int) -> list[bytes]:
     >>> images_of(b'{"images": ["AAEC"]}', 100)
     [b'\x00\x01\x02']
     """
+    images = _read_json(body, Batch).images
+    _require_size(images, max_bytes)
+    return images
+
+
+def embeds_of(body: bytes, max_bytes: int) -> tuple[list[bytes], list[str]]:
+    """Return the images of ``{"images": [...]}``, or the texts of ``{"input": [...]}``.
+
+    Raises
+    ------
+    RefusalError
+        If the document is anything else, or has too many images, texts or bytes.
+
+    Examples
+    --------
+    >>> embeds_of(b'{"input": "umbrella"}', 100)
+    ([], ['umbrella'])
+    """
+    document = _read_json(body, Embeds)
+    if (document.images is None) == (document.input is None):
+        raise _refuse_body("got both or neither of images and input")
+    if document.input is not None:
+        return [], [document.input] if isinstance(document.input, str) else document.input
+    images = document.images or []
+    _require_size(images, max_bytes)
+    return images, []
+
+
+def _read_json(body: bytes, kind: type[Document]) -> Document:
     # The parser holds the interpreter, and so the server, until it is done: a valid document has
     # few of these bytes, and base64 has none.
     if any(body.count(mark) > most for mark, most in MARKS.items()):
         raise _refuse_body("got more than that")
     try:
-        images = Batch.model_validate_json(body).images
+        return kind.model_validate_json(body)
     except ValidationError as err:
         first = err.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise _refuse_body(f"{place}: {first['msg']}" if place else first["msg"]) from err
+
+
+def _require_size(images: list[bytes], max_bytes: int) -> None:
     if sum(map(len, images)) > max_bytes:
         raise RefusalError(413, f"images: too large, expected at most {max_bytes} bytes together")
-    return images
 
 
 def _refuse_body(reason: str) -> RefusalError:

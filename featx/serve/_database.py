@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from featx._arrays import scale_to_unit
 from featx._values import float_array, is_missing
-from featx.errors import ParameterError, StoreWriteError, choose, hide_secrets, nearest
+from featx.errors import FeatxError, ParameterError, StoreWriteError, choose, hide_secrets, nearest
+from featx.extraction.words import ask_words
 from featx.files.paths import read_shown, show_path
 from featx.files.remote import is_url
 from featx.retrieval import RetrievalIndex
@@ -245,10 +246,6 @@ class Database:
         positions = np.unique(np.linspace(0, max(count - 1, 0), min(n, count)).astype(np.intp))
         return [Example(**self._describe(state, at)) for at in positions]
 
-    def has(self, digest: str) -> bool:
-        """Tell whether an image of this content is in the index."""
-        return digest in self._state.by_digest
-
     def describe(self, row: int | str) -> Example:
         """Return what clients see of a row.
 
@@ -298,28 +295,76 @@ class Database:
         state = self._state
         return state.index.vectors(state.position(row))
 
+    @property
+    def weights(self) -> Any:
+        """Where the network's weights are, if they moved."""
+        return self._state.index.weights
+
+    @functools.cached_property
+    def has_words(self) -> bool:
+        """Whether the network has words for the index's features."""
+        index = self._state.index
+        try:
+            ask_words("dog", index.recipe_, index.made_with_, weights=index.weights)
+        except ParameterError:  # it has others
+            return True
+        except FeatxError:
+            return False
+        return True
+
+    def words(self, text: str) -> Floats:
+        """Return the vector of words, (n_features,).
+
+        Raises
+        ------
+        RefusalError
+            If the network has no words, or not these.
+        """
+        index = self._state.index
+        self._require_words()
+        try:
+            asked = ask_words(text, index.recipe_, index.made_with_, weights=index.weights)
+        except ParameterError as err:
+            raise RefusalError(422, str(err)) from err
+        vector: Floats = asked.vectors()[0]
+        return vector
+
+    def _require_words(self) -> None:
+        if not self.has_words:
+            raise RefusalError(
+                422, "text: the network of this index has no words; ask with an image"
+            )
+
     def nearest(
         self,
-        vector: Floats,
+        vector: Floats | None,
         k: int,
         label: str | None = None,
         *,
+        text: str | None = None,
         filters: tuple[str, ...] = (),
         leave_out: int | None = None,
     ) -> list[Match]:
         """Return the k nearest rows of a label and within filters, or of all, one row left out.
 
+        Words are added to the vector, or stand alone where there is none.
+
         Raises
         ------
         RefusalError
-            If there is no such label or column, or a filter cannot be read.
+            If there is no such label or column, a filter cannot be read, or a word is not known.
         """
         state = self._state
+        if text is not None:
+            self._require_words()
         n = k + (leave_out is not None)
         among = self._select(state, label, filters)
         if among is not None and not among.any():
             return []
-        found = state.index.query(vector, n, filter=among)
+        try:
+            found = state.index.query(vector, n, text=text, filter=among)
+        except ParameterError as err:
+            raise RefusalError(422, str(err)) from err
         left_out = -1 if leave_out is None else leave_out
         kept = np.flatnonzero(state.numbers[found.indices] != left_out)[:k]
         return self._make_matches(state, vector, found.indices[kept], found.distances[kept])
@@ -341,8 +386,10 @@ class Database:
         return among
 
     def _make_matches(
-        self, state: _State, vector: Floats, positions: NDArray[np.intp], distances: Floats
+        self, state: _State, vector: Floats | None, positions: NDArray[np.intp], distances: Floats
     ) -> list[Match]:
+        if vector is None:  # words have no copies
+            vector = np.zeros(state.index.n_features_in_, np.float32)
         is_copy, copy_of = _find_copies(
             vector, state.index.vectors(positions), self._copy_distance
         )

@@ -96,8 +96,8 @@ class Answer:
     upload: Annotated[
         str | None,
         Field(
-            description="SHA-256 of an uploaded image that the server keeps for now: it can be "
-            "asked about, and shown, as an image of the index can. Null where it is not kept."
+            description="Name of an uploaded image that the server keeps for now: under it it can "
+            "be asked about, and shown, as an image of the index can. Null where it is not kept."
         ),
     ] = None
     collection: Collection = ""
@@ -189,6 +189,7 @@ class Description:
         str | None, Field(description="Column with the address of each image's own page.")
     ]
     examples: Annotated[list[Example], Field(description="Images to begin with.")]
+    has_words: Annotated[bool, Field(description="Whether words may be asked.")]
     has_model: Annotated[bool, Field(description="Whether queries are labelled.")]
     is_writable: Annotated[bool, Field(description="Whether images may be added and removed.")]
     needs_write_token: Annotated[

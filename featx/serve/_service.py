@@ -50,16 +50,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Asked:
-    """How much is asked for, and of which rows; k = 0 asks for the vector alone."""
+    """How much is asked for, and of which rows; k = 0 asks for the vector alone.
+
+    Words are added to what an image asks.
+    """
 
     k: int = 0
     label: str | None = None
     filters: tuple[str, ...] = ()
+    text: str | None = None
 
 
 @dataclass(frozen=True)
 class _Query:
-    """A query in line: an image's views, or a row that is there already."""
+    """A query in line: an image's views, a row that is there already, or words alone."""
 
     asked: Asked
     views: Views | None = None
@@ -67,7 +71,7 @@ class _Query:
 
 
 Floats: TypeAlias = NDArray[np.float32]
-_Found: TypeAlias = tuple[Floats, Answer]
+_Found: TypeAlias = tuple[Floats | None, Answer]
 
 
 class Service:
@@ -140,7 +144,29 @@ class Service:
         RefusalError
             If the bytes are no image.
         """
-        return (await self._embed(data, Asked(), client))[0]
+        vector, _ = await self._embed(data, Asked(), client)
+        assert vector is not None
+        return vector
+
+    async def embed_words(self, text: str) -> Floats:
+        """Return the vector of words, (n_features,).
+
+        Raises
+        ------
+        RefusalError
+            If the network has no words, or not these.
+        """
+        return await asyncio.to_thread(self.database.words, text)
+
+    async def find(self, asked: Asked) -> Answer:
+        """Find what words say.
+
+        Raises
+        ------
+        RefusalError
+            If the network has no words or not these, or there is no such label or column.
+        """
+        return (await self._search(_Query(asked)))[1]
 
     async def neighbours(self, name: int | str, asked: Asked, client: str = "") -> Answer:
         """Find what looks like an image of the index, itself left out, or like a kept upload.
@@ -158,14 +184,12 @@ class Service:
         return dataclasses.replace(answer, query=found)
 
     def _upload(self, name: int | str) -> bytes | None:
-        """Return a kept upload that is not in the index."""
-        if isinstance(name, int) or self.database.has(name):
+        """Return a kept upload; None where the name is that of an image of the index."""
+        if isinstance(name, int) or not name.startswith("upload"):
             return None
         upload = self._kept.get(name)
         if upload is None:
-            raise RefusalError(
-                404, f"image {name}: is not in the index, and no upload that is still kept"
-            )
+            raise RefusalError(404, f"{name}: is no upload that is still kept")
         return upload
 
     async def thumbnail(
@@ -270,22 +294,19 @@ class Service:
         images = [query.views for query in queries if query.views is not None]
         embedded = iter(self.network.embed_views(images) if images else ())
         vectors = [_vector(database, query, embedded) for query in queries]
-        good = [vector for vector in vectors if not isinstance(vector, RefusalError)]
+        good = [vector for vector in vectors if isinstance(vector, np.ndarray)]
         predictions = iter(self.labeller(np.stack(good)) if self.labeller and good else ())
         found: list[_Found | Exception] = []
         for query, vector in zip(queries, vectors, strict=True):
             if isinstance(vector, RefusalError):
                 found.append(vector)
                 continue
-            prediction, asked = next(predictions, None), query.asked
+            prediction = None if vector is None else next(predictions, None)
             try:
-                matches = (
-                    []
-                    if asked.k == 0
-                    else database.nearest(
-                        vector, asked.k, asked.label, filters=asked.filters, leave_out=query.row
-                    )
-                )
+                matches = [] if query.asked.k == 0 else database.nearest(
+                    vector, query.asked.k, query.asked.label, text=query.asked.text,
+                    filters=query.asked.filters, leave_out=query.row,
+                )  # fmt: skip
                 answer = Answer(matches, prediction, collection=database.collection)
                 found.append((vector, answer))
             except RefusalError as err:
@@ -336,6 +357,7 @@ class Service:
         path, recipe = self.database.path, self.network.recipes[0]
         try:
             index = RetrievalIndex.load(path, mmap=not self.options.writable)
+            index.set_params(weights=self.database.weights)
             if index.recipe_ is None or index.recipe_.fingerprint != recipe.fingerprint:
                 raise FingerprintMismatchError(
                     f"index {path!r}: was made anew with another network or settings, expected "
@@ -359,8 +381,10 @@ class Service:
 
 def _vector(
     database: Database, query: _Query, embedded: Iterator[Floats]
-) -> Floats | RefusalError:
+) -> Floats | RefusalError | None:
     """Return the vector of a row, or the next image's; refuse that one alone of its batch."""
+    if query.row is None and query.views is None:
+        return None
     try:
         vector = next(embedded) if query.row is None else database.vector(query.row)
     except RefusalError as err:
@@ -386,7 +410,7 @@ def load_service(
         if options.writable and Path(path).is_file():  # else reading it says what is wrong
             path = str(held.enter_context(hold_index(path)))
         state = file_state(path)
-        index = RetrievalIndex.load(path, mmap=not options.writable)
+        index = RetrievalIndex.load(path, mmap=not options.writable).set_params(weights=weights)
         run = RunOptions(device, max_pixels=options.max_pixels)
         network = load_by_recipe(
             index.recipe_, index.made_with_, run, weights=weights, thing=f"index {path!r}"

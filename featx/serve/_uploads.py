@@ -1,4 +1,8 @@
-"""Uploaded images that are kept for a while, so that an address can name what was asked."""
+"""Uploaded images that are kept for a while, so that an address can name what was asked.
+
+An image of the index may have the same content: its neighbours are without itself, those of an
+upload with it. So the name of an upload says that it is one.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ __all__ = ["Uploads"]
 
 
 class Uploads:
-    """The last uploads by the SHA-256 of their bytes, in memory alone.
+    """The last uploads by name, which has the SHA-256 of their bytes, in memory alone.
 
     Parameters
     ----------
@@ -34,7 +38,7 @@ class Uploads:
         """Keep an image and return its name; None if it is too large for that."""
         if len(data) > self._max_bytes:
             return None
-        name = hashlib.sha256(data).hexdigest()
+        name = f"upload-{hashlib.sha256(data).hexdigest()}"
         if self.get(name) is None:
             self._kept[name] = data
             self._n_bytes += len(data)

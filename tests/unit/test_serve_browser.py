@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
-import threading
 from pathlib import Path
 
 import pytest
+from _browser import needs_browser, serve_on_thread, size, start_browser, until
 
 import featx
 from featx.demo import sample_data_dir
 from featx.estimators import save_model
 from featx.serve import ServeOptions, open_service
 
-BROWSER = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
-DRIVER = shutil.which("chromedriver")
 TOKEN = "s3cret-and-long"
-WAIT_S = 60
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (BROWSER and DRIVER),
-        reason="needs a browser and its driver: apt-get install -y chromium chromium-driver",
-    ),
-]
+pytestmark = [pytest.mark.slow, needs_browser]
 
 # What a drop and a paste are to the page; a driver cannot make the real ones.
 HAND_OVER = """
@@ -46,7 +34,6 @@ document.body.dispatchEvent(event);
 def address(tmp_path_factory):
     """A server on a thread of this process, with a token."""
     from featx.serve import create_app
-    from featx.serve._server import serve_until_stopped
 
     root = tmp_path_factory.mktemp("browser")
     folders = [sample_data_dir() / "objects" / name for name in ("apple", "car")]
@@ -57,31 +44,12 @@ def address(tmp_path_factory):
     save_model(clf, root / "model", recipe=store.recipe)
     options = ServeOptions(port=0, token=TOKEN, rate=0)
     service = open_service(str(root / "index"), model=str(root / "model"), options=options)
-    ready, found = threading.Event(), []
-
-    def on_ready(where: str) -> None:
-        found.append(where)
-        ready.set()
-
-    app = create_app(service)
-    threading.Thread(
-        target=serve_until_stopped, args=(app, options, on_ready), daemon=True
-    ).start()
-    assert ready.wait(WAIT_S)
-    return found[0]
+    return serve_on_thread(create_app(service), options)
 
 
 @pytest.fixture(scope="module")
 def driver():
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver = start_browser()
     yield driver
     driver.quit()
 
@@ -110,19 +78,6 @@ def hosts(driver) -> set[str]:
     ]
     web = [url for url in sent if not url.startswith(("blob:", "data:", "about:", "chrome:"))]
     return {"/".join(url.split("/")[:3]) + "/" for url in web}
-
-
-def size(driver, width: int, height: int) -> None:
-    driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
-    )
-
-
-def until(driver, script: str) -> None:
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    WebDriverWait(driver, WAIT_S, 0.05).until(lambda d: d.execute_script(script), script)
 
 
 def text(driver, selector: str) -> str:

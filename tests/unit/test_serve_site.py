@@ -100,7 +100,7 @@ def test_an_id_stands_wherever_a_row_does(site, client) -> None:
     assert (by_row["query"]["row"], by_row["query"]["id"]) == (3, name)
     assert client.get(f"/thumbnails/{name}").content == client.get("/thumbnails/3").content
     response = client.get(f"/api/neighbours/{'0' * 64}")
-    assert (response.status_code, "no upload" in response.json()["error"]) == (404, True)
+    assert (response.status_code, "is not in the index" in response.json()["error"]) == (404, True)
 
 
 def test_paths_are_shown_on_request(site) -> None:
@@ -245,11 +245,13 @@ def test_the_last_uploads_are_kept_to_be_asked_about_again(site) -> None:
     data, other = file.getvalue(), site.paths[0].read_bytes()[:-1] + b"\0"
     with site.client(keep_uploads_mb=(len(data) + len(other) - 1) / 1e6) as client:
         first = client.post("/api/query", **form(data, kind="image/png")).json()
-        assert first["upload"] == digest(data)
+        assert first["upload"] == f"upload-{digest(data)}"
         again = client.get(f"/api/neighbours/{first['upload']}").json()
         assert again["matches"] == first["matches"]
         sizes = {
-            Image.open(io.BytesIO(client.get(f"/thumbnails/{digest(data)}{query}").content)).size
+            Image.open(
+                io.BytesIO(client.get(f"/thumbnails/{first['upload']}{query}").content)
+            ).size
             for query in ("", "?size=large")
         }
         assert sizes == {(288, 123), (700, 300)}
@@ -257,7 +259,7 @@ def test_the_last_uploads_are_kept_to_be_asked_about_again(site) -> None:
         assert client.get(f"/api/neighbours/{first['upload']}").status_code == 404
     with site.client(keep_uploads_mb=0) as client:
         assert client.post("/api/query", **form(data, kind="image/png")).json()["upload"] is None
-        assert client.get(f"/thumbnails/{digest(data)}").status_code == 404
+        assert client.get(f"/thumbnails/upload-{digest(data)}").status_code == 404
 
 
 def test_a_large_picture_is_larger(client) -> None:
@@ -288,6 +290,71 @@ def test_only_images_have_vectors(client) -> None:
     assert client.post("/api/embed", **form(b"hello")).status_code == 422
     assert client.post("/api/embed", content=b"x").status_code == 415
     assert client.post("/api/embed", json={"images": ["!"]}).status_code == 422
+
+
+# -- words ----------------------------------------------------------------------------------------
+
+
+def test_words_find_what_the_library_finds(site, client) -> None:
+    index = RetrievalIndex.load(site.root / "index")
+    expected = index.query(text="car", k=28, filter=["price<=20"]).indices.tolist()
+    asked = {"text": "car", "k": 28, "filter": "price<=20"}
+    found = client.get("/api/search", params=asked).json()
+    assert [m["row"] for m in found["matches"]] == expected
+    assert (found["prediction"], found["query"], found["upload"]) == (None, None, None)
+    assert not any(m["is_copy"] for m in found["matches"])
+    data = site.paths[0].read_bytes()
+    both = client.post("/api/query", params={"text": "car -wheel", "k": 3}, **form(data)).json()
+    expected = index.query(str(site.paths[0]), text="car -wheel", k=3).indices.tolist()
+    assert [m["row"] for m in both["matches"]] == expected
+    assert client.get("/api/index").json()["has_words"]
+
+
+def test_words_have_vectors_too(site, client) -> None:
+    words = ["umbrella", "fire engine -red"]
+    with featx.open_store(site.root / "f.h5") as store:
+        expected = featx.Encoder(store.recipe.backbone).encode_text(words[0])
+    found = client.post("/api/embed", json={"input": words[0]}).json()["data"]
+    np.testing.assert_allclose(found[0]["embedding"], expected, rtol=1e-6)
+    several = client.post("/api/embed", json={"input": [words[0], "fire engine"]}).json()["data"]
+    assert [d["index"] for d in several] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("umbrela", "umbrella"), ("-car", "what is to be absent"), ("!!", "expected words")],
+)
+def test_words_that_are_not_known_are_refused(client, text, says) -> None:
+    response = client.get("/api/search", params={"text": text})
+    assert response.status_code == 422
+    assert says in response.json()["error"]
+    assert client.get("/api/search").status_code == 422
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"input": []}, {"input": "a", "images": ["AAAA"]}, {"input": 3}, {"input": "x" * 201},
+     {"text": "car"}],
+)  # fmt: skip
+def test_only_words_or_images_have_vectors(client, body) -> None:
+    response = client.post("/api/embed", json=body)
+    assert (response.status_code, response.json()["error"][:6]) == (422, "body: ")
+
+
+def test_a_network_without_words_offers_none(site, tmp_path) -> None:
+    with featx.extract(
+        site.paths, tmp_path / "f.h5", augment="hflip:keep", workers=0, progress=False
+    ) as store:
+        RetrievalIndex().fit(store).save(tmp_path / "index")
+    with site.client(tmp_path / "index") as client:
+        assert client.get("/api/index").json()["has_words"] is False
+        for response in (
+            client.get("/api/search?text=car"),
+            client.post("/api/query?text=car", **form(site.paths[0].read_bytes())),
+            client.post("/api/embed", json={"input": "car"}),
+        ):
+            assert response.status_code == 422
+            assert "has no words" in response.json()["error"]
 
 
 # -- other origins --------------------------------------------------------------------------------
@@ -523,7 +590,7 @@ def test_every_parameter_and_field_is_described(site, tmp_path) -> None:
         if "ValidationError" not in name:
             missing += bare(name, schema)
     assert missing == []
-    assert len(described["paths"]) == 10
+    assert len(described["paths"]) == 11
     json.dumps(described)
 
 

@@ -12,7 +12,7 @@ export const made = (tag, name, text) => {
 };
 
 let token = new URLSearchParams(location.hash.slice(1)).get("token");
-if (token) history.replaceState(null, "", location.pathname);
+if (token) history.replaceState(null, "", location.pathname + location.search);
 const thumbnails = new Map();  // row -> promise of a blob: address
 const MAX_THUMBNAILS = 400;
 
@@ -22,7 +22,7 @@ class Refused extends Error {
 
 export async function call(path, options = {}) {
   const headers = { ...options.headers };
-  if (token) headers.Authorization = `Bearer ${token}`;
+  if (token && !headers.Authorization) headers.Authorization = `Bearer ${token}`;
   let response;
   try {
     response = await fetch(path, { ...options, headers, cache: "no-store" });
@@ -74,6 +74,12 @@ export function thumbnail(row, name) {
   image.title = name;
   paint(image, row);
   return image;
+}
+
+// Forget all of them: the images may be others now.
+export function forgetThumbnails() {
+  for (const address of thumbnails.values()) address.then(URL.revokeObjectURL, () => {});
+  thumbnails.clear();
 }
 
 export async function paint(image, row) {
