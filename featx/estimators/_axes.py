@@ -74,8 +74,14 @@ class Axes:
     free: bool
 
     @classmethod
-    def of(cls, rows: Array, method: str, weights: Array | None = None) -> Self:
-        """Rotate rows (n_samples, n_features); `weights` (n_samples,) are those of their mean."""
+    def of(
+        cls, rows: Array, method: str, weights: Array | None = None, basis: Array | None = None
+    ) -> Self:
+        """Rotate rows (n_samples, n_features); `weights` (n_samples,) are those of their mean.
+
+        `basis` is that of nearly the same rows. Where it is whole, the rows lose nothing on it,
+        and to find their own axes would take longer than a warm start does.
+        """
         ones = np.ones(len(rows), rows.dtype)
         if method == "svm":
             points, basis = rotate(np.column_stack([rows, ones]))
@@ -83,8 +89,20 @@ class Axes:
         # The intercept is free, so the origin may be anywhere; at the mean, the intercept and
         # the weights hardly depend on each other and the solver needs fewer iterations.
         shift = np.average(rows, axis=0, weights=weights).astype(rows.dtype)
-        points, basis = rotate(rows - shift)
+        if basis is not None and basis.shape == (rows.shape[1], rows.shape[1]):
+            points = (rows - shift) @ basis
+        else:
+            points, basis = rotate(rows - shift)
         return cls(np.column_stack([points, ones]), basis, shift, free=True)
+
+    def turn(self, coef: Array, intercept: Array) -> Array:
+        """Return the weights (n_axes, n_columns) of coefficients for the rows.
+
+        What of them lies outside the span of the rows, where the penalty has it be 0, is lost.
+        """
+        if self.free:
+            return np.vstack([self.basis.T @ coef.T, intercept + coef @ self.shift])
+        return np.asarray(self.basis.T @ np.column_stack([coef, intercept]).T)
 
     def turn_back(self, weights: Array) -> tuple[Array, Array]:
         """Return coefficients (n_columns, n_features) and intercepts (n_columns,) for the rows.

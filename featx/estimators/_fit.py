@@ -171,12 +171,16 @@ class Fitted:
     n_iterations: int
 
 
-def fit_linear(design: Design, targets: Targets, splits: Sequence[Split]) -> Fitted:
-    """Choose each column's C where something is held out, and fit on everything."""
+def fit_linear(
+    design: Design, targets: Targets, splits: Sequence[Split], start: Array | None = None
+) -> Fitted:
+    """Choose each column's C where something is held out, and fit on everything.
+
+    `start` (n_axes, n_columns) is where the last fit begins; what the folds found lies nearer.
+    """
     nearest = np.abs(np.log(design.Cs / design.fallback)).argmin()
     slope = DEFAULT_SLOPE if design.method == "svm" else 1.0
     choice = Choice(np.full(targets.n_columns, nearest), np.full(targets.n_columns, slope))
-    start = None
     if splits and design.has_choice:
         folds = Folds(design, targets, splits)
         choice = targets.choose(folds, choice)

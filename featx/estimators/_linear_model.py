@@ -45,15 +45,19 @@ class LinearModel(OneLine, BaseEstimator):  # type: ignore[misc]
         return scale_to_unit(X) if self.normalize else X
 
     def _design(
-        self, X: NDArray[Any], weights: NDArray[np.float64] | None = None, dtype: Any = np.float64
+        self,
+        X: NDArray[Any],
+        weights: NDArray[np.float64] | None = None,
+        dtype: Any = np.float64,
+        basis: NDArray[np.float64] | None = None,
     ) -> Design:
-        """Rotate rows that are prepared; `weights` (n_samples,) are those of their mean.
+        """Rotate rows that are prepared, see `Axes.of`.
 
         float32 takes half the time and memory, and is enough where no model is kept.
         """
         rows = X.astype(dtype, copy=False)
         Cs, fallback = choose_grid(self.Cs, self.method, rows)
-        axes = Axes.of(rows, self.method, weights)
+        axes = Axes.of(rows, self.method, weights, basis)
         return Design(axes, Cs, fallback, self.method, self.tol, self.max_iter)
 
     def _scores(self, X: Any) -> NDArray[Any]:

@@ -351,3 +351,33 @@ def test_few_images_of_many_named_classes_bring_no_warning() -> None:
     X = np.random.default_rng(0).normal(size=(40, 8))
     y = np.array([f"class {i % 30}" for i in range(40)])
     assert len(LinearProbeClassifier(Cs=1.0).fit(X, y).classes_) == 30
+
+
+@pytest.mark.parametrize("n", [30, 200], ids=["fewer rows than features", "more"])
+def test_a_warm_start_gets_where_a_cold_one_does_in_fewer_iterations(n: int) -> None:
+    # 1e-8 keeps the whole fit in float64, whose iterations are counted.
+    X, y, _ = problem(n, 40, 4)
+    warm = LinearProbeClassifier(Cs=10.0, tol=1e-8, warm_start=True)
+    warm.fit(X[:-2], y[:-2]).fit(X, y)
+    cold = LinearProbeClassifier(Cs=10.0, tol=1e-8).fit(X, y)
+    assert_near(warm.coef_, cold.coef_)
+    assert_near(warm.intercept_, cold.intercept_)
+    assert warm.n_iter_ < cold.n_iter_
+
+
+def test_a_warm_start_takes_classes_by_name_that_come_and_go() -> None:
+    X, y, _ = problem(120, 20, 4)
+    names = np.array(["d", "a", "c", "b"])[y]
+    warm = LinearProbeClassifier(Cs=10.0, tol=1e-8, warm_start=True)
+    for kept in (y < 2, y < 3, y < 4, y > 1, y >= 0):
+        warm.fit(X[kept], names[kept])
+        cold = LinearProbeClassifier(Cs=10.0, tol=1e-8).fit(X[kept], names[kept])
+        assert warm.classes_.tolist() == cold.classes_.tolist()
+        assert_near(warm.coef_, cold.coef_)
+        assert_near(warm.intercept_, cold.intercept_)
+    warm.fit(X[:, :7], names)  # features of another table: begin anew
+    assert_near(warm.coef_, LinearProbeClassifier(Cs=10.0, tol=1e-8).fit(X[:, :7], names).coef_)
+
+
+def assert_near(found: Any, expected: Any) -> None:
+    np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
