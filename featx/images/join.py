@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from featx._repr import OneLine
 from featx._values import as_text
 from featx.errors import ManifestError, nearest
-from featx.images._tables import LABEL
 from featx.images.labels import LabelSource, LabelTable, read_labels
 from featx.images.paths import check_matches, find_matches, nearest_path
 from featx.images.sources import warn_of_splits
+from featx.images.tables import LABEL
 
 __all__ = [
     "AttributeLabels",

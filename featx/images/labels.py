@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 from featx._repr import OneLine
 from featx._values import as_texts, frame_columns, is_frame, is_missing, plain_values
 from featx.errors import ManifestError
-from featx.images._tables import LABEL, PATH, name_columns, read_table
 from featx.images.paths import absolute_path
+from featx.images.tables import LABEL, PATH, Table, name_columns, read_table
 
-__all__ = ["LabelSource", "LabelTable", "is_table", "read_labels"]
+__all__ = ["LabelSource", "LabelTable", "is_table", "read_labels", "to_labels"]
 
 # A file, a data frame, or a mapping from the names of columns to their values.
 LabelSource: TypeAlias = Any
@@ -134,9 +134,23 @@ def read_labels(source: LabelSource) -> LabelTable:
         )
     csv_path = absolute_path(os.path.expanduser(os.fspath(source)))  # noqa: PTH111
     thing = f"CSV {csv_path!r}"
-    columns, lines = read_table(csv_path, thing)
-    places = tuple(f"line {line}" for line in lines)
-    return _make_table(columns, places, thing, os.path.dirname(csv_path))  # noqa: PTH120
+    return to_labels(read_table(csv_path, thing), os.path.dirname(csv_path))  # noqa: PTH120
+
+
+def to_labels(table: Table, folder: str) -> LabelTable:
+    """Return what a file says of its images, relative paths taken from a folder.
+
+    Raises
+    ------
+    ManifestError
+        As `read_labels`.
+    """
+    if not table.rows:
+        raise ManifestError(
+            f"{table.thing}: got no rows below the header, expected one for each image"
+        )
+    places = tuple(f"line {line}" for line in table.lines)
+    return _make_table(table.columns, places, table.thing, folder)
 
 
 def is_table(source: Any) -> bool:

@@ -14,7 +14,6 @@ from typing import Any
 from featx.errors import FeatxWarning, ManifestError
 from featx.files.paths import existing_form
 from featx.files.remote import is_url, plain_path
-from featx.images._tables import TABLE_SUFFIXES
 from featx.images.labels import LabelTable, is_table, read_labels
 from featx.images.listing import (
     SUFFIXES,
@@ -28,6 +27,7 @@ from featx.images.listing import (
     nearest_file,
 )
 from featx.images.paths import absolute_path
+from featx.images.tables import TABLE_SUFFIXES
 
 __all__ = ["find_images", "path_of", "warn_of_splits"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,10 @@ from featx.labelling._guesses import Guesser
 if TYPE_CHECKING:
     from featx.store.reader import FeatureStore
 
-__all__ = ["Answers", "read_answers"]
+__all__ = ["Answers", "read_answers", "read_values"]
 
 Rows = NDArray[np.intp]
+NUMBERS = {"1": 1.0, "0": 0.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,15 +50,36 @@ class Answers:
     values: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
     names: tuple[str, ...] = ()
 
-    def fit(self, X: NDArray[np.float32]) -> Guesser | None:
-        """Fit a probe to unit vectors of all rows; None while there are too few labels."""
-        if not len(self.rows):
+    @property
+    def can_fit(self) -> bool:
+        """Whether there are two classes, or an attribute with both answers."""
+        if self.names:
+            return any({0.0, 1.0} <= set(column) for column in self.values.T)
+        return len(np.unique(self.labels)) > 1
+
+    def fit(self, X: NDArray[np.float32], before: Guesser | None = None) -> Guesser | None:
+        """Fit a probe to unit vectors of all rows; None while there are too few labels.
+
+        `before` is that of some labels less, where the new one begins.
+        """
+        if not self.can_fit:
             return None
-        guesser = Guesser(
-            X, self.rows, self.values if self.names else self.labels, self.names,
-            np.setdiff1d(self.taken, self.rows),
-        )  # fmt: skip
-        return guesser if guesser.is_ready else None
+        labels = self.values if self.names else self.labels
+        others = np.setdiff1d(self.taken, self.rows)
+        return Guesser(X, self.rows, labels, self.names, others, before)
+
+
+def read_values(found: Mapping[int, tuple[str, ...]], names: tuple[str, ...]) -> Answers:
+    """Return what a label file says of some rows: a class each, or a value of each attribute."""
+    taken = np.fromiter(found, np.intp, len(found))
+    if not names:
+        labels = np.array([values[0] for values in found.values()], dtype=np.str_)
+        return Answers(taken, taken[labels != ""], labels[labels != ""])
+    values = np.array(
+        [[NUMBERS.get(v, np.nan) for v in row] for row in found.values()], dtype=float
+    ).reshape(len(found), len(names))
+    has_any = ~np.isnan(values).all(axis=1)
+    return Answers(taken, taken[has_any], np.empty(0, np.str_), values[has_any], names)
 
 
 def read_answers(store: FeatureStore, labels: Any) -> Answers:

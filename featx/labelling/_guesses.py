@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 
 from featx.estimators import AttributeClassifier, LinearProbeClassifier
 
-__all__ = ["TOL", "C", "Guesser", "Guesses", "wilson_interval"]
+__all__ = ["Guesser", "Guesses", "new_probe", "wilson_interval"]
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -61,13 +63,13 @@ class Guesser:
         The attributes.
     others : ndarray of shape (n_others,), intp, optional
         Images that were looked at and are of none of the classes.
+    before : Guesser, optional
+        Of some labels less: the probe starts where it stopped.
 
     Attributes
     ----------
     names : ndarray of str
         Classes, or the attributes that have both answers: at least two, or one.
-    trust : float
-        Lower bound of the leave-one-out accuracy of the nearest labelled image, in [0, 1].
     """
 
     def __init__(
@@ -77,31 +79,40 @@ class Guesser:
         labels: NDArray[Any],
         names: Sequence[str] = (),
         others: Rows | None = None,
+        before: Guesser | None = None,
     ) -> None:
         self._X, self.is_multilabel = X, bool(names)
-        self._sorter: LinearProbeClassifier | None = None
         if names:
             varied = np.array([{0.0, 1.0} <= set(column) for column in labels.T], bool)
             self.names: NDArray[np.str_] = np.array(names, dtype=np.str_)[varied]
             labels = labels[:, varied]
         else:
             self.names = np.unique(labels)
-        self.is_ready = len(self.names) > (0 if names else 1)
-        if self.is_ready:
-            probe = (
-                AttributeClassifier(Cs=C, tol=TOL)
-                if names
-                else LinearProbeClassifier(Cs=C, tol=TOL)
-            )
-            self._probe = probe.fit(X[rows], labels)
-            answers = labels if names else labels[:, None]
-            agrees = _agrees(X[rows], answers)
-            self.trust = wilson_interval(float(agrees.mean()), len(agrees))[0]
-            if others is not None and len(others) and not names:
-                sorted_as = [*np.char.add(SOME_CLASS, labels), *[NO_CLASS] * len(others)]
-                self._sorter = LinearProbeClassifier(Cs=C, tol=TOL).fit(
-                    X[np.concatenate([rows, others])], np.array(sorted_as, dtype=np.str_)
-                )
+        probe = new_probe(names) if before is None else copy(before._probe)
+        self._probe: Any = probe.fit(X[rows], labels)
+        self._rows, self._labels, self._others = rows, labels, others
+        self._before = None if before is None else before._last_sorter()
+
+    @cached_property
+    def trust(self) -> float:
+        """Lower bound of the leave-one-out accuracy of the nearest labelled image, in [0, 1]."""
+        answers = self._labels if self.is_multilabel else self._labels[:, None]
+        agrees = _agrees(self._X[self._rows], answers)
+        return wilson_interval(float(agrees.mean()), len(agrees))[0]
+
+    @cached_property
+    def _sorter(self) -> Any:
+        """A probe for which images of no class are one more class; None where there are none."""
+        if self.is_multilabel or self._others is None or not len(self._others):
+            return None
+        sorted_as = [*np.char.add(SOME_CLASS, self._labels), *[NO_CLASS] * len(self._others)]
+        probe = new_probe() if self._before is None else copy(self._before)
+        rows = np.concatenate([self._rows, self._others])
+        return probe.fit(self._X[rows], np.array(sorted_as, dtype=np.str_))
+
+    def _last_sorter(self) -> Any:
+        """Return the sorter that was fitted last, by this guesser or by one before it."""
+        return vars(self).get("_sorter") or self._before
 
     def probabilities(self, rows: Rows | slice) -> Floats:
         """Return the probability of each of `names`, (n, n_names)."""
@@ -144,6 +155,13 @@ class Guesser:
             f"{self.names[i]} or {self.names[j]}" for i, j in zip(first, second, strict=True)
         ]
         return Guesses(self.names[first], best, best - next_best, np.array(doubts, dtype=np.str_))
+
+
+def new_probe(names: Sequence[str] = ()) -> Any:
+    """Return the probe of the pages, of classes or of attributes."""
+    if names:
+        return AttributeClassifier(Cs=C, tol=TOL)
+    return LinearProbeClassifier(Cs=C, tol=TOL, warm_start=True)
 
 
 def _agrees(X: NDArray[np.float32], answers: NDArray[Any]) -> NDArray[np.bool_]:

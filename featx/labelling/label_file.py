@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,16 +11,17 @@ from pathlib import Path
 from featx.errors import ManifestError, StoreWriteError
 from featx.files.atomic import replacing
 from featx.files.locks import WriterLock
+from featx.files.paths import common_form
 from featx.files.remote import is_url
-from featx.images._tables import LABEL, PATH
-from featx.images.join import join_labels
-from featx.images.labels import LabelTable
+from featx.images.join import attribute_labels, join_labels
+from featx.images.labels import to_labels
 from featx.images.paths import absolute_path, find_matches
-from featx.labelling._sheet import Sheet, read_sheet, write_sheet
+from featx.images.tables import LABEL, PATH, Table, read_table
 
-__all__ = ["LabelFile"]
+__all__ = ["LabelFile", "check_label_file"]
 
 LOCK_TIMEOUT_S = 10.0
+MEANING = {1.0: "1", 0.0: "0"}
 Values = tuple[str, ...]
 
 
@@ -55,6 +56,8 @@ class LabelFile:
     ----------
     values : dict of int to tuple of str
         By position in `images`, a value for each of `columns`, in the order of the file.
+    revision : int
+        Grows with each change, whoever made it.
     messages : list of str
         What was found when the file was read last.
 
@@ -67,14 +70,16 @@ class LabelFile:
     def __init__(
         self, path: str | os.PathLike[str], images: Sequence[str], columns: Values = (LABEL,)
     ) -> None:
+        self.paths = images
         self.path = Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111
         self.columns = columns
         self.values: dict[int, Values] = {}
+        self.revision = 0
         self.messages: list[str] = []
-        self._images = images
         self._given: dict[int, Values] = {}  # by us, since the file was opened
-        self._sheet = Sheet([PATH, *columns], [])
-        self._places: dict[int, list[int]] = {}  # position in `images` -> rows of the sheet
+        self._thing = f"label file {str(self.path)!r}"
+        self._table = self._new_table()
+        self._places: dict[int, list[int]] = {}  # position in `images` -> rows of the table
         self._lost: dict[int, Values] = {}  # of ours, which the file should have and has not
         self._stamp: _Stamp | None = None
         self.refresh()
@@ -97,20 +102,24 @@ class LabelFile:
         ManifestError, StoreWriteError
             If the file cannot be read or written; then nothing has changed.
         """
+        check_label_file(self.path)
         with self._lock():
             stamp = self._look()
             if stamp != self._stamp:
                 self._load(stamp)
             changes = {**self._lost, **changes}
-            sheet, places = self._change(changes)
-            self._write(sheet)
-            self._sheet, self._places, self._lost = sheet, places, {}
+            table, places = self._change(changes)
+            self._write(table)
+            self._table, self._places, self._lost = table, places, {}
+            found = dict(self.values)  # another thread may be reading the old one
             for image, values in changes.items():
                 if values is None:
-                    self.values.pop(image, None)
+                    found.pop(image, None)
                     self._given.pop(image, None)
                 else:
-                    self.values[image] = self._given[image] = values
+                    found[image] = self._given[image] = values
+            self.values = found
+            self.revision += 1
             self._stamp = self._look()
 
     @contextmanager
@@ -128,58 +137,69 @@ class LabelFile:
             return None
         except OSError as err:
             raise ManifestError(
-                f"label file {str(self.path)!r}: cannot be looked at ({err.strerror or err}), "
-                "expected a readable file"
+                f"{self._thing}: cannot be looked at ({err.strerror or err}), expected a readable "
+                "file"
             ) from err
         return _Stamp(status.st_ino, status.st_size, status.st_mtime_ns)
 
     def _load(self, stamp: _Stamp | None) -> None:
         """Read the file, and find out what somebody has made of our labels."""
-        sheet, values, places, n_unused = self._read(stamp)
+        table, values, places, n_unused = self._read(stamp)
         self.messages = []
         changed = [i for i, v in self._given.items() if i in values and values[i] != v]
         if changed:
             first = changed[0]
             self.messages.append(
                 f"{len(changed)} of your labels were changed in the file, such as that of "
-                f"{self._images[first]!r} to {' '.join(values[first])!r}"
+                f"{self.paths[first]!r} to {' '.join(values[first])!r}"
             )
             self._given.update({i: values[i] for i in changed})
         self._lost = {i: v for i, v in self._given.items() if i not in values}
         if self._lost:
             self.messages.append(f"{len(self._lost)} of your labels were missing and are put back")
         if n_unused:
-            self.messages.append(f"{n_unused} rows of the file fit no image; they are kept")
-        self.values, self._sheet, self._places, self._stamp = values, sheet, places, stamp
+            rows = "row of the file fits" if n_unused == 1 else "rows of the file fit"
+            self.messages.append(f"{n_unused} {rows} no image; the file keeps them")
+        self.values, self._table, self._places, self._stamp = values, table, places, stamp
+        self.revision += 1
+
+    def _new_table(self) -> Table:
+        return Table(self._thing, [PATH, *self.columns], [], [])
 
     def _read(
         self, stamp: _Stamp | None
-    ) -> tuple[Sheet, dict[int, Values], dict[int, list[int]], int]:
+    ) -> tuple[Table, dict[int, Values], dict[int, list[int]], int]:
         if stamp is None or not stamp.size_bytes:
-            return Sheet([PATH, *self.columns], []), {}, {}, 0
-        sheet = read_sheet(self.path).with_columns(self.columns)
-        if not sheet.rows:
-            return sheet, {}, {}, 0
-        joined = join_labels(self._images, self.path)  # which refuses two labels of one image
-        columns = {LABEL: joined.labels, **joined.columns}
-        blank = [""] * len(joined.rows)
-        chosen = [columns.get(name) or blank for name in self.columns]
-        values = dict(zip(joined.rows.tolist(), zip(*chosen, strict=True), strict=True))
-        written = tuple(os.path.expanduser(row[sheet.column(PATH)]) for row in sheet.rows)  # noqa: PTH111
-        paths = tuple(absolute_path(path, str(self.path.parent)) for path in written)
-        table = LabelTable(paths, None, {}, written)
+            return self._new_table(), {}, {}, 0
+        table = read_table(str(self.path), self._thing).with_columns(self.columns)
+        if not table.rows:
+            return table, {}, {}, 0
+        folder = str(self.path.parent)
+        labels = to_labels(table, folder)
+        joined = join_labels(self.paths, labels)  # which refuses two labels of one image
+        if self.columns == (LABEL,):
+            chosen: Iterable[Values] = [(label,) for label in joined.labels or ()]
+        else:  # whatever words for yes and no an editor has written
+            numbers = attribute_labels(self, labels, self.columns).values
+            chosen = [tuple(MEANING.get(x, "") for x in row) for row in numbers.tolist()]
+        values = dict(zip(joined.rows.tolist(), chosen, strict=True))
+        images_of = dict(zip(labels.paths, find_matches(self.paths, labels), strict=True))
+        column = table.place_of(PATH)
         places: dict[int, list[int]] = {}
-        for place, match in enumerate(find_matches(self._images, table)):
-            for image in match:
+        for place, row in enumerate(table.rows):
+            path = absolute_path(os.path.expanduser(row[column]), folder)  # noqa: PTH111
+            for image in images_of[path]:
                 places.setdefault(image, []).append(place)
         in_order = sorted(values, key=lambda image: places[image][0])
-        return sheet, {image: values[image] for image in in_order}, places, len(joined.unused)
+        return table, {image: values[image] for image in in_order}, places, len(joined.unused)
 
-    def _change(self, changes: Mapping[int, Values | None]) -> tuple[Sheet, dict[int, list[int]]]:
-        """Return the sheet after some changes, and where each image stands in it."""
-        rows: list[list[str] | None] = [list(row) for row in self._sheet.rows]
+    def _change(self, changes: Mapping[int, Values | None]) -> tuple[Table, dict[int, list[int]]]:
+        """Return the table after some changes, and where each image stands in it."""
+        table = self._table
+        rows: list[list[str] | None] = [list(row) for row in table.rows]
         places = {image: list(found) for image, found in self._places.items()}
-        columns = [self._sheet.column(name) for name in self.columns]
+        columns = [table.place_of(name) for name in self.columns]
+        path, folder = table.place_of(PATH), self._folder_of_paths()
         for image, values in changes.items():
             if values is None:
                 for place in places.pop(image, ()):
@@ -187,8 +207,8 @@ class LabelFile:
                 continue
             if image not in places:
                 places[image] = [len(rows)]
-                new = [""] * len(self._sheet.header)
-                new[self._sheet.column(PATH)] = self._relative_path(self._images[image])
+                new = [""] * len(table.header)
+                new[path] = _relative_path(self.paths[image], folder)
                 rows.append(new)
             for place in places[image]:
                 row = rows[place]
@@ -198,24 +218,68 @@ class LabelFile:
         kept = [place for place, row in enumerate(rows) if row is not None]
         moved = {place: k for k, place in enumerate(kept)}
         return (
-            replace(self._sheet, rows=[row for row in rows if row is not None]),
+            replace(table, rows=[row for row in rows if row is not None], lines=[]),
             {image: [moved[place] for place in found] for image, found in places.items()},
         )
 
-    def _relative_path(self, image: str) -> str:
-        """Return an image's path as the file has it: relative where it lies below its folder."""
-        folder = f"{self.path.parent}{os.sep}"
-        if is_url(image) or not image.startswith(folder):
-            return image
-        return image[len(folder) :].replace(os.sep, "/")
+    def _folder_of_paths(self) -> str:
+        """Return the folder that the paths in the file start from.
 
-    def _write(self, sheet: Sheet) -> None:
+        It is the file's own, unless the images are elsewhere now and the rows fit them by the ends
+        of their paths. New rows have to be of that kind too: one whole path, and the ends would
+        no longer be looked at.
+        """
+        mine = f"{self.path.parent}{os.sep}"
+        if not self._places:
+            return mine
+        image, (place, *_) = next(iter(self._places.items()))
+        written = self._table.rows[place][self._table.place_of(PATH)]
+        path = self.paths[image]
+        whole = absolute_path(os.path.expanduser(written), mine)  # noqa: PTH111
+        if common_form(whole) == common_form(path):
+            return mine
+        return path[: -len(written)] if path.endswith(written) else os.sep
+
+    def _write(self, table: Table) -> None:
         try:
             with replacing(self.path.resolve()) as beside:
-                write_sheet(sheet, beside)
+                beside.write_bytes(table.to_bytes())
         except OSError as err:
             raise StoreWriteError(
-                f"label file {str(self.path)!r}: cannot be written ({err.strerror or err}); what "
-                "was written before is kept; close it in other programs, or make room, and try "
-                "again"
+                f"{self._thing}: cannot be written ({err.strerror or err}); what was written "
+                "before is kept; close it in other programs, or make room, and try again"
             ) from err
+
+
+def check_label_file(path: str | os.PathLike[str]) -> None:
+    """Refuse a label file that could not be written, before there are labels to lose.
+
+    Raises
+    ------
+    StoreWriteError
+        If there is no such folder, or it or the file may not be written.
+    """
+    file = Path(os.path.expanduser(path)).resolve()  # noqa: PTH111
+    thing = f"label file {os.fspath(path)!r}"
+    if not file.parent.is_dir():
+        raise StoreWriteError(
+            f"{thing}: its folder {str(file.parent)!r} does not exist, expected one to write to; "
+            "make it, or choose another path"
+        )
+    if file.is_dir():
+        raise StoreWriteError(f"{thing}: is a folder, expected a file; name a file in it")
+    for found in (file.parent, file):
+        # Of a file that says so itself; whoever may write everything would not be stopped by it.
+        if found.exists() and not (os.access(found, os.W_OK) and found.stat().st_mode & 0o222):
+            what = "may" if found == file else f"is in {str(found)!r}, which may"
+            raise StoreWriteError(
+                f"{thing}: {what} not be written; give yourself the right, or label into another "
+                "file"
+            )
+
+
+def _relative_path(image: str, folder: str) -> str:
+    """Return an image's path as the file has it: relative where it lies below a folder."""
+    if is_url(image) or not image.startswith(folder):
+        return image
+    return image[len(folder) :].replace(os.sep, "/")

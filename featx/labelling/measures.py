@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._repr import OneLine
-from featx.estimators import AttributeClassifier, LinearProbeClassifier
-from featx.labelling._guesses import TOL, C, wilson_interval
+from featx.labelling._guesses import new_probe, wilson_interval
+from featx.labelling._probes import Probes
 
 __all__ = ["Forecast", "Measures", "measure", "measure_attributes", "probability_of_labels"]
 
@@ -81,7 +81,12 @@ class Measures(OneLine):
 
 
 def measure(
-    X: NDArray[np.float32], labels: Sequence[str], weights: Floats | None = None
+    X: NDArray[np.float32],
+    labels: Sequence[str],
+    weights: Floats | None = None,
+    *,
+    ids: NDArray[np.intp] | None = None,
+    probes: Probes | None = None,
 ) -> Measures:
     """Measure what labels have bought.
 
@@ -94,6 +99,10 @@ def measure(
     weights : ndarray of shape (n_labelled,), float64, optional
         How many images of the collection each stands for; default alike. Labels that were asked
         for because they are hard would otherwise make the accuracy look too low.
+    ids : ndarray of shape (n_labelled,), intp, optional
+        A number that each image keeps, for `probes`; default its position.
+    probes : Probes, optional
+        Those of the last call, where they go on.
 
     Returns
     -------
@@ -117,10 +126,13 @@ def measure(
     if sum(count > 1 for count in counts.values()) < 2:
         return Measures(len(y), counts, advice="Label at least two images each of two classes.")
 
-    def is_right(train: NDArray[np.bool_], test: NDArray[np.bool_]) -> Floats:
+    numbers = np.arange(len(y)) if ids is None else ids
+    kept = Probes() if probes is None else probes
+
+    def is_right(name: Hashable, train: NDArray[np.bool_], test: NDArray[np.bool_]) -> Floats:
         if len(classes := np.unique(y[train])) < 2:
             return np.asarray(np.isin(y[test], classes), dtype=float)
-        probe = LinearProbeClassifier(Cs=C, tol=TOL).fit(X[train], y[train])
+        probe = kept.fit(name, X[train], y[train], numbers[train])
         return np.asarray(probe.predict(X[test]) == y[test], dtype=float)
 
     return _measure(_deal(y), weights, counts, is_right)
@@ -145,7 +157,7 @@ def probability_of_labels(X: NDArray[np.float32], labels: NDArray[np.str_]) -> F
         classes = np.unique(labels[train])
         if len(classes) < 2:
             continue
-        probe = LinearProbeClassifier(Cs=C, tol=TOL).fit(X[train], labels[train])
+        probe = new_probe().fit(X[train], labels[train])
         test = test[np.isin(labels[test], classes)]
         columns = np.searchsorted(probe.classes_, labels[test])
         found[test] = probe.predict_proba(X[test])[np.arange(len(test)), columns]
@@ -178,12 +190,12 @@ def measure_attributes(
         advice = "Label at least two images with an attribute and two without it."
         return Measures(len(values), counts, advice=advice)
 
-    def is_right(train: NDArray[np.bool_], test: NDArray[np.bool_]) -> Floats:
+    def is_right(_: Hashable, train: NDArray[np.bool_], test: NDArray[np.bool_]) -> Floats:
         Y, known = values[train], ~np.isnan(values[test])
         guessed = np.broadcast_to(np.nanmean(Y, axis=0) > 0.5, known.shape).copy()
         varied = np.array([{0.0, 1.0} <= set(column) for column in Y.T], bool)
         if varied.any():
-            model = AttributeClassifier(Cs=C, tol=TOL).fit(X[train], Y[:, varied])
+            model = new_probe(names).fit(X[train], Y[:, varied])
             guessed[:, varied] = model.predict_proba(X[test]) > 0.5
         agrees = (guessed == (values[test] == 1)) & known
         return np.asarray(agrees.sum(axis=1) / np.maximum(known.sum(axis=1), 1), dtype=float)
@@ -195,28 +207,31 @@ def _measure(
     folds: NDArray[np.intp],
     weights: Floats | None,
     counts: dict[str, int],
-    is_right: Callable[[NDArray[np.bool_], NDArray[np.bool_]], Floats],
+    is_right: Callable[[Hashable, NDArray[np.bool_], NDArray[np.bool_]], Floats],
 ) -> Measures:
-    """Measure with a function that trains on some labels and says which others are right."""
+    """Measure with a function that trains on some labels and says which others are right.
+
+    It gets a name for each training, which stays when labels are added.
+    """
     n = len(folds)
     w = np.ones(n) / n if weights is None else weights / weights.sum()
 
-    def evaluate(n_first: int) -> Floats:
+    def evaluate(name: str, n_first: int) -> Floats:
         """Return which images are right whose probe has seen the first labels, but no fold."""
         right = np.zeros(n)
         is_first = np.arange(n) < n_first
         for fold in np.unique(folds):
             train, test = is_first & (folds != fold), folds == fold
             if train.any():
-                right[test] = is_right(train, test)
+                right[test] = is_right((name, fold), train, test)
         return right
 
-    curve = [evaluate(round(share * n)) for share in SHARES]
+    curve = [evaluate(f"{share}", round(share * n)) for share in SHARES]
     accuracy = min(float(w @ curve[-1]), 1.0)
     low, high = wilson_interval(accuracy, 1 / float(w @ w))
     bought: tuple[float | None, float | None, float | None] = (None, None, None)
     if n >= 2 * LAST:
-        bought = _difference(curve[-1], evaluate(n - LAST), w)
+        bought = _difference(curve[-1], evaluate("before", n - LAST), w)
     forecasts = _forecast(n, [float(w @ found) for found in curve])
     return Measures(
         n, counts, accuracy, low, high, *bought, forecasts, _advise(counts, accuracy, forecasts)
@@ -224,9 +239,12 @@ def _measure(
 
 
 def _deal(y: NDArray[np.str_]) -> NDArray[np.intp]:
-    """Deal the images of each class to the folds in turn, in the order in which they came."""
+    """Deal the images of each class to the folds in turn, in the order in which they came.
+
+    So an image stays in its fold when others are added.
+    """
     folds = np.empty(len(y), np.intp)
-    for k, name in enumerate(np.unique(y)):
+    for k, name in enumerate(dict.fromkeys(y.tolist())):
         rows = np.flatnonzero(y == name)
         folds[rows] = (np.arange(len(rows)) + k) % N_FOLDS
     return folds
@@ -259,9 +277,11 @@ def _forecast(n: int, accuracies: Sequence[float]) -> tuple[Forecast, ...]:
 
 def _advise(counts: dict[str, int], accuracy: float, forecasts: tuple[Forecast, ...]) -> str:
     single = [name for name, count in counts.items() if count == 1]
+    if len(single) == 1:
+        return f"Class {single[0]!r} has a single image: label more of it."
     if single:
-        others = f" (and {len(single) - 1} more classes)" if len(single) > 1 else ""
-        return f"Class {single[0]!r}{others} has a single image: label more of it."
+        n = len(single)
+        return f"{n} classes have a single image, such as {single[0]!r}: label more of them."
     if not forecasts:
         if accuracy == 1:
             return "All labelled images are recognised: stop, or look for harder ones."

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import ParameterError, choose, nearest, require_count
-from featx.labelling._answers import Answers
+from featx.labelling._answers import Answers, read_values
 from featx.labelling._guesses import Guesser
 from featx.labelling._pool import Pool
+from featx.labelling._probes import Probes
 from featx.labelling.label_file import LabelFile, Values
 from featx.labelling.measures import (
     Measures,
@@ -96,7 +97,9 @@ class LabelSession:
         self._skipped: set[int] = set()
         self._confirmed: set[int] = set()  # labelled in this session, so not to be reviewed
         self._done: list[dict[int, Values | None]] = []  # what each change has replaced
-        self._fitted: tuple[Answers, Guesser | None] | None = None
+        self._fitted: tuple[Answers, Guesser | None] | None = None  # to the labels of now
+        self._guesser: Guesser | None = None  # the last one, where the next one begins
+        self._probes = Probes()
 
     # -- what has been said --
 
@@ -110,6 +113,15 @@ class LabelSession:
                 for row, values in found.items()
             }
         return {self.paths[row]: values[0] for row, values in found.items()}
+
+    def labels_of(self, image: int | str) -> list[str] | None:
+        """Return the class of an image, or its attributes; none of them, or None: no label."""
+        values = self.file.values.get(self.row_of(image))
+        if values is None:
+            return None
+        if self.attributes:
+            return [name for name, v in zip(self.attributes, values, strict=True) if v == "1"]
+        return [name for name in values if name]
 
     @property
     def classes(self) -> list[str]:
@@ -125,7 +137,7 @@ class LabelSession:
     @property
     def can_train(self) -> bool:
         """Whether there are two classes, or an attribute with both answers."""
-        return self._fit()[1] is not None
+        return self._answers().can_fit
 
     def count(self) -> dict[str, int]:
         """Return the number of labels of each class, or of images with each attribute."""
@@ -225,9 +237,7 @@ class LabelSession:
         found = []
         for k in order:
             row = int(answers.rows[k])
-            values = self.file.values[row]
-            names = zip(self.attributes, values, strict=True)
-            label = ";".join(a for a, v in names if v == "1") if self.attributes else values[0]
+            label = ";".join(self.labels_of(row) or ())
             confidence = None if self.attributes else float(doubts[k])
             found.append(Suggestion(row, self.paths[row], label, confidence, "labelled before"))
         return found
@@ -251,7 +261,10 @@ class LabelSession:
         return self.prepare_measures()()
 
     def prepare_measures(self) -> Callable[[], Measures]:
-        """Return what `measure` would do, to be called in another thread while labels come in."""
+        """Return what `measure` would do, for another thread while labels come in.
+
+        One after another: each begins with the probes of the one before.
+        """
         answers = self._answers()
         X = self.pool.X[answers.rows]
 
@@ -261,7 +274,8 @@ class LabelSession:
             weights = self.pool.count_nearest(answers.rows)
             if self.attributes:
                 return measure_attributes(X, answers.values, self.attributes, weights)
-            return measure(X, answers.labels.tolist(), weights)
+            labels = answers.labels.tolist()
+            return measure(X, labels, weights, ids=answers.rows, probes=self._probes)
 
         return measure_now
 
@@ -308,23 +322,12 @@ class LabelSession:
     def _fit(self) -> tuple[Answers, Guesser | None]:
         if self._fitted is None:
             answers = self._answers()
-            self._fitted = answers, answers.fit(self.pool.X)
+            self._guesser = answers.fit(self.pool.X, self._guesser)
+            self._fitted = answers, self._guesser
         return self._fitted
 
     def _answers(self) -> Answers:
-        found = self.file.values
-        taken = np.fromiter(found, np.intp, len(found))
-        if not self.attributes:
-            labels = np.array([values[0] for values in found.values()], dtype=np.str_)
-            return Answers(taken, taken[labels != ""], labels[labels != ""])
-        numbers = {"1": 1.0, "0": 0.0}
-        values = np.array(
-            [[numbers.get(v, np.nan) for v in row] for row in found.values()], dtype=float
-        ).reshape(len(found), len(self.attributes))
-        has_any = ~np.isnan(values).all(axis=1)
-        return Answers(
-            taken, taken[has_any], np.empty(0, np.str_), values[has_any], self.attributes
-        )
+        return read_values(self.file.values, self.attributes)
 
     def _list_taken(self, answers: Answers) -> Rows:
         skipped = [row for row in sorted(self._skipped) if row not in self.file.values]

@@ -45,9 +45,7 @@ class Desk:
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="featx-measure")
         self._measuring: Future[Measures] | None = None
         self._measured: Measures | None = None
-        self._messages: list[str] = []
-        self._n_changes = 0
-        self._measured_at = -1
+        self._measured_at = -1  # revision of the label file
 
     async def read_state(self) -> dict[str, Any]:
         """Return what the page shows beside the images; reads what others wrote to the file."""
@@ -69,24 +67,35 @@ class Desk:
         """Return images that look like one."""
         return self._dicts(await self._run(lambda: self.session.find_similar(row, n)))
 
-    async def label(self, labels: dict[int, Any], rows: Sequence[int]) -> dict[str, Any]:
-        """Label images, and return the state with new guesses for some rows."""
+    async def label(self, labels: dict[int, Any]) -> dict[str, Any]:
+        """Label images, and return the state; the file has them by then, guesses come later."""
 
         def stroke() -> dict[str, Any]:
             self.session.add(labels)
-            self._n_changes += 1
-            self._messages = self.session.file.messages
-            guesses = self.session.guess(list(rows))
-            return {"state": self._state(), "suggestions": self._dicts(guesses)}
+            return {"state": self._state()}
 
         return await self._run(stroke)
+
+    async def guess(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Return what all labels so far let expect of some images, and the labels they have."""
+
+        def look() -> dict[str, Any]:
+            session = self.session
+            guesses = session.guess(list(rows))
+            given = {s.row: session.labels_of(s.row) for s in guesses}
+            return {
+                "suggestions": self._dicts(guesses),
+                "given": {row: label for row, label in given.items() if label is not None},
+                "revision": session.file.revision,
+            }
+
+        return await self._run(look)
 
     async def undo(self) -> dict[str, Any]:
         """Take the last stroke back."""
 
         def stroke() -> dict[str, Any]:
             rows = self.session.undo()
-            self._n_changes += 1
             return {"rows": rows, "state": self._state()}
 
         return await self._run(stroke)
@@ -135,10 +144,7 @@ class Desk:
             raise RefusalError(422, str(err)) from err
 
     def _refresh_state(self) -> dict[str, Any]:
-        messages = self.session.refresh()
-        if messages:
-            self._messages = messages
-            self._n_changes += 1
+        self.session.refresh()
         return self._state()
 
     def _state(self) -> dict[str, Any]:
@@ -152,7 +158,8 @@ class Desk:
             "names": [{"name": name, "n_labels": n} for name, n in counts.items()],
             "is_multilabel": bool(session.attributes),
             "labels_path": show_path(session.file.path),
-            "messages": self._messages,
+            "messages": session.file.messages,
+            "revision": session.file.revision,
             "measures": measures.to_dict(),
             "is_measuring": self._measuring is not None,
             "can_undo": session.can_undo,
@@ -168,8 +175,8 @@ class Desk:
             else:
                 logger.error("fault while measuring", exc_info=err)
             self._measuring = None
-        if self._measuring is None and self._measured_at != self._n_changes:
-            self._measured_at = self._n_changes
+        if self._measuring is None and self._measured_at != self.session.file.revision:
+            self._measured_at = self.session.file.revision
             self._measuring = self._beside.submit(self.session.prepare_measures())
 
     def _dicts(self, suggestions: Sequence[Suggestion]) -> list[dict[str, Any]]:

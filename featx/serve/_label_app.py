@@ -35,14 +35,13 @@ class Label(BaseModel):
 
 
 class Stroke(BaseModel):
-    """Labels, and the rows on the page that still want a guess."""
+    """Labels."""
 
     labels: Annotated[list[Label], Field(max_length=MAX_SHOWN)]
-    rows: Annotated[list[int], Field(max_length=MAX_SHOWN)] = []
 
 
 class Rows(BaseModel):
-    """Images to skip."""
+    """Some images."""
 
     rows: Annotated[list[int], Field(max_length=MAX_SHOWN)]
 
@@ -90,7 +89,11 @@ def _add_routes(app: FastAPI, desk: Desk) -> None:
 
     @app.post("/api/labels")
     async def label(stroke: Stroke) -> dict[str, Any]:
-        return await desk.label({given.row: given.label for given in stroke.labels}, stroke.rows)
+        return await desk.label({given.row: given.label for given in stroke.labels})
+
+    @app.post("/api/guesses")
+    async def guess(rows: Rows) -> dict[str, Any]:
+        return await desk.guess(rows.rows)
 
     @app.post("/api/undo")
     async def undo() -> dict[str, Any]:

@@ -7,8 +7,10 @@ import csv
 import numpy as np
 import pytest
 
+from featx._arrays import scale_to_unit
 from featx.errors import ManifestError, ParameterError, StoreWriteError
 from featx.labelling import LabelSession
+from featx.labelling._probes import Probes
 from featx.labelling.label_file import LabelFile
 from featx.labelling.measures import measure
 from featx.store import write_features
@@ -120,7 +122,7 @@ def test_other_columns_rows_and_the_form_of_the_file_stay(store, tmp_path):
             ";photos/0.jpg;;dog\r\n"
         ).encode()
     )
-    assert "1 rows of the file fit no image; they are kept" in session.file.messages
+    assert "1 row of the file fits no image; the file keeps them" in session.file.messages
 
 
 def test_an_image_that_comes_twice_gets_one_label_in_both_rows(store, tmp_path):
@@ -156,10 +158,10 @@ def test_a_file_that_is_there_is_read_or_refused(store, tmp_path, text, message)
 def test_a_stroke_that_cannot_be_written_changes_nothing(session, tmp_path, monkeypatch):
     session.add({0: "cat"})
 
-    def refuse(sheet, beside):
+    def refuse(table):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("featx.labelling.label_file.write_sheet", refuse)
+    monkeypatch.setattr("featx.images.tables.Table.to_bytes", refuse)
     with pytest.raises(StoreWriteError, match=r"labels.csv.*No space left on device"):
         session.add({1: "dog"})
     monkeypatch.undo()
@@ -230,6 +232,31 @@ def test_measures_count_what_folds_get_right():
     weights = np.ones(20)
     weights[-1] = 20  # an image that stands for as many as all others together
     assert measure(X, labels, weights).accuracy == pytest.approx(19 / 39)
+
+
+def test_measures_that_go_on_say_what_measures_from_scratch_say():
+    # A probe that had seen a held-out image would know its label and be right too often.
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=90)
+    X = scale_to_unit((np.eye(3, 16)[y] + 0.5 * rng.normal(size=(90, 16))).astype(np.float32))
+    labels, probes = [f"class {c}" for c in y], Probes()
+    ids = np.arange(90)
+    for n in (30, 31, 50, 51, 90):
+        found = measure(X[:n], labels[:n], ids=ids[:n], probes=probes)
+        assert found.accuracy == pytest.approx(measure(X[:n], labels[:n]).accuracy, abs=2 / n)
+    changed = ["class 0", *labels[1:]]
+    found = measure(X, changed, ids=ids, probes=probes)
+    assert found.accuracy == pytest.approx(measure(X, changed).accuracy, abs=2 / 90)
+
+
+def test_a_probe_that_has_seen_what_is_held_out_now_begins_anew():
+    rng = np.random.default_rng(0)
+    X = scale_to_unit(rng.normal(size=(20, 6)).astype(np.float32))
+    labels, ids, probes = np.array(["a", "b"] * 10), np.arange(20), Probes()
+    probes.fit("fold", X, labels, ids)
+    found = probes.fit("fold", X[:15], labels[:15], ids[:15])
+    scratch = Probes().fit("fold", X[:15], labels[:15], ids[:15])
+    np.testing.assert_array_equal(found.coef_, scratch.coef_)
 
 
 def test_measures_wait_for_two_images_of_two_classes():

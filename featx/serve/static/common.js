@@ -68,10 +68,11 @@ export function unlock(isWrong) {
 
 // ---- thumbnails
 
-export function thumbnail(row, name) {
+export function thumbnail(row, name, lost = "no picture") {
   const image = made("img");
   image.alt = "";
   image.title = name;
+  image.dataset.lost = lost;
   paint(image, row);
   return image;
 }
@@ -93,7 +94,7 @@ export async function paint(image, row) {
     if (image.dataset.row === String(row)) image.src = address;
   } catch (err) {
     thumbnails.delete(row);
-    if (image.closest(".card")) image.replaceWith(made("span", "lost", "no picture"));
+    if (image.closest(".card")) image.replaceWith(made("span", "lost", image.dataset.lost ?? "no picture"));
   }
 }
 

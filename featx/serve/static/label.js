@@ -2,20 +2,72 @@
 // Every stroke is on the disk before the server answers; what the page shows is what the file has.
 
 import { call, made, openDoor, thumbnail } from "/static/common.js";
+import { nameOfKey, openNames, showNames, type } from "/static/label_names.js";
 
 const at = (id) => document.getElementById(id);
 const N = 24;
+const READ_MS = 400;   // from then on somebody has read what stands under the framed image
 let state = null;      // what /api/state said last
-let view = { kind: "suggestions" };  // or { kind: "likely", name } or { kind: "similar", row }
+let view = { kind: "suggestions" };
 let shown = [];        // suggestions on the page, each with .done ("", a label, or "skipped") or .struck
 let chosen = 0;        // position of the card with the focus
+let framedAt = 0;      // when the chosen card was framed
+let guessedAt = -1;    // revision of the labels that the guesses on the page know
+let dismissed = "";    // the notice that was closed
 let queue = Promise.resolve();  // strokes go out one after another, in their order
+let n_revisions = 0;   // in the queue
+
+// The kinds of view: where the images come from, the title, and what there is to do.
+const VIEWS = {
+  suggestions: {
+    path: () => `/api/suggestions?n=${N}&strategy=${at("strategy").value}`,
+    title: () => "Suggestions",
+    hint: hintOfSuggestions,
+    empty: () => "Every image has a label. Train a model, or review the labels.",
+  },
+  likely: {
+    path: () => `/api/likely?n=${N}&name=${encodeURIComponent(view.name)}`,
+    title: () => `Likely ${view.name}`,
+    hint: () => isTouch() ? `Tap the images that are not ${view.name}, then accept the rest.`
+      : `Strike out the images that are not ${view.name} (arrows and space, or a click), then accept the rest.`,
+    empty: () => "No image without a label is left.",
+  },
+  review: {
+    path: () => `/api/doubtful?n=${N}`,
+    title: () => "Labels to look at again",
+    hint: () => isTouch() ? "The most doubtful come first. Tap a picture twice to keep its label, or give another class."
+      : "The most doubtful come first. Enter keeps a label; another class replaces it.",
+    empty: () => "No label is left to look at again.",
+  },
+  similar: {
+    path: () => `/api/similar?n=${N}&row=${view.row}`,
+    title: () => "Similar images",
+    hint: () => `What looks most like ${view.of}, labelled or not.`,
+    empty: () => "",
+  },
+};
+
+const isTouch = () => window.matchMedia("(hover: none) and (pointer: coarse)").matches;
+
+function hintOfSuggestions() {
+  if (state.is_multilabel) {
+    return isTouch() ? "Tap a picture, switch its attributes, and tap it again to keep them."
+      : "Switch the attributes of the framed picture with the number keys; Enter keeps them.";
+  }
+  const what = isTouch() ? "Tap a picture, then" : "What is the framed picture?";
+  if (!state.names.length) return isTouch() ? `${what} type its class.` : `${what} Type its class, then press Enter.`;
+  if (!state.can_train) return isTouch() ? `${what} tap its class or type another. Guesses begin with two classes.`
+    : `${what} Press the number of its class, or type another. Guesses begin with two classes.`;
+  return isTouch() ? "Tap a picture twice to accept its guess, or once and then a class."
+    : "Enter accepts the guess of the framed picture; a number or a typed class corrects it.";
+}
 
 // ---- start
 
 openDoor(async () => {
   await refresh();
-  at("main").hidden = false;
+  at("empty").textContent = `Looking for what to label first among ${state.n_samples.toLocaleString()} images …`;
+  at("empty").hidden = at("main").hidden = false;
   await load();
   // A table of an audit's findings: all of it has labels, which is why it is opened.
   if (!shown.length && state.n_labels) { view = { kind: "review" }; await load(); }
@@ -41,25 +93,25 @@ function attempt(action) {
 // ---- what is shown beside the grid
 
 function showState() {
-  const names = state.names;
   at("about").textContent = `${state.n_samples.toLocaleString()} images · ${state.labels_path}`;
   at("names-title").textContent = state.is_multilabel ? "Attributes" : "Classes";
-  at("name-form").hidden = state.is_multilabel || view.kind === "likely";
-  at("names").replaceChildren(...names.map(({ name, n_labels }, i) => {
-    const item = made("li"), button = made("button");
-    button.type = "button";
-    button.append(made("kbd", "", i < 9 ? String(i + 1) : " "), made("span", "", name), made("span", "count", n_labels));
-    button.addEventListener("click", () => give(name));
-    item.append(button);
-    return item;
-  }));
-  at("known").replaceChildren(...names.map(({ name }) => Object.assign(made("option"), { value: name })));
+  paintNames();
   at("n-labels").textContent = state.n_labels.toLocaleString();
-  at("n-labels-unit").textContent = state.n_labels === 1 ? "label" : "labels";
+  at("n-labels-unit").textContent = `of ${state.n_samples.toLocaleString()} ${state.n_samples === 1 ? "image has" : "images have"} a label`;
   at("undo").disabled = !state.can_undo;
-  at("notice").hidden = !state.messages.length;
-  at("notice").textContent = state.messages.join(" · ");
+  const message = state.messages.join(" · ");
+  at("notice").hidden = !message || message === dismissed;
+  at("notice-text").textContent = message;
+  at("hint").textContent = VIEWS[view.kind].hint();
   showMeasures();
+}
+
+function paintNames() {
+  const s = shown[chosen];
+  const traits = s && state.is_multilabel ? state.names.filter(({ name }) => has(s, name)).map(({ name }) => name) : [];
+  showNames(state.names, state.is_multilabel ? traits : [s?.done], state.is_multilabel);
+  at("strip").classList.toggle("idle", view.kind === "likely");
+  if (view.kind === "likely") at("name-form").hidden = true;
 }
 
 const percent = (x, digits = 1) => `${(100 * x).toFixed(digits)} %`;
@@ -69,7 +121,7 @@ function showMeasures() {
   at("accuracy").hidden = m.accuracy === null;
   if (m.accuracy !== null) {
     at("accuracy-value").textContent = percent(m.accuracy);
-    at("accuracy-interval").textContent = `(${percent(m.low, 0)} to ${percent(m.high, 0)})`;
+    at("accuracy-interval").textContent = `(${(100 * m.low).toFixed(0)} to ${percent(m.high, 0)})`;
     at("range").setAttribute("x", 100 * m.low);
     at("range").setAttribute("width", Math.max(100 * (m.high - m.low), 0.5));
     at("middle").setAttribute("x", 100 * m.accuracy - 0.4);
@@ -88,48 +140,75 @@ async function watch() {
     await new Promise((done) => setTimeout(done, state.is_measuring ? 150 : 2000));
     if (document.hidden) continue;
     await attempt(refresh);
+    if (state.revision !== guessedAt) await revise();
   }
 }
 
 // ---- the grid
 
 async function load() {
-  const paths = {
-    suggestions: () => `/api/suggestions?n=${N}&strategy=${at("strategy").value}`,
-    likely: () => `/api/likely?n=${N}&name=${encodeURIComponent(view.name)}`,
-    review: () => `/api/doubtful?n=${N}`,
-    similar: () => `/api/similar?n=${N}&row=${view.row}`,
-  };
+  const { path, title, empty } = VIEWS[view.kind];
   document.body.classList.add("busy");
   try {
-    shown = (await (await call(paths[view.kind]())).json()).suggestions;
+    shown = (await (await call(path())).json()).suggestions;
+    guessedAt = state.revision;
   } finally {
     document.body.classList.remove("busy");
   }
-  const titles = {
-    suggestions: () => "Suggestions",
-    likely: () => `Likely ${view.name}: strike out the wrong ones, then accept the rest`,
-    review: () => "Labels to look at again, the most doubtful first: Enter keeps one",
-    similar: () => "Similar images",
-  };
-  at("grid-title").textContent = titles[view.kind]();
+  at("grid-title").textContent = title();
+  at("hint").textContent = VIEWS[view.kind].hint();
   const isPage = view.kind === "likely";
-  at("accept").hidden = at("back").hidden = !isPage;
+  at("accept").hidden = !isPage;
+  at("more").hidden = at("review").hidden = at("choose").hidden = isPage;
+  countKept();
   at("back").hidden = view.kind === "suggestions";
   at("strokes").hidden = isPage;
-  at("name-form").hidden = isPage || state.is_multilabel;
+  at("guess-text").textContent = view.kind === "review" ? "Keep the label" : state.is_multilabel ? "Keep these" : "Accept the guess";
   at("empty").hidden = shown.length > 0;
-  at("empty").textContent = view.kind === "review" ? "No label is left to look at again." : "Every image has a label.";
+  at("empty").textContent = empty();
   chosen = 0;
   at("grid").replaceChildren(...shown.map(card));
-  focus(0);
+  paintNames();
+  focus(0, document.activeElement !== at("name"));  // who types already goes on
+}
+
+// Get guesses that know the last labels, and what others have labelled on this page.
+function revise() {
+  n_revisions += 1;
+  document.body.classList.add("revising");
+  return attempt(reviseNow);
+}
+
+async function reviseNow() {
+  n_revisions -= 1;
+  if (n_revisions) return;  // the last stroke in the queue will
+  const rows = shown.map((s) => s.row);
+  let answer;
+  try {
+    answer = await (await post("/api/guesses", { rows })).json();
+  } finally {
+    document.body.classList.remove("revising");
+  }
+  guessedAt = answer.revision;
+  if (view.kind === "review") return;  // its cards keep the labels that are to be looked at
+  for (const guess of answer.suggestions) {
+    const mine = shown.find((s) => s.row === guess.row);
+    if (!mine || mine.done !== undefined) continue;
+    // Who is about to accept the guess of the framed image shall not accept another one.
+    const isRead = mine === shown[chosen] && Date.now() - framedAt > READ_MS && mine.label !== null;
+    if (!isRead) Object.assign(mine, { label: guess.label, confidence: guess.confidence, reason: guess.reason });
+    const given = answer.given[guess.row];
+    if (given && view.kind === "suggestions") Object.assign(mine, { done: given.join(", ") || "none of these", isOthers: true });
+  }
+  buttons().forEach((button, i) => paint(button, shown[i]));
+  paintNames();
 }
 
 function card(suggestion, i) {
   const item = made("li"), button = made("button", "card");
   button.type = "button";
   const frame = made("span", "frame"), line = made("span", "line1");
-  frame.append(thumbnail(suggestion.row, suggestion.name));
+  frame.append(thumbnail(suggestion.row, suggestion.name, "cannot be read: skip it"));
   line.append(made("span", "what"), made("span", "far"));
   button.append(frame, line, made("span", "where"));
   if (state.is_multilabel) button.append(made("span", "traits"));
@@ -150,13 +229,14 @@ function paint(button, s) {
   const isDone = s.done !== undefined;
   button.classList.toggle("given", isDone);
   button.classList.toggle("struck", Boolean(s.struck));
-  const guess = s.label === null ? "no guess yet" : s.label || "none";
+  const guess = s.label === null ? "" : s.label || "none";
   button.querySelector(".what").textContent = isDone ? s.done : guess;
   button.querySelector(".far").textContent = isDone || s.confidence === null ? "" : percent(s.confidence, 0);
-  button.querySelector(".where").textContent = `${s.name} · ${s.reason}`;
+  const why = !isDone ? s.reason : s.isOthers ? "labelled by somebody else" : "";
+  button.querySelector(".where").textContent = why ? `${s.name} · ${why}` : s.name;
   button.querySelector(".tick").hidden = !(isDone || s.struck);
   button.querySelector(".tick").textContent = s.struck ? "✗" : "✓";
-  button.setAttribute("aria-label", `${s.name}, ${isDone ? `labelled ${s.done}` : `guess ${guess}`}${s.struck ? ", struck out" : ""}`);
+  button.setAttribute("aria-label", `${s.name}, ${isDone ? `labelled ${s.done}` : `guess ${guess || "none yet"}`}${s.struck ? ", struck out" : ""}`);
   const traits = button.querySelector(".traits");
   if (traits) {
     traits.replaceChildren(...state.names.map(({ name }) => made("span", has(s, name) ? "on" : "", name)));
@@ -165,15 +245,17 @@ function paint(button, s) {
 
 const buttons = () => [...at("grid").querySelectorAll(".card")];
 
-function focus(i) {
+function focus(i, isMoved = true) {
   const all = buttons();
   if (!all.length) return;
   chosen = Math.min(Math.max(i, 0), all.length - 1);
+  framedAt = Date.now();
   all.forEach((button, k) => {
     button.setAttribute("aria-current", String(k === chosen));
     button.tabIndex = k === chosen ? 0 : -1;
   });
-  all[chosen].focus({ preventScroll: false });
+  if (isMoved) all[chosen].focus({ preventScroll: false });
+  paintNames();
 }
 
 function advance() {
@@ -194,19 +276,22 @@ function post(path, body) {
 }
 
 function save(labels) {
-  return attempt(async () => {
-    // in a review the cards keep the labels that are to be looked at
-    const rows = view.kind === "review" ? [] : shown.filter((s) => s.done === undefined).map((s) => s.row);
-    const answer = await (await post("/api/labels", { labels, rows })).json();
-    state = answer.state;
-    for (const guess of answer.suggestions) {
-      const mine = shown.find((s) => s.row === guess.row);
-      if (mine && mine.done === undefined) Object.assign(mine, { label: guess.label, confidence: guess.confidence });
+  const cards = labels.map(({ row }) => shown.find((s) => s.row === row));
+  const saved = attempt(async () => {
+    try {
+      state = (await (await post("/api/labels", { labels })).json()).state;
+    } catch (err) {  // nothing was saved, so nothing is shown as saved
+      for (const s of cards) delete s.done;
+      buttons().forEach((button, i) => paint(button, shown[i]));
+      if (cards.length) focus(Math.max(shown.indexOf(cards[0]), 0));
+      throw err;
     }
-    buttons().forEach((button, i) => paint(button, shown[i]));
     showState();
     say("");
+    return true;
   });
+  revise();
+  return saved;
 }
 
 function give(name) {
@@ -216,6 +301,7 @@ function give(name) {
   if (state.is_multilabel) {
     s.traits = toggled(s, name);
     paint(buttons()[chosen], s);
+    paintNames();
     return;
   }
   s.done = name || "none of these";
@@ -254,6 +340,11 @@ function skip() {
 function strike(i) {
   shown[i].struck = !shown[i].struck;
   paint(buttons()[i], shown[i]);
+  countKept();
+}
+
+function countKept() {
+  at("accept-text").textContent = `Accept ${shown.filter((s) => !s.struck).length} as ${view.name}`;
 }
 
 function acceptPage() {
@@ -261,21 +352,23 @@ function acceptPage() {
   const label = state.is_multilabel ? null : view.name;
   const labels = kept.map((s) => ({ row: s.row, label: state.is_multilabel ? { [view.name]: true } : label }));
   for (const s of kept) s.done = view.name;
-  save(labels);
-  attempt(async () => { say(`${labels.length} images are ${view.name}.`); await load(); });
+  const { name } = view;
+  save(labels).then((isSaved) => isSaved && say(`${labels.length} images are ${name}.`));
+  attempt(load);
 }
 
 function undo() {
   attempt(async () => {
     const answer = await (await post("/api/undo", {})).json();
     state = answer.state;
-    for (const s of shown) if (answer.rows.includes(s.row)) { delete s.done; delete s.traits; }
+    for (const s of shown) if (answer.rows.includes(s.row)) { delete s.done; delete s.traits; delete s.isOthers; }
     buttons().forEach((button, i) => paint(button, shown[i]));
     showState();
     const i = shown.findIndex((s) => answer.rows.includes(s.row));
     if (i >= 0) focus(i);
     say(`Undone: ${answer.rows.length} images.`);
   });
+  revise();
 }
 
 function open(next) {
@@ -305,13 +398,8 @@ function train() {
 
 // ---- buttons and keys
 
-at("name-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const name = at("name").value.trim();
-  at("name").value = "";
-  if (name) give(name);
-  else focus(chosen);
-});
+openNames(give, () => focus(chosen));
+at("dismiss").addEventListener("click", () => { dismissed = at("notice-text").textContent; at("notice").hidden = true; });
 at("guess").addEventListener("click", acceptGuess);
 at("none").addEventListener("click", () => (state.is_multilabel ? acceptNone() : give("")));
 at("skip").addEventListener("click", skip);
@@ -329,11 +417,12 @@ function acceptNone() {
   shown[chosen].traits = [];
   acceptGuess();
 }
-const openSimilar = () => shown[chosen] && open({ kind: "similar", row: shown[chosen].row });
+const openSimilar = () => shown[chosen] && open({ kind: "similar", row: shown[chosen].row, of: shown[chosen].name });
 function openLikely() {
   const s = shown[chosen];
   const name = s?.done !== undefined && s.done !== "skipped" ? s.done : s?.label?.split(";")[0];
   if (name) open({ kind: "likely", name });
+  else say("There is no guess for this image yet: label two classes first.", true);
 }
 
 function columns() {
@@ -358,20 +447,19 @@ document.addEventListener("keydown", (event) => {
   }
   const target = event.target;
   if (target.matches("input, select")) {
-    if (event.key === "Escape") { target.blur(); focus(chosen); }
+    if (event.key === "Escape") focus(chosen);
     return;
   }
   if (target.matches("button:not(.card)") && (event.key === " " || event.key === "Enter")) return;
   if (event.key in STEPS) { event.preventDefault(); return focus(chosen + STEPS[event.key]()); }
   if (event.key in KEYS) { event.preventDefault(); return KEYS[event.key](); }
   if (/^[1-9]$/.test(event.key)) {
-    const name = state.names[Number(event.key) - 1]?.name;
+    const name = nameOfKey(Number(event.key));
     if (name) { event.preventDefault(); give(name); }
     return;
   }
-  if (event.key.length === 1 && !state.is_multilabel) {
+  if (event.key.length === 1 && !at("name-form").hidden) {
     event.preventDefault();
-    at("name").value = event.key === "/" ? "" : event.key;
-    at("name").focus();
+    type(event.key === "/" ? "" : event.key);
   }
 });

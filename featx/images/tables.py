@@ -2,7 +2,7 @@
 
 Comma, semicolon and tab are understood, UTF-8 with and without a byte order mark, UTF-16 with one,
 spaces after commas, and decimal commas where a comma does not separate. What is no such text is
-refused with what it is and what to do.
+refused with what it is and what to do. A table can be written again in the form it was read in.
 """
 
 from __future__ import annotations
@@ -11,22 +11,15 @@ import csv
 import io
 import re
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featx.errors import FeatxError, ManifestError, nearest
 from featx.files.remote import fetch, is_url, look, reason_of
 from featx.images.listing import is_named_as_image, nearest_file
 
-__all__ = [
-    "LABEL",
-    "PATH",
-    "SEPARATOR",
-    "TABLE_SUFFIXES",
-    "decode_text",
-    "find_delimiter",
-    "name_columns",
-    "read_table",
-]
+__all__ = ["LABEL", "PATH", "TABLE_SUFFIXES", "Table", "name_columns", "read_table"]
 
 PATH, LABEL = "path", "label"
 DELIMITERS = (",", ";", "\t")
@@ -49,30 +42,87 @@ WHOLE = re.compile(r"(-?\d+),(0+)")
 UNNAMED = re.compile(r"(Unnamed: \d+(\.\d+)?)?")
 
 
-def read_table(path: str, thing: str) -> tuple[dict[str, tuple[str, ...]], list[int]]:
-    """Read a file.
+@dataclass(frozen=True)
+class Table:
+    """A header and rows, and how they are written.
 
-    Returns
-    -------
-    columns : dict of str to tuple of str
-        The values of each column that has a name; `PATH` is among them.
+    Parameters
+    ----------
+    thing : str
+        What the table is called in messages.
+    header : list of str
+        Columns without a name included.
+    rows : list of list of str
+        As long as the header, as they are written; empty lines are left out.
     lines : list of int
         The line of each row, from 1.
+    delimiter, line_end, encoding : str
+        Of the file.
+    first_line : str
+        Excel's own, ``sep=;``, with its end; else "".
+    """
+
+    thing: str
+    header: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+    delimiter: str = ","
+    line_end: str = "\n"
+    encoding: str = "utf-8"
+    first_line: str = ""
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The name of each column that has one, by its position."""
+        return name_columns(self.header, self.thing)
+
+    @property
+    def columns(self) -> dict[str, tuple[str, ...]]:
+        """The values of each column that has a name; `PATH` is among them."""
+        names = self.names
+        values = [[row[i] for row in self.rows] for i in names]
+        if self.delimiter != ",":
+            values = [[_replace_comma(cell) for cell in column] for column in values]
+        return dict(zip(names.values(), map(tuple, values), strict=True))
+
+    def place_of(self, name: str) -> int:
+        """Return the position of a column; ``path`` and ``label`` may be in other letters."""
+        return next(i for i, found in self.names.items() if found == name)
+
+    def with_columns(self, names: Sequence[str]) -> Table:
+        """Return the table with those of some columns that it lacks, empty."""
+        found = self.names.values()
+        new = [name for name in names if name not in found]
+        rows = [[*row, *[""] * len(new)] for row in self.rows]
+        return replace(self, header=[*self.header, *new], rows=rows)
+
+    def to_bytes(self) -> bytes:
+        """Return the file, in the form that the table was read in."""
+        text = io.StringIO(newline="")
+        text.write(self.first_line)
+        writer = csv.writer(text, delimiter=self.delimiter, lineterminator=self.line_end)
+        writer.writerow(self.header)
+        writer.writerows(self.rows)
+        return text.getvalue().encode(self.encoding)
+
+
+def read_table(path: str, thing: str) -> Table:
+    """Read a file.
 
     Raises
     ------
     ManifestError
-        If it is missing, no text, without a column ``path``, without rows, or if a row has another
-        number of fields than the header; with the line's number.
+        If it is missing, no text, without a column ``path``, or if a row has another number of
+        fields than the header; with the line's number.
     """
-    text, _ = decode_text(_read(path, thing), thing)
+    text, encoding = _decode(_read(path, thing), thing)
     if not text.strip():
         raise ManifestError(f"{thing}: is empty, expected a header such as 'path,label' and rows")
     declared = SEPARATOR.match(text)
     delimiter = None if declared is None else declared[1]
     body = text[0 if declared is None else declared.end() :].lstrip("\r\n")
     first_line = text[: len(text) - len(body)].count("\n") + 1
-    delimiter = delimiter or find_delimiter(body)
+    delimiter = delimiter or _find_delimiter(body)
     reader = csv.reader(
         io.StringIO(body, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
     )
@@ -80,24 +130,22 @@ def read_table(path: str, thing: str) -> tuple[dict[str, tuple[str, ...]], list[
     lines: list[int] = []
     try:
         header = [name.strip() for name in next(reader, [])]
-        names = name_columns(header, thing)
+        name_columns(header, thing)
         start = reader.line_num
         for row in reader:
             line, start = start + first_line, reader.line_num
             if "".join(row).strip():
-                fitted = _fit_to_header(row, header, thing, line)
-                rows.append([fitted[i] for i in names])
+                rows.append(_fit_to_header(row, header, thing, line))
                 lines.append(line)
     except csv.Error as err:
         raise ManifestError(
             f"{thing} line {reader.line_num + first_line - 1}: {err}, expected comma-separated "
             "values"
         ) from err
-    if not rows:
-        raise ManifestError(f"{thing}: got no rows below the header, expected one for each image")
-    if delimiter != ",":
-        rows = [[_replace_comma(cell) for cell in row] for row in rows]
-    return dict(zip(names.values(), zip(*rows, strict=True), strict=True)), lines
+    return Table(
+        thing, header, rows, lines, delimiter, "\r\n" if "\r\n" in body else "\n", encoding,
+        "" if declared is None else declared[0],
+    )  # fmt: skip
 
 
 def name_columns(header: list[str], thing: str) -> dict[int, str]:
@@ -171,7 +219,7 @@ def _fetch_error(thing: str, err: Exception) -> ManifestError:
     )
 
 
-def decode_text(data: bytes, thing: str) -> tuple[str, str]:
+def _decode(data: bytes, thing: str) -> tuple[str, str]:
     """Return the text of a file, and its encoding."""
     for mark, what in OTHER_FILES.items():
         if data.startswith(mark):
@@ -198,7 +246,7 @@ def decode_text(data: bytes, thing: str) -> tuple[str, str]:
     return text.removeprefix("\ufeff"), encoding
 
 
-def find_delimiter(text: str) -> str:
+def _find_delimiter(text: str) -> str:
     """Return what separates the names of the header, one of which is ``path``."""
     line = text.partition("\n")[0].rstrip("\r")
     fields = {mark: [w.strip().strip('"') for w in line.split(mark)] for mark in DELIMITERS}
