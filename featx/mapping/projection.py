@@ -5,7 +5,6 @@ Nothing of a projection is kept but its places: a new image goes where its neare
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from featx._arrays import scale_to_unit
 from featx._optional import require
+from featx._progress import Progress
 from featx.errors import ParameterError
 
 __all__ = ["place", "project", "reduce_features"]
@@ -25,6 +25,7 @@ MAX_FITTED = 20_000  # rows that find the components; more change them little
 LEAST = 10  # images; fewer are laid out by their first two components
 MAX_PLAIN = 3000  # images that scikit-learn's t-SNE lays out in seconds
 PERPLEXITY = 30.0
+STEPS, EVERY = (250, 500), 10  # of openTSNE, its defaults; and how often progress is shown
 N_NEAREST = 5  # of a new image
 
 
@@ -129,10 +130,20 @@ def _lay_out_few(rows: Floats, random_state: int) -> Floats:
 
 def _lay_out_many(rows: Floats, random_state: int) -> Floats:
     tsne = require("openTSNE", extra="map", purpose=f"a map of more than {MAX_PLAIN:,} images")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with Progress(sum(STEPS), "map: lay out", unit="step") as progress:
+
+        def count(*_: Any) -> None:
+            progress.advance(EVERY)
+
         found = tsne.TSNE(
-            perplexity=PERPLEXITY, initialization="pca", random_state=random_state, n_jobs=-1
+            perplexity=PERPLEXITY,
+            initialization="pca",
+            early_exaggeration_iter=STEPS[0],
+            n_iter=STEPS[1],
+            callbacks=count,
+            callbacks_every_iters=EVERY,
+            random_state=random_state,
+            n_jobs=-1,
         ).fit(rows)
     return np.asarray(found, dtype=np.float32)
 
