@@ -60,14 +60,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     # before anything is extracted, which may take a while
     for package in ("fastapi", "uvicorn", "prometheus_client"):
         require(package, extra="serve", purpose="featx label")
+    from featx.images.thumbnail import require_pictures
     from featx.labelling import LabelSession
+    from featx.labelling.label_file import check_label_file
     from featx.serve import ServeOptions, run_label_server
 
     token = args.token or secrets.token_urlsafe(16)
+    check_label_file(args.labels)
     options = ServeOptions(host=args.host, port=args.port, token=token, rate=0)
     with ExitStack() as stack:
         store = _open(args, stack)
-        store.require_images()
+        require_pictures(store.require_images().paths, f"store {store.path!r}")
         session = LabelSession(
             store, args.labels, classes=args.classes, attributes=args.attributes
         )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image
 
-from featx.errors import ImageDecodeError
+from featx.errors import ImageDecodeError, ManifestError
 from featx.images.decode import decode_image, one_line
 from featx.images.inputs import as_uint8_rgb
 
-__all__ = ["Thumbnail", "thumbnail_jpeg"]
+__all__ = ["Thumbnail", "require_pictures", "thumbnail_jpeg"]
 
 QUALITY = 80
+N_TRIED = 12
 
 
 @dataclass(frozen=True)
@@ -70,3 +72,35 @@ def _encode(image: Image.Image, side_px: int) -> Thumbnail:
     file = io.BytesIO()
     image.save(file, "JPEG", quality=QUALITY, optimize=True)
     return Thumbnail(file.getvalue(), image.width, image.height)
+
+
+def require_pictures(paths: Sequence[str], thing: str) -> None:
+    """Refuse images of which none can be shown: they were moved, or a disk is not there.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Files or URLs; twelve of them are tried, up to the first that can be read.
+    thing : str
+        What has the images, for the message.
+
+    Raises
+    ------
+    ManifestError
+        With the first image, and why it cannot be read.
+    """
+    step = max(len(paths) // N_TRIED, 1)
+    tried = [str(path) for path in paths[::step]][:N_TRIED]
+    reasons = []
+    for path in tried:
+        try:
+            decode_image(path)
+        except ImageDecodeError as err:
+            reasons.append(str(err))
+        else:
+            return
+    raise ManifestError(
+        f"{thing}: none of {len(tried)} images that were tried can be read, such as {tried[0]!r} "
+        f"({reasons[0]}); put the images back where they were, or extract the folder where they "
+        "are now"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._values import as_text, is_missing
 from featx.errors import ParameterError, choose, nearest, require_count
 from featx.labelling._answers import Answers, read_values
 from featx.labelling._guesses import Guesser
@@ -29,6 +31,8 @@ __all__ = ["NONE", "LabelSession"]
 
 NONE = ""
 """The label of an image that belongs to none of the classes."""
+
+FORMULA = re.compile(r"[=+@-](?![0-9.]+$)")  # a negative number is none
 
 Rows = NDArray[np.intp]
 
@@ -168,6 +172,7 @@ class LabelSession:
         ManifestError, StoreWriteError
             If the file cannot be read or written; then none of the labels is kept.
         """
+        self.file.refresh()
         changes: dict[int, Values | None] = {
             self.row_of(image): self._values(label) for image, label in labels.items()
         }
@@ -299,7 +304,6 @@ class LabelSession:
     # -- inside --
 
     def _put(self, changes: dict[int, Values | None]) -> None:
-        self.file.refresh()
         before = {row: self.file.values.get(row) for row in changes}
         self.file.put(changes)
         self._done.append(before)
@@ -307,7 +311,13 @@ class LabelSession:
 
     def _values(self, label: Any) -> Values:
         if not self.attributes:
-            return (NONE if label is None else _check_name(label),)
+            name = NONE if label is None else _check_name(label)
+            if FORMULA.match(name) and name not in self.classes:
+                raise ParameterError(
+                    f"label {name!r}: begins with {name[0]!r}, which a spreadsheet takes for a "
+                    "formula; begin with a letter or a number"
+                )
+            return (name,)
         if isinstance(label, Mapping):
             has = dict(label)
         else:
@@ -338,8 +348,12 @@ class LabelSession:
 
 
 def _check_name(label: Any) -> str:
-    """Return the name of a class, without spaces around it."""
+    """Return the name of a class as the file will have it when it is read again."""
     name = str(label).strip()
     if "\0" in name or "\n" in name or "\r" in name:
         raise ParameterError(f"label {name!r}: got a line break, expected one line of text")
-    return name
+    if name and is_missing(name):
+        raise ParameterError(
+            f"label {name!r}: a label file that says so has no label there; choose another name"
+        )
+    return as_text(name)
