@@ -31,19 +31,16 @@ def make_page(audit: Audit) -> Report:
             },
             intervals={"labels that are probably wrong (95 % interval)": audit.interval},
         )
-    report.add_table(
-        [[KINDS[kind], count] for kind, count in audit.counts.items()],
-        ["what", "images"],
-        title="Findings",
-        caption="" if audit.findings else "Nothing was found.",
-    )
     if audit.findings:
+        rows = [[KINDS[kind], count] for kind, count in audit.counts.items()]
+        report.add_table(rows, ["what", "images"], title="Findings")
         report.add_text(REVIEW, title="Review")
+    else:
+        report.add_text("Nothing was found.", title="Findings")
     for kind, count in audit.counts.items():
         found = [finding for finding in audit.findings if finding.kind == kind][:MAX_SHOWN]
         title = f"{KINDS[kind].capitalize()} ({count:,})"
-        left = count - len(found)
-        note = f"The worst {len(found)}; {left:,} more are in the numbers." if left else ""
+        note = f"The {MAX_SHOWN} worst. FINDINGS.csv has all." if count > MAX_SHOWN else ""
         report.add_cards([_card(finding) for finding in found], title=title, note=note)
     if audit.notes:
         report.add_text("\n\n".join(audit.notes), title="What was left out")

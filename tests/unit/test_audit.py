@@ -599,6 +599,15 @@ def test_hostile_names_are_text_on_the_page() -> None:
     assert "<script" not in page
 
 
+@pytest.mark.parametrize("n", [0, 61])
+def test_the_page_says_that_nothing_was_found_or_where_the_rest_is(n) -> None:
+    found = tuple(Finding(f"/none/{i}.jpg", "dark", 0.9) for i in range(n))
+    page = Audit(found, 100).to_html()
+    assert ("Nothing was found." in page) == (n == 0)
+    assert ("The 60 worst. FINDINGS.csv has all." in page) == (n == 61)
+    assert page.count("<figure") == min(n, 60)
+
+
 # -- the command --
 
 
