@@ -50,6 +50,8 @@ class Preprocessing(OneLine):
         (`PIL.Image.draft`), which is faster; "full" decodes every pixel.
     transform : str or None
         Description of a user's own transform, which then stands in for all other fields.
+    squash : bool
+        Whether resizing stretches the image to a square of `resize_px`, whatever its shape.
     """
 
     resize_px: int | None = 256
@@ -59,6 +61,7 @@ class Preprocessing(OneLine):
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     decode: Decode = "reduced"
     transform: str | None = None
+    squash: bool = False
 
     @property
     def summary(self) -> str:
@@ -73,11 +76,16 @@ class Preprocessing(OneLine):
             return "what a transform of your own makes"
         crop = "whole images" if self.crop_px is None else f"a crop of {self.crop_px} px"
         size = "their own size" if self.resize_px is None else f"{self.resize_px} px"
-        return f"{crop} from {size}, {self.interpolation}"
+        shape = ", stretched to a square" if self.squash else ""
+        return f"{crop} from {size}{shape}, {self.interpolation}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a JSON-serialisable dict."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
+        """Return the fields as a JSON-serialisable dict.
+
+        `squash` only where it is true, so that recipes from before it keep their fingerprints.
+        """
+        fields = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
+        return fields if self.squash else {k: v for k, v in fields.items() if k != "squash"}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Preprocessing:

@@ -155,6 +155,7 @@ def _preprocessing(fields: Mapping[str, Any]) -> Preprocessing:
         interpolation=str(fields.get("interpolation") or INTERPOLATION),
         mean=tuple(map(float, fields["mean"])),  # type: ignore[arg-type]
         std=tuple(map(float, fields["std"])),  # type: ignore[arg-type]
+        squash=fields.get("crop_mode") == "squash",
     )
 
 

@@ -23,8 +23,9 @@ from featx.files.safetensors import MAX_HEADER_BYTES, is_safetensors, read_heade
 __all__ = ["SUFFIXES", "find_file", "read_notes", "read_state_dict"]
 
 SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
-# What a folder of Hugging Face holds, best first.
-FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
+# What a folder of Hugging Face or open_clip holds, best first.
+FOLDER_FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin",
+                "open_clip_pytorch_model.bin")  # fmt: skip
 # Names under which training scripts keep the state dict, best first.
 WRAPPERS = (
     "state_dict", "model", "model_state_dict", "model_state", "net",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 
+from featx.backbones._clip import ClipSource
 from featx.backbones._timm import TimmSource
 from featx.backbones._torchvision import TorchvisionSource
 from featx.backbones.embedded import EmbeddedSource
@@ -15,7 +16,7 @@ __all__ = ["SOURCES", "backbone_card", "count_timm", "list_backbones", "source_o
 WILD = frozenset("*?[")
 INSTALL_TIMM = "(timm, which has 1,800 more, is not installed: pip install 'featx[timm]')"
 TIMM = TimmSource()
-SOURCES: tuple[Source, ...] = (EmbeddedSource(), TorchvisionSource(), TIMM)
+SOURCES: tuple[Source, ...] = (EmbeddedSource(), TorchvisionSource(), TIMM, ClipSource())
 
 
 def list_backbones(pattern: str | None = None) -> list[str]:
@@ -25,18 +26,18 @@ def list_backbones(pattern: str | None = None) -> list[str]:
     ----------
     pattern : str, optional
         Shell-style, for example ``"resnet*"``, or part of a name; upper and lower case are alike.
-        timm's 1,800 names are searched where it begins with ``"timm/"``, or where no other fits
-        and timm is installed.
+        timm's 1,800 names and open_clip's 200 are searched where it begins with ``"timm/"`` or
+        ``"clip/"``, or where no other fits and the package is installed.
 
     Returns
     -------
     list of str
-        featx's own first, then torchvision's, then timm's; each sorted.
+        featx's own first, then torchvision's, timm's and open_clip's; each sorted.
 
     Raises
     ------
     MissingDependencyError
-        If the pattern begins with "timm/" and timm is not installed.
+        If the pattern begins with "timm/" or "clip/" and the package is not installed.
 
     Examples
     --------
@@ -66,7 +67,8 @@ def _search(source: Source, pattern: str) -> list[str]:
     rest = pattern.lower().removeprefix(source.prefix)
     has_prefix, is_wild = rest != pattern.lower(), bool(WILD & set(rest))
     start = "" if has_prefix else "*"
-    return fnmatch.filter(source.names(), source.prefix + start + rest + ("" if is_wild else "*"))
+    glob = source.prefix + start + rest + ("" if is_wild else "*")
+    return [name for name in source.names() if fnmatch.fnmatchcase(name.lower(), glob)]
 
 
 def _as_glob(pattern: str) -> str:
@@ -104,7 +106,7 @@ def source_of(name: str) -> Source:
             return source
     raise BackboneError(
         f"backbone: got {name!r}, expected a name from `featx backbones` "
-        f"(list_backbones in Python) or 'timm/NAME'.{suggest_name(name)}"
+        f"(list_backbones in Python), 'timm/NAME' or 'clip/NAME'.{suggest_name(name)}"
     )
 
 

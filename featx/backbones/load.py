@@ -25,7 +25,6 @@ from featx.recipe import Preprocessing
 
 __all__ = ["build_network", "describe_transform", "load_backbone"]
 
-SEED = 0
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -146,25 +145,12 @@ def build_network(
 
 
 def _build_named(chosen: ChosenWeights, *, any_size: bool) -> Network:
-    card, source = chosen.card, chosen.source
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        module, head = source.build(card, px=chosen.preprocessing.crop_px, any_size=any_size)
-    if chosen.entry is not None:
-        origin = source.fetch(card, chosen.entry, module)
-    elif chosen.path is None:
-        origin = f"random (seed {SEED})"
-    else:
-        has_head = load_into(
-            module,
-            read_state_dict(chosen.path),
-            name=f"weights {str(chosen.path)!r} for backbone {card.name!r}",
-            ignored=card.ignored,
-            head=head,
-        )
-        path = os.path.abspath(chosen.path)  # noqa: PTH100
-        origin = path if has_head else f"{path} (without its classifier)"
-    return Network(card.name, module, head, chosen.preprocessing, chosen.reason, origin)
+    px = chosen.preprocessing.crop_px
+    module, head, origin = chosen.source.load(
+        chosen.card, chosen.entry, chosen.path, px=px, any_size=any_size
+    )
+    name = chosen.card.name
+    return Network(name, module, head, chosen.preprocessing, chosen.reason, origin)
 
 
 def _copy_own(module: nn.Module, weights: str | os.PathLike[str] | None) -> Network:

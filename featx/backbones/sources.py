@@ -6,20 +6,25 @@ A new source is a class like those in `_torchvision` and `_timm`, and a line in
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+import torch
 from torch import nn
 
 from featx.backbones.heads import classifier_words
+from featx.backbones.weights import load_into, read_state_dict
 from featx.backbones.words import Words
 from featx.engines.engine import Network
 from featx.recipe import Preprocessing
 
 __all__ = ["BackboneCard", "Source", "WeightsEntry"]
+
+SEED = 0
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,42 @@ class Source(ABC):
     @abstractmethod
     def fetch(self, card: BackboneCard, entry: WeightsEntry, module: nn.Module) -> str:
         """Load published weights into the built network; return where they came from."""
+
+    def load(
+        self,
+        card: BackboneCard,
+        entry: WeightsEntry | None,
+        path: Path | None,
+        *,
+        px: int | None,
+        any_size: bool,
+    ) -> tuple[nn.Module, str | None, str]:
+        """Build the network with published weights, those of a file, or seeded random ones.
+
+        Returns
+        -------
+        module : nn.Module
+        head : str or None
+            As `build` names it.
+        origin : str
+            Where the weights came from, for people.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            module, head = self.build(card, px=px, any_size=any_size)
+        if entry is not None:
+            return module, head, self.fetch(card, entry, module)
+        if path is None:
+            return module, head, f"random (seed {SEED})"
+        has_head = load_into(
+            module,
+            read_state_dict(path),
+            name=f"weights {str(path)!r} for backbone {card.name!r}",
+            ignored=card.ignored,
+            head=head,
+        )
+        origin = os.path.abspath(path)  # noqa: PTH100
+        return module, head, origin if has_head else f"{origin} (without its classifier)"
 
     def published(self, card: BackboneCard) -> Mapping[str, WeightsEntry]:
         """Return, by the names of their files, published weights that fit the network."""

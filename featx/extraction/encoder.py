@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_BACKBONE", "Encoder"]
 
 DEFAULT_BACKBONE = "featx_small"
+CLIP = "clip/"  # with a folder behind it
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,6 +107,15 @@ class Encoder(OneLine):
 
     def __post_init__(self) -> None:
         choose("decode", self.decode, get_args(Decode))
+        if (
+            isinstance(self.backbone, str)
+            and self.backbone.startswith(CLIP)
+            and (
+                os.path.isdir(folder := self.backbone.removeprefix(CLIP))  # noqa: PTH112
+            )
+        ):  # where it lies is no part of what it is
+            object.__setattr__(self, "backbone", CLIP)
+            object.__setattr__(self, "weights", folder)
         weights = None if self.weights is None else os.fspath(self.weights)
         object.__setattr__(self, "weights", weights)
         for name in ("layers", "poolings"):

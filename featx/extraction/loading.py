@@ -201,6 +201,8 @@ def _preprocessing(encoder: Encoder, given: Preprocessing) -> Preprocessing:
                 f"{name}: got {value!r}, expected pixels from 1 to {MAX_PX}, or None for what "
                 "the weights ask for"
             )
+    if given.squash and len(asked) == 1:  # one side and the other are the same
+        asked = dict.fromkeys(sizes, *asked.values())
     if given.transform is None:
         made = dataclasses.replace(given, decode=cast(Decode, encoder.decode), **asked)
         if asked:

@@ -40,22 +40,26 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Scale:
-    """One size of view: the shorter side in pixels (None: `factor` times its own) and the crop."""
+    """One size of view: the shorter side in pixels (None: `factor` times its own) and the crop.
+
+    With `squash` both sides are as long as the shorter one.
+    """
 
     factor: float
     resize_px: int | None
     crop_px: int | None
+    squash: bool = False
 
 
 def scaled(p: Preprocessing, factor: float) -> Scale:
     """Return the sizes times a factor, the crop rounded to a multiple of 32 px."""
     if factor == 1.0:
-        return Scale(1.0, p.resize_px, p.crop_px)
+        return Scale(1.0, p.resize_px, p.crop_px, p.squash)
     if p.crop_px is None:
-        return Scale(factor, p.resize_px and round(p.resize_px * factor), None)
+        return Scale(factor, p.resize_px and round(p.resize_px * factor), None, p.squash)
     crop_px = max(STRIDE_PX, STRIDE_PX * round(p.crop_px * factor / STRIDE_PX))
     factor = crop_px / p.crop_px  # so that the crop keeps its share of the picture
-    return Scale(factor, p.resize_px and round(p.resize_px * factor), crop_px)
+    return Scale(factor, p.resize_px and round(p.resize_px * factor), crop_px, p.squash)
 
 
 def resize(image: Image.Image, scale: Scale, interpolation: str) -> Image.Image:
@@ -65,8 +69,8 @@ def resize(image: Image.Image, scale: Scale, interpolation: str) -> Image.Image:
     new_short = scale.resize_px
     if new_short is None:
         new_short = max(1, round(short * scale.factor))
-    new_long = int(new_short * long / short)
-    if new_short == short:
+    new_long = new_short if scale.squash else int(new_short * long / short)
+    if (new_short, new_long) == (short, long):
         return image
     if new_short * new_long > DEFAULT_MAX_PIXELS:
         raise ImageDecodeError(

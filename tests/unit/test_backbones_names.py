@@ -28,7 +28,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return line
 
 
-@pytest.mark.parametrize("word", ["dino", "DINO", "clip", "dinov2", "dino*"])
+@pytest.mark.parametrize("word", ["dino", "DINO", "beit", "dinov2", "dino*"])
 def test_a_word_that_only_timm_has_lists_timms(
     timm, capsys: pytest.CaptureFixture[str], word: str
 ) -> None:
@@ -38,6 +38,13 @@ def test_a_word_that_only_timm_has_lists_timms(
     assert names == [f"timm/{n}" for n in sorted(timm.list_pretrained()) if stem in n]
     assert found["n_more_in_timm"] == 0
     assert list_backbones(word) == names
+
+
+def test_a_word_of_two_sources_lists_both(timm) -> None:
+    pytest.importorskip("open_clip")
+    names = list_backbones("siglip")
+    assert names[0].startswith("timm/")
+    assert names[-1].startswith("clip/")
 
 
 def test_what_torchvision_has_comes_alone_with_a_count_of_timms(
@@ -115,7 +122,7 @@ def test_without_timm_its_install_command_is_said(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     assert not TIMM.is_installed
-    assert "pip install 'featx[timm]'" in refused(capsys, "clip")
+    assert "pip install 'featx[timm]'" in refused(capsys, "dinov2")
     assert listed(capsys, "vit")["n_more_in_timm"] == 0
     with pytest.raises(BackboneError, match=r"pip install 'featx\[timm\]'"):
         load_backbone("vit_base_patch14_dinov2")
