@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("index", metavar="INDEX", help="a file of featx index")
     parser.add_argument("--model", metavar="MODEL", help="a file of featx train, to label queries")
+    parser.add_argument(
+        "--map", metavar="MAP.html", help="a page of featx map, whose images are shown at /map"
+    )
     add_options(
         parser, ServeOptions, (),
         host="address to listen on",
@@ -76,6 +79,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         options=options,
         weights=args.weights,
         device=read_options(args, RunOptions).device,
+        map_page=args.map,
     )
 
     def ready(address: str) -> None:

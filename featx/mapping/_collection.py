@@ -17,7 +17,7 @@ from featx.files.remote import is_url, plain_path
 from featx.retrieval import RetrievalIndex
 from featx.store import FeatureStore, open_store
 
-__all__ = ["Collection", "open_collection"]
+__all__ = ["Collection", "collect", "open_collection"]
 
 BLOCK_ROWS = 4096
 
@@ -75,14 +75,14 @@ def open_collection(
         If it is neither, or is damaged.
     """
     if isinstance(source, (FeatureStore, RetrievalIndex)):
-        yield _collect(source, getattr(source, "path", "index"))
+        yield collect(source, getattr(source, "path", "index"))
     elif _is_index(name := os.fspath(source)):
         if table is not None:
             raise ParameterError(f"table: got {table!r} for the index {name!r}, expected none")
-        yield _collect(RetrievalIndex.load(name, mmap=True), name)
+        yield collect(RetrievalIndex.load(name, mmap=True), name)
     else:
         with open_store(name, table=table) as store:
-            yield _collect(store, name)
+            yield collect(store, name)
 
 
 def _is_index(name: str) -> bool:
@@ -92,7 +92,14 @@ def _is_index(name: str) -> bool:
     return False
 
 
-def _collect(rows: FeatureStore | RetrievalIndex, name: str) -> Collection:
+def collect(rows: FeatureStore | RetrievalIndex, name: str) -> Collection:
+    """Return what a store or an index has.
+
+    Raises
+    ------
+    ParameterError
+        If it has no images.
+    """
     if isinstance(rows, FeatureStore):
         rows.require_images()
         ids, labels, digests = rows.paths, rows.labels, rows.digests

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from featx.mapping._collection import Collection
 from featx.mapping.projection import lay_out, place, reduce_features
 
-__all__ = ["TILES", "Layout", "make_layout", "number_images"]
+__all__ = ["TILES", "Layout", "find_rows", "make_layout", "number_images"]
 
 SIDE = 2**16
 MARGIN = 0.02  # of the side
@@ -82,7 +82,7 @@ def make_layout(
     random_state : int, default 0
     """
     keys = number_images(collection)
-    rows = _find(keys, kept)
+    rows = find_rows(keys, None if kept is None else kept.keys)
     is_new = rows < 0
     if kept is None or is_new.all():
         components = reduce_features(collection.iter_blocks, len(collection))
@@ -102,13 +102,13 @@ def make_layout(
     )  # fmt: skip
 
 
-def _find(keys: NDArray[np.uint64], kept: Layout | None) -> NDArray[np.intp]:
-    """Return the kept row of each image, -1 where there is none."""
-    if kept is None or not len(kept.keys):
+def find_rows(keys: NDArray[np.uint64], among: NDArray[np.uint64] | None) -> NDArray[np.intp]:
+    """Return where each image is among others, -1 where it is not."""
+    if among is None or not len(among):
         return np.full(len(keys), -1, np.intp)
-    order = np.argsort(kept.keys, kind="stable")
-    at = np.minimum(np.searchsorted(kept.keys, keys, sorter=order), len(order) - 1)
-    return np.where(kept.keys[order[at]] == keys, order[at], -1)
+    order = np.argsort(among, kind="stable")
+    at = np.minimum(np.searchsorted(among, keys, sorter=order), len(order) - 1)
+    return np.where(among[order[at]] == keys, order[at], -1)
 
 
 def _to_grid(flat: NDArray[Any]) -> NDArray[np.uint16]:

@@ -20,24 +20,27 @@ from featx.errors import FileFormatError
 from featx.files.remote import is_url
 from featx.mapping._layout import Layout
 
-__all__ = ["make_document", "read_layout", "relative_paths", "render_page"]
+__all__ = ["make_document", "read_layout", "relative_paths", "render_page", "render_shell"]
 
 PAGE_FORMAT = 1
 STATIC = Path(__file__).parent / "static"
 OPENING, CLOSING = '<script id="map" type="application/json">', "</script>"
+COMMON = "default-src 'none'; base-uri 'none'; form-action 'none'"
+POLICY = f"{COMMON}; img-src 'self' data: blob: file:"
+SERVED_POLICY = f"{COMMON}; img-src blob:; connect-src 'self'"
 _IN_HTML = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
 
 
 def make_document(
-    layout: Layout, paths: list[str], labels: tuple[str, ...], **more: Any
+    layout: Layout, paths: list[str] | None, labels: tuple[str, ...], **more: Any
 ) -> dict[str, Any]:
     """Return what the page's script reads.
 
     Parameters
     ----------
     layout : Layout
-    paths : list of str
-        As the page shows them.
+    paths : list of str, or None
+        As the page shows them, where it does.
     labels : tuple of str
         "" where an image has none.
     **more
@@ -53,7 +56,7 @@ def make_document(
         "levels": list(layout.levels),
         "first_new": layout.first_new,
         **more,
-        "n_samples": len(paths),
+        "n_samples": len(labels),
         "labels": names.tolist(),
         "label": _pack(numbers, "<i4"),
         "place": _pack(layout.places, "<u2"),
@@ -82,19 +85,34 @@ def _from(path: str, start: str) -> str:
 def render_page(document: dict[str, Any]) -> str:
     """Return the page, with everything that it needs inside but sheets that are files."""
     text = json.dumps(document, allow_nan=False, separators=(",", ":"))
-    scripts = [(STATIC / name).read_text("utf-8") for name in ("d3-zoom.min.js", "map.js")]
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-        for script in scripts
-    )
-    return _template().render(
-        title=document["title"],
+    data = OPENING + text.translate(_IN_HTML) + CLOSING  # no character of HTML is left
+    return _render(document["title"], data, ("d3-zoom.min.js", "map.js"), POLICY)[0]
+
+
+def render_shell(title: str) -> tuple[str, str]:
+    """Return the page without data, which its script asks a server for, and its policy."""
+    return _render(title, "", ("d3-zoom.min.js", "served.js", "map.js"), SERVED_POLICY)
+
+
+def _render(title: str, data: str, names: tuple[str, ...], policy: str) -> tuple[str, str]:
+    scripts = [(STATIC / name).read_text("utf-8") for name in names]
+    style = "\n" + (STATIC / "map.css").read_text("utf-8")
+    policy += f"; script-src {' '.join(map(_hash, scripts))}; style-src {_hash(style)}"
+    page = _template().render(
+        title=title,
         version=__version__,
-        data=Markup(OPENING + text.translate(_IN_HTML) + CLOSING),  # no character of HTML is left
-        style=Markup((STATIC / "map.css").read_text("utf-8")),
+        data=Markup(data),
+        style=Markup(style),
         scripts=[Markup(script) for script in scripts],
-        hashes=Markup(hashes),
+        policy=Markup(policy),
+        is_served=not data,
     )
+    return page, policy
+
+
+def _hash(text: str) -> str:
+    """Return what a policy calls an element of this content."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 @cache

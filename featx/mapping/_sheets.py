@@ -15,11 +15,12 @@ from featx.images.decode import DEFAULT_MAX_PIXELS
 from featx.images.loader import iter_batches
 from featx.mapping._layout import TILES
 
-__all__ = ["ACROSS", "TILE_PX", "Sheet", "iter_sheets"]
+__all__ = ["ACROSS", "TILE_PX", "Sheet", "blank_tiles", "iter_sheets"]
 
 TILE_PX = 64
 ACROSS = 16  # tiles of a sheet's row
 QUALITY = 75
+GREY = 127  # where there is no picture
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,30 @@ def iter_sheets(
         yield _make_sheet(at, tiles, blank)
 
 
+def blank_tiles(data: bytes, places: Sequence[int]) -> bytes:
+    """Return a sheet without the pictures at some places; as it is where it has none there."""
+    with Image.open(io.BytesIO(data)) as sheet:
+        n_tiles = sheet.height // TILE_PX * ACROSS
+        pixels = np.array(sheet)
+    tiles = pixels.reshape(-1, TILE_PX, ACROSS, TILE_PX, 3).swapaxes(1, 2)
+    inside = np.array([k for k in places if k < n_tiles], np.intp)
+    shown = tiles[inside // ACROSS, inside % ACROSS]
+    if (np.abs(shown.astype(np.int16) - GREY) < 24).all():  # JPEG lets neighbours bleed a little
+        return data
+    tiles[inside // ACROSS, inside % ACROSS] = GREY
+    return _encode(pixels)
+
+
 def _make_sheet(number: int, tiles: dict[int, NDArray[np.uint8]], blank: list[int]) -> Sheet:
     n_rows = max(tiles, default=0) // ACROSS + 1
-    pixels = np.full((n_rows * TILE_PX, ACROSS * TILE_PX, 3), 127, np.uint8)
+    pixels = np.full((n_rows * TILE_PX, ACROSS * TILE_PX, 3), GREY, np.uint8)
     for place, tile in tiles.items():
         top, left = place // ACROSS * TILE_PX, place % ACROSS * TILE_PX
         pixels[top : top + TILE_PX, left : left + TILE_PX] = tile
+    return Sheet(number, _encode(pixels), tuple(blank))
+
+
+def _encode(pixels: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=QUALITY, optimize=True)
-    return Sheet(number, file.getvalue(), tuple(blank))
+    return file.getvalue()

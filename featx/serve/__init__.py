@@ -35,6 +35,7 @@ def open_service(
     options: ServeOptions | None = None,
     weights: str | None = None,
     device: str = "auto",
+    map_page: str | None = None,
 ) -> Service:
     """Load an index, its network and a model, once.
 
@@ -51,6 +52,8 @@ def open_service(
         Where the network's weights are now, if they moved.
     device : str, default "auto"
         Where the network runs.
+    map_page : str, optional
+        A page of featx map, whose images that the index has are shown at ``/map``.
 
     Returns
     -------
@@ -86,7 +89,9 @@ def open_service(
     _require_packages()
     from featx.serve._service import load_service
 
-    return load_service(index, model, options or ServeOptions(), weights=weights, device=device)
+    return load_service(
+        index, model, options or ServeOptions(), weights=weights, device=device, map_page=map_page
+    )
 
 
 def _require_packages() -> None:

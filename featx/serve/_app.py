@@ -28,6 +28,7 @@ from featx.serve._bodies import (
 )
 from featx.serve._guard import Guard
 from featx.serve._limits import TokenBuckets, read_body
+from featx.serve._map_routes import add_map
 from featx.serve._metrics import CONTENT_TYPE, Metrics
 from featx.serve._page import add_page
 from featx.serve._refusal import Problem, RefusalError
@@ -116,6 +117,8 @@ def build_app(service: Service) -> FastAPI:
     _add_notes(api, app, service, metrics)
     if service.options.writable:
         _add_changes(api, service)
+    if service.map is not None:
+        add_map(app, api, service)
     app.include_router(api)
     add_page(app, {"/": "index.html", "/docs": "docs.html"})
     add_refusals(app)
@@ -276,6 +279,7 @@ def _add_notes(api: APIRouter, app: FastAPI, service: Service, metrics: Metrics)
             examples=database.examples(N_EXAMPLES),
             has_words=database.has_words,
             has_model=service.labeller is not None,
+            has_map=service.map is not None,
             is_writable=options.writable,
             needs_write_token=options.write_token is not None,
             max_upload_bytes=options.max_upload_bytes,

@@ -273,6 +273,11 @@ class Database:
             "metadata": {k: show_path(str(v[at])) for k, v in state.metadata.items()},
         }
 
+    @property
+    def rows(self) -> tuple[RetrievalIndex, NDArray[np.int64]]:
+        """The index, and the number of each of its rows."""
+        return self._state.index, self._state.numbers
+
     def image_of(self, row: int | str) -> Any:
         """Return a row's id in the index: the path of its image, where it was made from a store.
 

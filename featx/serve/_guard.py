@@ -35,8 +35,9 @@ MAX_OF_ONE_CLIENT = 64
 CLIENT_GONE = 499  # as nginx counts it
 SMALL_COST = 0.1  # of a thumbnail, or a file of the page
 # The page itself, which comes before the token: it reads that from its own address.
-OPEN_PATHS = ("/", "/docs", "/openapi.json")
+OPEN_PATHS = ("/", "/docs", "/map", "/openapi.json")
 OPEN_FOLDER = "/static/"
+PICTURES = ("/thumbnails/", "/api/map/sheets/")
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -163,7 +164,7 @@ class Guard:
             return
         changes = scope["method"] in CHANGES or path == ADD_PATH
         self._check_token(headers.get(b"authorization", b""), client, changes=changes)
-        self._buckets.take(client, SMALL_COST if path.startswith("/thumbnails/") else 1.0)
+        self._buckets.take(client, SMALL_COST if path.startswith(PICTURES) else 1.0)
 
     def _check_host(self, host: str) -> None:
         """Refuse other hosts' names.

@@ -191,6 +191,7 @@ class Description:
     examples: Annotated[list[Example], Field(description="Images to begin with.")]
     has_words: Annotated[bool, Field(description="Whether words may be asked.")]
     has_model: Annotated[bool, Field(description="Whether queries are labelled.")]
+    has_map: Annotated[bool, Field(description="Whether /map shows the collection.")]
     is_writable: Annotated[bool, Field(description="Whether images may be added and removed.")]
     needs_write_token: Annotated[
         bool, Field(description="Whether changes need a token of their own.")

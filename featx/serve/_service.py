@@ -34,6 +34,7 @@ from featx.serve._batcher import Batcher
 from featx.serve._database import Database, FileState, Shown, file_state
 from featx.serve._decoding import LARGE_PX, MAX_LARGE, Decoder, Thumbnails, Views
 from featx.serve._labeller import Labeller
+from featx.serve._map import Map
 from featx.serve._options import ServeOptions
 from featx.serve._refusal import RefusalError
 from featx.serve._schema import Answer
@@ -89,6 +90,8 @@ class Service:
         Limits and switches.
     held : ExitStack
         Closed at the end: the lock of an index that may be changed.
+    map_ : Map, optional
+        A map of the database.
     """
 
     def __init__(
@@ -98,8 +101,9 @@ class Service:
         labeller: Labeller | None,
         options: ServeOptions,
         held: contextlib.ExitStack,
+        map_: Map | None = None,
     ) -> None:
-        self._held = held
+        self._held, self.map = held, map_
         self.database, self.network, self.labeller = database, network, labeller
         self.options = options
         self.batcher: Batcher[_Query, _Found] = Batcher(
@@ -401,6 +405,7 @@ def load_service(
     *,
     weights: str | None,
     device: str,
+    map_page: str | None = None,
 ) -> Service:
     """Do what `featx.serve.open_service` says."""
     from featx.extraction import RunOptions
@@ -424,4 +429,5 @@ def load_service(
             shown=Shown.of(options),
             copy_distance=options.copy_distance,
         )
-        return Service(database, network, labeller, options, held.pop_all())
+        shown = None if map_page is None else Map(map_page, database)
+        return Service(database, network, labeller, options, held.pop_all(), shown)

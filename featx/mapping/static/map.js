@@ -42,7 +42,7 @@ function read(document) {
   text = null;
 }
 
-const path = (i) => (data.paths ? data.paths[rowOf[i]] : `row ${rowOf[i]}`);
+const path = (i) => (data.paths ? data.paths[rowOf[i]] : data.names[rowOf[i]]);
 const nameOf = (i) => given.get(rowOf[i]) ?? (label[i] < 0 ? "" : names[label[i]]);
 
 function link(i) {  // where the image itself is, if this page still lies where it was made
@@ -125,7 +125,7 @@ function colour() {  // the commonest of the labels that are shown have colours
   groupOf = new Int32Array(names.length).fill(REST);
   order.slice(0, REST).forEach((k, place) => { groupOf[k] = place; });
   style = Array.from({ length: REST }, (_, g) => ({ colour: palette[g % 7], shape: SHAPES[Math.floor(g / 7)] }));
-  style.push({ colour: names.length ? hex("--soft") : hex("--accent"), shape: "disc" });
+  style.push({ colour: names.length ? hex("--rest") : hex("--accent"), shape: "disc" });
   for (const box of at("classes").children) paint(box);
 }
 
@@ -416,11 +416,12 @@ function open(i) {
   whole.alt = path(i);
   whole.onload = () => { if (opened === i) frameBox.replaceChildren(whole); };
   const address = link(i);
-  if (served) served.large(rowOf[i]).then((found) => { whole.src = found; }, () => {});
+  if (served) served.large(data.names[rowOf[i]]).then((found) => { whole.src = found; }, () => {});
   else if (address) whole.src = address;  // a format that the browser cannot show stays small
   box.querySelector("b").textContent = nameOf(i);
   box.querySelector("p span").textContent = path(i);
   at("take").setAttribute("aria-pressed", String(Boolean(chosen[i])));
+  if (served) at("alike").href = `/?of=${data.names[rowOf[i]]}`;
   if (!box.open) box.showModal();
 }
 
@@ -569,5 +570,5 @@ window.featxMap = {
   state: () => ({ nShown, nChosen, nDrawn: drawn.length, k: view.k, x: view.x, y: view.y, current, nSheets: sheets.size }),
   at: (row) => { const i = rowOf.indexOf(row), { a, b, c } = scale(); return [(a * X[i] + b) / dpr, (a * Y[i] + c) / dpr]; },
 };
-if (served) served.data().then(start); else start(JSON.parse(at("map").textContent));
+if (served) served.data().then(start, (err) => { at("count").textContent = err.message; }); else start(JSON.parse(at("map").textContent));
 })();

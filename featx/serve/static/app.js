@@ -36,6 +36,7 @@ async function describe() {
     }));
   at("label-choice").hidden = about.labels.length === 0;
   at("words").hidden = !about.has_words;
+  at("map").hidden = !about.has_map;
   drawFilters(about.columns, (filters) => go({ filters }));
   drawChanges(about);
   at("begin").querySelector("ol").replaceChildren(...about.examples.map((example) => {
