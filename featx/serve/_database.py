@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from featx._arrays import scale_to_unit
 from featx._values import float_array, is_missing
 from featx.errors import FeatxError, ParameterError, StoreWriteError, choose, hide_secrets, nearest
-from featx.extraction.words import ask_words
+from featx.extraction.words import WordQuery, ask_words
 from featx.files.paths import read_shown, show_path
 from featx.files.remote import is_url
 from featx.retrieval import RetrievalIndex
@@ -84,6 +84,7 @@ class _State:
         known = index.metadata_
         visible = list(known if shown.columns is None else shown.columns)
         self.metadata = {name: known[choose("columns", name, list(known))] for name in visible}
+        self.columns = [_describe(name, values) for name, values in self.metadata.items()]
         self.collection = secrets.token_hex(8)
         labels = index.labels_
         self.names: list[str] = []
@@ -155,11 +156,11 @@ class Database:
         Cosine distance up to which images count as copies.
     first : int, default 0
         Number of the first row.
+    has_words : bool, optional
+        Whether the index's network has words. Default: it is asked.
 
     Attributes
     ----------
-    columns : list of Column
-        Further columns that clients see.
     link_column : str or None
         The one with each image's own page.
 
@@ -185,20 +186,26 @@ class Database:
         shown: Shown = Shown(),
         copy_distance: float = 0.0,
         first: int = 0,
+        has_words: bool | None = None,
     ) -> None:
         self.path, self._shown, self._copy_distance = path, shown, copy_distance
         self.file_state = state
         n = index.n_samples_fit_
         self._state = _State(index, np.arange(first, first + n, dtype=np.int64), shown)
         self._next = first + n
-        self.columns = [_describe(name, values) for name, values in self._state.metadata.items()]
+        self.has_words = _has_words(index) if has_words is None else has_words
         self.link_column = self._choose_link()
 
     def _choose_link(self) -> str | None:
-        names = [column.name for column in self.columns]
         if self._shown.link_column is not None:
+            names = [column.name for column in self.columns]
             return choose("link_column", self._shown.link_column, names)
         return next((c.name for c in self.columns if c.kind == "link"), None)
+
+    @property
+    def columns(self) -> list[Column]:
+        """Further columns that clients see."""
+        return self._state.columns
 
     def follow(self, index: RetrievalIndex, state: FileState | None) -> Database:
         """Return what is served after this, of another file; its rows have new numbers."""
@@ -209,6 +216,7 @@ class Database:
             shown=self._shown,
             copy_distance=self._copy_distance,
             first=self._next,
+            has_words=self.has_words,  # of the network, which is the same
         )
 
     @property
@@ -305,40 +313,23 @@ class Database:
         """Where the network's weights are, if they moved."""
         return self._state.index.weights
 
-    @functools.cached_property
-    def has_words(self) -> bool:
-        """Whether the network has words for the index's features."""
-        index = self._state.index
-        try:
-            ask_words("dog", index.recipe_, index.made_with_, weights=index.weights)
-        except ParameterError:  # it has others
-            return True
-        except FeatxError:
-            return False
-        return True
-
-    def words(self, text: str) -> Floats:
-        """Return the vector of words, (n_features,).
+    def ask(self, text: str) -> WordQuery:
+        """Return what words were taken as.
 
         Raises
         ------
         RefusalError
             If the network has no words, or not these.
         """
-        index = self._state.index
-        self._require_words()
-        try:
-            asked = ask_words(text, index.recipe_, index.made_with_, weights=index.weights)
-        except ParameterError as err:
-            raise RefusalError(422, str(err)) from err
-        vector: Floats = asked.vectors()[0]
-        return vector
-
-    def _require_words(self) -> None:
         if not self.has_words:
             raise RefusalError(
                 422, "text: the network of this index has no words; ask with an image"
             )
+        index = self._state.index
+        try:
+            return ask_words(text, index.recipe_, index.made_with_, weights=index.weights)
+        except ParameterError as err:
+            raise RefusalError(422, str(err)) from err
 
     def nearest(
         self,
@@ -361,7 +352,7 @@ class Database:
         """
         state = self._state
         if text is not None:
-            self._require_words()
+            self.ask(text)
         n = k + (leave_out is not None)
         among = self._select(state, label, filters)
         if among is not None and not among.any():
@@ -495,6 +486,16 @@ class Database:
         self._save(index)
         self._state = _State(index, np.delete(state.numbers, at), self._shown)
         return name
+
+
+def _has_words(index: RetrievalIndex) -> bool:
+    try:
+        ask_words("dog", index.recipe_, index.made_with_, weights=index.weights)
+    except ParameterError:  # it has others
+        return True
+    except FeatxError:
+        return False
+    return True
 
 
 def _describe(name: str, values: NDArray[Any]) -> Column:

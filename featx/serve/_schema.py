@@ -23,6 +23,7 @@ __all__ = [
     "LabelCount",
     "Match",
     "Usage",
+    "Wording",
 ]
 
 Row = Annotated[int, Field(description="Number of an image, its own as long as the server runs.")]
@@ -81,6 +82,21 @@ class Match:
 
 
 @dataclass(frozen=True)
+class Wording:
+    """What one of the words was taken as."""
+
+    text: Annotated[str, Field(description="As it was asked.")]
+    is_wanted: Annotated[bool, Field(description="Whether it is to be there, or to be absent.")]
+    names: Annotated[
+        list[str],
+        Field(
+            description="Classes of the network that it stands for, a hundred at most; the word "
+            "itself where the network reads text."
+        ),
+    ]
+
+
+@dataclass(frozen=True)
 class Answer:
     """Neighbours, nearest first, and what the model says of the query."""
 
@@ -100,6 +116,9 @@ class Answer:
             "be asked about, and shown, as an image of the index can. Null where it is not kept."
         ),
     ] = None
+    text: Annotated[
+        list[Wording], Field(description="What words were taken as, where some were asked.")
+    ] = field(default_factory=list)
     collection: Collection = ""
 
 

@@ -37,7 +37,7 @@ from featx.serve._labeller import Labeller
 from featx.serve._map import Map
 from featx.serve._options import ServeOptions
 from featx.serve._refusal import RefusalError
-from featx.serve._schema import Answer
+from featx.serve._schema import Answer, Wording
 from featx.serve._uploads import Uploads
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ __all__ = ["Asked", "Service", "load_service"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+MAX_NAMES = 100  # "animal" is 398 classes
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,9 @@ class Service:
         RefusalError
             If the network has no words, or not these.
         """
-        return await asyncio.to_thread(self.database.words, text)
+        asked = await asyncio.to_thread(self.database.ask, text)
+        vector: Floats = asked.vectors()[0]
+        return vector
 
     async def find(self, asked: Asked) -> Answer:
         """Find what words say.
@@ -311,7 +314,8 @@ class Service:
                     vector, query.asked.k, query.asked.label, text=query.asked.text,
                     filters=query.asked.filters, leave_out=query.row,
                 )  # fmt: skip
-                answer = Answer(matches, prediction, collection=database.collection)
+                text = _describe_words(database, query.asked.text)
+                answer = Answer(matches, prediction, text=text, collection=database.collection)
                 found.append((vector, answer))
             except RefusalError as err:
                 found.append(err)
@@ -381,6 +385,11 @@ class Service:
             self.problem = None
             n = self.database.n_samples
             logger.warning("the index's file has changed: %d images are served now", n)
+
+
+def _describe_words(database: Database, text: str | None) -> list[Wording]:
+    meant = [] if text is None else database.ask(text).to_dicts()
+    return [Wording(one["text"], one["is_wanted"], one["names"][:MAX_NAMES]) for one in meant]
 
 
 def _vector(

@@ -176,14 +176,14 @@ def test_filters_are_set_shown_and_taken_away(page, address) -> None:
     open_page(page, f"{address}?of=3&filter=colour!=red")
     answered(page, "apple · row 3")
     fill(page, "#controls [data-operator='>=']", "20")
-    until(page, "return document.querySelectorAll('.chip').length === 2")
+    until(page, "return document.querySelectorAll('#chips .chip').length === 2")
     until(page, "return !document.body.classList.contains('busy')")
     assert sorted(ids(page)) == [21, 23, 25, 27]
     fill(page, "#controls select", "red")
     until(page, "return !document.getElementById('none').hidden")
     assert text(page, "#none") == "Nothing fits these filters."
-    page.execute_script("document.querySelectorAll('.chip')[0].click()")
-    until(page, "return document.querySelectorAll('.chip').length === 2")
+    page.execute_script("document.querySelectorAll('#chips .chip')[0].click()")
+    until(page, "return document.querySelectorAll('#chips .chip').length === 2")
     until(page, "return document.getElementById('none').hidden")
     assert sorted(ids(page)) == [20, 22, 24, 26]
 
@@ -194,6 +194,10 @@ def test_words_are_asked_alone_and_with_a_picture(page) -> None:
     assert all(row >= 14 for row in ids(page)[:5])
     assert "text=car" in page.current_url
     open_page(page, page.current_url + "&of=3")
+    answered(page, "apple · row 3 · “car”")
+    click(page, "#without")
+    answered(page, "“car”")
+    page.back()
     answered(page, "apple · row 3 · “car”")
     page.find_element("id", "text").send_keys("x" + Keys.ENTER)
     until(page, "return !document.getElementById('problem').hidden")

@@ -74,6 +74,12 @@ def client(site):
         yield client
 
 
+@pytest.fixture(scope="module")
+def small(site):
+    with site.client(max_upload_mb=0.01) as client:
+        yield client
+
+
 def bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 
@@ -205,9 +211,8 @@ def test_a_form_asks_as_plain_bytes_do(site, client) -> None:
         (form(b"\xff" * 12_000), 413, "expected at most 10000 bytes"),
     ],
 )
-def test_a_form_of_another_shape_is_refused(site, sent, status, says) -> None:
-    with site.client(max_upload_mb=0.01) as client:
-        response = client.post("/api/query", **sent)
+def test_a_form_of_another_shape_is_refused(small, sent, status, says) -> None:
+    response = small.post("/api/query", **sent)
     assert response.status_code == status
     assert says in response.json()["error"]
 
@@ -303,6 +308,8 @@ def test_words_find_what_the_library_finds(site, client) -> None:
     assert [m["row"] for m in found["matches"]] == expected
     assert (found["prediction"], found["query"], found["upload"]) == (None, None, None)
     assert not any(m["is_copy"] for m in found["matches"])
+    [meant] = found["text"]
+    assert (meant["text"], meant["is_wanted"], "cab" in meant["names"]) == ("car", True, True)
     data = site.paths[0].read_bytes()
     both = client.post("/api/query", params={"text": "car -wheel", "k": 3}, **form(data)).json()
     expected = index.query(str(site.paths[0]), text="car -wheel", k=3).indices.tolist()

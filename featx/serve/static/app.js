@@ -60,7 +60,7 @@ function go(changes, { replace = false, opened = false, focus = false } = {}) {
 
 function askWith(image, isKey) {
   scrollTo({ top: 0 });
-  return go({ of: nameOf(image), local: null, open: null }, { focus: isKey });
+  return go({ of: nameOf(image), local: null, text: "", open: null }, { focus: isKey });
 }
 
 addEventListener("popstate", () => {
@@ -217,6 +217,9 @@ function drawQuery() {
   }
   const name = file ? file.name || "pasted image" : answer.query ? captionOf(answer.query) : state.of && "uploaded image";
   at("caption").textContent = [name, state.text && `“${state.text}”`].filter(Boolean).join(" · ");
+  at("without").hidden = state.of === null || !state.text;
+  at("meant").textContent = answer.text.filter(({ text, names }) => names.join() !== text)
+    .map(({ text, names }) => `${text}: ${names.slice(0, 5).join(", ")}${names.length > 5 ? ", and more" : ""}`).join("; ");
   const isUpload = state.of !== null && !answer.query;
   at("share").hidden = !isUpload;
   at("share").textContent = state.of === UNKEPT
@@ -330,6 +333,7 @@ addEventListener("drop", (event) => {
 for (const id of ["label", "k"]) {
   at(id).addEventListener("change", () => go({ [id]: at(id).value }));
 }
+at("without").addEventListener("click", () => go({ of: null, local: null, open: null }));
 at("words").addEventListener("submit", (event) => {
   event.preventDefault();
   go({ text: at("text").value.trim(), open: null });
