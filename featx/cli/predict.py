@@ -87,7 +87,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         _write_table(args.out, _columns(predictions, classifier))
         result["out"] = args.out
     if args.html:
-        page = predictions_report(predictions, title=f"What {args.model} says")
+        page = predictions_report(
+            predictions, title=f"What {args.model} says", n_unreadable=len(failures)
+        )
         result["report"] = str(page.save(args.html))
     return result
 

@@ -146,8 +146,8 @@ def evaluation_report(
     spans = {name: span for name, span in found.figures["intervals"].items() if span}
     report = Report(title, subtitle=subtitle)
     report.add_scores(
-        {name: found.figures[name] for name in names},
-        intervals=spans,
+        {name.replace("_", " "): found.figures[name] for name in names},
+        intervals={name.replace("_", " "): span for name, span in spans.items()},
         title=f"{found.figures['n_samples']} images, 95 % intervals",
     )
     add_predictions(report, found.predictions)
@@ -167,7 +167,7 @@ def evaluation_report(
             **list_versions(command),
             "images without a label": coverage.n_unlabelled,
             "rows of the label file that fit no image": coverage.n_unused,
-            "images that the model was trained on": "not known"
+            "measured images that the model had seen": "not known"
             if found.n_seen is None
             else found.n_seen,
         }
@@ -175,7 +175,11 @@ def evaluation_report(
 
 
 def predictions_report(
-    predictions: Sequence[Mapping[str, Any]], *, title: str, command: str = ""
+    predictions: Sequence[Mapping[str, Any]],
+    *,
+    title: str,
+    n_unreadable: int = 0,
+    command: str = "",
 ) -> Report:
     """Make the page of predictions: the unknown, then the least sure first.
 
@@ -185,6 +189,8 @@ def predictions_report(
         As ``featx predict --json`` gives them.
     title : str
         What the page says of it.
+    n_unreadable : int, default 0
+        Images that could not be read, which the page counts.
     command : str, default ""
         What the user ran.
     """
@@ -192,9 +198,8 @@ def predictions_report(
     rest = sorted((p for p in predictions if not p["is_unknown"]), key=lambda p: p["confidence"])
     sure = float(np.mean([p["confidence"] for p in predictions])) if predictions else 0.0
     report = Report(title, subtitle=f"{len(predictions)} images")
-    report.add_scores(
-        {"images": len(predictions), "unknown": len(strange), "mean confidence": sure}
-    )
+    figures = {"images": len(predictions), "unknown": len(strange), "mean confidence": sure}
+    report.add_scores(figures | ({"not readable": n_unreadable} if n_unreadable else {}))
     if strange:
         note = "No class or training image is like these: take their labels for guesses."
         _add_cards(report, strange, "Unlike anything it was trained on", note)
@@ -216,12 +221,15 @@ def _describe(prediction: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the lines below a picture."""
     label = prediction["label"]
     names = [label] if isinstance(label, str) else label
-    lines = [f"{', '.join(names) or 'none'}, {100 * prediction['confidence']:.0f}\u00a0% sure"]
+    label = ", ".join(names) or "none"
+    lines = [f"{label}, {100 * prediction['confidence']:.0f}\u00a0% sure"]
+    if prediction["is_unknown"]:  # how sure the classes are of each other says nothing here
+        lines = [f"guess: {label}"]
     possible = prediction.get("labels", names)
     if others := [name for name in possible if name not in names]:
         lines.append(f"or {', '.join(others)}")
     elif names and not possible:
-        lines.append("no label is probable enough")
+        lines.append("set of labels: empty")
     if prediction["unknown"] is not None:
         lines.append(f"unknown {prediction['unknown']:.2f}")
     return tuple(lines)
