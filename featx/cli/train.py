@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from featx.cli._messages import show_coverage, show_figure
+from featx.cli._messages import list_failures, show_coverage, show_figure
 from featx.cli._outputs import add_output, add_page
 from featx.cli._sources import open_given_store
 from featx.cli.options import (
@@ -73,7 +73,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         training.save(args.out, store)
         result = {**training.to_dict(), "task": args.task, "out": args.out, "store": store.path}
         if args.html:
-            found = training.cross_validate(store)
+            try:
+                found = training.cross_validate(store)
+            except ParameterError as err:
+                raise ParameterError(f"{err}; the model is saved, without a page") from err
             title = f"{args.out}, on images that it was not trained on"
             subtitle = f"cross-validated, preset {preset.name}, features of {store.path}"
             page = evaluation_report(
@@ -112,7 +115,7 @@ def _extract(args: argparse.Namespace, preset: Any, stack: ExitStack) -> tuple[A
 
 def notes(result: dict[str, Any]) -> list[str]:
     """Say what may not have been meant."""
-    return list(result["notes"])
+    return [*list_failures(result["failures"]), *result["notes"]]
 
 
 def show(result: dict[str, Any]) -> str:

@@ -20,7 +20,8 @@ from featx.evaluation import FewLabelCurve, few_label_curve
 from featx.images import ImageManifest, attribute_labels, class_labels
 from featx.images.augmentation import Augmentation
 from featx.images.join import AttributeLabels, ClassLabels, Coverage
-from featx.store import FeatureStore
+from featx.images.paths import absolute_path
+from featx.store import Failure, FeatureStore
 from featx.tasks._rows import find_rows
 from featx.tasks.classifier import (
     Classifier,
@@ -52,6 +53,8 @@ class Training(OneLine):
         What the join of the labels left over.
     notes : tuple of str
         What may not have been meant.
+    failures : tuple of Failure
+        Images with a label that could not be read, and why.
     """
 
     classifier: Classifier
@@ -60,6 +63,7 @@ class Training(OneLine):
     y: NDArray[Any]
     coverage: Coverage
     notes: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return classes, cross-validated score, C and counts as a JSON-serialisable dict."""
@@ -79,6 +83,7 @@ class Training(OneLine):
             "C": C,
             "n_samples": len(self.rows),
             "preset": self.preset.name,
+            "failures": [{"path": f.path, "reason": f.reason} for f in self.failures],
             **self.coverage.to_dict(),
         }
 
@@ -189,9 +194,12 @@ def train(
     chosen = get_preset(preset)
     store.require_images()
     found = find_labels(store if images is None else images, labels, task, attributes)
+    failures: tuple[Failure, ...] = ()
     rows, y = found.rows, labels_array(found)
     if images is not None:
-        rows, read = find_rows(store, [images.paths[i] for i in rows.tolist()])
+        paths = [images.paths[i] for i in rows.tolist()]
+        failures = _find_failures(store, paths)
+        rows, read = find_rows(store, paths)
         y = y[read]
         if not len(rows):
             raise ManifestError(
@@ -212,7 +220,7 @@ def train(
         certainty=learn_certainty(model, X, y),
     )
     classifier = Classifier(saved, "the model")
-    return Training(classifier, chosen, rows, y, found.coverage, _compare(chosen, store))
+    return Training(classifier, chosen, rows, y, found.coverage, _compare(chosen, store), failures)
 
 
 def find_labels(
@@ -222,6 +230,12 @@ def find_labels(
     if choose("task", task, TASKS) == "attributes":
         return attribute_labels(images, labels, attributes)
     return class_labels(images, labels)
+
+
+def _find_failures(store: FeatureStore, paths: list[str]) -> tuple[Failure, ...]:
+    """Return which of some images could not be read."""
+    wanted = {absolute_path(path) for path in paths}
+    return tuple(failure for failure in store.failures if failure.path in wanted)
 
 
 def _count_views(store: FeatureStore) -> int:

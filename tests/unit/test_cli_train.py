@@ -85,6 +85,9 @@ def test_a_folder_is_extracted_beside_the_model_and_then_trained_on(
         (photos / "red" / "broken.png").unlink()
     assert found["classes"] == sorted(COLOURS)
     assert (found["n_samples"], found["preset"]) == (18, "best")
+    (failure,) = found["failures"]
+    assert failure["path"].endswith("broken.png")
+    assert failure["reason"]
     assert found["store"] == f"{tmp_path / 'm'}.h5"
     assert {"cv_score", "C", "seconds"} <= set(found)
     (table,) = store_info(found["store"]).tables
