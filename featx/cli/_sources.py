@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
 
     from featx.images.join import ClassLabels
     from featx.recipe import Recipe
+    from featx.retrieval import InstanceIndex
+    from featx.retrieval.descriptors import LocalFeatures
     from featx.store import FeatureStore
 
-__all__ = ["are_stores", "embed_sources", "find_labelled", "open_given_store"]
+__all__ = ["are_stores", "describe_sources", "embed_sources", "find_labelled", "open_given_store"]
 
 
 def are_stores(name: str, words: list[str]) -> bool:
@@ -115,9 +118,26 @@ def embed_sources(
     loaded = load_by_recipe(recipe, made_with, run, weights=args.weights, thing=thing)
     paths = manifest.paths
     found = embed_images(loaded, paths)
-    bad = [(paths[i], reason) for i, reason in found.failures]
+    failures = _list_bad(manifest, found.failures)
+    return [paths[i] for i in found.good], found.features, failures
+
+
+def describe_sources(
+    source: Any, index: InstanceIndex
+) -> tuple[list[str], list[LocalFeatures], list[dict[str, str]]]:
+    """Return the paths of good images, their local features, and what is bad."""
+    from featx.images import ImageManifest
+
+    manifest = ImageManifest.from_source(source)
+    found = index.describe(list(manifest.paths))
+    failures = _list_bad(manifest, found.failures)
+    return [manifest.paths[i] for i in found.good], list(found.features), failures
+
+
+def _list_bad(manifest: Any, failures: Iterable[tuple[int, str]]) -> list[dict[str, str]]:
+    """Return path and reason of images and folders that cannot be read."""
+    bad = [(manifest.paths[i], reason) for i, reason in failures]
     bad += [
         (path, f"the folder cannot be listed ({why})") for path, why in manifest.unreadable.items()
     ]
-    failures = [{"path": path, "reason": reason} for path, reason in bad]
-    return [paths[i] for i in found.good], found.features, failures
+    return [{"path": path, "reason": reason} for path, reason in bad]

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 from typing import Any
 
+from featx.cli._messages import list_failures
 from featx.cli._outputs import add_output
 from featx.cli.options import add_options, add_table, read_options
+from featx.errors import ParameterError
+
+INSTANCES = "instances"
+OF_VECTORS = {"metric": "--metric", "codes": "--codes", "target_recall": "--target-recall",
+              "dtype": "--dtype"}  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(
         parser, RetrievalIndex, (),
         metric="cosine, euclidean or dot",
-        kind="auto, exact, hnsw or ivf: exact compares with every image; hnsw and ivf with a part "
-        "of them, through faiss; auto is exact up to 1 GiB of vectors, then ivf",
+        kind="auto, exact, hnsw, ivf or instances: exact compares with every image; hnsw and ivf "
+        "with a part of them, through faiss; auto is exact up to 1 GiB of vectors, then ivf; "
+        "instances finds the very same thing by local features of the images, which are read "
+        "again; see docs/instances.md",
         codes="what hnsw and ivf hold of a vector: float32, float16, int8, pq, or auto, what fits "
         "the memory",
         target_recall="share of the first 10 that hnsw and ivf should find",
@@ -37,6 +46,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     start = time.monotonic()
     with open_store(args.store, table=args.table) as store:
         store.require_images()
+        if getattr(args, "kind", None) == INSTANCES:
+            return _index_instances(args, store, start)
         index = read_options(args, RetrievalIndex, storage="store").fit(store)
         index.save(args.out)
         recall = index.recall_
@@ -54,9 +65,44 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         }
 
 
+def _index_instances(args: argparse.Namespace, store: Any, start: float) -> dict[str, Any]:
+    from featx.retrieval import InstanceIndex
+
+    given = [flag for name, flag in OF_VECTORS.items() if hasattr(args, name)]
+    if given:
+        raise ParameterError(
+            f"{given[0]}: got one with --kind instances, expected none: such an index compares "
+            "local features of images, and no vectors"
+        )
+    index = InstanceIndex().fit(store)
+    index.save(args.out)
+    return {
+        "n_samples": index.n_samples_fit_,
+        "n_features": index.n_features_,
+        "kind": INSTANCES,
+        "failures": [{"path": str(name), "reason": why} for name, why in index.failures_],
+        "bytes": Path(args.out).stat().st_size,
+        "seconds": time.monotonic() - start,
+        "out": args.out,
+    }
+
+
+def notes(result: dict[str, Any]) -> list[str]:
+    """Name the images that are not in the index."""
+    return list_failures(result.get("failures", []))
+
+
 def show(result: dict[str, Any]) -> str:
     """Say what was built."""
     kind = result["kind"]
+    if kind == INSTANCES:
+        n, n_left_out = result["n_samples"], len(result["failures"])
+        left_out = f", {n_left_out} images left out" if n_left_out else ""
+        return (
+            f"{n} images with {result['n_features']} local features{left_out}, in "
+            f"{result['seconds']:.1f} s; saved to {result['out']} "
+            f"({result['bytes'] / n / 1024:.0f} KiB per image)"
+        )
     if result["codes"] is not None:
         kind = f"{kind} with {result['codes']} codes, recall at 10 {result['recall']:.3f}"
     return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 from typing import Any
 
@@ -44,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-k", type=int, default=10, help="matches per image (default 10)")
     parser.add_argument(
+        "--max-distance",
+        type=float,
+        metavar="D",
+        help="leave out matches that are farther (default none)",
+    )
+    parser.add_argument(
         "--rerank",
         action="append",
         choices=["none", *RERANKINGS],
@@ -80,10 +87,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if paths or not args.image:
             if "rerank" in options and paths:
                 options["images"] = paths
-            options |= {"text": args.text, "filter": args.filter or None}
-            found = index.query(features, k=args.k, **options)
+            found = index.query(features, k=args.k, filter=args.filter or None, **options)
             results = found.to_dicts()
             _add_metadata(results, np.atleast_2d(found.indices), getattr(index, "metadata_", {}))
+            _leave_out_far(results, args.max_distance)
     names = paths if args.image else [" ".join(args.text)]
     for one, name in zip(results, names, strict=True):
         one["query"] = name
@@ -113,12 +120,15 @@ def _read_queries(
     args: argparse.Namespace, index: Any
 ) -> tuple[list[str], Any, list[dict[str, str]]]:
     """Return what is asked: paths, vectors, and the images that could not be read."""
-    from featx.cli._sources import are_stores, embed_sources
+    from featx.cli._sources import are_stores, describe_sources, embed_sources
+    from featx.retrieval import InstanceIndex
     from featx.store.info import open_fitting
 
     thing = f"index {args.index!r}"
     if not args.image:
         return [], None, []
+    if isinstance(index, InstanceIndex):
+        return describe_sources(as_source(args.image), index)
     if are_stores("IMAGE", args.image):
         paths, blocks = [], []
         for word in args.image:
@@ -135,19 +145,35 @@ def _open_index(
 ) -> tuple[Any, dict[str, Any]]:
     """Return one index, or one of many shards, and how it is asked."""
     from featx.extraction import RunOptions
-    from featx.retrieval import RetrievalIndex, ShardedIndex
+    from featx.retrieval import InstanceIndex, ShardedIndex, load_index
 
     if args.shards_engine == "local" and not os.path.isdir(args.index):  # noqa: PTH112
-        index = RetrievalIndex.load(args.index, mmap=True)
+        index = load_index(args.index, mmap=True)
+        if isinstance(index, InstanceIndex):
+            _require_images_alone(args)
+            return index, {}
         index.set_params(weights=args.weights, device=read_options(args, RunOptions).device)
-        return index, {"rerank": args.rerank}
+        return index, {"rerank": args.rerank, "text": args.text}
     if set(args.rerank or ()) - {"none"}:
         raise ParameterError(
             f"--rerank: got {', '.join(args.rerank)} for {args.index!r}, which is asked in "
             "shards, expected none; make one index of the store"
         )
     shards = args.index if os.path.isdir(args.index) else [args.index]  # noqa: PTH112
-    return stack.enter_context(ShardedIndex(shards, engine=args.shards_engine, mmap=True)), {}
+    sharded = ShardedIndex(shards, engine=args.shards_engine, mmap=True)
+    return stack.enter_context(sharded), {"text": args.text}
+
+
+def _require_images_alone(args: argparse.Namespace) -> None:
+    """Refuse what an index of instances cannot be asked."""
+    asked = [word for word in args.rerank or () if word != "none"]
+    for flag, value in (("--text", args.text), ("--rerank", asked)):
+        if value:
+            raise ParameterError(
+                f"{flag}: got {value[0]!r} for {args.index!r}, an index of instances, which "
+                "compares images and verifies what it finds, expected none; make an index of "
+                "another kind for it"
+            )
 
 
 def _add_metadata(
@@ -159,6 +185,15 @@ def _add_metadata(
     for result, its_rows in zip(results, rows, strict=True):
         for match, row in zip(result["matches"], its_rows, strict=True):
             match["metadata"] = {name: values[row].item() for name, values in metadata.items()}
+
+
+def _leave_out_far(results: list[dict[str, Any]], most: float | None) -> None:
+    if most is None:
+        return
+    if math.isnan(most):
+        raise ParameterError("--max-distance: got nan, expected a number")
+    for result in results:
+        result["matches"] = [m for m in result["matches"] if m["distance"] <= most]
 
 
 def _page(results: list[dict[str, Any]], out: str) -> Any:
@@ -193,6 +228,8 @@ def _meaning(words: dict[str, Any]) -> str:
 
 def _agreeing(match: dict[str, Any]) -> str:
     inliers = match.get("inliers", -1)
+    if inliers == 0 and "region" in match:
+        return "  (not verified)"
     return f"  ({inliers} features agree)" if inliers >= 0 else ""
 
 

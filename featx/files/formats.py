@@ -12,7 +12,15 @@ from typing import Any
 
 from featx.errors import FeatxError, FileFormatError, nearest, one_line
 
-__all__ = ["INDEX", "MODEL", "STORE", "FileFormat", "MissingFileError", "UnreadableFileError"]
+__all__ = [
+    "INDEX",
+    "INSTANCES",
+    "MODEL",
+    "STORE",
+    "FileFormat",
+    "MissingFileError",
+    "UnreadableFileError",
+]
 
 Name = str | os.PathLike[str]
 _REFUSED = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
@@ -133,6 +141,13 @@ STORE = FileFormat(
 )
 INDEX = FileFormat(
     "index", "featx retrieval index", (1, 2), "featx index", "make it anew with featx index"
+)
+INSTANCES = FileFormat(
+    "index",
+    "featx instance index",
+    (1,),
+    "featx index --kind instances",
+    "make it anew with featx index --kind instances",
 )
 MODEL = FileFormat(
     "model", "featx-model", (1,), "featx train (save_model)", "save the model again or restore it"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from featx.files.formats import INDEX, MODEL, STORE
+from featx.files.formats import INDEX, INSTANCES, MODEL, STORE
 from featx.files.safetensors import is_safetensors, read_header
 
 __all__ = ["FINDING_COLUMNS", "PREDICTION_COLUMNS", "kind_of"]
@@ -23,7 +23,7 @@ ARRAYS = ("features", "paths", "labels")
 PREDICTION_COLUMNS = ("path", "label", "confidence", "unknown", "is_unknown", "labels")
 FINDING_COLUMNS = ("path", "kind", "score", "given", "suggested", "also")
 PARQUET = {b"featx_fingerprint": "parquet", b"featx_predictions": "predictions"}
-HDF5 = {form.name: form.kind for form in (STORE, INDEX)}
+HDF5 = {form.name: form.kind for form in (STORE, INDEX, INSTANCES)}
 
 
 def kind_of(path: Path) -> tuple[str, str]:

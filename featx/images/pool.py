@@ -66,7 +66,13 @@ class ReaderProcess:
     def __init__(self, blob: bytes, timeout_s: float, memory_bytes: int | None) -> None:
         # One thread each: the readers together are already as many as the cores.
         one_thread = dict.fromkeys(
-            ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
+            (
+                "OMP_NUM_THREADS",
+                "OPENBLAS_NUM_THREADS",
+                "MKL_NUM_THREADS",
+                "OPENCV_FOR_THREADS_NUM",
+            ),
+            "1",
         )
         descriptor = SharedMemory.create() if CAN_SHARE else None
         self._shared = None if descriptor is None else SharedMemory(descriptor)

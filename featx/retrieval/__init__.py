@@ -11,8 +11,11 @@ from featx.retrieval._expansion import (
     AverageQueryExpansion,
     augment_database,
 )
+from featx.retrieval._homography import find_in_query
 from featx.retrieval._index import RetrievalIndex
+from featx.retrieval._instances import InstanceIndex
 from featx.retrieval._k_reciprocal import KReciprocalReranking
+from featx.retrieval._load import load_index
 from featx.retrieval._matches import Matches, fuse_matches
 from featx.retrieval._patches import SpatialSearch
 from featx.retrieval._sharded import ShardedIndex
@@ -22,6 +25,7 @@ __all__ = [
     "AlphaQueryExpansion",
     "AverageQueryExpansion",
     "DiffusionReranking",
+    "InstanceIndex",
     "KReciprocalReranking",
     "Matches",
     "RetrievalIndex",
@@ -29,5 +33,7 @@ __all__ = [
     "SpatialSearch",
     "SpatialVerification",
     "augment_database",
+    "find_in_query",
     "fuse_matches",
+    "load_index",
 ]

@@ -101,6 +101,7 @@ def new_index(kind: Kind, n_features: int, metric: str, n_lists: int = 0) -> Any
     quantizers = {
         "float16": faiss.ScalarQuantizer.QT_fp16,
         "int8": faiss.ScalarQuantizer.QT_8bit,
+        "uint8": faiss.ScalarQuantizer.QT_8bit_direct,  # values that are whole numbers already
     }
     if kind.name == "hnsw":
         if kind.codes == "float32":
@@ -117,7 +118,10 @@ def new_index(kind: Kind, n_features: int, metric: str, n_lists: int = 0) -> Any
         index = faiss.IndexIVFPQ(*arguments, kind.n_parts(n_features), 8, measure)
         index.pq.cp.niter, index.pq.cp.min_points_per_centroid = TRAINING_ROUNDS, 1
     else:
-        index = faiss.IndexIVFScalarQuantizer(*arguments, quantizers[kind.codes], measure)
+        is_residual = kind.codes != "uint8"
+        index = faiss.IndexIVFScalarQuantizer(
+            *arguments, quantizers[kind.codes], measure, is_residual
+        )
     index.cp.niter = TRAINING_ROUNDS
     index.cp.spherical = metric == "cosine"
     index.cp.max_points_per_centroid = TRAINING_ROWS_PER_LIST

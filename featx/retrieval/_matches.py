@@ -40,8 +40,11 @@ class Matches:
     queries : tuple of str
         What was asked, one name per query: a path, or what kind of image or vector.
     inliers : ndarray of the same shape, intp, or None
-        Pairs of local features that agree, where images were compared (rerank "spatial"); -1
-        where they were not.
+        Pairs of local features that agree, where images were compared (rerank "spatial", and
+        `InstanceIndex`); -1 where they were not.
+    regions : ndarray of the same shape and (4, 2), float32, or None
+        Where the query's corners (top left, top right, bottom right, bottom left) are in each
+        match, as shares of its width and height, where features agree; else NaN.
 
     Examples
     --------
@@ -58,6 +61,7 @@ class Matches:
     labels: NDArray[Any] | None = None
     queries: tuple[str, ...] = ("query",)
     inliers: NDArray[np.intp] | None = None
+    regions: NDArray[np.float32] | None = None
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return iter((self.ids, self.distances))
@@ -73,6 +77,7 @@ class Matches:
             None if self.labels is None else self.labels[query],
             (self.queries[query],),
             None if self.inliers is None else self.inliers[query],
+            None if self.regions is None else self.regions[query],
         )
 
     @property
@@ -88,7 +93,8 @@ class Matches:
         """Return ``{"query", "matches": [{"path", "distance", "label"}]}`` for each query.
 
         JSON-serialisable; "label" only where the index has labels, "inliers" only where images
-        were compared.
+        were compared, and "region" (None, or four points) where they were compared by an
+        `InstanceIndex`.
         """
         results = []
         for one in self.each():
@@ -98,6 +104,9 @@ class Matches:
                 if column is not None:
                     for row, value in zip(found, column.tolist(), strict=True):
                         row[name] = value
+            if one.regions is not None:
+                for row, region in zip(found, one.regions, strict=True):
+                    row["region"] = region.tolist() if np.isfinite(region).all() else None
             results.append({"query": one.queries[0], "matches": found})
         return results
 

@@ -23,7 +23,14 @@ from featx.store.info import fitting_table
 if TYPE_CHECKING:
     from featx.extraction import LoadedEncoder
 
-__all__ = ["Queries", "as_queries", "check_vectors", "fit_table", "load_network"]
+__all__ = [
+    "Queries",
+    "as_queries",
+    "check_vectors",
+    "fit_table",
+    "is_single_image",
+    "load_network",
+]
 
 
 class QueriedIndex(Protocol):
@@ -222,11 +229,12 @@ def _embed(index: QueriedIndex, images: Any) -> Queries:
     if found.failures:
         position, reason = found.failures[0]
         raise ImageDecodeError(f"query {names[position]!r}: {reason}; give another image")
-    is_single = _is_single(images, len(sources))
+    is_single = is_single_image(images, len(sources))
     return Queries(found.features, names, is_single, tuple(sources))
 
 
-def _is_single(images: Any, n: int) -> bool:
+def is_single_image(images: Any, n: int) -> bool:
+    """Say whether one image was given by itself, not in a list or batch."""
     if isinstance(images, str):  # numpy's too, which has dimensions
         return True
     is_batch = isinstance(images, Sequence) and not isinstance(images, str)
