@@ -32,7 +32,7 @@ from featx.estimators.presets import get_preset
 from featx.files.kinds import kind_of
 from featx.recipe import Preprocessing, Recipe
 from featx.serve._labeller import Labeller
-from featx.tasks import train
+from featx.tasks import predictions_report, train
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 RECIPE = Recipe("net", "ab" * 32, "layer", "avg", Preprocessing(), "none", "float32", 8)
@@ -495,6 +495,21 @@ def test_the_page_shows_the_unknown_and_then_the_least_sure(
     ordered = sorted(rest, key=lambda p: p["confidence"])
     assert shown == ["/".join(Path(p["path"]).parts[-2:]) for p in ordered[:200]]
     assert page.count("data:image/jpeg") >= 60
+
+
+def test_the_page_counts_what_could_not_be_read_and_gives_the_unknown_a_guess() -> None:
+    sure = {"path": "/a.jpg", "label": "red", "confidence": 0.9, "unknown": 0.1}
+    strange = {"path": "/b.jpg", "label": "blue", "confidence": 0.99, "unknown": 0.98}
+    predictions = [{**sure, "is_unknown": False, "labels": []}, {**strange, "is_unknown": True}]
+    report = predictions_report(predictions, title="t", n_unreadable=3)
+    scores = next(s for s in report.to_dict()["sections"] if s["kind"] == "scores")["scores"]
+    assert {row["name"]: row["value"] for row in scores}["not readable"] == 3
+    lines = [line for s in report.to_dict()["sections"] if s["kind"] == "pictures"
+             for card in s["cards"] for line in card["lines"]]  # fmt: skip
+    assert lines == [
+        "guess: blue", "unknown 0.98", "red, 90\u00a0% sure", "set of labels: empty",
+        "unknown 0.10",
+    ]  # fmt: skip
 
 
 def test_an_older_model_predicts_and_says_once_what_it_lacks(

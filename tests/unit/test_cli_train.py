@@ -343,6 +343,18 @@ def test_a_model_that_classifies_nothing_is_refused(tmp_path) -> None:
         Classifier.load(str(tmp_path / "m"))
 
 
+def test_without_a_page_of_classes_of_one_image_the_model_stays(store, tmp_path, capsys) -> None:
+    with featx.open_store(store) as opened:
+        paths = opened.paths[[0, -1]].tolist()
+    (tmp_path / "l.csv").write_text(f"path,label\n{paths[0]},a\n{paths[1]},b\n")
+    words = ["train", store, "--labels", tmp_path / "l.csv", "--out", tmp_path / "m"]
+    message = refused(capsys, *words, "--html", tmp_path / "m.html")
+    assert "none can be held out" in message
+    assert message.rstrip().endswith("the model is saved, without a page")
+    assert sorted(load_model(tmp_path / "m").model.classes_) == ["a", "b"]
+    assert not (tmp_path / "m.html").exists()
+
+
 def test_labels_that_cannot_be_trained_on_are_refused_in_python(photos, store) -> None:
     with featx.open_store(store) as opened:
         with pytest.raises(ParameterError, match=r"task: got 'classifcation'.*'classification'"):
