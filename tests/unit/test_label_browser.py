@@ -169,6 +169,7 @@ def test_keys_undo_skip_accept_and_strike_out(driver, server, store):
         rows = list(csv.DictReader(file))
     assert len(rows) == 31
     assert sum(row["label"] == "" for row in rows) == 1
+    until(driver, CURRENT)  # the next page
     press(driver, "u")
     until(driver, n_labels, "9")
 
@@ -213,10 +214,10 @@ def test_one_of_500_classes_is_found_by_typing(driver, many_classes, size):
     assert len(names) == 9  # eight that fit, and a new one
     assert driver.execute_script("return document.getElementById('names').hidden")
     press(driver, Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ENTER)  # round from the new one
-    until(driver, "return document.getElementById('undo').disabled === false")
+    until(driver, COUNTED, "3")
     assert given_last(labels) == "kind 421"
     press(driver, "/", *"KIND 07", Keys.ENTER)  # begins with it: taken at once
-    until(driver, "return document.querySelectorAll('.card.given').length === 2")
+    until(driver, COUNTED, "4")
     assert given_last(labels) == "kind 070"
     wide = driver.execute_script("return document.documentElement.scrollWidth - innerWidth")
     assert wide <= 0

@@ -95,6 +95,7 @@ function attempt(action) {
 function showState() {
   at("about").textContent = `${state.n_samples.toLocaleString()} images · ${state.labels_path}`;
   at("names-title").textContent = state.is_multilabel ? "Attributes" : "Classes";
+  at("likely-text").textContent = `More of this ${state.is_multilabel ? "attribute" : "class"}`;
   paintNames();
   at("n-labels").textContent = state.n_labels.toLocaleString();
   at("n-labels-unit").textContent = `of ${state.n_samples.toLocaleString()} ${state.n_samples === 1 ? "image has" : "images have"} a label`;
@@ -209,7 +210,7 @@ function card(suggestion, i) {
   button.type = "button";
   const frame = made("span", "frame"), line = made("span", "line1");
   frame.append(thumbnail(suggestion.row, suggestion.name, "cannot be read: skip it"));
-  line.append(made("span", "what"), made("span", "far"));
+  line.append(made("span", "unseen"), made("span", "what"), made("span", "far"));
   button.append(frame, line, made("span", "where"));
   if (state.is_multilabel) button.append(made("span", "traits"));
   button.append(Object.assign(made("span", "tick"), { hidden: true }));
@@ -230,13 +231,16 @@ function paint(button, s) {
   button.classList.toggle("given", isDone);
   button.classList.toggle("struck", Boolean(s.struck));
   const guess = s.label === null ? "" : s.label || "none";
-  button.querySelector(".what").textContent = isDone ? s.done : guess;
+  // of attributes the chips below say which
+  const what = state.is_multilabel ? (isDone && (s.done === "none" || s.done === "skipped") ? s.done : "") : isDone ? s.done : guess;
+  button.querySelector(".what").textContent = what;
   button.querySelector(".far").textContent = isDone || s.confidence === null ? "" : percent(s.confidence, 0);
   const why = !isDone ? s.reason : s.isOthers ? "labelled by somebody else" : "";
   button.querySelector(".where").textContent = why ? `${s.name} · ${why}` : s.name;
   button.querySelector(".tick").hidden = !(isDone || s.struck);
   button.querySelector(".tick").textContent = s.struck ? "✗" : "✓";
-  button.setAttribute("aria-label", `${s.name}, ${isDone ? `labelled ${s.done}` : `guess ${guess || "none yet"}`}${s.struck ? ", struck out" : ""}`);
+  const asWhat = isDone ? "labelled" : s.struck ? "struck out, guess" : guess ? "guess" : "no guess yet";
+  button.querySelector(".unseen").textContent = `${asWhat} `;
   const traits = button.querySelector(".traits");
   if (traits) {
     traits.replaceChildren(...state.names.map(({ name }) => made("span", has(s, name) ? "on" : "", name)));
@@ -275,7 +279,7 @@ function post(path, body) {
   return call(path, { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
 }
 
-function save(labels) {
+function save(labels, isPageLeft = false) {
   const cards = labels.map(({ row }) => shown.find((s) => s.row === row));
   const saved = attempt(async () => {
     try {
@@ -290,7 +294,7 @@ function save(labels) {
     say("");
     return true;
   });
-  revise();
+  if (!isPageLeft) revise();
   return saved;
 }
 
@@ -353,7 +357,7 @@ function acceptPage() {
   const labels = kept.map((s) => ({ row: s.row, label: state.is_multilabel ? { [view.name]: true } : label }));
   for (const s of kept) s.done = view.name;
   const { name } = view;
-  save(labels).then((isSaved) => isSaved && say(`${labels.length} images are ${name}.`));
+  save(labels, true).then((isSaved) => isSaved && say(`${labels.length} images are ${name}.`));
   attempt(load);
 }
 
