@@ -1,34 +1,58 @@
-"""`featx.audit` beside cleanlab: labels of five sets are flipped, and both look for them.
+"""`featx.audit` beside cleanlab: labels of sets are flipped, and both look for them.
 
-    python benchmarks/audit.py STORES --cleanlab /path/to/python [--seeds 3] [--out results.json]
+    python benchmarks/audit.py STORES [--cleanlab /path/to/python] [--seeds 3] [--out results.json]
+    python benchmarks/audit.py --growth 1000 10000 100000
 
-STORES is a folder of stores of `featx extract`, with a label per image. cleanlab is run by the
-Python of an environment of its own (``pip install cleanlab scikit-learn``), in two ways: on
-featx's held-out probabilities, and on those of scikit-learn's logistic regression, as its
-tutorials do. Labels go to any other class, or to the likeliest other class of the image.
+STORES is a folder of stores of `featx extract`: caltech101.h5, cats_dogs.h5, and train and test of
+scene15 and flowers12, which are put together. The fifth set is drawn: 40 classes of 114 down to 6
+images that overlap, in features that are rectified as those of a network are, so that every label
+is known to be right. Of celeba.h5, with the set's own list of attributes (--attributes), every
+fourth attribute is a set of labels too; many of its labels are wrong as they come, so that what is
+found beside the flips counts as a mistake of both, and no number can be checked.
+
+cleanlab is run by the Python of an environment of its own (``pip install cleanlab scikit-learn``):
+on featx's held-out probabilities, and on those of scikit-learn's logistic regression of unit rows
+(of raw features it takes five times as long and finds about as much). Labels go to any other
+class, or to the likeliest other class of the image. `--growth` gives time and peak memory of
+judging labels of drawn features.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from featx import audit, open_store
 from featx._arrays import scale_to_unit
-from featx.auditing._held_out import choose_strength, class_scores, deal_groups
+from featx.auditing._held_out import hold_out, iter_judged
+from featx.auditing._labels import Given, judge_classes
+from featx.auditing._noise import NoiseModel
+from featx.store import write_features
 
-SETS = ("cats_dogs", "scene15_train", "scene15_test", "flowers12_train", "caltech101")
+SETS = {
+    "cats_dogs": ["cats_dogs"], "scene15": ["scene15_train", "scene15_test"],
+    "flowers12": ["flowers12_train", "flowers12_test"], "caltech101": ["caltech101"],
+    "long tail": [],
+}  # fmt: skip
 RATES = (0.02, 0.05, 0.1, 0.2)
+SPREAD = 2.2  # of the modes of drawn features
 KINDS = ("uniform", "likeliest")
+WAYS = [
+    f"{whose} {method}" for whose in ("same", "own")
+    for method in ("self_confidence", "normalized_margin")
+]  # fmt: skip
 CLEANLAB = """
 import json, sys, numpy as np
 from cleanlab.filter import find_label_issues
@@ -37,30 +61,70 @@ from cleanlab.count import num_label_issues
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 data = np.load(sys.argv[1])
-z, k = data["z"], int(data["k"])
-bad = np.zeros(len(z), bool); bad[data["flipped"]] = True
-own = cross_val_predict(LogisticRegression(max_iter=400), data["X"], z, cv=5,
-                        method="predict_proba")
-out = {}
-for name, p in (("same", data["P"].astype(float)), ("own", own)):
-    p = p / p.sum(1, keepdims=True)
+Z, bad, X = data["Z"], data["bad"], data["X"]
+k, out = int(bad.sum()), {}
+own = [cross_val_predict(LogisticRegression(max_iter=400), X, z, cv=5, method="predict_proba")
+       for z in Z.T]
+for name, ps in (("same", list(data["P"])), ("own", own)):
+    ps = [p.astype(float) / p.astype(float).sum(1, keepdims=True) for p in ps]
     for method in ("self_confidence", "normalized_margin"):
-        order = np.argsort(get_label_quality_scores(z, p, method=method), kind="stable")
-        out[f"{name} {method}"] = float(bad[order[:k]].mean()) if k else None
-    issues = find_label_issues(z, p, return_indices_ranked_by="self_confidence")
-    out[f"{name} found"] = len(issues) / len(z)
-    out[f"{name} issues"] = float(bad[issues[:k]].sum() / k) if k else None
-    out[f"{name} number"] = int(num_label_issues(z, p))
+        scores = [get_label_quality_scores(z, p, method=method) for z, p in zip(Z.T, ps)]
+        order = np.argsort(np.stack(scores, 1).ravel(), kind="stable")
+        out[f"{name} {method}"] = float(bad.ravel()[order[:k]].mean()) if k else None
+    issues = [find_label_issues(z, p).sum() for z, p in zip(Z.T, ps)]
+    out[f"{name} found"] = int(sum(issues)) / Z.size
+    out[f"{name} number"] = int(sum(num_label_issues(z, p) for z, p in zip(Z.T, ps)))
 print(json.dumps(out))
 """
 
 
-def held_out(X: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return the probabilities that featx begins with."""
-    folds = deal_groups(codes, np.arange(len(codes)))
-    scores, _ = class_scores(X, codes, folds, choose_strength(X, codes, folds))
-    p = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return p / p.sum(axis=1, keepdims=True)
+def draw(n: int, n_classes: int, seed: int, smallest: float = 1.0, n_features: int = 1280) -> Any:
+    """Draw features as of a network, and labels: classes of several modes, `smallest` to 1."""
+    rng = np.random.default_rng(seed)
+    shares = smallest ** (np.arange(n_classes) / max(n_classes - 1, 1))
+    y = np.repeat(
+        np.arange(n_classes), np.maximum((n * shares / shares.sum()).round(), 4).astype(int)
+    )
+    y = np.concatenate([y, np.zeros(max(n - len(y), 0), int)])[:n] if smallest == 1 else y
+    mode = 3 * y + rng.integers(3, size=len(y))
+    groups = rng.normal(0, 1, (max(n_classes // 4, 1), 64))  # classes that are alike
+    centres = groups[np.arange(n_classes) % len(groups)] + rng.normal(0, 0.8, (n_classes, 64))
+    modes = np.repeat(centres, 3, axis=0) + rng.normal(0, 0.5, (3 * n_classes, 64))
+    mix = rng.normal(0, 1 / 8, (64, n_features))
+    X = np.empty((len(y), n_features), np.float32)
+    for start in range(0, len(y), 4096):
+        rows = slice(start, start + 4096)
+        latent = modes[mode[rows]] + rng.normal(0, SPREAD, (len(mode[rows]), 64))
+        X[rows] = np.maximum(latent @ mix + rng.normal(-0.5, 0.5, (len(latent), n_features)), 0)
+    return X, y
+
+
+def load(folder: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    if name == "long tail":
+        return draw(1500, 40, 0, 8 / 150)
+    stores = [open_store(Path(folder) / f"{part}.h5") for part in SETS[name]]
+    X = np.concatenate([np.asarray(store) for store in stores])
+    return X, np.unique(np.concatenate([s.labels for s in stores]), return_inverse=True)[1]
+
+
+def load_attributes(folder: str, attributes: str) -> tuple[np.ndarray, np.ndarray]:
+    store = open_store(Path(folder) / "celeba.h5")
+    lines = Path(attributes).read_text().splitlines()[2:]
+    values = {line.split()[0]: line.split()[1::4] for line in lines}
+    Y = np.array([values[Path(path).name] for path in store.paths.tolist()], int)
+    return np.asarray(store), (Y > 0).astype(float)
+
+
+def judge(X: np.ndarray, y: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the probabilities that featx begins with, and those that labels are wrong."""
+    scores = hold_out(scale_to_unit(X), y, np.arange(len(y)), show=False)
+    parts, wrong = [], np.zeros((len(y), 1 if y.ndim == 1 else y.shape[1]))
+    for k, rows, found, codes in iter_judged(scores, y):
+        p = np.full((len(y), found.shape[1]), 1 / found.shape[1])
+        p[rows] = softmax(found, axis=1)
+        wrong[rows, k] = NoiseModel.fit(found, codes).wrong(found, codes)
+        parts.append(p)
+    return parts, wrong
 
 
 def flip(y: np.ndarray, p: np.ndarray, rate: float, kind: str, seed: int) -> tuple[Any, Any]:
@@ -74,50 +138,65 @@ def flip(y: np.ndarray, p: np.ndarray, rate: float, kind: str, seed: int) -> tup
     return z, flipped
 
 
-def run(job: tuple[Any, ...]) -> dict[str, Any]:
-    folder, name, kind, rate, seed, python = job
-    warnings.filterwarnings("ignore")
-    store = open_store(Path(folder) / f"{name}.h5")
-    X = scale_to_unit(np.asarray(store))
-    classes, y = np.unique(store.labels, return_inverse=True)
-    clean = held_out(X, y)
-    z, flipped = flip(y, clean, rate, kind, seed)
-    found = audit(store, classes[z], pictures=False, progress=False)
-    labels = [f.path for f in found.findings if f.kind == "label"]
-    is_bad = np.zeros(len(y), bool)
-    is_bad[flipped] = True
-    k, bad = len(flipped), set(store.paths[flipped])
-    order = np.argsort(-np.nan_to_num(found.wrong), kind="stable")
-    row = {
-        "set": name, "kind": kind, "rate": rate, "seed": seed, "n": len(y), "k": k,
-        "featx": float(is_bad[order[:k]].mean()) if k else None,
-        "featx findings": float(np.mean([p in bad for p in labels[:k]])) if k and labels else None,
-        "featx recalled": len(bad.intersection(labels[:k])) / k if k else None,
-        "featx found": len(labels) / len(y), "number": found.estimated_label_errors,
-        "interval": found.interval,
-        "is_covered": bool(found.interval and found.interval[0] <= k <= found.interval[1]),
-    }  # fmt: skip
+def ask_cleanlab(python: str, **arrays: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "data.npz"
-        np.savez(path, X=X, z=z, k=k, flipped=flipped, P=held_out(X, z))
+        np.savez(path, **arrays)
         answer = subprocess.run(
             [python, "-W", "ignore", "-c", CLEANLAB, str(path)], capture_output=True, check=True
         )
-    return {**row, **{f"cleanlab {n}": v for n, v in json.loads(answer.stdout).items()}}
+    return json.loads(answer.stdout)
+
+
+def run(job: tuple[Any, ...]) -> dict[str, Any]:
+    folder, name, kind, rate, seed, python, attributes = job
+    warnings.filterwarnings("ignore")
+    row = {"set": name, "kind": kind, "rate": rate, "seed": seed}
+    if name == "celeba":
+        X, y = load_attributes(folder, attributes)
+        bad = np.random.default_rng([seed, round(1000 * rate)]).random(y.shape) < rate
+        z = np.where(bad, 1 - y, y)
+        row |= {"n": y.size, "interval": None, "is_covered": None}
+    else:
+        X, y = load(folder, name)
+        z, flipped = flip(y, judge(X, y)[0][0], rate, kind, seed)
+        bad = np.isin(np.arange(len(y)), flipped)[:, None]
+        with tempfile.TemporaryDirectory() as temporary:
+            paths = [f"{i:06}.jpg" for i in range(len(y))]
+            store = write_features(
+                Path(temporary) / "f.h5", X, paths=paths, labels=[f"{c:04}" for c in z]
+            )
+            found = audit(store, pictures=False, progress=False)
+        labels = {f.path for f in found.findings if f.kind == "label"}
+        k = len(flipped)
+        row |= {
+            "n": len(y), "number": found.estimated_label_errors, "interval": found.interval,
+            "is_covered": bool(found.interval[0] <= k <= found.interval[1]),
+            "found": len(labels) / len(y),
+            "recall": len(labels & {paths[i] for i in flipped}) / k if k else None,
+        }  # fmt: skip
+    parts, wrong = judge(X, z)
+    k = row["k"] = int(bad.sum())
+    order = np.argsort(-wrong.ravel(), kind="stable")
+    row["featx"] = float(bad.ravel()[order[:k]].mean()) if k else None
+    if python is None:
+        return row
+    given = z.reshape(len(z), -1).astype(int)
+    theirs = ask_cleanlab(python, X=scale_to_unit(X), Z=given, bad=bad, P=np.stack(parts))
+    return {**row, **{f"cleanlab {n}": v for n, v in theirs.items()}}
 
 
 def mean(rows: list[dict[str, Any]], name: str) -> float:
-    values = [row[name] for row in rows if row[name] is not None]
+    values = [row[name] for row in rows if row.get(name) is not None]
     return float(np.mean(values)) if values else float("nan")
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    ways = ["featx", "featx recalled", "cleanlab same self_confidence",
-            "cleanlab same normalized_margin", "cleanlab own self_confidence",
-            "cleanlab own normalized_margin", "cleanlab own issues"]  # fmt: skip
+    ways = ["featx", *(f"cleanlab {way}" for way in WAYS)]
     print("precision at the true number: " + "; ".join(ways))
-    groups = [(s, k, r) for s in SETS for k in KINDS for r in RATES]
-    groups += [(s, None, None) for s in SETS] + [(None, None, None)]
+    sets = list(dict.fromkeys(row["set"] for row in rows))
+    groups = [(s, k, r) for s in sets for k in KINDS for r in RATES]
+    groups += [(s, None, None) for s in sets] + [(None, None, None)]
     for name, kind, rate in groups:
         some = [
             r for r in rows
@@ -125,40 +204,76 @@ def show(rows: list[dict[str, Any]]) -> None:
             and rate in (None, r["rate"])
         ]  # fmt: skip
         if some:
+            width = [r["interval"][1] - r["interval"][0] for r in some if r["interval"]]
             print(
-                f"{name or 'all':16}{kind or 'mean':10}{rate or '':5} "
+                f"{name or 'all':12}{kind or 'mean':10}{rate or '':5} "
                 + "  ".join(f"{mean(some, way):.3f}" for way in ways)
-                + f"  found {mean(some, 'featx found'):.3f}"
-                + f", covered {mean(some, 'is_covered'):.2f}"
-                + f", number {mean(some, 'number'):.0f} of {mean(some, 'k'):.0f}"
-                + f" (cleanlab {mean(some, 'cleanlab own number'):.0f})"
+                + f"  found {mean(some, 'found'):.3f}, recalled {mean(some, 'recall'):.2f}"
+                + f", covered {mean(some, 'is_covered'):.2f} of {len(some)}"
+                + f", number {mean(some, 'number'):.0f} +- {np.mean(width or [0]) / 2:.0f}"
+                + f" of {mean(some, 'k'):.0f} (cleanlab {mean(some, 'cleanlab own number'):.0f})"
             )
     for row in rows:
-        if not row["k"]:
-            print(f"{row['set']:16}clean: found {row['featx found']:.4f}, interval "
-                  f"{row['interval']}, cleanlab {row['cleanlab own found']:.4f}")  # fmt: skip
+        if not row["k"] and "found" in row:
+            print(f"{row['set']:12}clean: found {row['found']:.4f}, interval {row['interval']}, "
+                  f"cleanlab {row.get('cleanlab own found', float('nan')):.4f}")  # fmt: skip
+
+
+def measure_growth(n: int) -> str:
+    """Judge labels of drawn features in this process; time in seconds, peak memory in MiB."""
+    lines = []
+    for n_classes in (20, 200):
+        X, y = draw(n, n_classes, 0)
+        X /= np.linalg.norm(X, axis=1, keepdims=True)
+        z, flipped = flip(y, np.ones((len(y), n_classes)), 0.05, "uniform", 0)
+        names = np.array([f"{c:04}" for c in range(n_classes)])
+        given = Given(np.arange(len(y)), names, z)
+        alone = np.arange(len(y))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        start = time.perf_counter()
+        none = np.full(len(y), "")
+        found = judge_classes(X, given, alone, none, none, show=False)
+        seconds = time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        order = np.argsort(-np.nan_to_num(found.wrong))[: len(flipped)]
+        lines.append(
+            f"{len(y):7} images, {n_classes:3} classes: {seconds:6.1f} s, peak {peak} MiB "
+            f"({before} before, features {X.nbytes >> 20}); precision "
+            f"{np.isin(order, flipped).mean():.3f}, number {found.expected:.0f} "
+            f"[{found.low:.0f}, {found.high:.0f}] of {len(flipped)}"
+        )
+        print(lines[-1], flush=True)
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("stores")
-    parser.add_argument("--cleanlab", required=True)
+    parser.add_argument("stores", nargs="?")
+    parser.add_argument("--cleanlab")
+    parser.add_argument("--attributes", help="list_attr_celeba.txt")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--sets", nargs="+", default=SETS)
+    parser.add_argument("--sets", nargs="+")
+    parser.add_argument("--growth", nargs="+", type=int)
     parser.add_argument("--out")
     args = parser.parse_args()
+    if args.growth:
+        for n in args.growth:
+            measure_growth(n)
+        return
+    sets = args.sets or [*SETS, *(["celeba"] if args.attributes else [])]
     jobs = [
-        (args.stores, s, kind, rate, seed, args.cleanlab)
-        for seed in range(args.seeds) for s in args.sets for kind in KINDS
-        for rate in (*RATES, *([0.0] if kind == "uniform" and seed == 0 else []))
+        (args.stores, s, kind, rate, seed, args.cleanlab, args.attributes)
+        for seed in range(args.seeds) for s in sets
+        for kind in (KINDS[:1] if s == "celeba" else KINDS)
+        for rate in (*RATES, *([0.0] if kind == "uniform" else []))
     ]  # fmt: skip
     rows = []
     with ProcessPoolExecutor(2) as pool:
         for row in pool.map(run, jobs):
             rows.append(row)
-            names = ("set", "kind", "rate", "seed", "k", "featx", "cleanlab own self_confidence",
-                     "number", "interval")  # fmt: skip
-            print(*(row[name] for name in names), file=sys.stderr, flush=True)
+            names = ("set", "kind", "rate", "seed", "k", "featx", "cleanlab same self_confidence",
+                     "cleanlab own self_confidence", "number", "interval")  # fmt: skip
+            print(*(row.get(name) for name in names), file=sys.stderr, flush=True)
             if args.out:
                 Path(args.out).write_text(json.dumps(rows, indent=1) + "\n")
     show(rows)

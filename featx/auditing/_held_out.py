@@ -117,7 +117,7 @@ def _find_likeliest(path: Floats, y: NDArray[Any]) -> int:
     for scores in path:
         problems = iter_judged(_spread(scores, y), y)
         losses.append(
-            sum(NoiseModel.fit(s, codes).loss for _, rows, s, codes in problems if len(rows))
+            sum(NoiseModel.fit(s, c, quick=True).loss for _, rows, s, c in problems if len(rows))
         )
         if len(losses) > 2 and min(losses[-2:]) > min(losses):
             break

@@ -32,6 +32,8 @@ Floats = NDArray[np.float64]
 # wrong label that is kept is not. docs/audit.md has the false alarms.
 LEAST_WRONG = 0.3
 LEAST_JUDGED = 10  # labels, for three parameters
+LEAST_GAIN = 5.0  # of the log-likelihood, by those parameters
+UNPREDICTED = "the features predict them no better than the number of each does"
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,18 +186,28 @@ def judge_classes(
             f"from, expected at least {LEAST_JUDGED}"
         )
         return Judgement(notes=notes)
-    model = NoiseModel.fit(found, codes)
-    wrong = np.full(len(X), np.nan)
-    wrong[judged] = model.wrong(found, codes)
-    findings = list(_wrong_labels(given, scores, wrong, paths))
-    findings += [
+    pairs = [
         Finding(
             str(paths[judged[pair.row]]), "classes", pair.score,
             str(given.classes[pair.first]), str(given.classes[pair.second]),
         )
         for pair in find_confused_pairs(found, codes)
     ]  # fmt: skip
+    model = NoiseModel.fit(found, codes)
+    if not _predicts(model, codes):
+        notes.append(f"labels were not judged: {UNPREDICTED}")
+        return Judgement(pairs, notes=notes)
+    wrong = np.full(len(X), np.nan)
+    wrong[judged] = model.wrong(found, codes)
+    findings = [*_wrong_labels(given, scores, wrong, paths), *pairs]
     return Judgement(findings, wrong, *model.interval(found, codes), notes)
+
+
+def _predicts(model: NoiseModel, codes: Rows) -> bool:
+    """Tell whether labels are likelier by their scores than by how many there are of each."""
+    shares = np.unique(codes, return_counts=True)[1] / len(codes)
+    entropy = -float(shares @ np.log(shares))
+    return len(codes) * (entropy - model.loss) > LEAST_GAIN
 
 
 def _wrong_labels(
@@ -233,13 +245,16 @@ def judge_attributes(
     findings: list[Finding] = []
     wrong = np.full(len(X), np.nan)
     expected = below = above = 0.0
-    few = []
+    few, unpredicted = [], []
     for k, judged, both, codes in iter_judged(scores, given.values):
         name = given.names[k]
         if len(judged) < LEAST_JUDGED:
             few.append(name)
             continue
         model = NoiseModel.fit(both, codes)
+        if not _predicts(model, codes):
+            unpredicted.append(name)
+            continue
         p = model.wrong(both, codes)
         number, low, high = model.interval(both, codes)
         expected += number
@@ -252,13 +267,16 @@ def judge_attributes(
             )
             for i in np.flatnonzero(p >= LEAST_WRONG).tolist()
         ]  # fmt: skip
-    notes = []
-    if few:
-        notes.append(
-            f"{len(few)} attributes were not judged, having under {LEAST_JUDGED} labels to judge, "
-            f"of yes and of no: {', '.join(few[:3])}{', ...' if len(few) > 3 else ''}"
+    notes = [
+        f"{len(names)} attributes were not judged, since {why}: {', '.join(names[:3])}"
+        f"{', ...' if len(names) > 3 else ''}"
+        for names, why in (
+            (few, f"fewer than {LEAST_JUDGED} of their labels can be held out"),
+            (unpredicted, UNPREDICTED),
         )
-    if len(few) == len(given.names):
+        if names
+    ]
+    if len(few) + len(unpredicted) == len(given.names):
         return Judgement(notes=notes)
     low, high = max(expected - below**0.5, 0.0), expected + above**0.5
     return Judgement(findings, wrong, expected, low, high, notes)

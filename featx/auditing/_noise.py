@@ -12,13 +12,14 @@ their class. That count has a floor, the probe's own mistakes; here these are pa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize
-from scipy.special import expit, log_softmax
+from scipy.special import expit
 
 __all__ = ["NoiseModel"]
 
@@ -31,8 +32,9 @@ PRIORS = np.array([[0.0, 2.0], [-3.0, 3.0], [-2.0, 2.0]])
 STARTS = ((0.5, -3.0, -2.0), (0.5, -3.0, 0.0))
 LIMITS = (4.0, 12.0, 6.0)
 MOST_CELLS = 1_000_000  # samples times classes that are fitted: tens of milliseconds a step
-LEAST_ROWS = 2_000
-BLOCK_CELLS = 1_000_000
+QUICK_CELLS = 250_000
+LEAST_ROWS = 1_000
+BLOCK_CELLS = 50_000  # stay in the cache
 # Held-out scores share training images, so labels say less of the parameters than independent
 # ones would: the variance is doubled. docs/audit.md has the coverage measured.
 VARIANCE_FACTOR = 2.0
@@ -58,7 +60,7 @@ class NoiseModel:
     loss: float
 
     @classmethod
-    def fit(cls, scores: NDArray[Any], codes: Codes) -> NoiseModel:
+    def fit(cls, scores: NDArray[Any], codes: Codes, *, quick: bool = False) -> NoiseModel:
         """Fit to held-out scores.
 
         Parameters
@@ -67,14 +69,17 @@ class NoiseModel:
             Logarithms of probabilities, but for a constant for each sample.
         codes : ndarray of shape (n_samples,), intp
             The given labels.
+        quick : bool, default False
+            Whether a quarter of the samples and one start will do, to compare losses.
 
         Notes
         -----
-        Where samples times classes are over 1,000,000, evenly many of the samples are fitted, at
-        least 2,000.
+        Where samples times classes are over 1,000,000, every second, third ... of the samples is
+        fitted, at least 1,000 of them.
         """
-        some, given = _thin(scores, codes)
-        starts = STARTS if scores.shape[1] > 2 else STARTS[:1]  # of two classes one is the other
+        some, given = _thin(scores, codes, QUICK_CELLS if quick else MOST_CELLS)
+        is_one = quick or scores.shape[1] == 2  # of two classes the likeliest other is any other
+        starts = STARTS[:1] if is_one else STARTS
         found = [_minimise(some, given, np.array(start)) for start in starts]
         return cls(*min(found, key=lambda pair: pair[1]))
 
@@ -93,26 +98,23 @@ class NoiseModel:
         some, given = _thin(scores, codes)
         allowed = self.loss + VARIANCE_FACTOR * CHI_SQUARE / 2 / len(given)
 
+        def excess(logit: float) -> float:
+            start = np.array([self.theta[0], logit, self.theta[2]])
+            return _minimise(some, given, start, fixed=True)[1] - allowed
+
         def bound(limit: float) -> float:
-            theta = self.theta.copy()
-
-            def excess(logit: float) -> float:
-                theta[1] = logit
-                theta[:], loss = _minimise(some, given, theta, fixed=True)
-                return loss - allowed
-
-            if excess(limit) <= 0:
-                return limit
-            theta[:] = self.theta
-            return float(brentq(excess, self.theta[1], limit, xtol=0.01))
+            is_open = excess(limit) <= 0
+            return limit if is_open else float(brentq(excess, self.theta[1], limit, xtol=0.01))
 
         expected = float(self.wrong(scores, codes).sum())
         low, high = (len(codes) * float(expit(bound(s * LIMITS[1]))) for s in (-1, 1))
         return expected, min(low, expected), max(high, expected)
 
 
-def _thin(scores: NDArray[Any], codes: Codes) -> tuple[Floats, Codes]:
-    n = max(MOST_CELLS // scores.shape[1], LEAST_ROWS)
+def _thin(
+    scores: NDArray[Any], codes: Codes, most_cells: int = MOST_CELLS
+) -> tuple[Floats, Codes]:
+    n = max(most_cells // scores.shape[1], LEAST_ROWS)
     step = -(-len(codes) // n)
     return scores[::step].astype(np.float64), codes[::step]
 
@@ -133,12 +135,20 @@ def _minimise(
 
 def _loss(scores: Floats, codes: Codes, theta: Floats) -> tuple[float, Floats]:
     """Return the mean negative log-likelihood of the labels with the priors, and its gradient."""
-    right, wrong, slopes = _joint(scores, codes, theta)
-    total = right + wrong + TINY
     off = (theta - PRIORS[:, 0]) / PRIORS[:, 1]
-    value = (off**2).sum() / 2 - np.log(total).sum()
-    gradient = off / PRIORS[:, 1] - (slopes / total).sum(axis=1)
-    return float(value) / len(codes), gradient / len(codes)
+    value, gradient = float(off @ off) / 2, off / PRIORS[:, 1]
+    for block in _blocks(scores):
+        right, wrong, slopes = _joint(scores[block], codes[block], theta)
+        total = right + wrong + TINY
+        value -= float(np.log(total).sum())
+        gradient = gradient - (slopes / total).sum(axis=1)
+    return value / len(codes), gradient / len(codes)
+
+
+def _blocks(scores: NDArray[Any]) -> Iterator[slice]:
+    size = max(BLOCK_CELLS // scores.shape[1], 1)
+    for start in range(0, len(scores), size):
+        yield slice(start, start + size)
 
 
 def _joint(scores: Floats, codes: Codes, theta: Floats) -> tuple[Floats, Floats, Floats]:
@@ -149,7 +159,8 @@ def _joint(scores: Floats, codes: Codes, theta: Floats) -> tuple[Floats, Floats,
     sharpness, share, spread = np.exp(theta[0]), expit(theta[1]), np.exp(theta[2])
     rows = np.arange(len(codes))
     below = scores - scores.max(axis=1, keepdims=True)
-    p = np.exp(log_softmax(sharpness * below, axis=1))
+    p = np.exp(sharpness * below)
+    p /= p.sum(axis=1, keepdims=True)
     drawn = np.exp(spread * below)
     total = drawn.sum(axis=1, keepdims=True)
     # Of true class k the label is y with probability drawn_y / (total - drawn_k), summed over k.
@@ -172,9 +183,7 @@ def _joint(scores: Floats, codes: Codes, theta: Floats) -> tuple[Floats, Floats,
 
 def _wrong(scores: NDArray[Any], codes: Codes, theta: Floats) -> Floats:
     found = np.empty(len(codes))
-    size = max(BLOCK_CELLS // scores.shape[1], 1)
-    for start in range(0, len(codes), size):
-        block = slice(start, start + size)
+    for block in _blocks(scores):
         right, wrong, _ = _joint(scores[block].astype(np.float64), codes[block], theta)
         found[block] = wrong / (right + wrong + TINY)
     return found

@@ -13,6 +13,8 @@ REVIEW = (
     "To go through them, write the findings to a file (--out FINDINGS.csv) and open its images, "
     "the likeliest wrong labels among them, on the page of labelling:\n\n"
     "featx label FINDINGS.csv --labels L.csv\n\n"
+    "Press r there for the labels that it doubts. Where the labels are folders, write them to "
+    "that file first:\n\nfeatx export F.h5 L.csv --labels-only\n\n"
     "What you decide goes to L.csv, which featx audit, train and evaluate take with --labels."
 )
 

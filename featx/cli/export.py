@@ -20,6 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ends in .npz (arrays features, paths, labels), .npy (features), .parquet or .csv "
         "(columns path, label)",
     )
+    parser.add_argument(
+        "--labels-only",
+        action="store_true",
+        help="without the features, to a .csv: a label file, which featx label goes on with",
+    )
     add_table(parser)
 
 
@@ -27,11 +32,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Copy a table."""
     from featx.store import export_store, open_store
 
-    export_store(args.store, args.out, table=args.table)
+    export_store(args.store, args.out, table=args.table, labels_only=args.labels_only)
     with open_store(args.store, table=args.table) as store:
-        return {"out": args.out, "n_samples": store.n_samples, "n_features": store.n_features}
+        n_features = 0 if args.labels_only else store.n_features
+        return {"out": args.out, "n_samples": store.n_samples, "n_features": n_features}
 
 
 def show(result: dict[str, Any]) -> str:
     """Say what was written."""
-    return f"{result['n_samples']} x {result['n_features']} written to {result['out']}"
+    n, n_features = result["n_samples"], result["n_features"]
+    what = f"{n} x {n_features}" if n_features else f"the labels of {n} images"
+    return f"{what} written to {result['out']}"

@@ -29,6 +29,7 @@ def export_store(
     out: str | os.PathLike[str],
     *,
     table: str | None = None,
+    labels_only: bool = False,
 ) -> None:
     r"""Export a table; features are copied block by block, never held as a whole.
 
@@ -47,11 +48,13 @@ def export_store(
         appears under its name once it is complete.
     table : str, optional
         As for `open_store`.
+    labels_only : bool, default False
+        Leave the features out of a ``.csv``: a label file, as `featx.LabelSession` goes on with.
 
     Raises
     ------
     ParameterError
-        If the suffix is none of these.
+        If the suffix is none of these, or the features cannot be left out.
     StoreWriteError
         If `out` cannot be written, or is a file of another kind.
     MissingDependencyError
@@ -80,11 +83,14 @@ def export_store(
             f"out: got {str(out)!r}, expected a name that ends in one of {', '.join(writers)}."
             f"{nearest(suffix, writers)}"
         )
-    with (
-        open_store(store_path, table=table) as store,
-        write_output(target, suffix[1:]) as beside,
-    ):
-        writers[suffix](store, beside)
+    if labels_only and suffix != ".csv":
+        raise ParameterError(
+            f"labels_only: got True for {str(out)!r}, expected a name that ends in .csv"
+        )
+    kind = "labels" if labels_only else suffix[1:]
+    write = _write_labels if labels_only else writers[suffix]
+    with open_store(store_path, table=table) as store, write_output(target, kind) as beside:
+        write(store, beside)
 
 
 def _n_rows(store: FeatureStore) -> int:
@@ -100,6 +106,14 @@ def _copy_features(store: FeatureStore, file: IO[bytes]) -> None:
     npy.write_array_header_2_0(file, header)
     for _, block in store.iter_blocks(_n_rows(store)):
         file.write(np.ascontiguousarray(block).data)
+
+
+def _write_labels(store: FeatureStore, path: Path) -> None:
+    columns = text_columns(store, reserved=())
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
 
 
 def _write_npy(store: FeatureStore, path: Path) -> None:

@@ -7,6 +7,7 @@ import itertools
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
@@ -521,18 +522,68 @@ def test_labels_that_cannot_be_judged_are_said_and_the_rest_is_done(
     assert len(of_kind(found, "near copy")) == 1
 
 
-def test_many_classes_are_no_trouble(tmp_path) -> None:
+def test_five_hundred_classes_of_three_images_are_judged(tmp_path) -> None:
     rng = np.random.default_rng(0)
-    y = np.repeat(np.arange(300), 3)
-    centres = rng.normal(size=(300, 64))
-    X = (centres[y] + rng.normal(0, 0.3, (900, 64))).astype(np.float32)
+    y = np.repeat(np.arange(500), 3)
+    centres = rng.normal(size=(500, 64))
+    X = (centres[y] + rng.normal(0, 0.3, (1500, 64))).astype(np.float32)
     z = y.copy()
-    z[::100] = (z[::100] + 7) % 300
+    z[::100] = (z[::100] + 7) % 500
     found = quick(make_store(tmp_path, X, [f"c{code}" for code in z]))
-    is_flipped = np.isin(np.arange(900), np.arange(0, 900, 100))
+    is_flipped = np.isin(np.arange(1500), np.arange(0, 1500, 100))
     assert roc_auc_score(is_flipped, found.wrong) > 0.95
     assert found.interval is not None
-    assert found.interval[0] <= 9 <= found.interval[1]
+    assert found.interval[0] <= 15 <= found.interval[1]
+
+
+def test_labels_that_features_do_not_predict_are_not_called_wrong(tmp_path) -> None:
+    """Certain and wrong half of the time explains such labels as well as not knowing does."""
+    X = np.random.default_rng(0).normal(size=(120, 16)).astype(np.float32)
+    labels = np.random.default_rng(1).integers(0, 2, (3, 120)).astype(float)
+    labels[2] = X[:, 0] > 0
+    store = make_store(tmp_path, X)
+    found = quick(store, names(labels[0]))
+    assert found.estimated_label_errors is None
+    assert not of_kind(found, "label")
+    assert any("predict them no better" in note for note in found.notes)
+    columns = dict(zip(("one", "two", "real"), labels.tolist(), strict=True))
+    found = quick(store, {"path": store.paths.tolist(), **columns})
+    assert {f.given.split("=")[0] for f in of_kind(found, "label")} <= {"real"}
+    assert any("2 attributes were not judged" in note for note in found.notes)
+
+
+def test_attributes_of_too_few_labels_are_named(tmp_path) -> None:
+    X, y = make_set()
+    columns = {
+        "furry": (y < 2).astype(float).tolist(), "always": [1.0] * len(y),
+        "once": [1.0, *[0.0] * (len(y) - 1)], "known of three": [1.0, 0.0, 1.0] + [np.nan] * 197,
+    }  # fmt: skip
+    store = make_store(tmp_path, X)
+    found = quick(store, {"path": store.paths.tolist(), **columns})
+    (note,) = (note for note in found.notes if "not judged" in note)
+    assert "3 attributes were not judged, since fewer than 10 of their labels" in note
+    assert "always, once, known of three" in note
+
+
+def test_labels_of_other_images_are_counted(tmp_path) -> None:
+    X, y = make_set()
+    store = make_store(tmp_path, X)
+    table = {"path": [*store.paths.tolist(), "/none/else.jpg"], "label": [*names(y), "never seen"]}
+    found = quick(store, table)
+    assert any("fit none of the images: /none/else.jpg" in note for note in found.notes)
+    assert found.n_labelled == 200
+
+
+def test_features_that_are_no_numbers_are_named(tmp_path) -> None:
+    X = make_set()[0]
+    X[7, 3] = np.nan
+    with pytest.raises(ParameterError, match=r"0007\.jpg.*got nan at position 3"):
+        make_store(tmp_path, X)
+    store = make_store(tmp_path, make_set()[0], names(make_set()[1]))
+    with h5py.File(tmp_path / "f.h5", "r+") as file:
+        file["tables/outside/features"][7, 3] = np.nan
+    with pytest.raises(FeatxError, match="row 7 does not fit its checksum"):
+        featx.audit(store, pictures=False)
 
 
 def test_kinds_within_a_class_that_follow_one_another_are_not_called_wrong(tmp_path) -> None:
@@ -609,6 +660,30 @@ def test_the_page_says_that_nothing_was_found_or_where_the_rest_is(n) -> None:
 
 
 # -- the command --
+
+
+def test_labels_of_folders_are_written_reviewed_and_audited_again(tmp_path, capsys) -> None:
+    X, y = make_set()
+    z = flip(y, 4)[0]
+    store = make_store(tmp_path, X, names(z))
+    labels, findings = tmp_path / "l.csv", tmp_path / "found.csv"
+    assert main(["export", str(store.path), str(labels), "--labels-only"]) == 0
+    assert labels.read_text().splitlines()[:2] == ["path,label", f"/none/0000.jpg,class {z[0]}"]
+    words = [store.path, "--labels", labels, "--out", findings, "--copy-threshold", "0.9999"]
+    capsys.readouterr()
+    first = run(capsys, *words)[1]["findings"]
+    reviewed = [f for f in first if f["kind"] == "label"]
+    assert len(reviewed) >= 3
+    assert {f["path"] for f in reviewed} <= set(ImageManifest.from_source(findings).paths)
+    featx.LabelSession(store, labels).add({f["path"]: f["suggested"] for f in reviewed})
+    second = run(capsys, *words)[1]
+    again = {f["path"] for f in second["findings"] if f["kind"] == "label"}
+    assert not again & {f["path"] for f in reviewed}
+    assert second["n_labelled"] == len(y)
+    assert main(["export", str(store.path), str(labels), "--labels-only"]) == 1
+    assert "featx did not make" in capsys.readouterr().err
+    assert main(["export", str(store.path), str(tmp_path / "l.npz"), "--labels-only"]) == 1
+    assert "expected a name that ends in .csv" in capsys.readouterr().err
 
 
 def run(capsys, *words: object) -> tuple[int, dict]:
