@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not results:
         return {**result, "ok": False, "error": describe_failures(failures)}
     if args.html:
-        result["html"] = str(_page(results, args.html))
+        result["html"] = str(_page(results, args))
     return result
 
 
@@ -196,17 +196,23 @@ def _leave_out_far(results: list[dict[str, Any]], most: float | None) -> None:
         result["matches"] = [m for m in result["matches"] if m["distance"] <= most]
 
 
-def _page(results: list[dict[str, Any]], out: str) -> Any:
+def _page(results: list[dict[str, Any]], args: argparse.Namespace) -> Any:
     from featx.report import GalleryRow, Report
 
     n_pictures = sum(1 + len(r["matches"]) for r in results)
+    words = " ".join(args.text or ())
     report = Report(
-        "What looks like this",
+        "What looks like this" if args.image else "What words find",
         subtitle=f"{len(results):,} {'query' if len(results) == 1 else 'queries'}",
         thumbnail_px=LARGE_PX if n_pictures <= MAX_LARGE else SMALL_PX,
     )
-    rows = [GalleryRow(r["query"], tuple(map(_as_match, r["matches"]))) for r in results]
-    return report.add_gallery(rows, title="").save(out)
+    rows = [
+        GalleryRow(
+            r["query"] if args.image else None, tuple(map(_as_match, r["matches"])), label=words
+        )
+        for r in results
+    ]
+    return report.add_gallery(rows, title="").save(args.html)
 
 
 def _as_match(match: dict[str, Any]) -> Any:

@@ -339,6 +339,14 @@ def test_the_command_says_what_words_were_taken_as(
     assert "(dog: Chihuahua, Japanese spaniel, " in capsys.readouterr().out
 
 
+def test_the_page_has_the_words_as_a_heading(saved: str, tmp_path: Path) -> None:
+    page = tmp_path / "found.html"
+    assert main(["query", saved, "--text", "cup -pot", "-k", "2", "--html", str(page)]) == 0
+    text = page.read_text("utf-8")
+    assert "cup -pot" in text
+    assert "could not be read" not in text
+
+
 def test_the_command_takes_words_away_from_images(
     saved: str, index: RetrievalIndex, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -354,6 +362,7 @@ def test_the_command_takes_words_away_from_images(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--text", "cup", "--rerank", "spatial"], "images"),
         (["--text", "qwertyuiop"], "--text: got 'qwertyuiop'"),
         (["--text=-dog"], "only says what is to be absent"),
         ([], "IMAGE: got none, and no --text"),
