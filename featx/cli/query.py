@@ -197,7 +197,7 @@ def _leave_out_far(results: list[dict[str, Any]], most: float | None) -> None:
 
 
 def _page(results: list[dict[str, Any]], args: argparse.Namespace) -> Any:
-    from featx.report import GalleryRow, Report
+    from featx.report import Report
 
     n_pictures = sum(1 + len(r["matches"]) for r in results)
     words = " ".join(args.text or ())
@@ -206,13 +206,15 @@ def _page(results: list[dict[str, Any]], args: argparse.Namespace) -> Any:
         subtitle=f"{len(results):,} {'query' if len(results) == 1 else 'queries'}",
         thumbnail_px=LARGE_PX if n_pictures <= MAX_LARGE else SMALL_PX,
     )
-    rows = [
-        GalleryRow(
-            r["query"] if args.image else None, tuple(map(_as_match, r["matches"])), label=words
-        )
-        for r in results
-    ]
+    rows = [_as_row(r["query"] if args.image else None, r["matches"], words) for r in results]
     return report.add_gallery(rows, title="").save(args.html)
+
+
+def _as_row(query: str | None, matches: list[dict[str, Any]], label: str) -> Any:
+    from featx.report import GalleryRow
+
+    shown = tuple(map(_as_match, matches))
+    return GalleryRow(query, shown, label=label, outline=_find_first(matches))
 
 
 def _as_match(match: dict[str, Any]) -> Any:
@@ -220,9 +222,28 @@ def _as_match(match: dict[str, Any]) -> Any:
 
     values = match.get("metadata", {}).items()
     lines = [f"{name}: {value}" for name, value in values if value != ""]
+    agreeing = _agreeing(match)
     return GalleryMatch(
-        match["path"], match["distance"], label=str(match.get("label", "")), lines=tuple(lines)
+        match["path"],
+        match["distance"],
+        label=str(match.get("label", "")),
+        lines=(*([agreeing] if agreeing else []), *lines),
+        outline=_clip(match.get("region")),
     )
+
+
+def _clip(region: Any) -> tuple[tuple[float, float], ...]:
+    from featx.retrieval import clip_region
+
+    return tuple((x, y) for x, y in clip_region(region).tolist())
+
+
+def _find_first(matches: list[dict[str, Any]]) -> tuple[tuple[float, float], ...]:
+    """Return where the first match is in the query, if it was verified."""
+    from featx.retrieval import find_in_query
+
+    region = matches[0].get("region") if matches else None
+    return () if region is None else _clip(find_in_query(np.array(region)))
 
 
 def _meaning(words: dict[str, Any]) -> str:
@@ -235,8 +256,8 @@ def _meaning(words: dict[str, Any]) -> str:
 def _agreeing(match: dict[str, Any]) -> str:
     inliers = match.get("inliers", -1)
     if inliers == 0 and "region" in match:
-        return "  (not verified)"
-    return f"  ({inliers} features agree)" if inliers >= 0 else ""
+        return "not verified"
+    return f"{inliers} features agree" if inliers >= 0 else ""
 
 
 def notes(result: dict[str, Any]) -> list[str]:
@@ -252,7 +273,7 @@ def show(result: dict[str, Any]) -> str:
         lines += [
             f"  {m['distance']:.4f}  {show_name(str(m['path']))}  "
             f"{show_name(str(m.get('label', '')))}".rstrip()
-            + _agreeing(m)
+            + (f"  ({agreeing})" if (agreeing := _agreeing(m)) else "")
             for m in r["matches"]
         ]
     return "\n".join(lines)

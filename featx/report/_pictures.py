@@ -92,12 +92,15 @@ class GalleryRow:
         What the query shows, if known, or the words that were asked for.
     note : str, default ""
         What stands below the matches, such as how many were left out.
+    outline : tuple of (float, float), default ()
+        Corners of a polygon that is drawn over the query, as those of a match.
     """
 
     query: PictureSource | None
     matches: tuple[GalleryMatch, ...]
     label: str = ""
     note: str = ""
+    outline: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,9 @@ def gallery_section(rows: Sequence[GalleryRow], press: ThumbnailPress, title: st
     for row in rows:
         query = None if row.query is None else press.press(row.query)
         texts = {"label": row.label, "note": row.note}
-        shown.append({"query": query, **texts, "matches": [_show(m, press) for m in row.matches]})
+        outline = "" if query is None else _place(row.outline, query)
+        matches = [_show(m, press) for m in row.matches]
+        shown.append({"query": query, "outline": outline, **texts, "matches": matches})
         path = None if row.query is None else _path(row.query)
         texts = {name: as_json(text) for name, text in texts.items()}
         data.append({"query": path, **texts, "matches": [_tell(m) for m in row.matches]})
@@ -150,16 +155,21 @@ def gallery_section(rows: Sequence[GalleryRow], press: ThumbnailPress, title: st
 def _show(match: GalleryMatch, press: ThumbnailPress) -> dict[str, Any]:
     """Return a match as the template has it."""
     picture = press.press(match.image)
-    corners = require_finite(match.outline or np.empty((0, 2)), "outline", shape=(None, 2))
-    places = (corners * (picture.width_px, picture.height_px)).round(1).tolist()
     return {
         "picture": picture,
         "distance": None if match.distance is None else as_text(round(match.distance, 3)),
         "is_hit": match.is_hit,
         "label": match.label,
         "lines": match.lines,
-        "outline": " ".join(f"{x},{y}" for x, y in places),
+        "outline": _place(match.outline, picture),
     }
+
+
+def _place(outline: Sequence[tuple[float, float]], picture: Any) -> str:
+    """Return the points of a polygon in a picture's pixels."""
+    corners = require_finite(outline or np.empty((0, 2)), "outline", shape=(None, 2))
+    places = (corners * (picture.width_px, picture.height_px)).round(1).tolist()
+    return " ".join(f"{x},{y}" for x, y in places)
 
 
 def _tell(match: GalleryMatch) -> dict[str, Any]:

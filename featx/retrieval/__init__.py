@@ -11,7 +11,7 @@ from featx.retrieval._expansion import (
     AverageQueryExpansion,
     augment_database,
 )
-from featx.retrieval._homography import find_in_query
+from featx.retrieval._homography import clip_region, find_in_query
 from featx.retrieval._index import RetrievalIndex
 from featx.retrieval._instances import InstanceIndex
 from featx.retrieval._k_reciprocal import KReciprocalReranking
@@ -33,6 +33,7 @@ __all__ = [
     "SpatialSearch",
     "SpatialVerification",
     "augment_database",
+    "clip_region",
     "find_in_query",
     "fuse_matches",
     "load_index",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from featx._optional import require
 from featx.retrieval._vectors import Floats
 
-__all__ = ["NO_AGREEMENT", "Agreement", "agree", "find_in_query"]
+__all__ = ["NO_AGREEMENT", "Agreement", "agree", "clip_region", "find_in_query"]
 
 # How far from its place a feature may lie, as a share of the picture's longer side.
 TOLERANCE = 0.01
@@ -149,3 +149,43 @@ def find_in_query(region: Floats) -> Floats:
     except np.linalg.LinAlgError:
         return nothing
     return _project(np.append(values, 1).reshape(3, 3), CORNERS).astype(np.float32)
+
+
+def clip_region(region: Any) -> NDArray[np.float64]:
+    """Return the part of a convex polygon that lies in a picture, to be drawn over it.
+
+    Parameters
+    ----------
+    region : array-like of shape (n, 2)
+        Corners as shares of the picture's width and height, as those of `Matches.regions`.
+
+    Returns
+    -------
+    ndarray of shape (n_corners, 2), float64
+        From 0 to 1; (0, 2) where nothing of it is in the picture, or a corner is NaN.
+
+    Notes
+    -----
+    Sutherland and Hodgman, "Reentrant polygon clipping", CACM 1974.
+
+    Examples
+    --------
+    >>> clip_region([[0.5, 0.25], [2, 0.25], [2, 0.75], [0.5, 0.75]]).tolist()
+    [[0.5, 0.25], [1.0, 0.25], [1.0, 0.75], [0.5, 0.75]]
+    """
+    corners = [] if region is None else np.asarray(region, np.float64).tolist()
+    if not np.isfinite(corners).all():
+        corners = []
+    for axis, bound, sign in ((0, 0, 1), (0, 1, -1), (1, 0, 1), (1, 1, -1)):
+        kept = []
+        for here, there in zip(corners, corners[1:] + corners[:1], strict=True):
+            inside = [sign * (corner[axis] - bound) >= 0 for corner in (here, there)]
+            if inside[0]:
+                kept.append(here)
+            if inside[0] != inside[1]:
+                share = (bound - here[axis]) / (there[axis] - here[axis])
+                cut = [a + share * (b - a) for a, b in zip(here, there, strict=True)]
+                cut[axis] = float(bound)
+                kept.append(cut)
+        corners = kept
+    return np.reshape(corners, (-1, 2)).astype(np.float64)

@@ -5,21 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from featx._optional import require
 from featx._progress import Progress
-from featx._repr import OneLine
 from featx.errors import ImageDecodeError, ParameterError, require_count
 from featx.retrieval._columns import Columns
 from featx.retrieval._homography import NO_AGREEMENT, Agreement
 from featx.retrieval._instances_file import InstanceContent, read_instances, write_instances
 from featx.retrieval._matches import Matches
+from featx.retrieval._named_rows import NamedRows
 from featx.retrieval._vectors import Floats, Mask
 from featx.retrieval._votes import InvertedFile, build_inverted_file
 from featx.retrieval.descriptors import LocalDescriber, LocalFeatures
@@ -54,7 +53,7 @@ class Described:
     failures: tuple[tuple[int, str], ...]
 
 
-class InstanceIndex(OneLine, BaseEstimator):  # type: ignore[misc]
+class InstanceIndex(NamedRows):
     """A mapping from images to those that show the same thing: a cover, a building, a product.
 
     Unlike `RetrievalIndex` it compares local features, whatever network the features of a store
@@ -106,6 +105,12 @@ class InstanceIndex(OneLine, BaseEstimator):  # type: ignore[misc]
     [[1.0, 0.0], [1.0, 1.0], [0.5, 1.0], [0.5, 0.0]]
     """
 
+    # What an index of vectors has, for those who ask any index.
+    metric = "instances"
+    recipe_ = None
+    made_with_: ClassVar[dict[str, Any]] = {}
+    weights = None
+
     def __init__(
         self,
         n_features: int = 500,
@@ -118,29 +123,6 @@ class InstanceIndex(OneLine, BaseEstimator):  # type: ignore[misc]
         self.n_query_features = n_query_features
         self.n_candidates = n_candidates
         self.random_state = random_state
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_columns")
-
-    @property
-    def ids_(self) -> NDArray[Any]:
-        """What the rows are called, (n_samples,)."""
-        return self._columns.ids
-
-    @property
-    def labels_(self) -> NDArray[Any] | None:
-        """Labels of the rows, (n_samples,)."""
-        return self._columns.labels
-
-    @property
-    def metadata_(self) -> dict[str, NDArray[Any]]:
-        """Further columns by name, each (n_samples,)."""
-        return self._columns.metadata
-
-    @property
-    def n_samples_fit_(self) -> int:
-        """Number of rows."""
-        return len(self._columns.ids)
 
     @property
     def n_features_(self) -> int:
@@ -157,6 +139,7 @@ class InstanceIndex(OneLine, BaseEstimator):  # type: ignore[misc]
         ids: Column | None = None,
         labels: Column | None = None,
         metadata: Mapping[str, Column] | None = None,
+        digests: Sequence[str] | None = None,
     ) -> Self:
         """Take the database.
 
@@ -166,7 +149,7 @@ class InstanceIndex(OneLine, BaseEstimator):  # type: ignore[misc]
             Of a store the images are read again, from where its paths say. Images are a sequence
             of paths, PIL images or arrays.
         y : ignored
-        ids, labels, metadata : optional
+        ids, labels, metadata, digests : optional
             As for `RetrievalIndex.fit`.
 
         Returns
@@ -183,7 +166,7 @@ class InstanceIndex(OneLine, BaseEstimator):  # type: ignore[misc]
         """
         for name in ("n_features", "n_query_features", "n_candidates"):
             require_count(name, getattr(self, name))
-        sources, columns = _take_images(X, ids, labels, metadata)
+        sources, columns = _take_images(X, (ids, labels, metadata, digests))
         reader = _Reader(self._row_describer(), sources)
         order = np.random.default_rng(self.random_state).permutation(len(sources))
         inverted = build_inverted_file(reader.read(order), len(sources), self.random_state)
@@ -197,12 +180,13 @@ class InstanceIndex(OneLine, BaseEstimator):  # type: ignore[misc]
         ids: Column | None = None,
         labels: Column | None = None,
         metadata: Mapping[str, Column] | None = None,
+        digests: Sequence[str] | None = None,
     ) -> Self:
         """Add images at the end; those that cannot be taken are in `failures_`.
 
         Parameters
         ----------
-        X, ids, labels, metadata
+        X, ids, labels, metadata, digests
             As for `fit`, with the columns that the index has. None of the ids may be in it.
 
         Raises
@@ -214,7 +198,7 @@ class InstanceIndex(OneLine, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         n = self.n_samples_fit_
-        sources, added = _take_images(X, ids, labels, metadata, first=n)
+        sources, added = _take_images(X, (ids, labels, metadata, digests), first=n)
         columns = self._columns.join(added)
         reader = _Reader(self._row_describer(), sources, first=n)
         inverted = self._inverted.add(reader.read(np.arange(len(sources))))
@@ -389,9 +373,7 @@ def _distance(agreement: Agreement, votes: float) -> float:
     return 1 + 1 / (1 + votes)
 
 
-def _take_images(
-    X: Any, ids: Any, labels: Any, metadata: Any, *, first: int = 0
-) -> tuple[list[Any], Columns]:
+def _take_images(X: Any, given: tuple[Any, ...], *, first: int = 0) -> tuple[list[Any], Columns]:
     """Return images, and what is known of each."""
     from featx.images.inputs import as_sources
 
@@ -401,11 +383,11 @@ def _take_images(
         sources: list[Any] = X.paths.tolist()
     else:
         sources = as_sources(X, name="X")
-        if ids is None and sources and all(isinstance(source, str) for source in sources):
-            ids = sources
+        if given[0] is None and sources and all(isinstance(source, str) for source in sources):
+            given = (sources, *given[1:])
     if not sources:
         raise ParameterError("X: got no images, expected one at least")
-    return sources, Columns.of(X, len(sources), ids, labels, metadata, first=first)
+    return sources, Columns.of(X, len(sources), *given, first=first)
 
 
 class _Reader:

@@ -6,7 +6,7 @@ import base64
 import html
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ THUMBNAIL_PX = 96
 MAX_SHOWN = 20
 # Cormack et al. chose 60 in a pilot and found that little depends on it.
 RANK_OFFSET = 60
+COLUMNS = ("ids", "distances", "indices", "labels", "inliers", "regions")
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,15 +71,16 @@ class Matches:
         """Return the matches of one query of several."""
         if self.ids.ndim == 1:
             raise ParameterError("matches of one query: got an index, expected none; use .ids")
-        return Matches(
-            self.ids[query],
-            self.distances[query],
-            self.indices[query],
-            None if self.labels is None else self.labels[query],
-            (self.queries[query],),
-            None if self.inliers is None else self.inliers[query],
-            None if self.regions is None else self.regions[query],
-        )
+        return replace(self._take(query), queries=(self.queries[query],))
+
+    def select(self, kept: Any) -> Matches:
+        """Return some matches of a single query, by number or mask."""
+        return self._take(kept)
+
+    def _take(self, at: Any) -> Matches:
+        columns: dict[str, Any] = {name: getattr(self, name) for name in COLUMNS}
+        taken: dict[str, Any] = {n: None if c is None else c[at] for n, c in columns.items()}
+        return replace(self, **taken)
 
     @property
     def n_queries(self) -> int:

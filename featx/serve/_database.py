@@ -27,7 +27,7 @@ from featx.errors import FeatxError, ParameterError, StoreWriteError, choose, hi
 from featx.extraction.words import WordQuery, ask_words
 from featx.files.paths import read_shown, show_path
 from featx.files.remote import is_url
-from featx.retrieval import RetrievalIndex
+from featx.retrieval import InstanceIndex, Matches, RetrievalIndex
 from featx.serve._options import ServeOptions
 from featx.serve._refusal import RefusalError
 from featx.serve._schema import Column, Example, LabelCount, Match
@@ -37,6 +37,7 @@ __all__ = ["Database", "Shown", "file_state"]
 MAX_TO_SUGGEST = 1000  # else a client could keep the search for near labels busy
 Floats = NDArray[np.float32]
 FileState: TypeAlias = tuple[int, int, int, int]
+Index: TypeAlias = RetrievalIndex | InstanceIndex
 MAX_CHOICES = 50  # different values of a column that a page offers to choose from
 LINKS = ("http://", "https://")
 
@@ -79,7 +80,7 @@ def file_state(path: str) -> FileState | None:
 class _State:
     """One index with the numbers of its rows; never changed."""
 
-    def __init__(self, index: RetrievalIndex, numbers: NDArray[np.int64], shown: Shown) -> None:
+    def __init__(self, index: Index, numbers: NDArray[np.int64], shown: Shown) -> None:
         self.index, self.numbers = index, numbers
         known = index.metadata_
         visible = list(known if shown.columns is None else shown.columns)
@@ -144,7 +145,7 @@ class Database:
 
     Parameters
     ----------
-    index : RetrievalIndex
+    index : RetrievalIndex or InstanceIndex
         Taken over.
     path : str
         Its file, which `add` and `remove` rewrite.
@@ -179,7 +180,7 @@ class Database:
 
     def __init__(
         self,
-        index: RetrievalIndex,
+        index: Index,
         path: str,
         *,
         state: FileState | None = None,
@@ -207,7 +208,7 @@ class Database:
         """Further columns that clients see."""
         return self._state.columns
 
-    def follow(self, index: RetrievalIndex, state: FileState | None) -> Database:
+    def follow(self, index: Index, state: FileState | None) -> Database:
         """Return what is served after this, of another file; its rows have new numbers."""
         return Database(
             index,
@@ -282,7 +283,7 @@ class Database:
         }
 
     @property
-    def rows(self) -> tuple[RetrievalIndex, NDArray[np.int64]]:
+    def rows(self) -> tuple[Index, NDArray[np.int64]]:
         """The index, and the number of each of its rows."""
         return self._state.index, self._state.numbers
 
@@ -297,16 +298,25 @@ class Database:
         state = self._state
         return state.index.ids_[state.position(row)].item()
 
-    def vector(self, row: int | str) -> Floats:
-        """Return a row's vector, (n_features,).
+    def vector(self, row: int | str) -> Any:
+        """Return a row's vector, (n_features,), or the local features of its image.
 
         Raises
         ------
         RefusalError
-            If there is no such row.
+            If there is no such row, or its image cannot be read again.
         """
         state = self._state
-        return state.index.vectors(state.position(row))
+        position = state.position(row)
+        if isinstance(state.index, RetrievalIndex):
+            return state.index.vectors(position)
+        source = state.index.ids_[position].item()
+        if not isinstance(source, str):
+            raise RefusalError(404, f"row {row}: the index knows no image of it")
+        found = state.index.describe([source])
+        if found.failures:
+            raise RefusalError(404, f"row {row}: its image cannot be read")
+        return found.features[0]
 
     @property
     def weights(self) -> Any:
@@ -333,7 +343,7 @@ class Database:
 
     def nearest(
         self,
-        vector: Floats | None,
+        vector: Any,
         k: int,
         label: str | None = None,
         *,
@@ -357,13 +367,14 @@ class Database:
         among = self._select(state, label, filters)
         if among is not None and not among.any():
             return []
+        words = {} if text is None else {"text": text}
         try:
-            found = state.index.query(vector, n, text=text, filter=among)
+            found = state.index.query(vector, n, filter=among, **words)
         except ParameterError as err:
             raise RefusalError(422, str(err)) from err
         left_out = -1 if leave_out is None else leave_out
         kept = np.flatnonzero(state.numbers[found.indices] != left_out)[:k]
-        return self._make_matches(state, vector, found.indices[kept], found.distances[kept])
+        return self._make_matches(state, vector, found.select(kept))
 
     def _select(
         self, state: _State, label: str | None, filters: tuple[str, ...]
@@ -381,30 +392,35 @@ class Database:
             among = fitting if among is None else among & fitting
         return among
 
-    def _make_matches(
-        self, state: _State, vector: Floats | None, positions: NDArray[np.intp], distances: Floats
-    ) -> list[Match]:
+    def _make_matches(self, state: _State, vector: Any, found: Matches) -> list[Match]:
+        copies = self._find_copies(state, vector, found)
+        rows = state.numbers[found.indices].tolist()
+        shown = found.to_dicts()[0]["matches"]
+        return [
+            Match(
+                **self._describe(state, at),
+                distance=float(found.distances[i]),
+                is_copy=is_copy,
+                copy_of=None if first is None else rows[first],
+                inliers=shown[i].get("inliers"),
+                region=shown[i].get("region"),
+            )
+            for i, (at, is_copy, first) in enumerate(zip(found.indices, *copies, strict=True))
+        ]
+
+    def _find_copies(
+        self, state: _State, vector: Any, found: Matches
+    ) -> tuple[list[bool], Sequence[int | None]]:
+        """Tell which matches are copies of the query, or of an earlier one, by their vectors."""
+        if isinstance(state.index, InstanceIndex):
+            return [False] * len(found.ids), [None] * len(found.ids)
         if vector is None:  # words have no copies
             vector = np.zeros(state.index.n_features_in_, np.float32)
-        is_copy, copy_of = _find_copies(
-            vector, state.index.vectors(positions), self._copy_distance
-        )
-        rows = state.numbers[positions].tolist()
-        found = []
-        for i, at in enumerate(positions):
-            first = copy_of[i]
-            match = Match(
-                **self._describe(state, at),
-                distance=float(distances[i]),
-                is_copy=is_copy[i],
-                copy_of=None if first is None else rows[first],
-            )
-            found.append(match)
-        return found
+        return _find_copies(vector, state.index.vectors(found.indices), self._copy_distance)
 
     def add(
         self,
-        vector: Floats,
+        vector: Any,
         path: str,
         label: str | None,
         *,
@@ -434,7 +450,8 @@ class Database:
         index = copy.copy(state.index)  # `add` replaces its arrays and changes none
         values = {name: [given.get(name, "")] for name in index.metadata_}
         labels = None if label is None else [state.stored(label)]
-        index.add(vector[None], ids=[path], labels=labels, metadata=values, digests=[digest])
+        what = [path] if isinstance(index, InstanceIndex) else vector[None]
+        index.add(what, ids=[path], labels=labels, metadata=values, digests=[digest])
         self._save(index)
         row, self._next = self._next, self._next + 1
         self._state = _State(index, np.append(state.numbers, row), self._shown)
@@ -458,7 +475,7 @@ class Database:
         self._save(index)
         self._state = _State(index, state.numbers, self._shown)
 
-    def _save(self, index: RetrievalIndex) -> None:
+    def _save(self, index: Index) -> None:
         """Write the file, unless it is no longer the one that was read or written here."""
         if file_state(self.path) != self.file_state:
             raise StoreWriteError(
@@ -488,7 +505,9 @@ class Database:
         return name
 
 
-def _has_words(index: RetrievalIndex) -> bool:
+def _has_words(index: Index) -> bool:
+    if isinstance(index, InstanceIndex):
+        return False
     try:
         ask_words("dog", index.recipe_, index.made_with_, weights=index.weights)
     except ParameterError:  # it has others

@@ -71,8 +71,6 @@ class _OfService(Collector):
         gauge, counter = GaugeMetricFamily, CounterMetricFamily
         yield gauge("featx_samples", "Images in the index.", service.database.n_samples)
         yield gauge("featx_waiting", "Queries in line.", service.batcher.n_waiting)
-        yield counter(
-            "featx_images", "Images through the network.", service.network.backbone.n_images
-        )
+        yield counter("featx_images", "Images through the network.", service.n_images)
         yield counter("featx_batches", "Batches of queries.", sum(sizes))
         yield counter("featx_batched", "Queries in these batches.", n_queries)

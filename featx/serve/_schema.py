@@ -79,6 +79,20 @@ class Match:
         int | None,
         Field(description="Row of an earlier match of which this is a near-duplicate, else null."),
     ] = None
+    inliers: Annotated[
+        int | None,
+        Field(
+            description="Local features that agree with the query's, 0 where the match is not "
+            "verified; null where the index compares vectors."
+        ),
+    ] = None
+    region: Annotated[
+        list[list[float]] | None,
+        Field(
+            description="Where the query's corners (top left, top right, bottom right, bottom "
+            "left) are in the image, as shares of its width and height; null where not verified."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +23,18 @@ from featx.errors import (
     FileFormatError,
     FingerprintMismatchError,
     ImageDecodeError,
+    ParameterError,
     StoreWriteError,
     hide_secrets,
 )
 from featx.files.atomic import replacing
 from featx.files.locks import hold_index
 from featx.files.remote import is_url
-from featx.retrieval import RetrievalIndex
+from featx.retrieval import InstanceIndex, RetrievalIndex, load_index
 from featx.serve._batcher import Batcher
 from featx.serve._database import Database, FileState, Shown, file_state
 from featx.serve._decoding import LARGE_PX, MAX_LARGE, Decoder, Thumbnails, Views
+from featx.serve._instances import LocalNetwork
 from featx.serve._labeller import Labeller
 from featx.serve._map import Map
 from featx.serve._options import ServeOptions
@@ -73,7 +75,7 @@ class _Query:
 
 
 Floats: TypeAlias = NDArray[np.float32]
-_Found: TypeAlias = tuple[Floats | None, Answer]
+_Found: TypeAlias = tuple[Any, Answer]  # a vector, or local features
 
 
 class Service:
@@ -83,7 +85,7 @@ class Service:
     ----------
     database : Database
         What is searched.
-    network : LoadedEncoder
+    network : LoadedEncoder or LocalNetwork
         Of the database's recipe.
     labeller : Labeller, optional
         Of the same recipe.
@@ -98,7 +100,7 @@ class Service:
     def __init__(
         self,
         database: Database,
-        network: LoadedEncoder,
+        network: LoadedEncoder | LocalNetwork,
         labeller: Labeller | None,
         options: ServeOptions,
         held: contextlib.ExitStack,
@@ -130,6 +132,12 @@ class Service:
         self.batcher.close()
         self._held.close()
 
+    @property
+    def n_images(self) -> int:
+        """Images that went through the network, or were described, so far."""
+        network = self.network
+        return network.n_images if isinstance(network, LocalNetwork) else network.backbone.n_images
+
     async def query(self, data: bytes, asked: Asked, client: str = "") -> Answer:
         """Find what looks like an image.
 
@@ -147,10 +155,11 @@ class Service:
         Raises
         ------
         RefusalError
-            If the bytes are no image.
+            If the bytes are no image, or the index compares local features.
         """
-        vector, _ = await self._embed(data, Asked(), client)
-        assert vector is not None
+        if not self.network.recipes:
+            raise RefusalError(422, "image: this index compares local features, and no vectors")
+        vector: Floats = (await self._embed(data, Asked(), client))[0]
         return vector
 
     async def embed_words(self, text: str) -> Floats:
@@ -243,7 +252,7 @@ class Service:
         if (label is None) == self.database.has_labels:
             got, expected = ("none", "one") if label is None else (repr(label), "none")
             raise RefusalError(422, f"label: got {got}, expected {expected}, as the index has")
-        vector = await self.embed(data, client)
+        vector, _ = await self._embed(data, Asked(), client)
         return await self._write(partial(self._keep, data, suffix, vector, label, metadata))
 
     async def remove(self, name: int | str) -> None:
@@ -301,7 +310,7 @@ class Service:
         images = [query.views for query in queries if query.views is not None]
         embedded = iter(self.network.embed_views(images) if images else ())
         vectors = [_vector(database, query, embedded) for query in queries]
-        good = [vector for vector in vectors if isinstance(vector, np.ndarray)]
+        good = [v for v in vectors if isinstance(v, np.ndarray)] if self.labeller else []
         predictions = iter(self.labeller(np.stack(good)) if self.labeller and good else ())
         found: list[_Found | Exception] = []
         for query, vector in zip(queries, vectors, strict=True):
@@ -325,7 +334,7 @@ class Service:
         self,
         data: bytes,
         suffix: str,
-        vector: Floats,
+        vector: Any,
         label: str | None,
         metadata: Mapping[str, str],
     ) -> int:
@@ -362,14 +371,17 @@ class Service:
             self._read_file(state)
 
     def _read_file(self, state: FileState) -> None:
-        path, recipe = self.database.path, self.network.recipes[0]
+        path = self.database.path
         try:
-            index = RetrievalIndex.load(path, mmap=not self.options.writable)
-            index.set_params(weights=self.database.weights)
-            if index.recipe_ is None or index.recipe_.fingerprint != recipe.fingerprint:
+            index = load_index(path, mmap=not self.options.writable)
+            if isinstance(index, RetrievalIndex):
+                index.set_params(weights=self.database.weights)
+            found = None if index.recipe_ is None else index.recipe_.fingerprint
+            expected = next((recipe.fingerprint for recipe in self.network.recipes), None)
+            if found != expected:
                 raise FingerprintMismatchError(
-                    f"index {path!r}: was made anew with another network or settings, expected "
-                    f"recipe {recipe.fingerprint}; start the server again to serve it"
+                    f"index {path!r}: was made anew with another network, settings or kind "
+                    f"({found}), expected recipe {expected}; start the server again to serve it"
                 )
             self.database = self.database.follow(index, state)
         except FeatxError as err:
@@ -392,19 +404,28 @@ def _describe_words(database: Database, text: str | None) -> list[Wording]:
     return [Wording(one["text"], one["is_wanted"], one["names"][:MAX_NAMES]) for one in meant]
 
 
-def _vector(
-    database: Database, query: _Query, embedded: Iterator[Floats]
-) -> Floats | RefusalError | None:
-    """Return the vector of a row, or the next image's; refuse that one alone of its batch."""
+def _vector(database: Database, query: _Query, embedded: Iterator[Any]) -> Any:
+    """Return what is compared of a row, or of the next image; refuse that one alone of its batch.
+
+    A vector, or of an index of instances local features.
+    """
     if query.row is None and query.views is None:
         return None
     try:
         vector = next(embedded) if query.row is None else database.vector(query.row)
     except RefusalError as err:
         return err
-    if not np.isfinite(vector).all():
+    if isinstance(vector, np.ndarray) and not np.isfinite(vector).all():
         return RefusalError(422, "image: the network's features of it are not finite")
     return vector
+
+
+def _require_no_model(path: str, model: str | None) -> None:
+    if model is not None:
+        raise ParameterError(
+            f"model: got {model!r} with {path!r}, an index of instances, expected none: it "
+            "compares local features, and a model takes a network's; serve another kind of index"
+        )
 
 
 def load_service(
@@ -424,13 +445,19 @@ def load_service(
         if options.writable and Path(path).is_file():  # else reading it says what is wrong
             path = str(held.enter_context(hold_index(path)))
         state = file_state(path)
-        index = RetrievalIndex.load(path, mmap=not options.writable).set_params(weights=weights)
-        run = RunOptions(device, max_pixels=options.max_pixels)
-        network = load_by_recipe(
-            index.recipe_, index.made_with_, run, weights=weights, thing=f"index {path!r}"
-        )
-        network.choose_engine(1)  # int8 is calibrated before it can be asked
-        labeller = None if model is None else Labeller(model, network.recipes[0])
+        index = load_index(path, mmap=not options.writable)
+        network: LoadedEncoder | LocalNetwork
+        if isinstance(index, InstanceIndex):
+            _require_no_model(path, model)
+            network, labeller = LocalNetwork(index, options.max_pixels), None
+        else:
+            index.set_params(weights=weights)
+            run = RunOptions(device, max_pixels=options.max_pixels)
+            network = load_by_recipe(
+                index.recipe_, index.made_with_, run, weights=weights, thing=f"index {path!r}"
+            )
+            network.choose_engine(1)  # int8 is calibrated before it can be asked
+            labeller = None if model is None else Labeller(model, network.recipes[0])
         database = Database(
             index,
             path,

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from featx import RetrievalIndex
 from featx.cli.main import main
 from featx.errors import FileFormatError, ImageDecodeError, ParameterError, StoreWriteError
-from featx.retrieval import InstanceIndex, find_in_query, load_index
+from featx.retrieval import InstanceIndex, clip_region, find_in_query, load_index
 from featx.retrieval._homography import agree
 from featx.retrieval.descriptors import LocalDescriber, quantise
 from featx.store import write_features
@@ -234,6 +234,22 @@ def test_a_flipped_byte_is_found_or_changes_nothing(index, tmp_path) -> None:
             load_index(tmp_path / "d")
 
 
+def test_clipping_keeps_what_two_polygons_share() -> None:
+    rng = np.random.default_rng(0)
+    square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
+    for _ in range(50):
+        angle = np.sort(rng.uniform(0, 2 * np.pi, 4))
+        region = np.stack([np.cos(angle), np.sin(angle)], 1) * rng.uniform(0.3, 1.5)
+        region += rng.uniform(-0.5, 1.5, 2)
+        expected, _ = cv2.intersectConvexConvex(region.astype(np.float32), square)
+        clipped = clip_region(region)
+        found = cv2.contourArea(clipped.astype(np.float32)) if len(clipped) else 0
+        assert found == pytest.approx(expected, abs=1e-3)
+        assert ((clipped >= 0) & (clipped <= 1)).all()
+    for nothing in (None, np.full((4, 2), np.nan), square + 2):
+        assert clip_region(nothing).shape == (0, 2)
+
+
 def run(capsys, *words: str) -> dict:
     assert main([*map(str, words), "--json"]) == 0
     return json.loads(capsys.readouterr().out)
@@ -252,6 +268,10 @@ def test_the_command_line_indexes_and_queries(scenes, tmp_path, capsys) -> None:
     first, second = result["results"][0]["matches"]
     assert (first["path"], first["label"], len(first["region"])) == (scenes[6], "l6", 4)
     assert (second["inliers"], second["region"]) == (0, None)
+    page = tmp_path / "page.html"
+    run(capsys, "query", tmp_path / "i", tmp_path / "q.png", "-k", "2", "--html", page)
+    assert page.read_text().count("<polygon") == 2  # in the query and in its match
+    assert f"{first['inliers']} features agree" in page.read_text()
     words = ["query", tmp_path / "i", tmp_path / "q.png", "--max-distance", "1"]
     assert len(run(capsys, *words)["results"][0]["matches"]) == 1
     assert main(["query", str(tmp_path / "i"), str(tmp_path / "q.png"), "-k", "2"]) == 0
