@@ -6,6 +6,8 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from featx.labelling.measures import (
     probability_of_labels,
 )
 from featx.labelling.suggest import STRATEGIES, Suggestion, choose_rows, describe
+from featx.retrieval import RetrievalIndex
 from featx.store.reader import FeatureStore, open_store
 
 __all__ = ["NONE", "LabelSession"]
@@ -32,6 +35,7 @@ __all__ = ["NONE", "LabelSession"]
 NONE = ""
 """The label of an image that belongs to none of the classes."""
 
+BY_WORDS = "fits the words"
 FORMULA = re.compile(r"[=+@-](?![0-9.]+$)")  # a negative number is none
 
 Rows = NDArray[np.intp]
@@ -256,6 +260,32 @@ class LabelSession:
         rows = best[np.argsort(-cosine[best], kind="stable")]
         return self._describe(rows.astype(np.intp), self._fit()[1], "auto")
 
+    def find_by_words(self, text: str, n: int = 24) -> list[Suggestion]:
+        """Return the images without a label that words describe best.
+
+        Parameters
+        ----------
+        text : str
+            As for `featx.RetrievalIndex.query`, such as "fire engine" or "dog -husky".
+        n : int, default 24
+
+        Raises
+        ------
+        ParameterError
+            If a word is not known, with the nearest that are.
+        BackboneError
+            If the network of the features has no words.
+        """
+        require_count("n", n)
+        answers, guesser = self._fit()
+        is_free = np.ones(len(self.pool), bool)
+        is_free[self._list_taken(answers)] = False
+        if not is_free.any():
+            return []
+        found = self._index.query(text=text, k=n, filter=is_free)
+        described = self._describe(found.indices, guesser, "auto")
+        return [replace(suggestion, reason=BY_WORDS) for suggestion in described]
+
     def guess(self, images: Sequence[int | str]) -> list[Suggestion]:
         """Return what the labels so far let expect of some images."""
         rows = np.array([self.row_of(image) for image in images], np.intp)
@@ -302,6 +332,11 @@ class LabelSession:
         return int(image)
 
     # -- inside --
+
+    @cached_property
+    def _index(self) -> RetrievalIndex:
+        """The store's vectors as they are; a classifier is for these, not for the pool's."""
+        return RetrievalIndex(kind="exact", storage="store").fit(self.store)
 
     def _put(self, changes: dict[int, Values | None]) -> None:
         before = {row: self.file.values.get(row) for row in changes}

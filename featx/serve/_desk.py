@@ -67,6 +67,10 @@ class Desk:
         """Return images that look like one."""
         return self._dicts(await self._run(lambda: self.session.find_similar(row, n)))
 
+    async def find_by_words(self, text: str, n: int) -> list[dict[str, Any]]:
+        """Return images that words describe."""
+        return self._dicts(await self._run(lambda: self.session.find_by_words(text, n)))
+
     async def label(self, labels: dict[int, Any]) -> dict[str, Any]:
         """Label images, and return the state; the file has them by then, guesses come later."""
 

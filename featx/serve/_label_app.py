@@ -25,6 +25,7 @@ MAX_SHOWN = 200
 Count = Annotated[int, Query(ge=1, le=MAX_SHOWN)]
 Row = Annotated[int, Path(ge=0, le=2**53)]
 Name = Annotated[str, Field(max_length=500)]
+Words = Annotated[str, Query(max_length=500)]
 
 
 class Label(BaseModel):
@@ -82,6 +83,10 @@ def _add_routes(app: FastAPI, desk: Desk) -> None:
     @app.get("/api/doubtful")
     async def doubtful(n: Count = 24) -> dict[str, Any]:
         return {"suggestions": await desk.find_doubtful(n)}
+
+    @app.get("/api/words")
+    async def words(text: Words, n: Count = 24) -> dict[str, Any]:
+        return {"suggestions": await desk.find_by_words(text, n)}
 
     @app.get("/api/similar")
     async def similar(row: int, n: Count = 24) -> dict[str, Any]:

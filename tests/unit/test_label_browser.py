@@ -307,3 +307,28 @@ def ask(address, path, body):
     )
     with urllib.request.urlopen(request) as response:
         return json.load(response)
+
+
+def test_words_find_images_to_label(driver, server, store):
+    """The box is reached by a key; what is found is labelled as what is suggested is."""
+    from selenium.webdriver.common.keys import Keys
+
+    address, labels, _ = server
+    open_page(driver, address)
+    press(driver, "w")
+    assert driver.switch_to.active_element.get_attribute("id") == "words"
+    press(driver, "cup", Keys.ENTER)
+    until(driver, "return document.getElementById('grid-title').textContent.includes('“cup”')")
+    name = until(driver, CURRENT)
+    index = featx.RetrievalIndex().fit(store)
+    assert name == Path(index.query(text="cup", k=1).ids[0]).name
+    press(driver, "/", "cup", Keys.ENTER)
+    until(driver, "return document.querySelectorAll('.card.given').length === 1")
+    end = time.monotonic() + WAIT_S
+    while not labels.is_file():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    press(driver, "w", "qwertyuiop", Keys.ENTER)
+    problem = until(driver, "return document.getElementById('problem').textContent")
+    assert "'qwertyuiop'" in problem
+    assert driver.execute_script("return document.querySelectorAll('.card').length") > 3

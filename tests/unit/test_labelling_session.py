@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import featx
 from featx._arrays import scale_to_unit
+from featx.demo import sample_data_dir
 from featx.errors import ManifestError, ParameterError, StoreWriteError
 from featx.labelling import LabelSession
 from featx.labelling._probes import Probes
@@ -280,3 +283,16 @@ def test_a_file_of_many_images_takes_a_stroke_in_one_write(tmp_path, monkeypatch
     file.put(dict.fromkeys(range(300), ("a",)))
     assert len(read(tmp_path / "l.csv")) == 300
     assert LabelFile(tmp_path / "l.csv", images).values == file.values
+
+
+def test_words_find_images_without_a_label(tmp_path: Path) -> None:
+    store = featx.extract(sample_data_dir() / "objects", tmp_path / "f.h5", precision="float32")
+    session = LabelSession(store, tmp_path / "labels.csv")
+    order = featx.RetrievalIndex().fit(store).query(text="cup", k=len(store)).indices.tolist()
+    assert [s.row for s in session.find_by_words("cup", n=5)] == order[:5]
+    session.add({order[0]: "cup"})
+    session.skip([order[2]])
+    left = [row for row in order if row not in (order[0], order[2])]
+    assert [s.row for s in session.find_by_words("cup", n=5)] == left[:5]
+    with pytest.raises(ParameterError, match="qwertyuiop"):
+        session.find_by_words("qwertyuiop")

@@ -39,6 +39,12 @@ const VIEWS = {
       : "The most doubtful come first. Enter keeps a label; another class replaces it.",
     empty: () => "No label is left to look at again.",
   },
+  words: {
+    path: () => `/api/words?n=${N}&text=${encodeURIComponent(view.text)}`,
+    title: () => `What “${view.text}” finds`,
+    hint: () => `Images without a label, what fits best first. ${hintOfSuggestions()}`,
+    empty: () => "No image without a label is left.",
+  },
   similar: {
     path: () => `/api/similar?n=${N}&row=${view.row}`,
     title: () => "Similar images",
@@ -197,7 +203,8 @@ async function reviseNow() {
     if (!mine || mine.done !== undefined) continue;
     // Who is about to accept the guess of the framed image shall not accept another one.
     const isRead = mine === shown[chosen] && Date.now() - framedAt > READ_MS && mine.label !== null;
-    if (!isRead) Object.assign(mine, { label: guess.label, confidence: guess.confidence, reason: guess.reason });
+    if (!isRead) Object.assign(mine, { label: guess.label, confidence: guess.confidence });
+    if (!isRead && view.kind !== "words") mine.reason = guess.reason;
     const given = answer.given[guess.row];
     if (given && view.kind === "suggestions") Object.assign(mine, { done: given.join(", ") || "none of these", isOthers: true });
   }
@@ -416,10 +423,19 @@ at("accept").addEventListener("click", acceptPage);
 at("similar").addEventListener("click", () => openSimilar());
 at("likely").addEventListener("click", () => openLikely());
 at("train").addEventListener("click", train);
+at("words-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = at("words").value.trim();
+  if (text) open({ kind: "words", text });
+});
 
 function acceptNone() {
   shown[chosen].traits = [];
   acceptGuess();
+}
+function findByWords() {
+  at("words").focus();
+  at("words").select();
 }
 const openSimilar = () => shown[chosen] && open({ kind: "similar", row: shown[chosen].row, of: shown[chosen].name });
 function openLikely() {
@@ -437,7 +453,7 @@ function columns() {
 
 const STEPS = { ArrowLeft: () => -1, ArrowRight: () => 1, ArrowUp: () => -columns(), ArrowDown: () => columns() };
 const KEYS = {
-  "-": () => at("none").click(), u: undo, n: () => at("more").click(), r: () => at("review").click(), s: openSimilar, l: openLikely, t: train,
+  "-": () => at("none").click(), u: undo, n: () => at("more").click(), r: () => at("review").click(), s: openSimilar, l: openLikely, t: train, w: findByWords,
   Escape: () => view.kind !== "suggestions" && at("back").click(),
   " ": () => (view.kind === "likely" ? strike(chosen) : skip()),
   Enter: () => (view.kind === "likely" ? acceptPage() : acceptGuess()),
