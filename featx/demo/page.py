@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.manifold import TSNE
 
-from featx._arrays import scale_to_unit
 from featx._version import __version__
 from featx.demo.tasks import CURVE, Results
+from featx.mapping import project
 from featx.report import GalleryMatch, GalleryRow, Mistake, Report
 from featx.store import FeatureStore
 
@@ -65,11 +64,8 @@ def make_page(samples: Samples, found: Results, pixels: Results, store: FeatureS
         title="Attributes of the creatures: average precision",
     )
     rows = samples.rows["objects"]
-    plane = TSNE(perplexity=15, init="pca", random_state=0).fit_transform(
-        scale_to_unit(samples.features[rows])
-    )
     report.add_embedding_map(
-        plane,
+        project(samples.features[rows]),
         samples.labels[rows].tolist(),
         samples.paths[rows].tolist(),
         title="The objects, near each other where their features are (t-SNE)",

@@ -266,18 +266,13 @@ def _add_classes(report: Report, found: Predictions) -> None:
 
 def _add_map(report: Report, found: Predictions) -> None:
     """Lay the test images out by their features; a few hundred, since it takes seconds."""
-    from sklearn.manifold import TSNE
-    from sklearn.preprocessing import normalize
+    from featx.mapping import project
 
     if found.vectors is None or len(found.vectors) < MIN_MAPPED:
         return
     rows = np.unique(np.linspace(0, len(found.vectors) - 1, N_MAPPED).astype(int))
-    perplexity = min(15.0, (len(rows) - 1) / 3)
-    plane = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(
-        normalize(found.vectors[rows])
-    )
     report.add_embedding_map(
-        plane,
+        project(found.vectors[rows]),
         found.y_true[rows].tolist(),
         title="Test images, near each other where their features are (t-SNE)",
     )
