@@ -10,6 +10,7 @@ from typing import Any
 from featx.errors import FeatxError, hide_secrets
 
 __all__ = [
+    "describe_agreement",
     "describe_error",
     "describe_failures",
     "keep_known_options",
@@ -120,3 +121,11 @@ def _list_examples(examples: list[str], n: int) -> str:
 def show_figure(value: float | None) -> str:
     """Return a measured figure as text; NaN and None were not measured."""
     return "not measured" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def describe_agreement(match: dict[str, Any]) -> str:
+    """Say how many local features of a match agree, "" where images were not compared."""
+    inliers = match.get("inliers", -1)
+    if inliers == 0 and "region" in match:
+        return "not verified"
+    return f"{inliers} features agree" if inliers >= 0 else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 from featx.cli._outputs import add_page
@@ -12,9 +11,6 @@ from featx.cli._streams import show_name
 from featx.cli.options import add_table
 
 MAX_PRINTED = 20
-MAX_GROUPS, MAX_COPIES = 200, 12  # of a page, and of a group on it
-LARGE_PX, SMALL_PX = 256, 128  # of its pictures, about 15 and 5 kB each
-MAX_LARGE = 500  # pictures that a page of 8 MB has room for
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +35,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Find copies within a store or across two."""
     found = _across(args) if args.other else _within(args)
     if args.html:
-        found["report"] = str(_page(found["groups"], args.html))
+        from featx.cli._galleries import copies_report
+
+        found["report"] = str(copies_report(found["groups"]).save(args.html))
     return {**found, "threshold": args.threshold}
 
 
@@ -96,51 +94,6 @@ def _across(args: argparse.Namespace) -> dict[str, Any]:
         "n_copies": len(leaks.test_rows),
         "groups": groups,
     }
-
-
-def _page(groups: list[dict[str, Any]], out: str) -> Any:
-    from featx.report import GalleryRow, Report
-
-    title = f"{len(groups):,} {'group' if len(groups) == 1 else 'groups'}"
-    shown = groups[:MAX_GROUPS]
-    if len(shown) < len(groups):
-        title += f", the first {len(shown)} of which are here; --json has all"
-    n_pictures = sum(min(len(g["paths"]), MAX_COPIES) for g in shown)
-    is_large = n_pictures <= MAX_LARGE
-    report = Report("Copies", subtitle=title, thumbnail_px=LARGE_PX if is_large else SMALL_PX)
-    if not shown:
-        return report.add_text("None found.").save(Path(out))
-    rows = []
-    for g in shown:
-        left = len(g["paths"]) - MAX_COPIES
-        heading = f"{len(g['paths'])} {'with the same bytes' if g['exact'] else 'alike'}"
-        if "cosine" in g and not g["exact"]:
-            heading += f", cosine {g['cosine']:.3f}"
-        note = f"{left:,} more of this group are not shown; --json has all." if left > 0 else ""
-        rows.append(GalleryRow(None, _copies(g["paths"][:MAX_COPIES]), heading, note))
-    return report.add_gallery(rows, title="").save(Path(out))
-
-
-def _copies(paths: list[str]) -> tuple[Any, ...]:
-    """Return pictures with their sizes; the largest, by pixels and then by bytes, is marked."""
-    from featx.errors import ImageDecodeError
-    from featx.images.decode import read_size
-    from featx.report import GalleryMatch
-
-    sizes = []
-    for path in paths:
-        try:
-            sizes.append(read_size(path))
-        except ImageDecodeError:  # the picture's place says why
-            sizes.append((0, 0, 0))
-    ranks = [(width * height, n_bytes) for width, height, n_bytes in sizes]
-    largest = max(ranks) if len(set(ranks)) > 1 else None
-    matches = []
-    for path, (width, height, n_bytes), rank in zip(paths, sizes, ranks, strict=True):
-        lines = (f"{width:,} x {height:,} px", f"{n_bytes / 1000:,.0f} kB") if n_bytes else ()
-        label = "largest" if rank == largest else ""
-        matches.append(GalleryMatch(path, label=label, lines=lines))
-    return tuple(matches)
 
 
 def show(result: dict[str, Any]) -> str:

@@ -10,14 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from featx.cli._messages import describe_failures, list_failures
+from featx.cli._messages import describe_agreement, describe_failures, list_failures
 from featx.cli._outputs import add_page
 from featx.cli._streams import show_name
 from featx.cli.options import add_moved_weights, add_options, as_source, read_options
 from featx.errors import ParameterError
-
-LARGE_PX, SMALL_PX = 256, 128  # of a page's pictures, about 15 and 5 kB each
-MAX_LARGE = 500  # pictures that a page of 8 MB has room for
 
 MAX_NAMES = 5
 
@@ -100,7 +97,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not results:
         return {**result, "ok": False, "error": describe_failures(failures)}
     if args.html:
-        result["html"] = str(_page(results, args))
+        from featx.cli._galleries import matches_report
+
+        report = matches_report(results, words=args.text or (), has_images=bool(args.image))
+        result["html"] = str(report.save(args.html))
     return result
 
 
@@ -196,68 +196,11 @@ def _leave_out_far(results: list[dict[str, Any]], most: float | None) -> None:
         result["matches"] = [m for m in result["matches"] if m["distance"] <= most]
 
 
-def _page(results: list[dict[str, Any]], args: argparse.Namespace) -> Any:
-    from featx.report import Report
-
-    n_pictures = sum(1 + len(r["matches"]) for r in results)
-    words = " ".join(args.text or ())
-    report = Report(
-        "What looks like this" if args.image else "What words find",
-        subtitle=f"{len(results):,} {'query' if len(results) == 1 else 'queries'}",
-        thumbnail_px=LARGE_PX if n_pictures <= MAX_LARGE else SMALL_PX,
-    )
-    rows = [_as_row(r["query"] if args.image else None, r["matches"], words) for r in results]
-    return report.add_gallery(rows, title="").save(args.html)
-
-
-def _as_row(query: str | None, matches: list[dict[str, Any]], label: str) -> Any:
-    from featx.report import GalleryRow
-
-    shown = tuple(map(_as_match, matches))
-    return GalleryRow(query, shown, label=label, outline=_find_first(matches))
-
-
-def _as_match(match: dict[str, Any]) -> Any:
-    from featx.report import GalleryMatch
-
-    values = match.get("metadata", {}).items()
-    lines = [f"{name}: {value}" for name, value in values if value != ""]
-    agreeing = _agreeing(match)
-    return GalleryMatch(
-        match["path"],
-        match["distance"],
-        label=str(match.get("label", "")),
-        lines=(*([agreeing] if agreeing else []), *lines),
-        outline=_clip(match.get("region")),
-    )
-
-
-def _clip(region: Any) -> tuple[tuple[float, float], ...]:
-    from featx.retrieval import clip_region
-
-    return tuple((x, y) for x, y in clip_region(region).tolist())
-
-
-def _find_first(matches: list[dict[str, Any]]) -> tuple[tuple[float, float], ...]:
-    """Return where the first match is in the query, if it was verified."""
-    from featx.retrieval import find_in_query
-
-    region = matches[0].get("region") if matches else None
-    return () if region is None else _clip(find_in_query(np.array(region)))
-
-
 def _meaning(words: dict[str, Any]) -> str:
     """Say what words were taken as."""
     first, more = words["names"][:MAX_NAMES], len(words["names"]) - MAX_NAMES
     rest = f" and {more} more" if more > 0 else ""
     return f"({words['text']}: {', '.join(first)}{rest})"
-
-
-def _agreeing(match: dict[str, Any]) -> str:
-    inliers = match.get("inliers", -1)
-    if inliers == 0 and "region" in match:
-        return "not verified"
-    return f"{inliers} features agree" if inliers >= 0 else ""
 
 
 def notes(result: dict[str, Any]) -> list[str]:
@@ -273,7 +216,7 @@ def show(result: dict[str, Any]) -> str:
         lines += [
             f"  {m['distance']:.4f}  {show_name(str(m['path']))}  "
             f"{show_name(str(m.get('label', '')))}".rstrip()
-            + (f"  ({agreeing})" if (agreeing := _agreeing(m)) else "")
+            + (f"  ({agreeing})" if (agreeing := describe_agreement(m)) else "")
             for m in r["matches"]
         ]
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from featx.errors import ParameterError
 from featx.files.kinds import kind_of
 from featx.files.remote import is_url, plain_path
-from featx.retrieval import RetrievalIndex
+from featx.retrieval import InstanceIndex, RetrievalIndex, load_index
 from featx.store import FeatureStore, open_store
 
 __all__ = ["Collection", "collect", "open_collection"]
@@ -79,7 +79,13 @@ def open_collection(
     elif _is_index(name := os.fspath(source)):
         if table is not None:
             raise ParameterError(f"table: got {table!r} for the index {name!r}, expected none")
-        yield collect(RetrievalIndex.load(name, mmap=True), name)
+        index = load_index(name, mmap=True)
+        if isinstance(index, InstanceIndex):
+            raise ParameterError(
+                f"index {name!r}: is of instances and has no vectors to draw, expected a store or "
+                "another kind of index; draw the store that it was made of"
+            )
+        yield collect(index, name)
     else:
         with open_store(name, table=table) as store:
             yield collect(store, name)

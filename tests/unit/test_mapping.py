@@ -326,3 +326,18 @@ def test_a_table_of_an_index_is_refused(tmp_path) -> None:
     RetrievalIndex().fit(clusters(12)[0]).save(tmp_path / "i.index")
     with pytest.raises(ParameterError, match="table: got 'ab' for the index"):
         draw_map(tmp_path / "i.index", tmp_path / "m.html", table="ab")
+
+
+def test_an_index_of_instances_has_nothing_to_draw(tmp_path) -> None:
+    pytest.importorskip("cv2", reason="the extra 'spatial' is not installed")
+    pytest.importorskip("faiss", reason="the extra 'ann' is not installed")
+    from featx.retrieval import InstanceIndex
+
+    rng = np.random.default_rng(0)
+    for i in range(2):
+        coarse = rng.integers(0, 256, (24, 32, 3), np.uint8)
+        Image.fromarray(coarse).resize((320, 240)).save(tmp_path / f"{i}.png")
+    paths = [str(tmp_path / f"{i}.png") for i in range(2)]
+    InstanceIndex().fit(paths).save(tmp_path / "i.index")
+    with pytest.raises(ParameterError, match="is of instances and has no vectors to draw"):
+        draw_map(tmp_path / "i.index", tmp_path / "m.html")
