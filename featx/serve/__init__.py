@@ -87,7 +87,7 @@ def open_service(
     >>> service.close()
     """
     _require_packages()
-    from featx.serve._service import load_service
+    from featx.serve._opening import load_service
 
     return load_service(
         index, model, options or ServeOptions(), weights=weights, device=device, map_page=map_page

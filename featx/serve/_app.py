@@ -16,6 +16,7 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
 from featx._version import __version__
+from featx.serve._answering import Asked
 from featx.serve._bodies import (
     BATCH_BODY,
     EMBED_BODY,
@@ -42,7 +43,7 @@ from featx.serve._schema import (
     Health,
     Usage,
 )
-from featx.serve._service import Asked, Service
+from featx.serve._service import Service
 
 __all__ = ["add_refusals", "build_app"]
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from featx.retrieval import InstanceIndex
+from featx.retrieval import InstanceIndex, RetrievalIndex
 from featx.retrieval.descriptors import LocalDescriber, LocalFeatures
 
-__all__ = ["LocalNetwork"]
+if TYPE_CHECKING:
+    from featx.extraction import LoadedEncoder
+
+__all__ = ["LocalNetwork", "fits"]
 
 
 class LocalNetwork:
@@ -44,3 +47,11 @@ class LocalNetwork:
         """Return what `preprocessor` made, as the index takes it."""
         self.n_images += len(images)
         return [LocalFeatures(*views) for views in images]
+
+
+def fits(index: RetrievalIndex | InstanceIndex, network: LoadedEncoder | LocalNetwork) -> bool:
+    """Say whether a network makes of an image what an index can be asked with."""
+    if isinstance(index, InstanceIndex) or isinstance(network, LocalNetwork):
+        return isinstance(index, InstanceIndex) and isinstance(network, LocalNetwork)
+    recipe = index.recipe_
+    return recipe is not None and recipe.fingerprint == network.recipes[0].fingerprint

@@ -82,17 +82,22 @@ class Match:
     inliers: Annotated[
         int | None,
         Field(
-            description="Local features that agree with the query's, 0 where the match is not "
-            "verified; null where the index compares vectors."
+            description="Local features that agree with the query's, 0 where none was verified; "
+            "null where the index compares vectors."
         ),
     ] = None
     region: Annotated[
-        list[list[float]] | None,
+        list[Point] | None,
         Field(
             description="Where the query's corners (top left, top right, bottom right, bottom "
-            "left) are in the image, as shares of its width and height; null where not verified."
+            "left) are in this image, which may be beyond it; null where it was not verified."
         ),
     ] = None
+
+
+Point = Annotated[
+    tuple[float, float], Field(description="Shares of the picture's width and height.")
+]
 
 
 @dataclass(frozen=True)
@@ -215,7 +220,9 @@ class Description:
     """What may be asked here."""
 
     n_samples: NSamples
-    metric: Annotated[str, Field(description="Of the distances: cosine, euclidean or dot.")]
+    metric: Annotated[
+        str, Field(description="Of the distances: cosine, euclidean or dot; or instances.")
+    ]
     labels: Annotated[list[LabelCount], Field(description="Labels in alphabetical order.")]
     columns: Annotated[list[Column], Field(description="Further columns, to show and filter by.")]
     link_column: Annotated[

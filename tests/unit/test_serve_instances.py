@@ -62,7 +62,7 @@ def test_an_image_is_answered_with_inliers_and_regions(folder) -> None:
         assert len(answer["matches"]) == 3
         assert 2 not in [m["row"] for m in answer["matches"]]
         assert client.get("/api/index").json()["metric"] == "instances"
-        assert b"featx_images_total 2.0" in client.get("/metrics").content
+        assert b"featx_images_total 3.0" in client.get("/metrics").content
         assert client.post("/api/embed", content=png(turned), headers=PNG).status_code == 422
         assert client.get("/api/query?text=dog").status_code in (405, 422)
         (folder / "1.png").unlink()

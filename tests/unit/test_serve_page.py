@@ -9,6 +9,7 @@ import shutil
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from _browser import (
     needs_axe,
@@ -19,11 +20,13 @@ from _browser import (
     until,
     violations,
 )
+from PIL import Image
 from selenium.webdriver import ActionChains, Keys
 
 import featx
 from featx import RetrievalIndex
 from featx.demo import sample_data_dir
+from featx.retrieval import InstanceIndex
 from featx.serve import ServeOptions, create_app, open_service
 
 WRITE = "write-s3cret-and-long"
@@ -247,6 +250,33 @@ def test_a_link_leads_to_a_web_page_and_never_to_a_script(page, address) -> None
     links = page.execute_script("return [...document.querySelectorAll('a')].map(a => a.protocol)")
     assert "javascript:" not in links
     assert links.count("https:") > 20
+
+
+def test_a_match_of_instances_is_outlined(driver, tmp_path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 12, 16, 3), np.uint8)
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path, scene in zip(paths, pixels.repeat(20, 1).repeat(20, 2), strict=True):
+        Image.fromarray(scene).save(path)
+    InstanceIndex().fit(paths).save(tmp_path / "index")
+    part = tmp_path / "part.png"
+    Image.open(paths[1]).crop((0, 0, 160, 240)).save(part)  # its left half
+    open_page(driver, serve(tmp_path, link_column=None))
+    driver.find_element("id", "file").send_keys(str(part))
+    answered(driver, "part.png")
+    until(driver, "return !!document.querySelector('.region polygon[points]')")
+    assert ids(driver)[0] == 1
+    assert text(driver, "#others .far").split()[2:] == ["features", "agree"]
+    assert text(driver, "#others li:last-child .far").split()[1:] == ["not", "verified"]
+    outlines = driver.execute_script(
+        "return [...document.querySelectorAll('#others .card')]"
+        ".map(c => c.querySelector('polygon')?.getAttribute('points') ?? null)"
+    )
+    assert outlines[1:] == [None, None]
+    corners = np.array([[float(v) for v in p.split(",")] for p in outlines[0].split()])
+    np.testing.assert_allclose(corners, [[0, 0], [144, 0], [144, 216], [0, 216]], atol=4)
+    click(driver, "#others .zoom")
+    until(driver, "return !!document.querySelector('#large .region polygon[points]')")
+    assert "features agree" in text(driver, "#large-facts")
 
 
 # -- a collection that changes --------------------------------------------------------------------

@@ -20,6 +20,7 @@ import featx
 from featx import RetrievalIndex
 from featx.demo import sample_data_dir
 from featx.errors import ParameterError
+from featx.retrieval import InstanceIndex
 from featx.serve import ServeOptions, _app, create_app, open_service
 from featx.serve._bodies import image_of_form
 from featx.serve._refusal import RefusalError
@@ -86,6 +87,18 @@ def bearer(token: str) -> dict[str, str]:
 
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(_app, "LOOK_S", 0.05)
+
+
+def until(condition) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.02)
 
 
 # -- columns, ids and filters ---------------------------------------------------------------------
@@ -364,6 +377,61 @@ def test_a_network_without_words_offers_none(site, tmp_path) -> None:
             assert "has no words" in response.json()["error"]
 
 
+# -- instances ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def things(tmp_path_factory):
+    """An index of instances of four drawn pictures, and the third of them turned."""
+    root = tmp_path_factory.mktemp("things")
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 12, 16, 3), np.uint8)
+    paths = [root / f"{i}.png" for i in range(4)]
+    for path, scene in zip(paths, pixels.repeat(20, 1).repeat(20, 2), strict=True):
+        Image.fromarray(scene).save(path)
+    index = InstanceIndex().fit(paths, labels=list("abab"), metadata={"price": [1, 2, 3, 4]})
+    index.save(root / "index")
+    file = io.BytesIO()
+    Image.open(paths[2]).rotate(90, expand=True).save(file, "PNG")
+    return root, file.getvalue()
+
+
+def test_an_index_of_instances_is_asked_again_by_row_and_upload(site, things) -> None:
+    root, turned = things
+    with site.client(root / "index") as client:
+        about = client.get("/api/index").json()
+        assert (about["metric"], about["has_words"], about["n_samples"]) == ("instances", False, 4)
+        found = client.post("/api/query?k=4", **form(turned, kind="image/png")).json()
+        first, *rest = found["matches"]
+        assert (first["row"], first["inliers"] > 30) == (2, True)
+        # top left, top right, bottom right, bottom left of what was turned to the left
+        np.testing.assert_allclose(first["region"], [[1, 0], [1, 1], [0, 1], [0, 0]], atol=0.02)
+        assert {(m["inliers"], m["region"]) for m in rest} == {(0, None)}
+        again = client.get(f"/api/neighbours/{found['upload']}?k=4").json()
+        assert again["matches"] == found["matches"]
+        near = client.get("/api/neighbours/2?k=4&filter=price>2").json()
+        assert [m["row"] for m in near["matches"]] == [3]
+        assert near["query"]["label"] == "a"
+        (root / "3.png").rename(root / "gone.png")
+        gone = client.get("/api/neighbours/3")
+        (root / "gone.png").rename(root / "3.png")
+        assert (gone.status_code, str(root) in gone.text) == (404, False)
+
+
+def test_an_index_of_instances_is_followed(site, things, tmp_path, quick) -> None:
+    root, turned = things
+    shutil.copy(root / "index", tmp_path / "index")
+    with site.client(tmp_path / "index") as client:
+        index = InstanceIndex.load(root / "index")
+        index.remove([index.ids_[0]]).save(tmp_path / "index")
+        until(lambda: client.get("/health").json()["n_samples"] == 3)
+        found = client.post("/api/query?k=1", **form(turned, kind="image/png")).json()
+        assert found["matches"][0]["metadata"] == {"price": "3"}
+        shutil.copy(site.root / "index", tmp_path / "new")
+        (tmp_path / "new").replace(tmp_path / "index")
+        until(lambda: client.get("/health").json()["problem"])
+        assert client.get("/health").json()["n_samples"] == 3
+
+
 # -- other origins --------------------------------------------------------------------------------
 
 
@@ -496,18 +564,6 @@ def test_write_tokens_that_guard_nothing_are_refused(options, says) -> None:
 
 
 # -- another index --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    monkeypatch.setattr(_app, "LOOK_S", 0.05)
-
-
-def until(condition) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("writable", [False, True])

@@ -27,7 +27,7 @@ async function start() {
 async function describe() {
   about = await (await call("/api/index")).json();
   const n = about.n_samples;
-  at("about").textContent = `${n.toLocaleString()} ${n === 1 ? "image" : "images"}, by ${about.metric} distance`;
+  at("about").textContent = `${n.toLocaleString()} ${n === 1 ? "image" : "images"}, by ${about.metric === "instances" ? "local features that agree" : `${about.metric} distance`}`;
   at("label").replaceChildren(...[["", "any"], ...about.labels.map(({ label, n_samples }) => [label, `${label} (${n_samples})`])]
     .map(([value, text]) => {
       const option = made("option", "", text);

@@ -44,13 +44,36 @@ export function rail(share) {
   return svg;
 }
 
+// How alike a match is: of instances the local features that agree, else the distance.
+function measureOf({ inliers = null, distance }) {
+  if (inliers !== null) return inliers ? [`${inliers} features`, " agree"] : ["not verified"];
+  return distance === undefined ? null : [distance.toFixed(3)];
+}
+
+// Draw where the query lies in a match, over its picture.
+export function drawRegion(frame, picture, region) {
+  frame.querySelector("svg")?.remove();
+  if (!region) return;
+  const svg = shape("svg", { class: "region", "aria-hidden": "true" });
+  const outline = shape("polygon", {});
+  svg.append(outline);
+  frame.append(svg);
+  const fit = () => {
+    const { naturalWidth: width, naturalHeight: height } = picture;
+    if (!width) return;
+    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    outline.setAttribute("points", region.map(([x, y]) => `${x * width},${y * height}`).join(" "));
+  };
+  picture.addEventListener("load", fit);
+  fit();
+}
+
 // ask(image) is called with what is clicked, look(image) with what is to be seen large.
 export function cardOf(image, { ask, look, linkColumn }) {
   const item = made("div", "item");
   const button = made("button", "card");
   button.type = "button";
-  const title = titleOf(image), what = image.label || title;
-  const distance = image.distance?.toFixed(3);
+  const title = titleOf(image), what = image.label || title, measure = measureOf(image);
   button.title = image.path ?? title;
   button.dataset.row = image.row;
   const frame = made("span", "frame");
@@ -59,7 +82,10 @@ export function cardOf(image, { ask, look, linkColumn }) {
   frame.append(picture);
   const line = made("span", "line1");
   const far = made("span", "far");
-  if (distance) far.append(made("span", "unseen", ", distance "), distance);
+  if (measure) {
+    const [value, unit = ""] = measure;
+    far.append(made("span", "unseen", image.inliers == null ? ", distance " : ", "), value, made("span", "unseen", unit));
+  }
   line.append(made("span", "what", what), far);
   button.append(frame, line);
   if (image.label) button.append(made("span", "unseen", ", "), made("span", "where", title));
@@ -74,6 +100,7 @@ export function cardOf(image, { ask, look, linkColumn }) {
   const link = pageLink(image, linkColumn, "Open its page");
   if (link) item.append(link);
   paint(picture, nameOf(image));
+  drawRegion(frame, picture, image.region);
   return item;
 }
 

@@ -1,7 +1,7 @@
 // One picture large, with what is known of it; the arrows go through the others.
 
 import { call, made } from "/static/common.js";
-import { captionOf, nameOf, pageLink } from "/static/cards.js";
+import { captionOf, drawRegion, nameOf, pageLink } from "/static/cards.js";
 
 const at = (id) => document.getElementById(id);
 const dialog = at("large");
@@ -37,7 +37,8 @@ export async function showLarge(image, place, linkColumn) {
   if (!dialog.open) dialog.showModal();
   at("large-title").textContent = captionOf(image);
   at("large-place").textContent = place;
-  const facts = [["distance", image.distance?.toFixed(4)], ["label", image.label], ["file", image.name],
+  const agree = image.inliers == null ? null : image.inliers ? `${image.inliers} features agree` : "not verified";
+  const facts = [["distance", image.distance?.toFixed(4)], ["match", agree], ["label", image.label], ["file", image.name],
     ["path", image.path], ...Object.entries(image.metadata), ["id", image.id]].filter(([, value]) => value);
   at("large-facts").replaceChildren(...facts.flatMap(([name, value]) => {
     const link = pageLink({ ...image, metadata: { [name]: value } }, name, value);
@@ -54,6 +55,7 @@ export async function showLarge(image, place, linkColumn) {
 async function paintLarge(image) {
   const picture = at("large-picture");
   picture.removeAttribute("src");
+  drawRegion(picture.parentElement, picture, null);
   picture.alt = captionOf(image);
   at("large-problem").textContent = "";
   if (address) URL.revokeObjectURL(address);
@@ -62,6 +64,7 @@ async function paintLarge(image) {
     const blob = await (await call(`/thumbnails/${nameOf(image)}?size=large`)).blob();
     if (shown !== image) return;
     picture.src = address = URL.createObjectURL(blob);
+    drawRegion(picture.parentElement, picture, image.region);
   } catch (err) {
     if (shown === image) at("large-problem").textContent = err.message;
   }
