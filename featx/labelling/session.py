@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from featx.labelling._answers import Answers, read_values
 from featx.labelling._guesses import Guesser
 from featx.labelling._pool import Pool
 from featx.labelling._probes import Probes
+from featx.labelling._words import WordFinder
 from featx.labelling.label_file import LabelFile, Values
 from featx.labelling.measures import (
     Measures,
@@ -27,7 +27,6 @@ from featx.labelling.measures import (
     probability_of_labels,
 )
 from featx.labelling.suggest import STRATEGIES, Suggestion, choose_rows, describe
-from featx.retrieval import RetrievalIndex
 from featx.store.reader import FeatureStore, open_store
 
 __all__ = ["NONE", "LabelSession"]
@@ -52,7 +51,8 @@ class LabelSession:
         The label file (``path,label``, or ``path`` and a 0/1 column for each attribute). It is
         made with the first label. Every label is in it when the call that gave it returns.
     classes : sequence of str, default ()
-        Names to begin with; labels of the file are added, and any new label that is given.
+        Names to begin with; labels of the file are added, and any new label that is given. Where
+        all are words that the network inside the package knows, they are guessed from the start.
     attributes : sequence of str, default ()
         Label these attributes, several for each image, in the place of one class.
     random_state : int, default 0
@@ -102,6 +102,7 @@ class LabelSession:
         self._row_of = {path: row for row, path in enumerate(self.paths)}
         self.file = LabelFile(labels, self.paths, self.attributes or ("label",))
         self._asked_for = [_check_name(name) for name in classes]
+        self._words = WordFinder(self.store, self._asked_for)
         self._skipped: set[int] = set()
         self._confirmed: set[int] = set()  # labelled in this session, so not to be reviewed
         self._done: list[dict[int, Values | None]] = []  # what each change has replaced
@@ -221,6 +222,8 @@ class LabelSession:
         require_count("n", n)
         answers, guesser = self._fit()
         known = [] if guesser is None else guesser.names.tolist()
+        if name not in known and name in self._asked_for and self._words.knows_names:
+            return self.find_by_words(name, n)
         if guesser is None or name not in known:
             raise ParameterError(
                 f"class {name!r}: has no labels to learn from, expected one of {known}; label an "
@@ -278,13 +281,9 @@ class LabelSession:
         """
         require_count("n", n)
         answers, guesser = self._fit()
-        is_free = np.ones(len(self.pool), bool)
-        is_free[self._list_taken(answers)] = False
-        if not is_free.any():
-            return []
-        found = self._index.query(text=text, k=n, filter=is_free)
-        described = self._describe(found.indices, guesser, "auto")
-        return [replace(suggestion, reason=BY_WORDS) for suggestion in described]
+        rows = self._words.find(text, n, self._list_taken(answers))
+        found = self._describe(rows, guesser, "auto")
+        return [replace(suggestion, reason=BY_WORDS) for suggestion in found]
 
     def guess(self, images: Sequence[int | str]) -> list[Suggestion]:
         """Return what the labels so far let expect of some images."""
@@ -333,11 +332,6 @@ class LabelSession:
 
     # -- inside --
 
-    @cached_property
-    def _index(self) -> RetrievalIndex:
-        """The store's vectors as they are; a classifier is for these, not for the pool's."""
-        return RetrievalIndex(kind="exact", storage="store").fit(self.store)
-
     def _put(self, changes: dict[int, Values | None]) -> None:
         before = {row: self.file.values.get(row) for row in changes}
         self.file.put(changes)
@@ -379,7 +373,18 @@ class LabelSession:
         return np.concatenate([answers.taken, np.array(skipped, np.intp)])
 
     def _describe(self, rows: Rows, guesser: Guesser | None, strategy: str) -> list[Suggestion]:
-        return describe(self.pool, self.store.paths, rows, guesser, strategy)
+        described = describe(self.pool, self.store.paths, rows, guesser, strategy)
+        known = () if guesser is None else guesser.names
+        if self.attributes or not set(self._asked_for).difference(known) or not len(rows):
+            return described
+        # Until each class has a label, their names say more, where they are words.
+        names = self._words.guess(rows)
+        if names is None:
+            return described
+        return [
+            replace(s, label=name, confidence=None)
+            for s, name in zip(described, names, strict=True)
+        ]
 
 
 def _check_name(label: Any) -> str:

@@ -39,7 +39,7 @@ class Suggestion(OneLine):
         What the labels so far let expect; None before there are two classes. Of attributes those
         that are likelier than not, joined by ``";"``.
     confidence : float or None
-        Probability of `label`, in [0, 1].
+        Probability of `label`, in [0, 1]; None where the names of the classes say it, not labels.
     reason : str
         Why this image, in words.
     """

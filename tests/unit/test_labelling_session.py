@@ -296,3 +296,27 @@ def test_words_find_images_without_a_label(tmp_path: Path) -> None:
     assert [s.row for s in session.find_by_words("cup", n=5)] == left[:5]
     with pytest.raises(ParameterError, match="qwertyuiop"):
         session.find_by_words("qwertyuiop")
+
+
+def test_classes_whose_names_are_words_are_guessed_before_any_label(tmp_path: Path) -> None:
+    store = featx.extract(sample_data_dir() / "objects", tmp_path / "f.h5", precision="float32")
+    index = featx.RetrievalIndex().fit(store)
+    distances = {}
+    for name in ("cup", "umbrella"):
+        found = index.query(text=name, k=len(store))
+        distances[name] = dict(zip(found.indices.tolist(), found.distances.tolist(), strict=True))
+    session = LabelSession(store, tmp_path / "labels.csv", classes=["cup", "umbrella"])
+    first = session.suggest(n=8)
+    for s in first:
+        assert s.label == min(distances, key=lambda name: distances[name][s.row])
+        assert s.confidence is None
+    likely = [s.row for s in session.find_likely("cup", n=4)]
+    assert likely == sorted(distances["cup"], key=distances["cup"].__getitem__)[:4]
+    session.add({likely[0]: "cup", likely[1]: "umbrella"})
+    assert all(s.confidence is not None for s in session.suggest(n=4))  # labels say it now
+
+
+def test_classes_of_other_names_are_not_guessed(tmp_path: Path) -> None:
+    store = featx.extract(sample_data_dir() / "objects", tmp_path / "f.h5", precision="float32")
+    session = LabelSession(store, tmp_path / "labels.csv", classes=["cup", "qwertyuiop"])
+    assert [s.label for s in session.suggest(n=3)] == [None, None, None]

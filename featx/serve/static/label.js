@@ -62,7 +62,7 @@ function hintOfSuggestions() {
   }
   const what = isTouch() ? "Tap a picture, then" : "What is the framed picture?";
   if (!state.names.length) return isTouch() ? `${what} type its class.` : `${what} Type its class, then press Enter.`;
-  if (!state.can_train) return isTouch() ? `${what} tap its class or type another. Guesses begin with two classes.`
+  if (!state.can_train && !shown.some((s) => s.label)) return isTouch() ? `${what} tap its class or type another. Guesses begin with two classes.`
     : `${what} Press the number of its class, or type another. Guesses begin with two classes.`;
   return isTouch() ? "Tap a picture twice to accept its guess, or once and then a class."
     : "Enter accepts the guess of the framed picture; a number or a typed class corrects it.";
