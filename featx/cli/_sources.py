@@ -101,8 +101,11 @@ def embed_sources(
     args: argparse.Namespace,
     *,
     thing: str,
+    rotations: int = 1,
 ) -> tuple[list[str], NDArray[np.float32], list[dict[str, str]]]:
     """Return the paths of good images, their vectors, and path and reason of what is bad.
+
+    Of each image there are as many vectors in turn as `rotations`.
 
     Raises
     ------
@@ -110,14 +113,14 @@ def embed_sources(
         If the recipe is not known.
     """
     from featx.extraction import RunOptions
-    from featx.extraction.embed import embed_images, load_by_recipe
+    from featx.extraction.embed import embed_turned, load_by_recipe
     from featx.images import ImageManifest
 
     manifest = ImageManifest.from_source(source)
     run = read_options(args, RunOptions)
     loaded = load_by_recipe(recipe, made_with, run, weights=args.weights, thing=thing)
     paths = manifest.paths
-    found = embed_images(loaded, paths)
+    found = embed_turned(loaded, paths, rotations)
     failures = _list_bad(manifest, found.failures)
     return [paths[i] for i in found.good], found.features, failures
 

@@ -48,6 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out matches that are farther (default none)",
     )
     parser.add_argument(
+        "--rotations",
+        type=int,
+        default=1,
+        metavar="N",
+        help="turn each image N times, evenly over the circle, and take the nearest (default 1); "
+        "4 for photographs that may lie on their side",
+    )
+    parser.add_argument(
         "--rerank",
         action="append",
         choices=["none", *RERANKINGS],
@@ -130,6 +138,11 @@ def _read_queries(
     if isinstance(index, InstanceIndex):
         return describe_sources(as_source(args.image), index)
     if are_stores("IMAGE", args.image):
+        if args.rotations != 1:
+            raise ParameterError(
+                f"--rotations: got {args.rotations} with the store {args.image[0]!r}, expected "
+                "images, which can be turned"
+            )
         paths, blocks = [], []
         for word in args.image:
             with open_fitting(word, index.recipe_, maker=f"index {args.index}") as store:
@@ -137,7 +150,14 @@ def _read_queries(
                 paths += store.paths.tolist()
                 blocks.append(store[:])
         return paths, np.concatenate(blocks), []
-    return embed_sources(as_source(args.image), index.recipe_, index.made_with_, args, thing=thing)
+    return embed_sources(
+        as_source(args.image),
+        index.recipe_,
+        index.made_with_,
+        args,
+        thing=thing,
+        rotations=args.rotations,
+    )
 
 
 def _open_index(
@@ -153,11 +173,16 @@ def _open_index(
             _require_images_alone(args)
             return index, {}
         index.set_params(weights=args.weights, device=read_options(args, RunOptions).device)
-        return index, {"rerank": args.rerank, "text": args.text}
+        return index, {"rerank": args.rerank, "text": args.text, "rotations": args.rotations}
     if set(args.rerank or ()) - {"none"}:
         raise ParameterError(
             f"--rerank: got {', '.join(args.rerank)} for {args.index!r}, which is asked in "
             "shards, expected none; make one index of the store"
+        )
+    if args.rotations != 1:
+        raise ParameterError(
+            f"--rotations: got {args.rotations} for {args.index!r}, which is asked in shards, "
+            "expected 1; make one index of the store"
         )
     shards = args.index if os.path.isdir(args.index) else [args.index]  # noqa: PTH112
     sharded = ShardedIndex(shards, engine=args.shards_engine, mmap=True)
@@ -167,7 +192,8 @@ def _open_index(
 def _require_images_alone(args: argparse.Namespace) -> None:
     """Refuse what an index of instances cannot be asked."""
     asked = [word for word in args.rerank or () if word != "none"]
-    for flag, value in (("--text", args.text), ("--rerank", asked)):
+    turns = [args.rotations] if args.rotations != 1 else []
+    for flag, value in (("--text", args.text), ("--rerank", asked), ("--rotations", turns)):
         if value:
             raise ParameterError(
                 f"{flag}: got {value[0]!r} for {args.index!r}, an index of instances, which "

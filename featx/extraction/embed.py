@@ -10,17 +10,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from featx._progress import Progress
+from featx._progress import Progress, hide_progress
 from featx._repr import OneLine
-from featx.errors import BackboneError
+from featx.errors import BackboneError, ImageDecodeError
 from featx.extraction.encoder import Encoder
 from featx.extraction.loaded import LoadedEncoder
 from featx.extraction.options import RunOptions
+from featx.images.inputs import decode_source
 from featx.images.loader import ImageBatch
 from featx.recipe import Recipe
 
-__all__ = ["Embedded", "drop_infinite", "embed_images", "load_by_recipe"]
+__all__ = ["Embedded", "drop_infinite", "embed_images", "embed_turned", "load_by_recipe"]
+
+BICUBIC = Image.Resampling.BICUBIC
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,6 +83,45 @@ def load_by_recipe(
         )
     weights = weights or made_with.get("weights", "default")
     return Encoder.from_recipe(recipe, weights=weights).load(run)
+
+
+def embed_turned(loaded: LoadedEncoder, sources: Sequence[Any], rotations: int) -> Embedded:
+    """Run a loaded encoder over images, each turned several times.
+
+    Parameters
+    ----------
+    loaded, sources
+        As for `embed_images`.
+    rotations : int
+        Turns of each image, evenly over the circle, the first as it is.
+
+    Returns
+    -------
+    Embedded
+        With `rotations` rows in turn for each good image, (n_good * rotations, n_features).
+    """
+    if rotations == 1:
+        return embed_images(loaded, sources)
+    reader = loaded.preprocessor()
+    features = [embed_images(loaded, []).features]
+    good: list[int] = []
+    failures: list[tuple[int, str]] = []
+    with Progress(len(sources), "embed", enabled=loaded.run.progress) as bar, hide_progress():
+        for position, source in enumerate(sources):
+            try:
+                image = decode_source(source, reader.min_px, reader.max_pixels)
+            except ImageDecodeError as err:
+                failures.append((position, str(err)))
+                continue
+            turned = [image.rotate(360 * i / rotations, BICUBIC) for i in range(rotations)]
+            found = embed_images(loaded, turned)
+            if found.failures:
+                failures.append((position, found.failures[0][1]))
+                continue
+            good.append(position)
+            features.append(found.features)
+            bar.advance()
+    return Embedded(np.concatenate(features), np.array(good, np.intp), tuple(failures))
 
 
 def embed_images(

@@ -16,14 +16,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featx._values import frame_columns, is_frame
-from featx.errors import ParameterError
+from featx.errors import ImageDecodeError, ParameterError
 from featx.files.paths import existing_form
 from featx.files.remote import is_url
 from featx.fingerprint import array_digest, file_digest
 from featx.images._quiet import no_warnings
 from featx.images._rgb import orientation_of, to_rgb, turn
 
-__all__ = ["ImageSource", "Unreadable", "as_sources", "as_uint8_rgb", "source_digest"]
+__all__ = [
+    "ImageSource",
+    "Unreadable",
+    "as_sources",
+    "as_uint8_rgb",
+    "decode_source",
+    "source_digest",
+]
 
 # A path as text, a PIL image, a uint8 array (h, w, 3) or a torch tensor (3, h, w).
 ImageSource: TypeAlias = Any
@@ -95,6 +102,24 @@ def as_sources(images: Any, *, name: str = "images") -> list[ImageSource]:
     if not isinstance(images, Iterable) or isinstance(images, (dict, set, frozenset, bytes)):
         raise ParameterError(f"{name}: got {_describe(images)}, {EXPECTED}")
     return [one for i, image in enumerate(images) for one in _split(image, f"{name}[{i}]")]
+
+
+def decode_source(source: ImageSource, min_px: int | None, max_pixels: int) -> Image.Image:
+    """Return a source as an RGB image; see `featx.images.decode_image`.
+
+    Raises
+    ------
+    ImageDecodeError
+        If it cannot be read.
+    """
+    from featx.images.decode import decode_image, one_line
+
+    if isinstance(source, str | bytes):
+        return decode_image(source, min_px=min_px, max_pixels=max_pixels)
+    try:
+        return Image.fromarray(np.asarray(as_uint8_rgb(source)))
+    except Exception as err:  # Pillow's plugins raise nearly everything
+        raise ImageDecodeError(f"{type(err).__name__}: {one_line(err)}") from err
 
 
 def as_uint8_rgb(source: ImageSource) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from featx.retrieval._recall import add_finder, tune_finder
 from featx.retrieval._rows import IndexedRows
 from featx.retrieval._search import search, search_within
 from featx.retrieval._vectors import Mask
-from featx.retrieval.ranking import Ranking, RankingInput, Reranking
+from featx.retrieval.ranking import Ranking, RankingInput, Reranking, merge_turns
 from featx.retrieval.rerankings import resolve_rerankings
 from featx.store import FeatureStore
 
@@ -118,6 +118,7 @@ class RetrievalIndex(IndexedRows):
         filter: Any = None,
         rerank: str | Reranking | Sequence[str | Reranking] | None = None,
         images: Any = None,
+        rotations: int = 1,
     ) -> Matches:
         """Find what is nearest to images or vectors, or what words say.
 
@@ -148,6 +149,10 @@ class RetrievalIndex(IndexedRows):
             each other: ``["spatial", "aqe"]`` averages what was verified.
         images : sequence of images, optional
             What X shows, one per row, where X are vectors and "spatial" is to compare images.
+        rotations : int, default 1
+            Turns of each image, evenly over the circle: of each match the distance to the nearest
+            turn counts. 4 take four times as long, and find what was photographed on its side. Of
+            vectors, so many rows in turn belong to one query.
 
         Returns
         -------
@@ -169,11 +174,18 @@ class RetrievalIndex(IndexedRows):
         """
         check_is_fitted(self)
         require_count("k", k)
+        require_count("rotations", rotations)
         ranks = resolve_rerankings(rerank)
         among = self._columns.mask(filter)
         n_allowed = self.n_samples_fit_ if among is None else int(among.sum())
-        queries = self._embed(X, images, text)
-        found = self._rank(queries, min(k, n_allowed), among, (*queries.ranks, *ranks))
+        k = min(k, n_allowed)
+        queries = self._embed(X, images, text, rotations)
+        if queries.images is not None:  # a re-ranking is given one for each vector
+            turned = tuple(image for image in queries.images for _ in range(rotations))
+            queries = replace(queries, images=turned)
+        found = self._rank(queries, k, among, (*queries.ranks, *ranks))
+        if rotations > 1:
+            found = merge_turns(found, rotations, k)
         matches = self._matches(found, queries.names)
         return matches[0] if queries.is_single else matches
 
@@ -207,8 +219,8 @@ class RetrievalIndex(IndexedRows):
             for (rows, distances), name in zip(found, queries.names, strict=True)
         ]
 
-    def _embed(self, X: Any, images: Any = None, text: Any = None) -> Queries:
-        queries = as_queries(self, X, images, text)
+    def _embed(self, X: Any, images: Any = None, text: Any = None, rotations: int = 1) -> Queries:
+        queries = as_queries(self, X, images, text, rotations)
         if is_frame(X) and queries.images is None:  # vectors, whose columns may be in disorder
             validate_data(self, X, reset=False, skip_check_array=True)
         return queries

@@ -68,8 +68,12 @@ class Queries(OneLine):
     ranks: tuple[Reranking, ...] = ()
 
 
-def as_queries(index: QueriedIndex, X: Any, images: Any = None, text: Any = None) -> Queries:
+def as_queries(
+    index: QueriedIndex, X: Any, images: Any = None, text: Any = None, rotations: int = 1
+) -> Queries:
     """Turn vectors, images or words into queries; `images` are what vectors show.
+
+    Of an image that is turned there are as many vectors in turn as `rotations`, and one name.
 
     Raises
     ------
@@ -86,14 +90,18 @@ def as_queries(index: QueriedIndex, X: Any, images: Any = None, text: Any = None
     if text is None:
         if X is None:
             raise ParameterError("X: got None without text, expected images, vectors or words")
-        return _as_shown(index, X, images)
+        return _as_shown(index, X, images, rotations)
+    if rotations > 1:
+        raise ParameterError(
+            f"rotations: got {rotations} with text, expected 1: words are not turned"
+        )
     from featx.extraction.words import ask_words
 
     asked = ask_words(text, index.recipe_, index.made_with_, weights=index.weights)
     if X is None:
         asked.require_wish()
         return Queries(asked.vectors(), (asked.name,), True, ranks=rank_by_words(asked))
-    shown = _as_shown(index, X, images)
+    shown = _as_shown(index, X, images, 1)
     return replace(
         shown,
         vectors=asked.vectors(shown.vectors),
@@ -102,10 +110,14 @@ def as_queries(index: QueriedIndex, X: Any, images: Any = None, text: Any = None
     )
 
 
-def _as_shown(index: QueriedIndex, X: Any, images: Any) -> Queries:
+def _as_shown(index: QueriedIndex, X: Any, images: Any, rotations: int) -> Queries:
     """Turn vectors or images into queries."""
     X, width = fit_table(index, X), index.n_features_in_
     if isinstance(X, FeatureStore):
+        if rotations > 1:
+            raise ParameterError(
+                f"rotations: got {rotations} with a store, expected images, which can be turned"
+            )
         names = tuple(X.paths.tolist())
         shown = names if images is None else _check_images(images, len(names))
         return Queries(check_vectors(X[:], width), names, is_single=False, images=shown)
@@ -113,11 +125,17 @@ def _as_shown(index: QueriedIndex, X: Any, images: Any) -> Queries:
     if vectors is not None:
         is_single = vectors.ndim == 1
         rows = check_vectors(np.atleast_2d(vectors), width)
-        names = tuple(f"vector {i}" for i in range(len(rows)))
-        return Queries(rows, names, is_single, _check_images(images, len(rows)))
+        if len(rows) % rotations:
+            raise ParameterError(
+                f"X: got {len(rows)} vectors with rotations={rotations}, expected {rotations} in "
+                "turn for each query"
+            )
+        n = len(rows) // rotations
+        names = tuple(f"vector {i}" for i in range(n))
+        return Queries(rows, names, is_single, _check_images(images, n))
     if images is not None:
         raise ParameterError("images: got some beside X, which are images, expected none")
-    return _embed(index, X)
+    return _embed(index, X, rotations)
 
 
 def fit_table(index: QueriedIndex, X: Any) -> Any:
@@ -219,12 +237,12 @@ def load_network(index: QueriedIndex) -> LoadedEncoder:
     )
 
 
-def _embed(index: QueriedIndex, images: Any) -> Queries:
-    from featx.extraction.embed import embed_images
+def _embed(index: QueriedIndex, images: Any, rotations: int) -> Queries:
+    from featx.extraction.embed import embed_turned
     from featx.images.inputs import as_sources
 
     sources = as_sources(images, name="X")
-    found = embed_images(load_network(index), sources)
+    found = embed_turned(load_network(index), sources, rotations)
     names = tuple(s if isinstance(s, str) else f"image {i}" for i, s in enumerate(sources))
     if found.failures:
         position, reason = found.failures[0]

@@ -31,6 +31,7 @@ N_PROBE = 8  # lists that are looked into
 DESCRIPTORS_PER_LIST = 40  # that k-means learns from, and that a list should have at least
 MAX_LISTS = 16384  # k-means takes minutes for them
 POINT_SCALE = 65535
+ADDED_AT_ONCE = 64  # images: a matrix product of a few thousand rows takes a fifth of the time
 INSTANCES = Kind("ivf", "uint8", "asked for")
 
 
@@ -148,11 +149,17 @@ class InvertedFile:
         rows, points, sizes, n = [], [], [], len(self.sizes_px)
         with self.lock:
             others = self.index.ntotal - len(self.row_of)
-            for row, image in enumerate(images, n):
-                self.index.add(image.descriptors.astype(np.float32))
-                rows.append(np.full(len(image), row, np.int32))
-                points.append(np.round(image.points * POINT_SCALE).astype(np.uint16))
-                sizes.append(image.size_px[None])
+            coming = iter(images)
+            while some := list(itertools.islice(coming, ADDED_AT_ONCE)):
+                found = np.concatenate([image.descriptors for image in some])
+                self.index.add(found.astype(np.float32))
+                lengths = [len(image) for image in some]
+                rows.append(np.repeat(np.arange(n, n + len(some), dtype=np.int32), lengths))
+                points += [
+                    np.round(image.points * POINT_SCALE).astype(np.uint16) for image in some
+                ]
+                sizes += [image.size_px[None] for image in some]
+                n += len(some)
         return replace(
             self,
             row_of=np.concatenate([self.row_of, np.full(others, -1, np.int32), *rows]),

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from featx.retrieval._search import search
 from featx.retrieval._vectors import Floats, Mask, Rows, Vectors
 
-__all__ = ["Ranking", "RankingInput", "Reranking", "reorder", "rerank_candidates"]
+__all__ = [
+    "Ranking",
+    "RankingInput",
+    "Reranking",
+    "merge_turns",
+    "reorder",
+    "rerank_candidates",
+]
 
 
 class Reranking(Protocol):
@@ -164,3 +171,40 @@ def reorder(found: Ranking, distances: Floats, inliers: Rows | None = None) -> R
         move(distances, below),
         None if counts is None else move(counts[:, :n], counts),
     )
+
+
+def merge_turns(found: Ranking, rotations: int, k: int) -> Ranking:
+    """Join the rankings of an image's turns: a row's distance is its smallest.
+
+    Parameters
+    ----------
+    found : Ranking
+        Of (n_queries * rotations, at least k) rows.
+    rotations : int
+        Rankings in turn that belong to one query.
+    k : int
+        Rows that are kept, at most those of each ranking.
+
+    Examples
+    --------
+    >>> two = Ranking(np.array([[4, 2], [2, 9]]), np.array([[0.1, 0.5], [0.2, 0.3]], np.float32))
+    >>> joined = merge_turns(two, 2, 2)
+    >>> joined.rows.tolist(), joined.distances.round(1).tolist()
+    ([[4, 2]], [[0.1, 0.2]])
+    """
+
+    def join(column: NDArray[Any]) -> NDArray[Any]:
+        return column.reshape(len(column) // rotations, -1)
+
+    rows, distances = join(found.rows), join(found.distances)
+    order = np.lexsort((rows, distances), axis=1)
+    kept = np.empty((len(rows), k), np.intp)
+    for query, places in enumerate(order):
+        _, first = np.unique(rows[query, places], return_index=True)
+        kept[query] = places[np.sort(first)[:k]]
+
+    def take(column: NDArray[Any]) -> NDArray[Any]:
+        return np.take_along_axis(join(column), kept, axis=1)
+
+    inliers = None if found.inliers is None else take(found.inliers)
+    return Ranking(take(found.rows), take(found.distances), inliers)

@@ -245,7 +245,7 @@ class Database:
         among = state.select(label, filters)
         if among is not None and not among.any():
             return []
-        words = {} if text is None else {"text": text}
+        words: dict[str, Any] = {} if text is None else {"text": text}
         try:
             found = state.index.query(vector, n, filter=among, **words)
         except ParameterError as err:
