@@ -27,12 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "index", metavar="INDEX", help="a file of featx index, or a folder of such, asked as one"
     )
-    parser.add_argument(
+    images = parser.add_argument(
         "image",
-        nargs="*",
+        nargs="+",  # not "*", which would be satisfied with none before an option
+        default=[],
         metavar="IMAGE",
-        help="images, folders, globs or a CSV with 'path'; or stores, whose vectors are asked",
+        help="images, folders, globs or a CSV with 'path'; or stores, whose vectors are asked; "
+        "none where --text says what to find",
     )
+    images.required = False
     parser.add_argument(
         "--text",
         action="append",

@@ -359,6 +359,18 @@ def test_the_command_takes_words_away_from_images(
     assert found == expected.ids.tolist()
 
 
+def test_images_may_stand_before_and_behind_options(
+    saved: str, index: RetrievalIndex, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Would catch a list of images that ends, empty, where the first option begins."""
+    image, rest = index.ids_[0], ["--json", "-k", "2"]
+    for words in ([image, *rest], [*rest, image]):
+        assert main(["query", saved, *words]) == 0
+        assert json.loads(capsys.readouterr().out)["results"][0]["query"] == image
+    assert main(["query", saved, "--text", "cup", image, *rest]) == 0
+    assert json.loads(capsys.readouterr().out)["text"][0]["text"] == "cup"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
