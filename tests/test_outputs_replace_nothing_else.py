@@ -296,6 +296,8 @@ REFUSED = {
     "query onto a JSON": "query i photos/a/0.png --html p.json",
     "query onto an ending": "query i photos/a/0.png --html p.txt",
     "duplicates onto a page": "duplicates s.h5 --html p.html",
+    "map onto a page": "map s.h5 --html p.html",
+    "map onto its labels": "map s.h5 --labels l.csv --html l.csv",
     "audit onto a page": "audit s.h5 --html p.html",
     "audit onto labels": "audit s.h5 --out l.csv",
     "audit onto the other store": "audit s.h5 --against wide.h5 --out wide.h5",
@@ -340,12 +342,14 @@ def test_older_files_of_the_kind_are_replaced(world, tmp_path, capsys) -> None:
         "audit s.h5 --workers 0 --out {}/a.csv --html {}/q.html",
         "duplicates s.h5 --html {}/q.html",
         "duplicates s.h5 --html {}/q.json",
+        "map s.h5 --workers 0 --html {}/z.html",
     ):
         made = [str(world / w) if (world / w).exists() else w for w in words.split()]
         for _ in range(2):
             assert main([w.format(tmp_path) for w in made]) == 0, capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "a.csv", "f.csv", "f.parquet", "i", "m", "o.csv", "o.npz", "o.parquet", "q.html", "q.json",
+        "z.html",
     ]  # fmt: skip
 
 
@@ -401,6 +405,7 @@ def test_nothing_is_made_of_a_store_without_images(world, tmp_path, monkeypatch,
         "audit none.h5",
         "duplicates none.h5",
         "duplicates s.h5 none.h5",
+        "map none.h5 --html z.html",
     ):
         assert main(words.split()) == 1
         assert "'none.h5': has no images, expected at least one" in capsys.readouterr().err

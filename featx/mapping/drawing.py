@@ -29,6 +29,7 @@ __all__ = ["MapSummary", "draw_map"]
 
 MAX_INSIDE = 4000  # pictures inside the page, about 1.3 kB each; more are files beside it
 SUFFIXES = (".html", ".htm")
+INSIDE = "data:image/jpeg;base64,"
 SHEET_NAME = re.compile(r"[0-9a-f]{8}-\d{5}\.jpg")
 
 
@@ -136,12 +137,12 @@ def draw_map(
         )
     inputs = [source] if isinstance(source, (str, os.PathLike)) else []
     target = check_output(html, "map", inputs=inputs)
+    folder = target.with_name(f"{target.stem}_files")
+    _check_folder(folder)
     with open_collection(source, table=table) as collection:
         shown = collection.labels if labels is None else _join(collection, labels)
         kept, before = _read_kept(target, collection, anew)
         layout = make_layout(collection, kept, random_state=random_state)
-    folder = target.with_name(f"{target.stem}_files")
-    _check_folder(folder)
     sheets, blank, n_bytes = _draw_sheets(
         layout, collection.ids, folder, before, workers=workers, progress=progress
     )
@@ -206,28 +207,39 @@ def _draw_sheets(
 ) -> tuple[dict[int, str], list[int], int]:
     """Return where each sheet is, the slots without a picture, and the bytes of files.
 
-    Sheets of an older map are there already, unless its pictures were inside.
+    Sheets that an older map has are taken from it.
     """
     numbers = np.unique(layout.slots // TILES).tolist()
-    names = {number: f"{layout.series}-{number:05}.jpg" for number in numbers}
-    if len(ids) <= MAX_INSIDE:
-        made = list(iter_sheets(numbers, ids, layout.slots, workers=workers, progress=progress))
-        uris = {
-            sheet.number: f"data:image/jpeg;base64,{base64.b64encode(sheet.data).decode()}"
-            for sheet in made
-        }
-        return uris, [slot for sheet in made for slot in sheet.blank], 0
-    is_kept = before.get("series") == layout.series
-    there = [n for n in numbers if is_kept and (folder / names[n]).is_file()]
-    blank = [slot for slot in before.get("blank", ()) if slot // TILES in set(there)]
-    left = sorted({*numbers} - {*there})
-    folder.mkdir(exist_ok=True)
+    is_inside = len(ids) <= MAX_INSIDE
+    sheets = _kept_sheets(layout, numbers, folder, before, is_inside=is_inside)
+    blank = [slot for slot in before.get("blank", ()) if slot // TILES in sheets]
+    left = [number for number in numbers if number not in sheets]
+    if not is_inside:
+        folder.mkdir(exist_ok=True)
     for sheet in iter_sheets(left, ids, layout.slots, workers=workers, progress=progress):
-        with replacing(folder / names[sheet.number]) as beside:
-            beside.write_bytes(sheet.data)
         blank += sheet.blank
-    n_bytes = sum((folder / name).stat().st_size for name in names.values())
-    return {n: f"{folder.name}/{name}" for n, name in names.items()}, blank, n_bytes
+        if is_inside:
+            sheets[sheet.number] = f"{INSIDE}{base64.b64encode(sheet.data).decode()}"
+            continue
+        name = f"{layout.series}-{sheet.number:05}.jpg"
+        with replacing(folder / name) as beside:
+            beside.write_bytes(sheet.data)
+        sheets[sheet.number] = f"{folder.name}/{name}"
+    files = [] if is_inside else [folder.parent / place for place in sheets.values()]
+    return sheets, blank, sum(file.stat().st_size for file in files)
+
+
+def _kept_sheets(
+    layout: Layout, numbers: list[int], folder: Path, before: dict[str, Any], *, is_inside: bool
+) -> dict[int, str]:
+    """Return where an older map has sheets of the same pictures, in the same way."""
+    if before.get("series") != layout.series:
+        return {}
+    kept = {n: before["sheets"][str(n)] for n in numbers if str(n) in before["sheets"]}
+    if is_inside:
+        return {n: place for n, place in kept.items() if place.startswith(INSIDE)}
+    names = {n: Path(place).name for n, place in kept.items() if not place.startswith(INSIDE)}
+    return {n: f"{folder.name}/{name}" for n, name in names.items() if (folder / name).is_file()}
 
 
 def _check_folder(folder: Path) -> None:

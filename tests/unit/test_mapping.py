@@ -251,7 +251,9 @@ def test_missing_files_are_points_and_counted(tmp_path) -> None:
     assert summary.n_without_picture == 2
     assert len(read(tmp_path / "map.html")["blank"]) == 2
     shutil.rmtree(tmp_path / "photos")
-    assert draw_map(store, tmp_path / "map.html", workers=0).n_without_picture == 30
+    # what was seen once stays on the map
+    assert draw_map(store, tmp_path / "map.html", workers=0).n_without_picture == 2
+    assert draw_map(store, tmp_path / "map.html", workers=0, anew=True).n_without_picture == 30
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])

@@ -7,8 +7,8 @@
 const at = (id) => document.getElementById(id);
 const served = window.featxServed;  // set by featx serve before this script
 const COLOURS = {
-  light: ["#0072b2", "#d55e00", "#009e73", "#b8568f", "#8a6a00", "#3d9bd1", "#5b3fa0"],
-  dark: ["#56b4e9", "#e69f00", "#2ec194", "#e08fc0", "#f0e442", "#e8693a", "#a58be8"],
+  light: ["#0059c3", "#d55e00", "#03a753", "#962c71", "#654c03", "#418ef5", "#47267c"],
+  dark: ["#56b4e9", "#e69f00", "#1fae86", "#e7a6cd", "#f6ef6a", "#d9541e", "#8f6fe0"],
 };
 const SHAPES = ["disc", "square", "cross"];  // so that colour is never the only difference
 const REST = 7 * SHAPES.length;              // labels beyond these are grey
