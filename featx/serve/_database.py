@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 from featx.errors import FeatxError, ParameterError, StoreWriteError, choose
 from featx.extraction.words import WordQuery, ask_words
 from featx.files.paths import read_shown
-from featx.retrieval import InstanceIndex, Matches, RetrievalIndex
+from featx.retrieval import (
+    InstanceIndex,
+    Matches,
+    RetrievalIndex,
+    clip_region,
+    find_in_query,
+)
 from featx.retrieval.descriptors import LocalFeatures
 from featx.serve._copies import find_copies
 from featx.serve._refusal import RefusalError
@@ -274,9 +280,7 @@ class Database:
                 is_copy=is_copy[i],
                 copy_of=None if first is None else rows[first],
                 inliers=None if found.inliers is None else int(found.inliers[place]),
-                region=None
-                if region is None or not np.isfinite(region).all()
-                else [(x, y) for x, y in region.tolist()],
+                **_describe_region(region),
             )
             matches.append(match)
         return matches
@@ -375,6 +379,18 @@ class Database:
         self._save(index)
         self._state = State(index, np.delete(state.numbers, at), self._shown)
         return name
+
+
+def _describe_region(region: Floats | None) -> dict[str, Any]:
+    """Return a region, and what is to be drawn of it, by field of `Match`."""
+    if region is None or not np.isfinite(region).all():
+        return {}
+    outline, in_query = clip_region(region), clip_region(find_in_query(region))
+    return {
+        "region": region.tolist(),
+        "outline": outline.tolist() or None,
+        "outline_in_query": in_query.tolist() or None,
+    }
 
 
 def _has_words(index: Index) -> bool:

@@ -93,10 +93,19 @@ class Match:
             "left) are in this image, which may be beyond it; null where it was not verified."
         ),
     ] = None
+    outline: Annotated[
+        list[Point] | None,
+        Field(description="The part of that region that lies in this image, to be drawn over it."),
+    ] = None
+    outline_in_query: Annotated[
+        list[Point] | None,
+        Field(description="Where this image lies in the query, to be drawn over that."),
+    ] = None
 
 
 Point = Annotated[
-    tuple[float, float], Field(description="Shares of the picture's width and height.")
+    list[float],
+    Field(min_length=2, max_length=2, description="Shares of the picture's width and height."),
 ]
 
 

@@ -405,7 +405,12 @@ def test_an_index_of_instances_is_asked_again_by_row_and_upload(site, things) ->
         assert (first["row"], first["inliers"] > 30) == (2, True)
         # top left, top right, bottom right, bottom left of what was turned to the left
         np.testing.assert_allclose(first["region"], [[1, 0], [1, 1], [0, 1], [0, 0]], atol=0.02)
-        assert {(m["inliers"], m["region"]) for m in rest} == {(0, None)}
+        assert {(m["inliers"], m["region"], m["outline"]) for m in rest} == {(0, None, None)}
+        for name in ("outline", "outline_in_query"):  # each is the whole of the other
+            corners = np.array(first[name])
+            np.testing.assert_allclose(
+                [corners.min(0), corners.max(0)], [[0, 0], [1, 1]], atol=0.03
+            )
         again = client.get(f"/api/neighbours/{found['upload']}?k=4").json()
         assert again["matches"] == found["matches"]
         near = client.get("/api/neighbours/2?k=4&filter=price>2").json()

@@ -1,7 +1,7 @@
 // The page of featx serve: what is asked stands in the address, answers are drawn from it.
 
 import { parameters, question, read, UNKEPT, write } from "/static/address.js";
-import { captionOf, cardOf, fill, nameOf, rail } from "/static/cards.js";
+import { captionOf, cardOf, drawOutline, fill, nameOf, rail } from "/static/cards.js";
 import { drawChanges, offerChange, prepareChanges } from "/static/changes.js";
 import { call, forgetThumbnails, made, openDoor, paint, unlock } from "/static/common.js";
 import { drawFilters, showFilters } from "/static/filters.js";
@@ -215,6 +215,7 @@ function drawQuery() {
   } else if (state.of !== null) {
     paint(picture, state.of);
   }
+  drawOutline(at("query-frame"), picture, answer.matches[0]?.outline_in_query);
   const name = file ? file.name || "pasted image" : answer.query ? captionOf(answer.query) : state.of && "uploaded image";
   at("caption").textContent = [name, state.text && `“${state.text}”`].filter(Boolean).join(" · ");
   at("without").hidden = state.of === null || !state.text;

@@ -50,10 +50,10 @@ function measureOf({ inliers = null, distance }) {
   return distance === undefined ? null : [distance.toFixed(3)];
 }
 
-// Draw where the query lies in a match, over its picture.
-export function drawRegion(frame, picture, region) {
+// Draw where the query lies in a match, or a match in the query, over its picture.
+export function drawOutline(frame, picture, corners) {
   frame.querySelector("svg")?.remove();
-  if (!region) return;
+  if (!corners) return;
   const svg = shape("svg", { class: "region", "aria-hidden": "true" });
   const outline = shape("polygon", {});
   svg.append(outline);
@@ -62,7 +62,7 @@ export function drawRegion(frame, picture, region) {
     const { naturalWidth: width, naturalHeight: height } = picture;
     if (!width) return;
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    outline.setAttribute("points", region.map(([x, y]) => `${x * width},${y * height}`).join(" "));
+    outline.setAttribute("points", corners.map(([x, y]) => `${x * width},${y * height}`).join(" "));
   };
   picture.addEventListener("load", fit);
   fit();
@@ -81,13 +81,14 @@ export function cardOf(image, { ask, look, linkColumn }) {
   picture.alt = "";
   frame.append(picture);
   const line = made("span", "line1");
-  const far = made("span", "far");
+  const far = made("span", image.inliers == null ? "far" : "far below");
   if (measure) {
     const [value, unit = ""] = measure;
     far.append(made("span", "unseen", image.inliers == null ? ", distance " : ", "), value, made("span", "unseen", unit));
   }
-  line.append(made("span", "what", what), far);
+  line.append(made("span", "what", what));
   button.append(frame, line);
+  (image.inliers == null ? line : button).append(far);
   if (image.label) button.append(made("span", "unseen", ", "), made("span", "where", title));
   button.addEventListener("click", () => ask(image, button.matches(":focus-visible")));
   const open = made("button", "zoom");
@@ -100,7 +101,7 @@ export function cardOf(image, { ask, look, linkColumn }) {
   const link = pageLink(image, linkColumn, "Open its page");
   if (link) item.append(link);
   paint(picture, nameOf(image));
-  drawRegion(frame, picture, image.region);
+  drawOutline(frame, picture, image.outline);
   return item;
 }
 

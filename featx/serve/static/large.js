@@ -1,7 +1,7 @@
 // One picture large, with what is known of it; the arrows go through the others.
 
 import { call, made } from "/static/common.js";
-import { captionOf, drawRegion, nameOf, pageLink } from "/static/cards.js";
+import { captionOf, drawOutline, nameOf, pageLink } from "/static/cards.js";
 
 const at = (id) => document.getElementById(id);
 const dialog = at("large");
@@ -55,7 +55,7 @@ export async function showLarge(image, place, linkColumn) {
 async function paintLarge(image) {
   const picture = at("large-picture");
   picture.removeAttribute("src");
-  drawRegion(picture.parentElement, picture, null);
+  drawOutline(picture.parentElement, picture, null);
   picture.alt = captionOf(image);
   at("large-problem").textContent = "";
   if (address) URL.revokeObjectURL(address);
@@ -64,7 +64,7 @@ async function paintLarge(image) {
     const blob = await (await call(`/thumbnails/${nameOf(image)}?size=large`)).blob();
     if (shown !== image) return;
     picture.src = address = URL.createObjectURL(blob);
-    drawRegion(picture.parentElement, picture, image.region);
+    drawOutline(picture.parentElement, picture, image.outline);
   } catch (err) {
     if (shown === image) at("large-problem").textContent = err.message;
   }
