@@ -55,4 +55,6 @@ def show(result: dict[str, Any]) -> str:
             f"\n{result['n_without_picture']:,} without a picture, since their files are gone or "
             "cannot be read"
         )
+    if result["is_kept"] and 2 * result["n_new"] > result["n_samples"]:
+        text += "\nmost of them are new: --anew lays all of them out again"
     return text

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.mapping._collection import Collection
-from featx.mapping.projection import lay_out, place, reduce_features
+from featx.mapping.projection import lay_out, place, reduce_features, require_library
 
 __all__ = ["TILES", "Layout", "find_rows", "make_layout", "number_images"]
 
@@ -70,7 +70,11 @@ def number_images(collection: Collection) -> NDArray[np.uint64]:
 
 
 def make_layout(
-    collection: Collection, kept: Layout | None = None, *, random_state: int = 0
+    collection: Collection,
+    kept: Layout | None = None,
+    *,
+    random_state: int = 0,
+    progress: bool | None = None,
 ) -> Layout:
     """Lay a collection out, or what is new of it among what is kept.
 
@@ -80,13 +84,17 @@ def make_layout(
     kept : Layout, optional
         An older map of the same recipe. Its images stay where they are.
     random_state : int, default 0
+    progress : bool, optional
+        As `Progress` takes it.
     """
     keys = number_images(collection)
     rows = find_rows(keys, None if kept is None else kept.keys)
     is_new = rows < 0
     if kept is None or is_new.all():
+        require_library(len(collection))
         components = reduce_features(collection.iter_blocks, len(collection))
-        places = _spread(_to_grid(lay_out(components, random_state=random_state)))
+        flat = lay_out(components, random_state=random_state, progress=progress)
+        places = _spread(_to_grid(flat))
         slots, levels = _order(places)
         series = sha256(keys.tobytes() + places.tobytes()).hexdigest()[:8]
         return Layout(collection.recipe, keys, places, slots, levels, series)

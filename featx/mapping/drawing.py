@@ -142,7 +142,7 @@ def draw_map(
     with open_collection(source, table=table) as collection:
         shown = collection.labels if labels is None else _join(collection, labels)
         kept, before = _read_kept(target, collection, anew)
-        layout = make_layout(collection, kept, random_state=random_state)
+        layout = make_layout(collection, kept, random_state=random_state, progress=progress)
     sheets, blank, n_bytes = _draw_sheets(
         layout, collection.ids, folder, before, workers=workers, progress=progress
     )

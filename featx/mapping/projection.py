@@ -16,7 +16,7 @@ from featx._optional import require
 from featx._progress import Progress
 from featx.errors import ParameterError
 
-__all__ = ["place", "project", "reduce_features"]
+__all__ = ["lay_out", "place", "project", "reduce_features", "require_library"]
 
 Floats = NDArray[np.float32]
 
@@ -106,7 +106,23 @@ def reduce_features(blocks: Callable[[], Iterable[NDArray[Any]]], n_samples: int
     ])  # fmt: skip
 
 
-def lay_out(components: Floats, *, random_state: int = 0) -> Floats:
+def require_library(n_samples: int) -> None:
+    """Refuse what could not be laid out, before the work.
+
+    Raises
+    ------
+    MissingDependencyError
+        For more than 3,000 rows, if openTSNE is not installed.
+    """
+    if n_samples > MAX_PLAIN:
+        _import_library()
+
+
+def _import_library() -> Any:
+    return require("openTSNE", extra="map", purpose=f"a map of more than {MAX_PLAIN:,} images")
+
+
+def lay_out(components: Floats, *, random_state: int = 0, progress: bool | None = None) -> Floats:
     """Lay reduced rows out in a plane; equal ones at one place."""
     rows, inverse = np.unique(components, axis=0, return_inverse=True)
     if len(rows) < LEAST:
@@ -115,7 +131,7 @@ def lay_out(components: Floats, *, random_state: int = 0) -> Floats:
     elif len(rows) <= MAX_PLAIN:
         flat = _lay_out_few(rows, random_state)
     else:
-        flat = _lay_out_many(rows, random_state)
+        flat = _lay_out_many(rows, random_state, progress)
     return flat[inverse.reshape(-1)]
 
 
@@ -128,12 +144,12 @@ def _lay_out_few(rows: Floats, random_state: int) -> Floats:
     return found
 
 
-def _lay_out_many(rows: Floats, random_state: int) -> Floats:
-    tsne = require("openTSNE", extra="map", purpose=f"a map of more than {MAX_PLAIN:,} images")
-    with Progress(sum(STEPS), "map: lay out", unit="step") as progress:
+def _lay_out_many(rows: Floats, random_state: int, progress: bool | None) -> Floats:
+    tsne = _import_library()
+    with Progress(sum(STEPS), "map: lay out", unit="step", enabled=progress) as bar:
 
         def count(*_: Any) -> None:
-            progress.advance(EVERY)
+            bar.advance(EVERY)
 
         found = tsne.TSNE(
             perplexity=PERPLEXITY,
