@@ -30,6 +30,7 @@ from featx.backbones.weights import load_into, read_state_dict, state_digest
 from featx.backbones.words import Floats, Meaning, Words
 from featx.engines.engine import Network
 from featx.errors import BackboneError, WeightsError, nearest, one_line
+from featx.fingerprint import file_digest
 from featx.recipe import Preprocessing
 
 __all__ = ["CLIP", "ClipSource"]
@@ -37,6 +38,9 @@ __all__ = ["CLIP", "ClipSource"]
 CLIP = "clip/"
 CONFIG = "open_clip_config.json"
 IMAGES = "visual."
+FOLDER = "local-dir:"
+# What Hugging Face's tokenizers are saved as.
+TOKENIZER_FILES = ("*token*.json", "vocab*", "merges.txt", "*.model")
 RESIZED = {"shortest": False, "squash": True}
 
 
@@ -44,16 +48,41 @@ RESIZED = {"shortest": False, "squash": True}
 class _Towers:
     """What is to be built: open_clip's name, or a configuration of a folder."""
 
-    name: str  # as open_clip takes it, "local-dir:" where it is a folder
+    name: str  # as open_clip takes it, with `FOLDER` before it where it is one
     config: dict[str, Any]
     preprocessing: Preprocessing
 
     def build(self) -> nn.Module:
-        """Build both towers with random weights."""
-        with _quiet():
-            model: nn.Module = _open_clip().create_model(self.name, load_weights=False,
-                                                         pretrained_text=False)  # fmt: skip
+        """Build both towers with random weights.
+
+        Raises
+        ------
+        BackboneError
+            If open_clip cannot, as where a tower is another package's.
+        """
+        options = {"load_weights": False, "pretrained_text": False}
+        try:
+            with _quiet():
+                model: nn.Module = _open_clip().create_model(self.name, **options)
+        except Exception as err:
+            raise BackboneError(
+                f"backbone: open_clip cannot build {self.name!r} ({one_line(err)}), expected a "
+                "configuration that it can build with what is installed"
+            ) from err
         return model.eval()
+
+    def digest_tokenizer(self) -> list[str]:
+        """Hash the files of the tokenizer: open_clip's own, or the folder's.
+
+        One that open_clip would fetch has its name in the configuration; nothing is fetched here.
+        """
+        if not self.config["text_cfg"].get("hf_tokenizer_name"):
+            return [file_digest(_open_clip().tokenizer.default_bpe())]
+        folder = self.name.removeprefix(FOLDER)
+        if folder == self.name:
+            return []
+        files = {path for glob in TOKENIZER_FILES for path in Path(folder).glob(glob)}
+        return [f"{path.name} {file_digest(path)}" for path in sorted(files)]
 
     def tokenizer(self) -> Any:
         """Return what turns text into numbers.
@@ -294,7 +323,7 @@ def _in_folder(folder: Path) -> _Towers:
             "vision_cfg and text_cfg, as open_clip writes it"
         )
     made = _preprocessing(config, said, str(path))
-    return _Towers(f"local-dir:{folder.absolute()}", config, made)
+    return _Towers(f"{FOLDER}{folder.absolute()}", config, made)
 
 
 def _preprocessing(config: Mapping[str, Any], said: Mapping[str, Any], name: str) -> Preprocessing:
@@ -336,15 +365,9 @@ def _digest_words(towers: _Towers, model: nn.Module) -> str:
     for name, tensor in model.state_dict().items():
         if not name.startswith(IMAGES):
             others.register_buffer(name.replace(".", "/"), tensor)
-    try:
-        tokenizer = towers.tokenizer()
-    except BackboneError:  # said where words are asked for
-        said = "no tokenizer"
-    else:
-        vocabulary = getattr(tokenizer, "encoder", None) or tokenizer.tokenizer.get_vocab()
-        said = json.dumps([sorted(vocabulary.items()), tokenizer("A photo of 2 dogs.").tolist()])
     config = json.dumps(towers.config, sort_keys=True)
-    return hashlib.sha256("\n".join([state_digest(others), config, said]).encode()).hexdigest()
+    parts = [state_digest(others), config, *towers.digest_tokenizer()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 @contextlib.contextmanager

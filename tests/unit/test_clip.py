@@ -160,6 +160,20 @@ def test_what_changes_an_answer_changes_the_fingerprint(
     assert list(recipe.differences(changed_recipe)) == ["weights"]
 
 
+def test_the_folders_tokenizer_is_part_of_the_fingerprint(folder: Path, tmp_path: Path) -> None:
+    """It need not be loaded, which takes another package, for features of images."""
+    other = shutil.copytree(folder, tmp_path / "other")
+    config = configure()
+    config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "somebody/tokenizer"
+    (other / "open_clip_config.json").write_text(json.dumps(config))
+    found = []
+    for content in ("{}", '{"a": 1}'):
+        (other / "tokenizer.json").write_text(content)
+        found.append(encoder_of(other).recipes[0].weights)
+        featx.extraction.loading.load_network.cache_clear()  # the weights' file is the same
+    assert found[0] != found[1]
+
+
 def test_published_names_and_their_preprocessing() -> None:
     assert "clip/ViT-B-32/laion2b_s34b_b79k" in list_backbones("clip/vit-b-32/laion2b*")
     siglip = backbone_card("clip/ViT-B-16-SigLIP/webli").default
@@ -198,6 +212,11 @@ def test_folders_that_are_none_are_refused(folder: Path, tmp_path: Path) -> None
         Encoder("clip/", weights=other).recipes  # noqa: B018
     config.write_text(json.dumps(configure("longest")))
     with pytest.raises(BackboneError, match="resized by 'longest'"):
+        Encoder("clip/", weights=other).recipes  # noqa: B018
+    unlike = configure()
+    unlike["model_cfg"]["vision_cfg"]["layers"] = "many"
+    config.write_text(json.dumps(unlike))
+    with pytest.raises(BackboneError, match="open_clip cannot build"):
         Encoder("clip/", weights=other).recipes  # noqa: B018
     config.write_text(json.dumps(configure()))
     (other / "open_clip_model.safetensors").write_bytes(b"junk")
