@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from featx import RetrievalIndex
+from featx.retrieval import load_index
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 
@@ -60,3 +61,43 @@ def test_a_killed_save_leaves_the_old_index_or_the_new_one(tmp_path, kind) -> No
     assert seen  # which of the two, chance decides
     left = [found.name for found in tmp_path.iterdir() if found != path]
     assert all(name.startswith(".i.") for name in left)  # what a killed save had begun
+
+
+INSTANCE_SAVER = """
+import sys
+import numpy as np
+from featx.retrieval import InstanceIndex
+pixels = np.random.default_rng(0).integers(0, 256, (12, 12, 16, 3), np.uint8)
+pixels = pixels.repeat(20, 1).repeat(20, 2)
+indexes = [InstanceIndex().fit(pixels[:n], labels=[str(n)] * n) for n in (6, 12)]
+print("ready", flush=True)
+while True:
+    for index in indexes:
+        index.save(sys.argv[1])
+        print("saved", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_save_leaves_the_old_instances_or_the_new_ones(tmp_path) -> None:
+    path, rng = tmp_path / "i", np.random.default_rng(0)
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 12, 16, 3), np.uint8)
+    pixels = pixels.repeat(20, 1).repeat(20, 2)
+    for trial in range(N_KILLS):
+        process = subprocess.Popen(
+            [sys.executable, "-c", INSTANCE_SAVER, str(path)], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            for _ in range(2 + trial % 3):
+                process.stdout.readline()
+            time.sleep(rng.uniform(0, 0.02))
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+        index = load_index(path)
+        n = index.n_samples_fit_
+        assert set(index.labels_.tolist()) == {str(n)}
+        found = index.query(pixels[:n], k=1)
+        assert found.indices[:, 0].tolist() == list(range(n))
+        assert (found.inliers > 50).all()

@@ -16,7 +16,7 @@ from featx.retrieval._approximate import ApproximateFinder
 from featx.retrieval._file import IndexContent, read_index, write_index
 from featx.retrieval._kinds import choose_kind
 from featx.retrieval._matches import Matches
-from featx.retrieval._queries import Queries, as_queries, check_vectors, load_network
+from featx.retrieval._queries import Queries, as_queries, check_vectors
 from featx.retrieval._recall import add_finder, tune_finder
 from featx.retrieval._rows import IndexedRows
 from featx.retrieval._search import search, search_within
@@ -234,7 +234,6 @@ class RetrievalIndex(IndexedRows):
             k=k,
             ids=self.ids_,
             images=queries.images,
-            backbone=None if self.recipe_ is None else lambda: load_network(self).backbone,
             among=among,
             before=ranks if queries.names else (),
             learned=self._learned,

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
+import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
 
 import numpy as np
 
 from featx._repr import OneLine
-from featx.errors import (
-    FingerprintMismatchError,
-    ImageDecodeError,
-    ParameterError,
-    require_count,
-    require_number,
-)
-from featx.retrieval._local import Agreement, LocalReader, learn_reader, match_features
-from featx.retrieval._vectors import Rows
+from featx.errors import ImageDecodeError, ParameterError, require_count
+from featx.retrieval._instances import InstanceIndex
 from featx.retrieval.ranking import Ranking, RankingInput, reorder
 
 __all__ = ["SpatialVerification"]
@@ -27,187 +21,127 @@ __all__ = ["SpatialVerification"]
 
 @dataclass(frozen=True, repr=False)
 class SpatialVerification(OneLine):
-    """Compare the query's image with the first candidates' images, position by position.
+    """Compare the query's image with the first candidates' images by their local features.
 
-    Finds one object (a cover, a building, a product) in other pictures of it, where one
-    vector for the whole picture has lost where things are. It does not help to find objects of a
-    kind. Needs the images: queries are images, and the index's ids their paths.
+    Finds one object (a cover, a building, a product) in other pictures of it, where it is among
+    the candidates: an `InstanceIndex` finds it among all. Does not help to find objects of a kind.
+    Needs the images: queries are images, and the index's ids their paths.
 
     Parameters
     ----------
     n_candidates : int, default 100
         First rows of the plain ranking whose images are compared; the rest follow in their order.
-        Time grows with it.
-    layer : str, optional
-        Whose map is read. Default: of the layers with a stride of 16 px, the one with most
-        channels, and of these the deepest.
-    side_px : int, default 448
-        Images are stretched to a square of this side, in pixels. Reading takes time with its
-        square, comparing with its fourth power.
-    n_components : int, default 256
-        Length of a local feature, at most the layer's channels.
-    power : float, default 0.5
-        Of the whitening of local features: 1 is full, 0 none.
-    tolerance : float, default 0.06
-        How far from its place under the common transform a feature may lie, as a share of the
-        side.
-    n_fit_images : int, default 100
-        Images that the whitening is learned from, at most.
-    n_recent : int, default 500
-        Images whose local features are kept in memory: 0.8 MB each at the defaults.
-    backbone : Backbone, optional
-        From `featx.load_backbone`. Default: the network of the index's recipe.
-    random_state : int, default 0
-        Of the choice of images and positions for the whitening.
-    reader : LocalReader, optional
-        What `fit` learned. Default: the whitening is learned from the index's images, at its first
-        query.
-
-    Raises
-    ------
-    ParameterError
-        If a number is out of range.
+    n_recent : int, default 2000
+        Images whose local features are kept in memory: 70 kB each.
+    instances : InstanceIndex, optional
+        Keeps local features of the images, under the same ids. Default: they are read from the
+        images when these are candidates, at about 0.02 s each.
 
     Notes
     -----
-    As Philbin et al., "Object retrieval with large vocabularies and fast spatial matching", CVPR
-    2007, with a map's positions as local features: unit length, PCA with half whitening, mutual
-    nearest neighbours, RANSAC. Distances returned are 1 / (1 + s), where s is the sum of the
-    cosines of the pairs that agree: from 0 to 1, and 1 where nothing agrees; above 1 for the rest.
-    `Matches.inliers` has the number of these pairs. A candidate that cannot be read is named in a
-    warning, stands at distance 1 and has -1 inliers. The first query reads every candidate; an
-    image that was read lately is not read again unless it changed. Results are the same at every
-    call.
+    As `InstanceIndex`, among the candidates alone. A candidate's distance is 1 / (1 + inliers), 1
+    where none agree; that of the rest is above 1.
 
     Examples
     --------
-    >>> SpatialVerification(n_candidates=20)
-    SpatialVerification(n_candidates=20, layer=None, side_px=448, n_components=256, power=0.5, ...)
+    >>> from featx.retrieval import SpatialVerification
+    >>> SpatialVerification(n_candidates=50)
+    SpatialVerification(n_candidates=50)
     """
 
     n_candidates: int = 100
-    layer: str | None = None
-    side_px: int = 448
-    n_components: int = 256
-    power: float = 0.5
-    tolerance: float = 0.06
-    n_fit_images: int = 100
-    n_recent: int = 500
-    backbone: Any = None
-    random_state: int = 0
-    reader: LocalReader | None = field(default=None, repr=False)
+    n_recent: int = 2000
+    instances: InstanceIndex | None = None
 
-    def __post_init__(self) -> None:
-        for name in ("n_candidates", "n_components", "n_fit_images", "n_recent"):
+    def rank(self, given: RankingInput) -> Ranking:
+        """Return the ranking with the first candidates in their new order."""
+        for name in ("n_candidates", "n_recent"):
             require_count(name, getattr(self, name))
-        require_count("side_px", self.side_px, least=32)
-        require_number("power", self.power, 0, np.inf)
-        require_number("tolerance", self.tolerance, 0, 1)
+        images = _require_images(given)
+        kept = given.learned.setdefault(self, _Kept(self.n_candidates, self.n_recent))
+        found = given.nearest(max(given.k, self.n_candidates))
+        candidates = found.rows[:, : self.n_candidates]
+        inliers = np.empty(candidates.shape, np.intp)
+        for i, (image, rows) in enumerate(zip(images, candidates, strict=True)):
+            ids = given.ids[rows].tolist()
+            index = kept.hold(ids) if self.instances is None else self.instances
+            inliers[i] = _compare(index, image, ids)
+        distances = np.where(inliers > 0, 1 / (1 + np.maximum(inliers, 0)), 1)
+        return reorder(found, distances.astype(np.float32), inliers).first(given.k)
 
-    def fit(self, images: Any, *, backbone: Any = None) -> Self:
-        """Learn the whitening of local features; this object stays as it is.
 
-        Parameters
-        ----------
-        images : sequence of paths, or images in another form
-            Of which `n_fit_images` are taken at random.
-        backbone : Backbone, optional
-            Default: the parameter.
+class _Kept:
+    """Local features of images that were candidates, and are read again where a file changed."""
 
-        Returns
-        -------
-        SpatialVerification
-            With a `reader`.
+    def __init__(self, n_candidates: int, n_recent: int) -> None:
+        self._options = n_candidates, n_recent
+        self._index: InstanceIndex | None = None
+        self._states: dict[str, Any] = {}
+        self._lock = Lock()
+
+    def __reduce__(self) -> Any:
+        return _Kept, self._options
+
+    def hold(self, paths: Sequence[str]) -> InstanceIndex:
+        """Return an index that has the images, of which those that cannot be read are missing.
 
         Raises
         ------
         ImageDecodeError
-            If none of the images can be read.
-        ParameterError
-            If no network is given.
+            If it would have none at all.
         """
-        from featx.images.inputs import as_sources
+        n_candidates, n_recent = self._options
+        with self._lock:
+            states = {path: _file_state(path) for path in paths}
+            new = [path for path in paths if self._states.get(path) != states[path]]
+            index = self._index
+            if index is None or index.n_samples_fit_ + len(new) > max(n_recent, len(paths)):
+                self._states, new = {}, list(paths)
+                index = InstanceIndex(n_candidates=n_candidates).fit(new)
+            elif new:
+                there = set(index.ids_.tolist())
+                index.remove([path for path in new if path in there])
+                _add(index, new)
+            there = set(index.ids_.tolist())
+            self._states |= {path: states[path] for path in new if path in there}
+            self._index = index
+            return index
 
-        network = backbone if self.backbone is None else self.backbone
-        if network is None:
-            raise ParameterError(
-                "backbone: got none, expected the network to read local features with, from "
-                "featx.load_backbone"
-            )
-        rng = np.random.default_rng(self.random_state)
-        sources = as_sources(images)
-        chosen = np.sort(rng.permutation(len(sources))[: self.n_fit_images])
-        reader = learn_reader(self, network, [sources[i] for i in chosen], rng)
-        return dataclasses.replace(self, reader=reader)
 
-    def rank(self, given: RankingInput) -> Ranking:
-        """Return the ranking with the first candidates in their new order."""
-        images, network = _require_images(given), self._network(given)
-        reader = self._reader(given, network)
-        found = given.nearest(max(given.k, self.n_candidates))
-        candidates = found.rows[:, : self.n_candidates]
-        agreements = [
-            self._compare(reader, network, image, given.ids[rows].tolist())
-            for image, rows in zip(images, candidates, strict=True)
-        ]
-        shape = candidates.shape
-        scores = np.array([[a.score for a in row] for row in agreements]).reshape(shape)
-        inliers: Rows = np.array([[a.inliers for a in row] for row in agreements], np.intp)
-        distances = (1 / (1 + scores)).astype(np.float32)
-        return reorder(found, distances, inliers.reshape(shape)).first(given.k)
+def _add(index: InstanceIndex, paths: Sequence[str]) -> None:
+    try:
+        index.add(paths)
+    except ImageDecodeError:  # of all: they are missing, and counted
+        return
 
-    def _network(self, given: RankingInput) -> Any:
-        if self.backbone is not None:
-            return self.backbone
-        if given.backbone is None:
-            raise ParameterError(
-                "rerank 'spatial': the features of this index were made outside featx, so that no "
-                "network is known; expected one, as "
-                "SpatialVerification(backbone=load_backbone(...))"
-            )
-        return given.backbone()
 
-    def _reader(self, given: RankingInput, network: Any) -> LocalReader:
-        """Return what reads local features, learned from the index's images if it must be."""
-        reader = self.reader or given.learned.get(self)
-        if reader is None:
-            reader = self.fit(given.ids.tolist(), backbone=network).reader
-            given.learned.clear()  # one at a time: each keeps many images
-            given.learned[self] = reader
-        assert isinstance(reader, LocalReader)
-        if reader.made_with != (network.name, network.weights):
-            name, weights = reader.made_with
-            raise FingerprintMismatchError(
-                f"spatial verification: got the network {network.name!r} with weights "
-                f"{network.weights[:10]}..., expected {name!r} with {weights[:10]}..., which its "
-                "whitening was fitted with; use another SpatialVerification for this index"
-            )
-        return reader
+def _file_state(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - surrogate escapes included
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns
 
-    def _compare(
-        self, reader: LocalReader, network: Any, image: Any, paths: Sequence[str]
-    ) -> list[Agreement]:
-        """Compare a query's image with candidates; warn of those that cannot be read."""
-        (query,) = reader.read(network, [image])
-        if isinstance(query, str):
-            name = image if isinstance(image, str) else "an image in memory"
-            raise ImageDecodeError(f"query {name!r}: {query}; give another image")
-        others = reader.read(network, paths)
-        bad = [(p, one) for p, one in zip(paths, others, strict=True) if isinstance(one, str)]
-        if bad:
-            warnings.warn(
-                f"spatial verification: {len(bad)} of {len(paths)} candidates could not be read, "
-                f"{bad[0][0]!r} among them ({bad[0][1]}), and stand below those that agree; put "
-                "them back, or remove them from the index",
-                UserWarning,
-                stacklevel=7,
-            )
-        return [
-            Agreement(0.0, -1)
-            if isinstance(one, str)
-            else match_features(query, one, self.tolerance)
-            for one in others
-        ]
+
+def _compare(index: InstanceIndex, image: Any, ids: Sequence[str]) -> list[int]:
+    """Return the inliers of each candidate, -1 for one that is not in the index; warn of those."""
+    known = set(index.ids_.tolist())
+    there = [name for name in ids if name in known]
+    gone = [name for name in ids if name not in known]
+    if gone:
+        warnings.warn(
+            f"spatial verification: {len(gone)} of {len(ids)} candidates could not be read, or "
+            f"have no local features, {gone[0]!r} among them, and stand below those that agree; "
+            "put them back, or remove them from the index",
+            UserWarning,
+            stacklevel=7,
+        )
+    if not there:
+        return [-1] * len(ids)
+    matches = index.query(image, k=len(there), filter={"id": there})
+    assert matches.inliers is not None
+    inliers = dict(zip(matches.ids.tolist(), matches.inliers.tolist(), strict=True))
+    return [inliers.get(name, -1) for name in ids]
 
 
 def _require_images(given: RankingInput) -> tuple[Any, ...]:

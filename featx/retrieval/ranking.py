@@ -50,8 +50,6 @@ class RankingInput:
         What the rows are called.
     images : tuple or None
         The queries' images, as `featx.images.inputs.as_sources` gives them; None for vectors.
-    backbone : callable, optional
-        Loads the network that the features were made with.
     among : ndarray of shape (n_samples,), bool, optional
         Rows that may be given. Default: all.
     before : tuple of Reranking, default ()
@@ -65,7 +63,6 @@ class RankingInput:
     k: int
     ids: NDArray[Any]
     images: tuple[Any, ...] | None = None
-    backbone: Callable[[], Any] | None = None
     among: Mask | None = None
     before: tuple[Reranking, ...] = ()
     learned: dict[Any, Any] = field(default_factory=dict)

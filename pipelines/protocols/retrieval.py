@@ -22,7 +22,7 @@ from featx.evaluation import (
     recall_at_k,
 )
 from featx.extraction import Encoder, RunOptions
-from featx.retrieval import RetrievalIndex, SpatialSearch, SpatialVerification
+from featx.retrieval import RetrievalIndex, SpatialSearch
 from featx.tasks.compare import Figure
 from pipelines.datasets import RetrievalDataset
 from pipelines.protocols.features import Features, prepare_features
@@ -249,14 +249,11 @@ def _searcher(
         return by_patches
     kept = base if transform is None else transform.transform(base)
     index = RetrievalIndex().fit(kept, ids=ids)
-    rerank: Any = preset.rerank
-    if rerank == "spatial":
-        rerank = SpatialVerification(backbone=load().backbone)
 
     def by_vector(asked: Floats) -> tuple[Rows, Floats]:
         vectors = asked if transform is None else transform.transform(asked)
         images = list(dataset.queries) if preset.rerank == "spatial" else None
-        found = index.query(vectors, k=len(ids), rerank=rerank, images=images)
+        found = index.query(vectors, k=len(ids), rerank=preset.rerank, images=images)
         return found.indices, found.distances
 
     return by_vector

@@ -1,9 +1,8 @@
-"""Patches against loops; local features against a known transform; verification on pictures."""
+"""Patches against loops; verification on pictures."""
 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 import pickle
 import sys
@@ -19,16 +18,13 @@ import featx
 from featx import PCAWhitening, PowerNormalizer, RetrievalIndex
 from featx.cli.main import main
 from featx.errors import (
-    BackboneError,
-    FingerprintMismatchError,
     ImageDecodeError,
     MissingDependencyError,
     ParameterError,
 )
-from featx.extraction.local import local_layer, read_maps
 from featx.recipe import Preprocessing, Recipe
-from featx.retrieval import SpatialSearch, SpatialVerification, _patches
-from featx.retrieval._local import LocalFeatures, _learn_whitening, match_features
+from featx.retrieval import InstanceIndex, SpatialSearch, SpatialVerification, _patches
+from featx.retrieval.descriptors import LocalDescriber
 from featx.retrieval.rerankings import RERANKINGS
 from featx.store import write_features
 
@@ -151,120 +147,6 @@ def test_misuse_of_patches_is_named(call, message) -> None:
         call()
 
 
-# --- geometry ------------------------------------------------------------------------------
-
-
-def moved_features(seed: int, n: int = 60, n_noise: int = 60):
-    """Features of which the first n lie where a known transform puts them, the rest anywhere."""
-    rng = np.random.default_rng(seed)
-    angle, scale = rng.uniform(-1, 1), rng.uniform(0.5, 2)
-    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    shift = rng.uniform(-0.3, 0.3, 2)
-    points = rng.uniform(0, 1, (n + n_noise, 2))
-    target = points @ turn.T + shift
-    target[n:] = rng.uniform(target.min(), target.max(), (n_noise, 2))
-    vectors = unit(rng.normal(size=(n + n_noise, 64))).astype(np.float32)
-    order = rng.permutation(len(points))
-    one = LocalFeatures(vectors, points.astype(np.float32))
-    other = LocalFeatures(vectors[order], target[order].astype(np.float32))
-    return one, other
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_the_pairs_that_a_transform_moves_are_found_among_as_many_that_it_does_not(seed) -> None:
-    pytest.importorskip("cv2", reason="opencv is an extra")
-    one, other = moved_features(seed)
-    found = match_features(one, other, 0.01)
-    assert 60 <= found.inliers <= 64  # a few of the rest lie there by chance
-    assert found.score == pytest.approx(found.inliers, rel=1e-5)
-    assert match_features(one, other, 0.01) == found
-
-
-def test_a_permuted_map_agrees_with_nothing_in_particular() -> None:
-    pytest.importorskip("cv2", reason="opencv is an extra")
-    one, other = moved_features(0, n=100, n_noise=0)
-    rng = np.random.default_rng(1)
-    permuted = LocalFeatures(other.vectors, rng.permutation(other.points))
-    assert match_features(one, other, 0.01).inliers == 100
-    assert match_features(one, permuted, 0.01).inliers <= 6
-
-
-@pytest.mark.parametrize("scale", [(0.2, 0.2), (9, 9), (-1, 1), (1, 0.0)], ids=str)
-def test_a_transform_that_no_camera_makes_explains_nothing(scale) -> None:
-    pytest.importorskip("cv2", reason="opencv is an extra")
-    one, _ = moved_features(0, n_noise=0)
-    other = LocalFeatures(one.vectors, one.points * np.float32(scale))
-    assert match_features(one, other, 0.005).inliers == 0
-
-
-def test_fewer_pairs_than_make_a_transform_agree_on_nothing() -> None:
-    one, _ = moved_features(0, n=3, n_noise=0)
-    assert match_features(one, one, 0.01).inliers == 0
-
-
-def test_whitening_evens_out_variances_by_the_power() -> None:
-    X = (np.random.default_rng(0).normal(size=(5000, 4)) * [4, 2, 1, 0]).astype(np.float32)
-    for power in (0.0, 0.5, 1.0):
-        mean, projection = _learn_whitening(X, 256, power)
-        deviations = ((X - mean) @ projection).std(axis=0)
-        assert deviations.shape == (3,)  # the direction in which nothing differs is left out
-        np.testing.assert_allclose(deviations, np.array([4, 2, 1]) ** (1 - power), rtol=0.05)
-    assert _learn_whitening(X, 2, 0.5)[1].shape == (4, 2)
-
-
-# --- maps ----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def net():
-    return featx.load_backbone("mobilenet_v2", weights=None, precision="float32", device="cpu")
-
-
-def test_maps_are_what_pooling_pools(net) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (2, 96, 64, 3), np.uint8)
-    maps = net.maps(images, "features.14")
-    assert maps.shape == (2, 160, 3, 2)
-    from featx.pooling import get_pooling
-
-    (pooled,) = net.features([images], [("features.14", get_pooling("avg"))])
-    np.testing.assert_allclose(maps.mean(axis=(2, 3)), pooled, rtol=1e-4, atol=1e-5)
-    with pytest.raises(BackboneError, match=r"layer 'penultimate' gives an output of shape \(1, "):
-        net.maps(images, "penultimate")
-
-
-@pytest.mark.parametrize(
-    ("name", "layer"),
-    [
-        ("mobilenet_v2", "features.14.conv.0"),
-        ("resnet50", "layer3"),
-        ("vgg11", "features.19"),
-        ("squeezenet1_1", "classifier.0"),
-        ("convnext_tiny", "features.5.8.block.4"),
-    ],
-)
-def test_the_local_layer_is_the_deepest_and_widest_of_stride_16(name, layer) -> None:
-    net = featx.load_backbone(name, weights=None)
-    assert local_layer(net) == layer
-    assert net.layer(layer).shape[2:] in ((14, 14), (13, 13))
-
-
-def test_a_network_without_such_a_layer_is_refused() -> None:
-    net = featx.load_backbone("vit_b_32", weights=None)
-    with pytest.raises(BackboneError, match=r"'vit_b_32': found no layer in its second half"):
-        local_layer(net)
-
-
-def test_maps_are_of_the_whole_picture_stretched_and_bad_images_are_told(net, tmp_path) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (90, 200, 3), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    square = np.asarray(Image.fromarray(pixels).resize((64, 64), Image.Resampling.BILINEAR))
-    sources = [str(tmp_path / "gone.png"), str(tmp_path / "a.png"), pixels]
-    gone, one, two = read_maps(net, sources, "features.14", side_px=64)
-    assert (gone.map, gone.error) == (None, "No such file")
-    np.testing.assert_array_equal(one.map, net.maps(square[None].copy(), "features.14")[0])
-    np.testing.assert_array_equal(one.map, two.map)
-
-
 # --- verification --------------------------------------------------------------------------
 
 
@@ -294,10 +176,9 @@ def queries(root: Path, *numbers: int) -> list[str]:
 
 
 def verification(**options) -> SpatialVerification:
-    return SpatialVerification(side_px=224, **options)
+    return SpatialVerification(**options)
 
 
-@pytest.mark.slow
 def test_cut_outs_find_the_picture_they_were_cut_from(world) -> None:
     root, index = world
     asked = queries(root, *range(12))
@@ -305,18 +186,18 @@ def test_cut_outs_find_the_picture_they_were_cut_from(world) -> None:
     found = index.query(asked, k=12, rerank=rerank)
     names = [Path(p).name for p in found.ids[:, 0].tolist()]
     assert names == [Path(p).name for p in asked]
-    assert (found.inliers[:, 0] > found.inliers[:, 1:].max(axis=1)).all()
-    assert (np.diff(found.distances, axis=1) >= 0).all()
+    assert (found.inliers[:, 0] > 20).all()
+    assert (found.inliers[:, 1:] == 0).all()
+    np.testing.assert_allclose(found.distances[:, 0], 1 / (1 + found.inliers[:, 0]), rtol=1e-6)
+    assert (found.distances[:, 1:] == 1).all()
     assert all(sorted(row) == sorted(index.ids_.tolist()) for row in found.ids.tolist())
     again = index.query(asked, k=12, rerank=rerank)  # from memory
-    fresh = index.query(asked, k=12, rerank=verification())
-    copied = index.query(asked, k=12, rerank=pickle.loads(pickle.dumps(rerank)))
-    for other in (again, fresh, copied):
-        np.testing.assert_array_equal(other.indices, found.indices)
-        np.testing.assert_array_equal(other.distances, found.distances)
-        np.testing.assert_array_equal(other.inliers, found.inliers)
-    net = featx.load_backbone("resnet18", weights=None, precision="float32", device="cpu")
-    assert rerank.fit(index.ids_, backbone=net).reader.layer == "layer3"
+    fresh = pickle.loads(pickle.dumps(index)).query(asked, k=12, rerank=verification())
+    kept = InstanceIndex().fit(index.ids_.tolist())
+    given = index.query(asked, k=12, rerank=verification(instances=kept))
+    for other in (again, fresh, given):
+        np.testing.assert_array_equal(other.ids[:, 0], found.ids[:, 0])
+        assert (other.inliers[:, 0] > 20).all()
     assert "inliers" in found.to_dicts()[0]["matches"][0]
 
 
@@ -339,34 +220,40 @@ def test_only_the_candidates_are_verified_and_images_come_beside_vectors(world) 
     np.testing.assert_array_equal(in_memory.indices, found.indices)
 
 
-def test_by_name_the_whitening_is_learned_once(world, monkeypatch) -> None:
+def test_images_are_described_once_and_no_more_than_asked_for_are_kept(world, monkeypatch) -> None:
     root, index = world
-    fits = []
-    fit = SpatialVerification.fit
-    monkeypatch.setattr(SpatialVerification, "fit", lambda *a, **k: fits.append(1) or fit(*a, **k))
+    described = []
+    describe = LocalDescriber.describe
+
+    def count(self, image):
+        described.append(image.size)
+        return describe(self, image)
+
+    monkeypatch.setattr(LocalDescriber, "describe", count)
+    index = copy.copy(index)
+    index._learned = {}
     for number in (1, 2):
         found = index.query(queries(root, number), k=2, rerank="spatial")
         assert Path(found.ids[0, 0]).name == f"{number:02}.png"
-    assert fits == [1]
-    fewer = copy.copy(index).remove(index.ids_[0])  # of other rows it is learned anew
-    for one in (fewer, fewer, index):
-        one.query(queries(root, 2), k=2, rerank="spatial")
-    assert fits == [1, 1]
+    assert len(described) == 12 + 2
+    few = verification(n_candidates=3, n_recent=4)
+    for number in range(12):
+        index.query(queries(root, number), k=2, rerank=few)
+    assert index._learned[few]._index.n_samples_fit_ <= 4
 
 
 def test_a_changed_image_is_read_again(world, tmp_path) -> None:
     pixels = np.random.default_rng(5).integers(0, 256, (12, 12, 3), np.uint8)
-    big = Image.fromarray(pixels).resize((320, 320), Image.Resampling.BICUBIC)
+    big = Image.fromarray(pixels).resize((320, 320), Image.Resampling.NEAREST)
     path = tmp_path / "one.png"
-    Image.new("RGB", (320, 320)).save(path)
     root, _ = world
-    net = featx.load_backbone("resnet18", weights=None, precision="float32", device="cpu")
+    Image.open(root / "db" / "01.png").save(path)
     index = RetrievalIndex().fit(np.eye(2), ids=[str(path), str(root / "db" / "00.png")])
-    rerank = verification(backbone=net).fit([str(p) for p in sorted((root / "db").iterdir())])
-    before = index.query(np.ones(2), images=[big], rerank=rerank)
+    before = index.query(np.ones(2), images=[big], rerank="spatial")
     big.save(path)
-    after = index.query(np.ones(2), images=[big], rerank=rerank)
-    assert before.inliers[before.ids == str(path)] < after.inliers[after.ids == str(path)]
+    after = index.query(np.ones(2), images=[big], rerank="spatial")
+    assert (before.inliers == 0).all()
+    assert after.inliers[after.ids == str(path)] > 20
     assert after.ids[0] == str(path)
 
 
@@ -374,11 +261,10 @@ def test_candidates_that_are_gone_are_counted_and_stand_below(world, tmp_path) -
     root, index = world
     ids = [str(tmp_path / "gone.png"), *index.ids_.tolist()[1:]]
     other = RetrievalIndex().fit(index._vectors.data, ids=ids)
-    net = featx.load_backbone("resnet18", weights=None, precision="float32", device="cpu")
-    asked = queries(root, 0)
     vectors = index._vectors.data[:1]
-    with pytest.warns(UserWarning, match=r"1 of 12 candidates could not .*gone\.png' among them"):
-        found = other.query(vectors, k=12, rerank=verification(backbone=net), images=asked)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"1 of 12 candidates could not .*gone\.png' among"):
+            found = other.query(vectors, k=12, rerank="spatial", images=queries(root, 0))
     row = found.ids[0].tolist().index(ids[0])
     assert found.inliers[0, row] == -1
     assert found.distances[0, row] == 1
@@ -400,28 +286,21 @@ def test_misuse_of_verification_is_named(world, tmp_path, monkeypatch) -> None:
             lambda: numbered.query(vector, rerank="spatial", images=path),
             r"ids are int64, expected",
         ),
-        (lambda: named.query(vector, rerank="spatial", images=path), r"that no network is known"),
         (lambda: index.query(vector, images=[path, path]), r"images: got 2, expected 1"),
         (lambda: index.query(path, images=path), r"images: got some beside X"),
-        (lambda: verification().fit([path]), r"backbone: got none, expected the network"),
-        (lambda: index.query(path, rerank=SpatialVerification(side_px=8)), r"side_px: got 8"),
-        (lambda: index.query(path, rerank=verification(tolerance=-1)), r"tolerance: got -1"),
+        (lambda: index.query(path, rerank=verification(n_candidates=0)), r"n_candidates: got 0"),
     ):
         with pytest.raises(ParameterError, match=message):
             call()
-    net = featx.load_backbone("resnet18", weights=None, precision="float32", device="cpu")
-    with pytest.raises(ImageDecodeError, match=r"none of 12 images of the database could be read"):
-        named.query(vector, rerank=verification(backbone=net), images=path)
-    rerank = verification(backbone=net).fit([path])
+    with pytest.raises(ImageDecodeError, match=r"none of 12 could be described"):
+        named.query(vector, rerank="spatial", images=path)
     with pytest.raises(ImageDecodeError, match=r"query '.*no\.png': No such file; give another"):
-        index.query(vector, rerank=rerank, images=[str(tmp_path / "no.png")])
-    other = featx.load_backbone("resnet34", weights=None, device="cpu")
-    rerank = dataclasses.replace(rerank, backbone=other)
-    with pytest.raises(FingerprintMismatchError, match=r"'resnet34'.*expected 'resnet18'"):
-        index.query(path, rerank=rerank)
+        index.query(vector, rerank="spatial", images=[str(tmp_path / "no.png")])
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'featx\[spatial\]'"):
-        index.query(path, rerank=verification())
+    copied = copy.copy(index)
+    copied._learned = {}
+    with pytest.raises(MissingDependencyError, match=r"pip install 'featx\[instances\]'"):
+        copied.query(path, rerank=verification())
 
 
 @pytest.mark.slow
@@ -447,7 +326,7 @@ def test_the_command_line_reranks_by_every_name(world, tmp_path, capsys) -> None
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_photographs_of_covers_find_their_covers(shared_assets: Path, tmp_path: Path) -> None:
-    """20 photographs of DVD covers among 60: one vector finds 40 % first, verified 90 %."""
+    """20 photographs of DVD covers among 60: one vector finds half first, verified all."""
     pytest.importorskip("cv2", reason="opencv is an extra")
     root = shared_assets / "datasets" / "smvs_dvd"
     net = {
@@ -467,4 +346,4 @@ def test_photographs_of_covers_find_their_covers(shared_assets: Path, tmp_path: 
         return float(np.mean([Path(p).name for p in found] == right))
 
     assert first(None) < 0.5
-    assert first("spatial") >= 0.8
+    assert first("spatial") >= 0.95
