@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -30,6 +31,9 @@ __all__ = [
     "read_image",
     "suffix_of",
 ]
+
+# It warns of every damaged form: clients could fill the log.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 Document = TypeVar("Document", bound=BaseModel)
 MAX_IMAGES = 32

@@ -78,7 +78,7 @@ def test_what_cannot_be_served_is_one_line(index, capsys, tmp_path) -> None:
 
 
 def test_a_missing_package_is_named_with_its_install_command(index, capsys, monkeypatch) -> None:
-    for package in ("fastapi", "uvicorn", "prometheus_client"):
+    for package in ("fastapi", "uvicorn", "prometheus_client", "python_multipart"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, package, None)
             message = refused(capsys, index)
@@ -97,12 +97,25 @@ def test_defaults_are_those_of_the_library(monkeypatch) -> None:
     assert options().token == "from-outside"
     given = {"host": "0.0.0.0", "port": 1, "token": "at-the-command", "batch_size": 2,
              "wait_ms": 3.5, "max_upload_mb": 4.5, "max_pixels": 5, "rate": 6.5,
-             "copy_distance": 0.75}  # fmt: skip
+             "copy_distance": 0.75, "write_token": "another-at-the-command",
+             "link_column": "page", "keep_uploads_mb": 7.5}  # fmt: skip
     words = [w for n, v in given.items() for w in (f"--{n.replace('_', '-')}", str(v))]
     words += ["--writable", "--show-names", "--trusted-proxies", "10.0.0.1, 10.0.0.2"]
-    proxies = ("10.0.0.1", "10.0.0.2")
-    expected = ServeOptions(writable=True, show_names=True, trusted_proxies=proxies, **given)
+    words += ["--cors-origin", "https://a.example", "--cors-origin", "http://localhost:3000"]
+    words += ["--show-paths", "--columns", "price, page"]
+    expected = ServeOptions(
+        writable=True,
+        show_names=True,
+        show_paths=True,
+        trusted_proxies=("10.0.0.1", "10.0.0.2"),
+        cors_origins=("https://a.example", "http://localhost:3000"),
+        columns=("price", "page"),
+        **given,
+    )
     assert options(*words) == expected
+    monkeypatch.setenv("FEATX_WRITE_TOKEN", "writes-from-outside")
+    assert options().write_token is None  # nothing may be changed there
+    assert options("--writable").write_token == "writes-from-outside"
 
 
 @contextmanager
