@@ -320,8 +320,8 @@ def _add_changes(api: APIRouter, service: Service) -> None:
         client = _client(request)
         row = await service.add(data, suffix=suffix, label=label, metadata=given, client=client)
         database = service.database
-        found = hashlib.sha256(data).hexdigest()
-        return Added(row, database.n_samples, found, database.collection)
+        digest = await asyncio.to_thread(hashlib.sha256, data)
+        return Added(row, database.n_samples, digest.hexdigest(), database.collection)
 
     @api.patch(
         "/api/images/{row}",

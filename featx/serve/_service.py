@@ -118,7 +118,7 @@ class Service:
             If the bytes are no image, or there is no such label or column.
         """
         answer = (await self._embed(data, asked, client))[1]
-        return dataclasses.replace(answer, upload=self._kept.keep(data))
+        return dataclasses.replace(answer, upload=await self._kept.keep(data))
 
     async def embed(self, data: bytes, client: str = "") -> Floats:
         """Return an image's vector, (n_features,).
