@@ -27,6 +27,8 @@ from featx.retrieval.descriptors import N_VALUES, LocalFeatures
 __all__ = ["InvertedFile", "Votes", "build_inverted_file", "inverted_file_from_arrays"]
 
 N_NEIGHBORS = 10  # database features that one feature of a query may vote for
+# Few clear neighbours weigh more than many doubtful ones, of which a small database has most.
+SHARPNESS = 3
 N_PROBE = 8  # lists that are looked into
 DESCRIPTORS_PER_LIST = 40  # that k-means learns from, and that a list should have at least
 MAX_LISTS = 16384  # k-means takes minutes for them
@@ -101,8 +103,8 @@ class InvertedFile:
 
         Notes
         -----
-        Of its 10 nearest neighbours a feature votes for those nearer than the last, by how much
-        nearer: the last stands for what is no match (Jegou, Douze and Schmid, "Exploiting
+        Of its 10 nearest neighbours a feature votes for those nearer than the last, by the cube of
+        how much nearer: the last stands for what is no match (Jegou, Douze and Schmid, "Exploiting
         descriptor distances for precise image search", INRIA RR-7656, 2011). A feature has one
         vote for an image, and a feature of an image gets one: the strongest.
         """
@@ -117,7 +119,7 @@ class InvertedFile:
             squares, codes = self.index.search(asked, k, params=parameters)
         is_found = codes >= 0
         last = np.where(is_found, squares, 0).max(axis=1, keepdims=True)
-        weights = np.where(is_found, 1 - squares / np.maximum(last, 1), 0).reshape(-1)
+        weights = np.where(is_found, 1 - squares / np.maximum(last, 1), 0).reshape(-1) ** SHARPNESS
         mine, theirs = np.repeat(np.arange(len(codes)), k), codes.reshape(-1)
         pairs = np.flatnonzero(weights > 0)
         pairs = pairs[np.argsort(-weights[pairs], kind="stable")]
