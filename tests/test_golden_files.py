@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from featx import RetrievalIndex
+from featx.retrieval import load_index
 from featx.store import Failure, StoreWriter, open_store, verify_store
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -62,6 +63,16 @@ def test_indexes_of_both_versions_are_read(name, kind, mmap, tmp_path) -> None:
     np.testing.assert_allclose(found.distances, np.sort(distances)[:5], atol=1e-6)
     index.save(tmp_path / "again")
     assert RetrievalIndex.load(tmp_path / "again").ids_.tolist() == made.NAMES
+
+
+def test_an_index_of_instances_of_version_1_is_read() -> None:
+    pytest.importorskip("cv2", reason="opencv is an extra")
+    index = load_index(GOLDEN / "instances-v1")
+    assert (index.ids_.tolist(), index.labels_.tolist()) == (made.NAMES[:3], made.LABELS[:3])
+    assert index.get_params()["n_features"] == 60
+    found = index.query([np.rot90(picture) for picture in made.pictures()], k=1)
+    assert found.ids[:, 0].tolist() == made.NAMES[:3]
+    assert (found.inliers > 15).all()
 
 
 def _case(entry: dict) -> object:

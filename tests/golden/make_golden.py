@@ -18,6 +18,7 @@ from featx import RetrievalIndex
 from featx.estimators import LinearProbeClassifier, save_model
 from featx.estimators.certainty import learn_certainty
 from featx.recipe import Preprocessing, Recipe
+from featx.retrieval import InstanceIndex
 from featx.store import Failure, StoreWriter
 
 HERE = Path(__file__).resolve().parent
@@ -53,6 +54,17 @@ def make_index(path: Path) -> None:
         RetrievalIndex(kind="ivf", codes="float32").fit(X, ids=NAMES, labels=LABELS).save(path)
 
 
+def pictures() -> np.ndarray:
+    """Return three pictures of blocks, which nothing but numpy draws."""
+    values = (np.arange(3 * 12 * 16 * 3).reshape(3, 12, 16, 3) * 7919 + 101) ** 2 % 251
+    return values.astype(np.uint8).repeat(20, 1).repeat(20, 2)
+
+
+def make_instances(path: Path) -> None:
+    """Write an index of instances."""
+    InstanceIndex(60).fit(pictures(), ids=NAMES[:3], labels=LABELS[:3]).save(path)
+
+
 def make_model(path: Path) -> None:
     """Write a model with what was learned of how far it can be trusted."""
     points = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
@@ -67,6 +79,7 @@ def main() -> None:
     for name, make in (
         ("store-v1.h5", make_store),
         ("index-v2", make_index),
+        ("instances-v1", make_instances),
         ("model-v1-certainty.featx", make_model),
     ):
         if not (HERE / name).exists():
