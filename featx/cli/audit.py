@@ -80,10 +80,8 @@ def show(result: dict[str, Any]) -> str:
     lines += [f"note: {note}" for note in result["notes"]]
     if "out" in result:
         lines.append(
-            f"table: {result['out']}; review it: featx label {result['out']} --labels ..."
+            f"table: {result['out']}; review it: featx label {result['out']} --labels L.csv"
         )
-    if "report" in result:
-        lines.append(f"page: {result['report']}")
     return "\n".join(lines)
 
 

@@ -49,7 +49,7 @@ def show(result: dict[str, Any]) -> str:
     )
     reached = (
         f"{r['ratio_to_ceiling']:.0%} of what decode and network allow "
-        f"({r['ceiling']:.0f} images/s); all {r['n_in_source']} images: {r['hours']:.2g} hours"
+        f"({r['ceiling']:.0f} images/s); all {r['n_in_source']} images: {_show_hours(r['hours'])}"
     )
     lines = [
         head,
@@ -71,3 +71,9 @@ def show(result: dict[str, Any]) -> str:
     if r["n_failed"]:
         lines.append(f"{r['n_failed']} of the images could not be read")
     return "\n".join(lines)
+
+
+def _show_hours(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:.1f} hours"
+    return f"{60 * hours:.0f} minutes" if hours >= 1 / 30 else f"{3600 * hours:.1f} s"

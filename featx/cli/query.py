@@ -121,6 +121,11 @@ def _read_text(args: argparse.Namespace, index: Any) -> list[dict[str, Any]]:
 
     if not args.text and not args.image:
         raise ParameterError("IMAGE: got none, and no --text, expected images or words to find")
+    if not args.image and "spatial" in (args.rerank or ()):
+        raise ParameterError(
+            "--rerank: got 'spatial' with words alone, which compares images; expected an image "
+            "beside the words, or another order"
+        )
     if not args.text:
         return []
     asked = ask_words(args.text, index.recipe_, index.made_with_, weights=args.weights)

@@ -120,16 +120,17 @@ def notes(result: dict[str, Any]) -> list[str]:
 
 def show(result: dict[str, Any]) -> str:
     """Say what was trained."""
-    score = result["cv_score"]
+    score = show_figure(result["cv_score"])
+    how = "" if score == "not measured" else " cross-validated"
     lines = [
         (
             f"{result['task']}: {len(result['classes'])} classes, {result['n_samples']} images, "
-            f"{result['cv_metric']} {show_figure(score)} "
-            f"cross-validated, in {result['seconds']:.1f} s; saved to {result['out']}"
+            f"{result['cv_metric']} {score}{how}, "
+            f"in {result['seconds']:.1f} s; saved to {result['out']}"
         ),
         f"preset {result['preset']}, features of {result['store']}",
     ]
-    if show_figure(score) == "not measured":
+    if score == "not measured":
         few = "every class has" if result["task"] == "classification" else "an answer of each has"
         lines.append(f"{few} a single image, so none can be held out: label more images")
     return "\n".join([*lines, *show_coverage(result)])

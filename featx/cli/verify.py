@@ -22,8 +22,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "n_rows_checked": found.n_rows_checked,
     }
     if not found.ok:
+        n = len(found.problems)
         result["error"] = (
-            f"store {args.store!r}: {len(found.problems)} problems, expected none; the first: "
+            f"store {args.store!r}: {n} problem{'' if n == 1 else 's'}, expected none; the first: "
             f"{found.problems[0]}"
         )
     return result
@@ -33,4 +34,4 @@ def show(result: dict[str, Any]) -> str:
     """Say whether everything fits."""
     if result["ok"]:
         return f"ok: {result['n_rows_checked']} rows fit their checksums"
-    return "\n".join([f"{len(result['problems'])} problems:", *result["problems"]])
+    return "\n".join(result["problems"])

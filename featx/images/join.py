@@ -197,8 +197,8 @@ def class_labels(images: Any, table: LabelSource | None = None) -> ClassLabels:
     if not len(rows):
         raise ManifestError(
             f"{found.table.thing}: has no labels for {len(found.paths)} images, expected one per "
-            "image; extract the folder above the folders of the classes, or pass labels "
-            "(--labels L.csv)"
+            "image; extract the folder above the folders of the classes, make a label file with "
+            "featx label, or pass labels (--labels L.csv)"
         )
     warn_of_splits(np.unique(labels[has_label]).tolist(), found.table.thing)
     return ClassLabels(rows, labels[has_label], found.coverage(rows))

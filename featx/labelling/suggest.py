@@ -150,7 +150,7 @@ def describe(
     found = []
     for k, (row, n) in enumerate(zip(rows.tolist(), _count_alike(pool, rows), strict=True)):
         label = confidence = None
-        reason = f"typical of about {n} images" if n > 1 else "unlike all other images"
+        reason = f"typical of about {n} images" if n > 1 else "no other image is much like it"
         if guesses is not None:
             label, confidence = str(guesses.labels[k]), float(guesses.confidence[k])
             if strategy == "uncertain" or guesses.margin[k] < UNSURE:

@@ -146,7 +146,7 @@ class Columns:
         """
         allowed = self.fitting(where)
         if allowed is not None and not allowed.any():
-            hint = self._suggest(where) if isinstance(where, Mapping) else ""
+            hint = self._suggest(self._equalities(where))
             raise NoRowFitsError(f"filter: no row of the index fits {where!r}.{hint}")
         return allowed
 
@@ -227,6 +227,14 @@ class Columns:
     def _column(self, name: str) -> NDArray[Any]:
         columns = self._all()
         return columns[choose("filter column", name, sorted(columns))]
+
+    def _equalities(self, where: Any) -> dict[str, Any]:
+        """Return the columns and values that a filter asks to be equal."""
+        if isinstance(where, Mapping):
+            return dict(where)
+        asked = [where] if isinstance(where, str) else where if is_text(where) else []
+        conditions = [parse_condition(word, self._all()) for word in asked]
+        return {one.column: one.value for one in conditions if one.operator == "="}
 
     def _suggest(self, where: Mapping[str, Any]) -> str:
         """Give the nearest value for the first text that no row has."""

@@ -236,7 +236,8 @@ def _require_pairs(y: NDArray[Any], which: str) -> None:
         smallest = (
             ""
             if least is None
-            else f", of which {str(names[least])!r} has {counts[least]} image(s){which}"
+            else f", of which {str(names[least])!r} has "
+            f"{counts[least]} {'image' if counts[least] == 1 else 'images'}{which}"
         )
         raise ParameterError(
             f"labels: got {len(names)} classes{smallest}; "

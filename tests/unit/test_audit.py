@@ -705,6 +705,8 @@ def test_the_command_gives_what_scripts_rely_on(photo_store, tmp_path, capsys) -
     shown = capsys.readouterr().out
     assert "blurred.png" in shown
     assert "labels were not judged" in shown
+    assert main(["audit", str(photo_store), "--html", str(page)]) == 0
+    assert capsys.readouterr().out.count("page: ") == 1
 
 
 def test_the_command_replaces_no_other_table(photo_store, tmp_path, capsys) -> None:

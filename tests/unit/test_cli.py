@@ -292,7 +292,7 @@ def test_a_figure_that_was_not_measured_is_no_nan(world, capsys, tmp_path) -> No
     words = ["train", world / "train.h5", "--labels", tmp_path / "l.csv", "--out", tmp_path / "m"]
     assert run(*words) == 0
     text = capsys.readouterr().out
-    assert "accuracy not measured" in text
+    assert "accuracy not measured, in " in text
     assert "every class has a single image" in text
     assert "nan" not in text.lower()
 
@@ -437,6 +437,7 @@ def test_rows_of_other_sources_and_images_without_label_are_counted(
             "labels: got one class (red)",
         ),
         ("bench ROOT/test --images 0", "--images: got 0"),
+        ("query ROOT/index --text dog --rerank spatial", "--rerank: got 'spatial' with words"),
     ],
     ids=lambda v: v.split()[0] + v.split()[-2] if " ROOT" in v else "",
 )

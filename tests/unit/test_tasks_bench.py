@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from featx.cli.bench import _show_hours
 from featx.cli.main import main
 from featx.errors import ManifestError, ParameterError
 from featx.extraction import LoadedEncoder, RunOptions
@@ -138,3 +139,10 @@ def test_the_command_prints_figures_and_writes_a_page(folder, tmp_path, capsys) 
     shown = capsys.readouterr().out
     assert "bottleneck: " in shown
     assert "1 of the images could not be read" in shown
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"), [(3.0e-4, "1.1 s"), (0.5, "30 minutes"), (26.04, "26.0 hours")]
+)
+def test_the_whole_takes_seconds_minutes_or_hours(hours, text) -> None:
+    assert _show_hours(hours) == text

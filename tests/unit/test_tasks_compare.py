@@ -162,7 +162,7 @@ def test_a_class_of_which_one_image_can_be_read_is_named(objects, tmp_path) -> N
     paths, y = objects
     (tmp_path / "bad.jpg").write_bytes(BAD)
     more, labels = [*paths, str(tmp_path / "bad.jpg")], [*y[:-1], "rare", "rare"]
-    with pytest.raises(ParameterError, match=r"'rare' has 1 image\(s\) that can be read"):
+    with pytest.raises(ParameterError, match=r"'rare' has 1 image that can be read"):
         compare(more, labels, tmp_path / "f.h5", **RUN)
 
 
