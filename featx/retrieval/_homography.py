@@ -43,6 +43,12 @@ class Agreement:
     inliers: int
     region: Floats
 
+    @property
+    def share(self) -> float:
+        """Share of the query that the match covers; 0 where a corner lies behind the camera."""
+        x, y = clip_region(find_in_query(self.region)).T
+        return abs(float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))) / 2
+
 
 NO_AGREEMENT = Agreement(0, np.full((4, 2), np.nan, np.float32))
 

@@ -273,9 +273,10 @@ class InstanceIndex(NamedRows):
         -------
         Matches
             With `inliers` and `regions`; arrays of shape (k,) for one image, else (n_queries, k).
-            Distances are 1 / (1 + inliers), below 0.12, for images that were verified. The others
-            follow in order of their votes, at 1 + 1 / (1 + votes), so that those above 1 may show
-            anything, and at 2 where nothing is alike.
+            Distances are 1 / (1 + inliers * share), at most 1, for images that were verified; the
+            share is that of the query which the match covers, so that of several things in view
+            the one that fills the picture comes first. The others follow in order of their votes,
+            at 1 + 1 / (1 + votes): those above 1 may show anything. 2 where nothing is alike.
 
         Raises
         ------
@@ -369,7 +370,7 @@ class InstanceIndex(NamedRows):
 
 def _distance(agreement: Agreement, votes: float) -> float:
     if agreement.inliers:
-        return 1 / (1 + agreement.inliers)
+        return 1 / (1 + agreement.inliers * agreement.share)
     return 1 + 1 / (1 + votes)
 
 

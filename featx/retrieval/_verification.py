@@ -39,8 +39,8 @@ class SpatialVerification(OneLine):
 
     Notes
     -----
-    As `InstanceIndex`, among the candidates alone. A candidate's distance is 1 / (1 + inliers), 1
-    where none agree; that of the rest is above 1.
+    As `InstanceIndex`, among the candidates alone. A candidate that does not agree has distance
+    1; the rest are above 1.
 
     Examples
     --------
@@ -62,12 +62,12 @@ class SpatialVerification(OneLine):
         found = given.nearest(max(given.k, self.n_candidates))
         candidates = found.rows[:, : self.n_candidates]
         inliers = np.empty(candidates.shape, np.intp)
+        distances = np.empty(candidates.shape, np.float32)
         for i, (image, rows) in enumerate(zip(images, candidates, strict=True)):
             ids = given.ids[rows].tolist()
             index = kept.hold(ids) if self.instances is None else self.instances
-            inliers[i] = _compare(index, image, ids)
-        distances = np.where(inliers > 0, 1 / (1 + np.maximum(inliers, 0)), 1)
-        return reorder(found, distances.astype(np.float32), inliers).first(given.k)
+            inliers[i], distances[i] = _compare(index, image, ids)
+        return reorder(found, distances, inliers).first(given.k)
 
 
 class _Kept:
@@ -123,8 +123,10 @@ def _file_state(path: str) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _compare(index: InstanceIndex, image: Any, ids: Sequence[str]) -> list[int]:
-    """Return the inliers of each candidate, -1 for one that is not in the index; warn of those."""
+def _compare(
+    index: InstanceIndex, image: Any, ids: Sequence[str]
+) -> tuple[list[int], list[float]]:
+    """Return inliers and distance of each candidate; of those not in the index -1 and 1."""
     known = set(index.ids_.tolist())
     there = [name for name in ids if name in known]
     gone = [name for name in ids if name not in known]
@@ -137,11 +139,19 @@ def _compare(index: InstanceIndex, image: Any, ids: Sequence[str]) -> list[int]:
             stacklevel=7,
         )
     if not there:
-        return [-1] * len(ids)
+        return [-1] * len(ids), [1.0] * len(ids)
     matches = index.query(image, k=len(there), filter={"id": there})
     assert matches.inliers is not None
-    inliers = dict(zip(matches.ids.tolist(), matches.inliers.tolist(), strict=True))
-    return [inliers.get(name, -1) for name in ids]
+    distances = np.minimum(matches.distances, 1).tolist()
+    compared = dict(
+        zip(
+            matches.ids.tolist(),
+            zip(matches.inliers.tolist(), distances, strict=True),
+            strict=True,
+        )
+    )
+    found = [compared.get(name, (-1, 1.0)) for name in ids]
+    return [inliers for inliers, _ in found], [distance for _, distance in found]
 
 
 def _require_images(given: RankingInput) -> tuple[Any, ...]:

@@ -74,15 +74,29 @@ def test_a_warped_scene_is_found_first_with_its_corners_in_place(index, turn_deg
     assert (found.labels[0], len(found.ids)) == ("l5", 3)
     assert found.inliers[0] >= 15
     assert found.inliers[1:].tolist() == [0, 0]
-    assert found.distances[0] == pytest.approx(1 / (1 + found.inliers[0]))
     assert found.distances[1] > 1
     corners = np.array([[[0, 0], [400, 0], [400, 400], [0, 400]]], float)
+    whole = np.array([[[0, 0], [320, 0], [320, 240], [0, 240]]], np.float32)
+    there = cv2.perspectiveTransform(whole, homography)
+    in_view = cv2.intersectConvexConvex(there, corners.astype(np.float32))[0]
+    weight = found.inliers[0] * in_view / 400**2
+    assert found.distances[0] == pytest.approx(1 / (1 + weight), rel=0.03)
     expected = cv2.perspectiveTransform(corners, np.linalg.inv(homography))[0]
     np.testing.assert_allclose(found.regions[0] * SIZE, expected, atol=6)
     assert np.isnan(found.regions[1:]).all()
     outline = np.array([[[0, 0], [320, 0], [320, 240], [0, 240]]], float)
     expected = cv2.perspectiveTransform(outline, homography)[0]
     np.testing.assert_allclose(find_in_query(found.regions[0]) * 400, expected, atol=6)
+
+
+def test_the_thing_that_fills_the_picture_comes_first(index) -> None:
+    asked = Image.new("RGB", (480, 520), (90, 90, 90))
+    asked.paste(scene(2).resize((64, 48)).resize((480, 360)), (0, 0))  # blurred: few features
+    asked.paste(scene(7).resize((192, 144)), (100, 370))
+    found = index.query(asked, k=2)
+    assert found.labels.tolist() == ["l2", "l7"]
+    assert 0 < found.inliers[0] < found.inliers[1]
+    assert found.distances[0] < found.distances[1] <= 1
 
 
 def test_descriptors_are_the_square_roots_of_opencvs() -> None:

