@@ -128,8 +128,22 @@ class FileFormat:
                     f"{self.describe(path)}: {what} cannot be read ({err.strerror}); the disk or "
                     "the network refuses to give it: see to that and try again"
                 ) from err
+            if (other := _find_kind(path)) not in ("", "empty", self.kind):
+                raise FileFormatError(
+                    f"{self.describe(path)}: is a file of featx, but of another kind ({other}); "
+                    f"give a file made by {self.maker}"
+                ) from err
             reason = one_line(err)
             raise self.damaged(path, f"{what} cannot be read ({reason})") from err
+
+
+def _find_kind(path: Name) -> str:
+    from featx.files.kinds import kind_of
+
+    try:
+        return kind_of(Path(path))[0]
+    except (OSError, ValueError):  # it cannot be opened, or is at a URL
+        return ""
 
 
 STORE = FileFormat(

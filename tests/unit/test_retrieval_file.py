@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from featx import RetrievalIndex
+from featx import LinearProbeClassifier, RetrievalIndex, save_model
 from featx.errors import FeatxError, FileFormatError, ParameterError, StoreWriteError
 from featx.recipe import Preprocessing, Recipe
 from featx.retrieval import _file, _file_rows
@@ -120,6 +120,13 @@ def test_every_flipped_byte_is_found_or_harmless(tmp_path) -> None:
         assert matches.ids.tolist() == expected.ids.tolist()
         np.testing.assert_array_equal(matches.distances, expected.distances)
     assert found > 10
+
+
+def test_a_sound_file_of_another_kind_is_not_called_damaged(tmp_path) -> None:
+    X = np.eye(4, dtype=np.float32).repeat(3, axis=0)
+    save_model(LinearProbeClassifier().fit(X, np.repeat(list("abcd"), 3)), tmp_path / "model")
+    with pytest.raises(FileFormatError, match=r"of another kind \(model\); give a file made by"):
+        RetrievalIndex.load(tmp_path / "model")
 
 
 def test_cut_and_foreign_files_are_refused(tmp_path) -> None:
