@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from featx._repr import OneLine
 from featx.backbones._timm import CONFIG, preprocessing_of_config
 from featx.backbones._weights_file import SUFFIXES, find_file, read_notes
 from featx.backbones.catalogue import source_of
@@ -32,8 +33,8 @@ N_FOLDERS = 4  # a hub's cache is model/snapshots/revision/file
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ChosenWeights:
+@dataclass(frozen=True, repr=False)
+class ChosenWeights(OneLine):
     """Weights of a network by name, before they are read.
 
     Parameters

@@ -46,7 +46,7 @@ class SpatialVerification(OneLine):
     --------
     >>> from featx.retrieval import SpatialVerification
     >>> SpatialVerification(n_candidates=50)
-    SpatialVerification(n_candidates=50)
+    SpatialVerification(n_candidates=50, n_recent=2000, instances=None)
     """
 
     n_candidates: int = 100
