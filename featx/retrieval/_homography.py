@@ -38,16 +38,14 @@ class Agreement:
         The corners of the query (top left, top right, bottom right, bottom left), where the match
         has them, as shares of its width and height: beyond 0 to 1 where the query shows more than
         the match. NaN where nothing agrees, or a corner would lie behind the camera.
+    share : float
+        Share of the query that the match covers; where a corner would lie behind the camera, that
+        of the box around the features that agree.
     """
 
     inliers: int
     region: Floats
-
-    @property
-    def share(self) -> float:
-        """Share of the query that the match covers; 0 where a corner lies behind the camera."""
-        x, y = clip_region(find_in_query(self.region)).T
-        return abs(float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))) / 2
+    share: float = 0.0
 
 
 NO_AGREEMENT = Agreement(0, np.full((4, 2), np.nan, np.float32))
@@ -94,7 +92,11 @@ def agree(
     if inliers < MIN_INLIERS or not _is_plausible(homography, mine):
         return NO_AGREEMENT
     region = _project(homography, CORNERS * (query_px / query_px.max()))
-    return Agreement(inliers, (region / (match_px / match_px.max())).astype(np.float32))
+    region = (region / (match_px / match_px.max())).astype(np.float32)
+    share = abs(_area(clip_region(find_in_query(region))))
+    if not share:
+        share = float(np.ptp(mine / (query_px / query_px.max()), axis=0).prod())
+    return Agreement(inliers, region, share)
 
 
 def _count_places(points: Floats) -> int:
@@ -118,10 +120,14 @@ def _is_plausible(homography: NDArray[Any], points: Floats) -> bool:
     box = _project(homography, low + span * CORNERS)
     sides = np.roll(box, -1, axis=0) - box
     turns = sides[:, 0] * np.roll(sides[:, 1], -1) - sides[:, 1] * np.roll(sides[:, 0], -1)
-    x, y = box.T
-    area = 0.5 * float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))
-    ratio = area / max(float(span.prod()), 1e-12)
+    ratio = _area(box) / max(float(span.prod()), 1e-12)
     return bool((turns > 0).all()) and MIN_AREA < ratio < MAX_AREA
+
+
+def _area(corners: NDArray[Any]) -> float:
+    """Return the area of a polygon, negative where its corners run the other way round."""
+    x, y = corners.T
+    return float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2
 
 
 def find_in_query(region: Floats) -> Floats:

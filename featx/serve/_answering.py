@@ -70,11 +70,11 @@ def answer_queries(
             continue
         prediction, asked = None if vector is None else next(predictions, None), query.asked
         try:
+            text = _describe_words(database, asked.text)
             matches = [] if asked.k == 0 else database.nearest(
                 vector, asked.k, asked.label, text=asked.text, filters=asked.filters,
                 leave_out=query.row,
             )  # fmt: skip
-            text = _describe_words(database, asked.text)
             answer = Answer(matches, prediction, text=text, collection=database.collection)
             found.append((vector, answer))
         except RefusalError as err:

@@ -140,8 +140,7 @@ class Database:
     @property
     def metric(self) -> str:
         """Of the distances."""
-        index = self._state.index
-        return "instances" if isinstance(index, InstanceIndex) else str(index.metric)
+        return str(self._state.index.metric)
 
     @property
     def has_labels(self) -> bool:
@@ -205,7 +204,7 @@ class Database:
     @property
     def weights(self) -> Any:
         """Where the network's weights are, if they moved."""
-        return getattr(self._state.index, "weights", None)
+        return self._state.index.weights
 
     def ask(self, text: str) -> WordQuery:
         """Return what words were taken as.
@@ -242,11 +241,10 @@ class Database:
         Raises
         ------
         RefusalError
-            If there is no such label or column, a filter cannot be read, or a word is not known.
+            If there is no such label or column, or a filter cannot be read; of words, `ask` says
+            before whether they can be asked.
         """
         state = self._state
-        if text is not None:
-            self.ask(text)
         n = k + (leave_out is not None)
         among = state.select(label, filters)
         if among is not None and not among.any():
@@ -394,8 +392,6 @@ def _describe_region(region: Floats | None) -> dict[str, Any]:
 
 
 def _has_words(index: Index) -> bool:
-    if isinstance(index, InstanceIndex):
-        return False
     try:
         ask_words("dog", index.recipe_, index.made_with_, weights=index.weights)
     except ParameterError:  # it has others

@@ -128,11 +128,25 @@ def test_agreement_counts_what_a_homography_explains_and_nothing_else() -> None:
     square = np.array([[[0, 0], [1, 0], [1, 1], [0, 1]]], float)
     expected = cv2.perspectiveTransform(square, homography)[0]
     np.testing.assert_allclose(found.region, expected, atol=1e-3)
+    seen = cv2.perspectiveTransform(square, np.linalg.inv(homography))
+    in_view = cv2.intersectConvexConvex(*(one.astype(np.float32) for one in (seen, square)))[0]
+    assert found.share == pytest.approx(in_view, abs=0.01)
     mirrored = query * [-1, 1] + [1, 0]
     for other in (mirrored, rng.uniform(0, 1, (60, 2)), np.full((60, 2), 0.5), query[:, ::-1]):
         assert agree(query, other.astype(np.float32), px, px).inliers == 0
     repeated = np.repeat(query[:5], 12, axis=0)  # five places, however often
     assert agree(repeated, repeated, px, px).inliers == 0
+
+
+def test_a_match_whose_outline_cannot_be_drawn_counts_by_what_agrees() -> None:
+    query = np.random.default_rng(0).uniform(0, 0.5, (60, 2)).astype(np.float32)
+    homography = np.array([[1, 0, 0], [0, 1, 0], [-1.5, 0, 1]])  # its horizon is at x = 2/3
+    match = cv2.perspectiveTransform(query[None].astype(float), homography)[0]
+    px = np.array([100, 100], np.int32)
+    found = agree(query, match.astype(np.float32), px, px)
+    assert found.inliers > 20
+    assert np.isnan(found.region).all()
+    assert found.share == pytest.approx(0.25, abs=0.03)
 
 
 def test_what_shows_nothing_of_the_database_is_not_verified(index) -> None:
