@@ -147,7 +147,7 @@ def solve_finally(
     tol: float,
     max_iter: int,
 ) -> Solution:
-    """Solve for the chosen C closer than the folds had to, in the end in float64.
+    """Solve for the chosen C closer than the folds had to; in float64, unless `tol` is loose.
 
     Parameters
     ----------
@@ -162,7 +162,9 @@ def solve_finally(
     if start is None:
         start = np.zeros(shape)
     quick = choose_dtype(points, tol, free=free)
-    for dtype in (quick, np.float64) if quick is np.float32 else (np.float64,):
+    is_close = quick is np.float32 and closer >= LEAST_SINGLE_TOL
+    dtypes: dict[Any, None] = dict.fromkeys([quick] if is_close else [quick, np.float64])
+    for dtype in dtypes:
         low, start = points.astype(dtype, copy=False), start.astype(dtype)
         solution = solve(
             low,

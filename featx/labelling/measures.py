@@ -14,7 +14,14 @@ from featx._repr import OneLine
 from featx.labelling._guesses import new_probe, wilson_interval
 from featx.labelling._probes import Probes
 
-__all__ = ["Forecast", "Measures", "measure", "measure_attributes", "probability_of_labels"]
+__all__ = [
+    "Forecast",
+    "Measures",
+    "do_nothing",
+    "measure",
+    "measure_attributes",
+    "probability_of_labels",
+]
 
 N_FOLDS = 5
 LAST = 20
@@ -23,6 +30,10 @@ STEPS = (20, 50, 100, 200, 500)
 LEAST_GAIN = 0.01  # accuracy: what a hundred labels more must promise to be worth giving
 
 Floats = NDArray[np.float64]
+
+
+def do_nothing() -> None:
+    """Do not wait."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,7 @@ def measure(
     *,
     ids: NDArray[np.intp] | None = None,
     probes: Probes | None = None,
+    wait: Callable[[], None] = do_nothing,
 ) -> Measures:
     """Measure what labels have bought.
 
@@ -103,6 +115,8 @@ def measure(
         A number that each image keeps, for `probes`; default its position.
     probes : Probes, optional
         Those of the last call, where they go on.
+    wait : callable, optional
+        Is called before each fit, and returns when the processor is free for it.
 
     Returns
     -------
@@ -135,7 +149,7 @@ def measure(
         probe = kept.fit(name, X[train], y[train], numbers[train])
         return np.asarray(probe.predict(X[test]) == y[test], dtype=float)
 
-    return _measure(_deal(y), weights, counts, is_right)
+    return _measure(_deal(y), weights, counts, is_right, wait)
 
 
 def probability_of_labels(X: NDArray[np.float32], labels: NDArray[np.str_]) -> Floats:
@@ -165,13 +179,18 @@ def probability_of_labels(X: NDArray[np.float32], labels: NDArray[np.str_]) -> F
 
 
 def measure_attributes(
-    X: NDArray[np.float32], values: Floats, names: Sequence[str], weights: Floats | None = None
+    X: NDArray[np.float32],
+    values: Floats,
+    names: Sequence[str],
+    weights: Floats | None = None,
+    *,
+    wait: Callable[[], None] = do_nothing,
 ) -> Measures:
     """Measure what labels of attributes have bought.
 
     Parameters
     ----------
-    X, weights
+    X, weights, wait
         As for `measure`.
     values : ndarray of shape (n_labelled, n_attributes), float64
         1, 0, and NaN where it is not known.
@@ -200,7 +219,7 @@ def measure_attributes(
         agrees = (guessed == (values[test] == 1)) & known
         return np.asarray(agrees.sum(axis=1) / np.maximum(known.sum(axis=1), 1), dtype=float)
 
-    return _measure(np.arange(len(values)) % N_FOLDS, weights, counts, is_right)
+    return _measure(np.arange(len(values)) % N_FOLDS, weights, counts, is_right, wait)
 
 
 def _measure(
@@ -208,6 +227,7 @@ def _measure(
     weights: Floats | None,
     counts: dict[str, int],
     is_right: Callable[[Hashable, NDArray[np.bool_], NDArray[np.bool_]], Floats],
+    wait: Callable[[], None],
 ) -> Measures:
     """Measure with a function that trains on some labels and says which others are right.
 
@@ -223,6 +243,7 @@ def _measure(
         for fold in np.unique(folds):
             train, test = is_first & (folds != fold), folds == fold
             if train.any():
+                wait()
                 right[test] = is_right((name, fold), train, test)
         return right
 

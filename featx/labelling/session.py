@@ -22,6 +22,7 @@ from featx.labelling._words import WordFinder
 from featx.labelling.label_file import LabelFile, Values
 from featx.labelling.measures import (
     Measures,
+    do_nothing,
     measure,
     measure_attributes,
     probability_of_labels,
@@ -294,10 +295,11 @@ class LabelSession:
         """Return how good a classifier of the labels so far is, and what more would buy."""
         return self.prepare_measures()()
 
-    def prepare_measures(self) -> Callable[[], Measures]:
+    def prepare_measures(self, wait: Callable[[], None] = do_nothing) -> Callable[[], Measures]:
         """Return what `measure` would do, for another thread while labels come in.
 
-        One after another: each begins with the probes of the one before.
+        One after another: each begins with the probes of the one before. `wait` is called before
+        each fit.
         """
         answers = self._answers()
         X = self.pool.X[answers.rows]
@@ -307,9 +309,9 @@ class LabelSession:
                 return measure(X, [])
             weights = self.pool.count_nearest(answers.rows)
             if self.attributes:
-                return measure_attributes(X, answers.values, self.attributes, weights)
+                return measure_attributes(X, answers.values, self.attributes, weights, wait=wait)
             labels = answers.labels.tolist()
-            return measure(X, labels, weights, ids=answers.rows, probes=self._probes)
+            return measure(X, labels, weights, ids=answers.rows, probes=self._probes, wait=wait)
 
         return measure_now
 
@@ -373,7 +375,7 @@ class LabelSession:
         return np.concatenate([answers.taken, np.array(skipped, np.intp)])
 
     def _describe(self, rows: Rows, guesser: Guesser | None, strategy: str) -> list[Suggestion]:
-        described = describe(self.pool, self.store.paths, rows, guesser, strategy)
+        described = describe(self.pool, self.paths, rows, guesser, strategy)
         known = () if guesser is None else guesser.names
         if self.attributes or not set(self._asked_for).difference(known) or not len(rows):
             return described

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,7 @@ def suggest(
     pool = Pool(store, random_state)
     guesser = answers.fit(pool.X)
     rows = choose_rows(pool, answers.taken, guesser, n, strategy, random_state)
-    return describe(pool, store.paths, rows, guesser, strategy)
+    return describe(pool, store.paths.tolist(), rows, guesser, strategy)
 
 
 def choose_rows(
@@ -143,7 +144,7 @@ def choose_rows(
 
 
 def describe(
-    pool: Pool, paths: NDArray[np.str_], rows: Rows, guesser: Guesser | None, strategy: str
+    pool: Pool, paths: Sequence[str], rows: Rows, guesser: Guesser | None, strategy: str
 ) -> list[Suggestion]:
     """Put the guess and the reason for each row into words."""
     guesses = None if guesser is None or not len(rows) else guesser.guess(rows)
@@ -157,7 +158,7 @@ def describe(
                 reason = f"hard to tell: {guesses.doubts[k]}"
         if strategy == "random":
             reason = "drawn at random"
-        found.append(Suggestion(row, str(paths[row]), label, confidence, reason))
+        found.append(Suggestion(row, paths[row], label, confidence, reason))
     return found
 
 

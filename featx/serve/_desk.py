@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -20,6 +21,9 @@ from featx.serve._refusal import RefusalError
 from featx.tasks import train
 
 __all__ = ["Desk"]
+
+QUIET_S = 0.05  # without a stroke; its guesses and new suggestions are asked for within it
+LONGEST_WAIT_S = 0.5  # for quiet, before each fit: measures come even where strokes never end
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -46,10 +50,12 @@ class Desk:
         self._measuring: Future[Measures] | None = None
         self._measured: Measures | None = None
         self._measured_at = -1  # revision of the label file
+        self._n_at_work = 0  # strokes; changed on the event loop alone
+        self._last_stroke_s = 0.0
 
     async def read_state(self) -> dict[str, Any]:
         """Return what the page shows beside the images; reads what others wrote to the file."""
-        return await self._run(self._refresh_state)
+        return await self._wait(self._refresh_state)
 
     async def suggest(self, n: int, strategy: str) -> list[dict[str, Any]]:
         """Return what to label next."""
@@ -140,12 +146,29 @@ class Desk:
         self._thumbnails.close()
 
     async def _run(self, work: Callable[[], T]) -> T:
+        """Do what somebody waits for; measures leave it the processor."""
+        self._n_at_work += 1
+        try:
+            return await self._wait(work)
+        finally:
+            self._n_at_work -= 1
+            self._last_stroke_s = time.monotonic()
+
+    async def _wait(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._strokes, work)
         except StoreWriteError as err:
             raise RefusalError(507, str(err)) from err
         except FeatxError as err:
             raise RefusalError(422, str(err)) from err
+
+    def _wait_for_quiet(self) -> None:
+        """Leave the processor to strokes: they are waited for, and measures are not."""
+        end = time.monotonic() + LONGEST_WAIT_S
+        while self._n_at_work or time.monotonic() < self._last_stroke_s + QUIET_S:
+            if time.monotonic() > end:
+                return
+            time.sleep(QUIET_S / 10)
 
     def _refresh_state(self) -> dict[str, Any]:
         self.session.refresh()
@@ -181,7 +204,9 @@ class Desk:
             self._measuring = None
         if self._measuring is None and self._measured_at != self.session.file.revision:
             self._measured_at = self.session.file.revision
-            self._measuring = self._beside.submit(self.session.prepare_measures())
+            self._measuring = self._beside.submit(
+                self.session.prepare_measures(self._wait_for_quiet)
+            )
 
     def _dicts(self, suggestions: Sequence[Suggestion]) -> list[dict[str, Any]]:
         """Return suggestions as the page gets them, with the file's name alone."""
