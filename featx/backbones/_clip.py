@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from featx._optional import require
+from featx.backbones.licenses import read_license
 from featx.backbones.sources import BackboneCard, Source, WeightsEntry
 from featx.backbones.weights import load_into, read_state_dict, state_digest
 from featx.backbones.words import Floats, Meaning, Words
@@ -157,8 +158,8 @@ class ClipSource(Source):
         tags = known.list_pretrained_tags_by_model(model)
         return model in known.list_models() and (not slash or tag in tags)
 
-    def card(self, name: str) -> BackboneCard:
-        """Return what open_clip's configuration says.
+    def card(self, name: str, path: Path | None = None) -> BackboneCard:
+        """Return what open_clip's configuration says, or that of a weights file's folder.
 
         Raises
         ------
@@ -173,16 +174,20 @@ class ClipSource(Source):
                 f"open_clip saves it.{nearest(name, known)}"
             )
         model, _, tag = name.removeprefix(CLIP).partition("/")
-        if not model:  # its folder says what it is
-            return BackboneCard(name=name, source="clip", weights=(), local=Preprocessing())
-        towers = _named(model, tag)
+        has_config = path is not None and (path.parent / CONFIG).is_file()
+        local, terms = Preprocessing(), None
+        if path is not None and (has_config or not model):
+            local, terms = _in_folder(path.parent).preprocessing, read_license(path.parent)
+        elif model:
+            local = _named(model, tag).preprocessing
         url = f"https://huggingface.co/models?search={tag}"
-        entry = WeightsEntry(tag, url, towers.preprocessing) if tag else None
+        entry = WeightsEntry(tag, url, _named(model, tag).preprocessing) if tag else None
         return BackboneCard(
             name=name,
             source="clip",
             weights=(entry,) if entry else (),
-            local=towers.preprocessing,
+            local=local,
+            local_license=terms,
         )
 
     def published(self, card: BackboneCard) -> Mapping[str, WeightsEntry]:
@@ -191,19 +196,8 @@ class ClipSource(Source):
 
     def guess(self, card: BackboneCard, path: Path) -> tuple[Preprocessing, str]:
         """Return what the folder's configuration says, else that of the model."""
-        if (path.parent / CONFIG).is_file():
-            return _in_folder(path.parent).preprocessing, f"as {path.parent / CONFIG} says"
-        return card.local, f"as for {card.name}"
-
-    def build(
-        self, card: BackboneCard, *, px: int | None, any_size: bool
-    ) -> tuple[nn.Module, str | None]:
-        """Build the image tower with random weights."""
-        return self.load(card, None, None, px=px, any_size=any_size)[:2]
-
-    def fetch(self, card: BackboneCard, entry: WeightsEntry, module: nn.Module) -> str:
-        """Not used: `load` reads both towers at once."""
-        raise NotImplementedError
+        config = path.parent / CONFIG
+        return card.local, f"as {config} says" if config.is_file() else f"as for {card.name}"
 
     def load(
         self,

@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from featx._optional import require
-from featx.backbones.sources import BackboneCard, Source, WeightsEntry
+from featx.backbones.sources import BackboneCard, BuiltSource, WeightsEntry
 from featx.backbones.weights import load_into
 from featx.errors import BackboneError, WeightsError, nearest, one_line
 from featx.recipe import Preprocessing
@@ -29,7 +29,7 @@ CONFIG = "config.json"
 CROP_PCT, INTERPOLATION = 0.875, "bicubic"
 
 
-class TimmSource(Source):
+class TimmSource(BuiltSource):
     """Every network of ``timm.list_models()``, with and without a weights tag."""
 
     prefix = PREFIX
@@ -52,7 +52,7 @@ class TimmSource(Source):
         is_there = timm.is_model(bare) and ("." not in bare or timm.is_model_pretrained(bare))
         return bool(is_there)
 
-    def card(self, name: str) -> BackboneCard:
+    def card(self, name: str, path: Path | None = None) -> BackboneCard:
         """Return what timm's pretrained configuration says.
 
         Raises
@@ -69,7 +69,6 @@ class TimmSource(Source):
             source="timm",
             weights=(entry,) if entry is not None and config.has_weights else (),
             local=Preprocessing() if entry is None else entry.preprocessing,
-            license=None if config is None else config.license,
         )
 
     def build(
@@ -191,4 +190,5 @@ def _config(name: str) -> Any:
 def _entry(config: Any) -> WeightsEntry:
     url = config.url or f"https://huggingface.co/{config.hf_hub_id}"
     fields = _timm().data.resolve_data_config(pretrained_cfg=config.to_dict())
-    return WeightsEntry(config.tag or "default", url, _preprocessing(fields))
+    terms = None if config.license == "unknown" else config.license
+    return WeightsEntry(config.tag or "default", url, _preprocessing(fields), terms)

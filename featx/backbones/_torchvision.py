@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 
 from featx.backbones.download import content_problem, fetch_file
-from featx.backbones.sources import BackboneCard, Source, WeightsEntry
+from featx.backbones.sources import NOT_PUBLISHED, BackboneCard, BuiltSource, WeightsEntry
 from featx.backbones.weights import load_into, read_state_dict
 from featx.recipe import Preprocessing
 
@@ -29,17 +29,19 @@ _PORTED = ("googlenet", "inception_v3")
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 _VIT = "vit_"  # built for one size of image
 _POSITIONS = "encoder.pos_embedding"  # (1, 1 + patches, D) of these
+# What the page holds that torchvision names as terms; timm says the same of these weights.
+_LICENSES = {"https://github.com/facebookresearch/SWAG/blob/main/LICENSE": "cc-by-nc-4.0"}
 log = logging.getLogger(__name__)
 
 
-class TorchvisionSource(Source):
+class TorchvisionSource(BuiltSource):
     """Every network of ``torchvision.models.list_models(module=torchvision.models)``."""
 
     def names(self) -> list[str]:
         """Return the names, sorted."""
         return list(_names())
 
-    def card(self, name: str) -> BackboneCard:
+    def card(self, name: str, path: Path | None = None) -> BackboneCard:
         """Return what torchvision's weights enumeration says."""
         from torchvision.models import get_model_weights
 
@@ -48,10 +50,9 @@ class TorchvisionSource(Source):
         return BackboneCard(
             name=name,
             source="torchvision",
-            weights=tuple(WeightsEntry(e.name, e.url, _preprocessing(e)) for e in entries),
+            weights=tuple(_entry(e) for e in entries),
             local=_preprocessing(next(iter(enum))),
             n_parameters=enum.DEFAULT.meta["num_params"],
-            license=enum.DEFAULT.meta.get("license"),
             ignored=_AUXILIARY if name in _PORTED else (),
         )
 
@@ -81,15 +82,15 @@ class TorchvisionSource(Source):
 
     def guess(self, card: BackboneCard, path: Path) -> tuple[Preprocessing, str]:
         """Return what the first weights ask for; of a vision transformer, those of its size."""
-        local, like = super().guess(card, path)
+        local, reason = super().guess(card, path)
         px = _vit_px(card.name, read_state_dict(path)) if card.name.startswith(_VIT) else None
         if px is None or px == local.crop_px:
-            return local, like
+            return local, reason
+        reason = f"by the {px} px of its position embeddings: {NOT_PUBLISHED} {card.name}"
         for entry in card.weights:
             if entry.preprocessing.crop_px == px:
-                return entry.preprocessing, f"as for {entry.name}"
-        local = dataclasses.replace(local, resize_px=px, crop_px=px)
-        return local, f"{like}, at the {px} px of its position embeddings"
+                return entry.preprocessing, f"as for {entry.name}, {reason}"
+        return dataclasses.replace(local, resize_px=px, crop_px=px), reason
 
 
 def find_head(module: nn.Module) -> str | None:
@@ -114,6 +115,11 @@ def _names() -> tuple[str, ...]:
     from torchvision import models
 
     return tuple(sorted(models.list_models(module=models)))
+
+
+def _entry(found: Any) -> WeightsEntry:
+    terms = found.meta.get("license")
+    return WeightsEntry(found.name, found.url, _preprocessing(found), _LICENSES.get(terms, terms))
 
 
 def _preprocessing(entry: Any) -> Preprocessing:

@@ -45,6 +45,8 @@ class Backbone:
         SHA-256 of its parameters and buffers, 64 hexadecimal digits.
     weights_source : str
         Where they come from, for people.
+    license : str or None
+        Their terms, where these are stated.
     preprocessing : Preprocessing
         What its images must be made into; `preprocessing_reason` says why.
     transform : callable or None
@@ -71,6 +73,7 @@ class Backbone:
     @torch.inference_mode(False)  # as for `build_network`
     def __init__(self, network: Network, placement: Placement) -> None:
         self.name, self.weights_source = network.name, network.weights_source
+        self.license = network.license
         self.weights = state_digest(network.module)
         self.preprocessing, self.transform = network.preprocessing, network.transform
         self.preprocessing_reason = network.preprocessing_reason

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from featx.backbones._weights_file import read_notes, read_state_dict
-from featx.backbones.sources import BackboneCard, Source, WeightsEntry
+from featx.backbones.sources import BackboneCard, BuiltSource, WeightsEntry
 from featx.errors import BackboneError, WeightsError, choose, one_line
 from featx.recipe import Preprocessing
 
@@ -143,22 +143,21 @@ EMBEDDED: dict[str, BackboneCard] = {
     "featx_small": BackboneCard(
         name="featx_small",
         source="featx",
-        weights=(WeightsEntry("EMBEDDED", None, _SMALL),),
+        weights=(WeightsEntry("EMBEDDED", None, _SMALL, "Apache-2.0"),),
         local=_SMALL,
-        license="Apache-2.0",
     )
 }
 _ORIGINS = {"featx_small": "derived from torchvision's mobilenet_v2 (docs/featx_small.md)"}
 
 
-class EmbeddedSource(Source):
+class EmbeddedSource(BuiltSource):
     """Every network of `EMBEDDED`."""
 
     def names(self) -> list[str]:
         """Return the names, sorted."""
         return sorted(EMBEDDED)
 
-    def card(self, name: str) -> BackboneCard:
+    def card(self, name: str, path: Path | None = None) -> BackboneCard:
         """Return what is known of an embedded network."""
         return EMBEDDED[name]
 

@@ -150,7 +150,7 @@ def _build_named(chosen: ChosenWeights, *, any_size: bool) -> Network:
         chosen.card, chosen.entry, chosen.path, px=px, any_size=any_size
     )
     name = chosen.card.name
-    return Network(name, module, head, chosen.preprocessing, chosen.reason, origin)
+    return Network(name, module, head, chosen.preprocessing, chosen.reason, origin, chosen.license)
 
 
 def _copy_own(module: nn.Module, weights: str | os.PathLike[str] | None) -> Network:

@@ -22,6 +22,7 @@ from featx.backbones._timm import CONFIG, preprocessing_of_config
 from featx.backbones._weights_file import SUFFIXES, find_file, read_notes
 from featx.backbones.catalogue import source_of
 from featx.backbones.download import content_problem, digest_of, read_hash
+from featx.backbones.licenses import read_license
 from featx.backbones.sources import BackboneCard, Source, WeightsEntry
 from featx.errors import WeightsError, nearest
 from featx.recipe import Preprocessing
@@ -51,6 +52,8 @@ class ChosenWeights(OneLine):
         What images are made into.
     reason : str
         Why, for people.
+    license : str or None
+        Terms of the weights, where they are stated.
     """
 
     card: BackboneCard
@@ -59,6 +62,7 @@ class ChosenWeights(OneLine):
     path: Path | None
     preprocessing: Preprocessing
     reason: str
+    license: str | None = None
 
 
 def choose_weights(name: str, weights: str | os.PathLike[str] | None) -> ChosenWeights:
@@ -84,14 +88,10 @@ def choose_weights(name: str, weights: str | os.PathLike[str] | None) -> ChosenW
     232
     """
     source = source_of(name)
-    card = source.card(name)
+    path = _local_path(name, weights)
+    card = source.card(name, path)
     if weights is None:
         return ChosenWeights(card, source, None, None, card.local, "random weights")
-    if not isinstance(weights, str | os.PathLike):  # a stranger's index may say anything
-        raise WeightsError(
-            f"backbone {name!r}: got weights {weights!r:.100}, expected the path of a file, "
-            "'default' or None"
-        )
     published = {entry.name: entry for entry in card.weights}
     if weights == "default" and card.default is None:
         raise WeightsError(
@@ -101,48 +101,63 @@ def choose_weights(name: str, weights: str | os.PathLike[str] | None) -> ChosenW
     entry = card.default if weights == "default" else published.get(os.fspath(weights))
     if entry is not None:
         reason = f"as {entry.name} was evaluated"
-        return ChosenWeights(card, source, entry, None, entry.preprocessing, reason)
-    path = Path(weights)
-    if not path.exists() and path.suffix not in SUFFIXES and path.parent == Path():
+        return ChosenWeights(card, source, entry, None, entry.preprocessing, reason, entry.license)
+    if path is None:
         raise WeightsError(
             f"backbone {name!r}: got weights {str(weights)!r}, expected a file that ends in one "
             f"of {', '.join(SUFFIXES)}, 'default' or one of {', '.join(published) or 'none'}."
             f"{nearest(str(weights), ['default', *published])}"
         )
-    path = find_file(path)
-    preprocessing, reason = _find_preprocessing(card, source, path)
-    return ChosenWeights(card, source, None, path, preprocessing, reason)
+    return _describe_file(card, source, path)
 
 
-def _find_preprocessing(
-    card: BackboneCard, source: Source, path: Path
-) -> tuple[Preprocessing, str]:
-    """Return what a file's images are made into, by what tells most about it."""
+def _local_path(name: str, weights: str | os.PathLike[str] | None) -> Path | None:
+    """Return the file that weights are; None where they are a name, or none."""
+    if weights is None or weights == "default":
+        return None
+    if not isinstance(weights, str | os.PathLike):  # a stranger's index may say anything
+        raise WeightsError(
+            f"backbone {name!r}: got weights {weights!r:.100}, expected the path of a file, "
+            "'default' or None"
+        )
+    path = Path(weights)
+    is_name = not path.exists() and path.suffix not in SUFFIXES and path.parent == Path()
+    return None if is_name else find_file(path)
+
+
+def _describe_file(card: BackboneCard, source: Source, path: Path) -> ChosenWeights:
+    """Say what a file's images are made into, by what tells most about it."""
+    chosen = functools.partial(ChosenWeights, card, source, None, path)
     noted = _read_preprocessing(card, read_notes(path))
     if noted is not None:
-        return noted, "as the file's header says"
+        return chosen(noted, "as the file's header says", card.local_license)
     published = source.published(card)
     is_same = _match_content(path, published)
     named = _match_name(path, published)
     if is_same is not None:
-        entry = published[is_same]
-        if named is not None and published[named] != entry:
+        same = published[is_same]
+        if named is not None and published[named] != same:
             _warn(f"{path}: is named like {named} but is {is_same}; taken for that")
-        return entry.preprocessing, f"as {entry.name} was evaluated, which this file is"
+        reason = f"as {same.name} was evaluated, which this file is"
+        return chosen(same.preprocessing, reason, same.license)
+    entry = None if named is None else published[named]
+    terms = card.local_license or read_license(path.parent)
+    if terms is None and entry is not None:
+        terms = entry.license
     config = path.parent / CONFIG
     said = preprocessing_of_config(config) if config.is_file() else None
     if said is not None:
-        return said, f"as {config} says"
-    if named is not None:
-        entry = published[named]
+        return chosen(said, f"as {config} says", terms)
+    if named is not None and entry is not None:
         problem = content_problem(path, named)
         if problem is not None:
             _warn(problem)
         doubt = "" if problem is None else "; its content is not that of the published file"
-        return entry.preprocessing, f"as {entry.name} was evaluated, by the file's name{doubt}"
-    guess, like = source.guess(card, path)
-    log.info("%s: not a file that is published for %s; images are made %s", path, card.name, like)
-    return guess, f"{like}: the file is not one that is published for {card.name}"
+        reason = f"as {entry.name} was evaluated, by the file's name{doubt}"
+        return chosen(entry.preprocessing, reason, terms)
+    guess, reason = source.guess(card, path)
+    log.info("%s: images are made %s", path, reason)
+    return chosen(guess, reason, terms)
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """What a source of networks must offer, and what is known of a network before it is built.
 
 A new source is a class like those in `_torchvision` and `_timm`, and a line in
-`catalogue.SOURCES`.
+`catalogue.SOURCES`; another package adds one by an entry point (`plugins`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import nn
@@ -22,9 +21,10 @@ from featx.backbones.words import Words
 from featx.engines.engine import Network
 from featx.recipe import Preprocessing
 
-__all__ = ["BackboneCard", "Source", "WeightsEntry"]
+__all__ = ["NOT_PUBLISHED", "BackboneCard", "BuiltSource", "Source", "WeightsEntry"]
 
 SEED = 0
+NOT_PUBLISHED = "the file is not one that is published for"
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,14 @@ class WeightsEntry:
         Where they are fetched from; None where they are inside the package.
     preprocessing : Preprocessing
         What the images were made into when these weights were evaluated.
+    license : str or None
+        Their terms, where the source states them.
     """
 
     name: str
     url: str | None = field(repr=False)
     preprocessing: Preprocessing = field(repr=False)
+    license: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,12 @@ class BackboneCard:
     weights : tuple of WeightsEntry
         Published weights, the default first.
     local : Preprocessing
-        What goes with a weights file of the user's own: that of the network's first published
-        weights, since that is what files that lie about usually are.
+        What goes with a weights file of the user's own: what its folder says; else that of the
+        network's first published weights, since that is what files that lie about usually are.
     n_parameters : int or None
         Weights in the whole network; None where only building it tells.
-    license : str or None
-        Terms of the default weights where the source states them.
+    local_license : str or None
+        Terms of the weights in the user's folder, where that states them.
     ignored : tuple of str
         Prefixes of names of tensors that files may hold and the network does not use.
     """
@@ -74,7 +77,7 @@ class BackboneCard:
     weights: tuple[WeightsEntry, ...]
     local: Preprocessing
     n_parameters: int | None = None
-    license: str | None = None
+    local_license: str | None = None
     ignored: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -86,18 +89,30 @@ class BackboneCard:
         """The weights that "default" means; None where none are published."""
         return self.weights[0] if self.weights else None
 
+    @property
+    def license(self) -> str | None:
+        """Terms of the default weights, or of the folder's; None where they are not stated."""
+        return self.local_license if self.default is None else self.default.license
+
 
 class Source(ABC):
     """A collection of networks.
+
+    Three methods are needed: `names`, `card` and `load`. `BuiltSource` has the last for networks
+    that are built first and filled with weights afterwards.
 
     Attributes
     ----------
     prefix : str
         What its names begin with. A source without one is listed by default, and its networks are
         found by their bare names; one with a prefix is searched where nothing else fits.
+    is_open : bool
+        Whether it has more networks than it can list, as a hub has; any name after its prefix is
+        then taken to be one.
     """
 
-    prefix: ClassVar[str] = ""
+    prefix: str = ""
+    is_open: bool = False
 
     @property
     def is_installed(self) -> bool:
@@ -106,26 +121,92 @@ class Source(ABC):
 
     @abstractmethod
     def names(self) -> list[str]:
-        """Return the names, sorted; cheap."""
+        """Return the names, sorted, with the prefix; cheap."""
 
     def has(self, name: str) -> bool:
         """Tell whether there is a network of a name."""
         return name in self.names()
 
     @abstractmethod
-    def card(self, name: str) -> BackboneCard:
-        """Return what is known of one network without building it."""
+    def card(self, name: str, path: Path | None = None) -> BackboneCard:
+        """Return what is known of one network without building it.
+
+        Parameters
+        ----------
+        name : str
+            With the prefix.
+        path : Path, optional
+            The user's weights file, for a source whose networks are described by its folder.
+        """
+
+    @abstractmethod
+    def load(
+        self,
+        card: BackboneCard,
+        entry: WeightsEntry | None,
+        path: Path | None,
+        *,
+        px: int | None,
+        any_size: bool,
+    ) -> tuple[nn.Module, str | None, str]:
+        """Build a network with published weights, those of a file, or seeded random ones.
+
+        Parameters
+        ----------
+        card : BackboneCard
+            As `card` gives it.
+        entry : WeightsEntry or None
+            Published weights of the card.
+        path : Path or None
+            A file; random weights where there is neither.
+        px : int or None
+            Side of the images, for a network that is built for one size.
+        any_size : bool
+            Whether to build it so that it takes other sizes too, where it can, with the same
+            weights.
+
+        Returns
+        -------
+        module : nn.Module
+            On the CPU, in float32.
+        head : str or None
+            Its final classifier, whose input is the penultimate feature; None where the network's
+            output is the feature itself.
+        origin : str
+            Where the weights came from, for people.
+        """
+
+    def published(self, card: BackboneCard) -> Mapping[str, WeightsEntry]:
+        """Return, by the names of their files, published weights that fit the network."""
+        return {entry.url.rpartition("/")[2]: entry for entry in card.weights if entry.url}
+
+    def guess(self, card: BackboneCard, path: Path) -> tuple[Preprocessing, str]:
+        """Return what goes with a file that is not published, and why."""
+        same = (e.name for e in card.weights if e.url and e.preprocessing == card.local)
+        reason = f"as for {next(same, card.name)}: {NOT_PUBLISHED} {card.name}"
+        return card.local, reason
+
+    def words(self, network: Network) -> Words:
+        """Return what turns words into vectors of a built network's features.
+
+        By default the rows of its final classifier, if its classes are ImageNet's.
+
+        Raises
+        ------
+        BackboneError
+            If it has no words.
+        """
+        return classifier_words(network)
+
+
+class BuiltSource(Source):
+    """A source whose networks are built with weights of any value and then filled."""
 
     @abstractmethod
     def build(
         self, card: BackboneCard, *, px: int | None, any_size: bool
     ) -> tuple[nn.Module, str | None]:
-        """Build the network with weights of any value, on the CPU, and name its final classifier.
-
-        For images of `px`, where it is built for one size; with `any_size` so that it takes other
-        sizes too, where it can, with the same weights. The classifier, whose input is the
-        penultimate feature, is None where the network's output is the feature itself.
-        """
+        """Build the network on the CPU, and name its final classifier; as for `load`."""
 
     @abstractmethod
     def fetch(self, card: BackboneCard, entry: WeightsEntry, module: nn.Module) -> str:
@@ -140,16 +221,7 @@ class Source(ABC):
         px: int | None,
         any_size: bool,
     ) -> tuple[nn.Module, str | None, str]:
-        """Build the network with published weights, those of a file, or seeded random ones.
-
-        Returns
-        -------
-        module : nn.Module
-        head : str or None
-            As `build` names it.
-        origin : str
-            Where the weights came from, for people.
-        """
+        """Build the network and fill it; as for `Source.load`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
             module, head = self.build(card, px=px, any_size=any_size)
@@ -157,33 +229,17 @@ class Source(ABC):
             return module, head, self.fetch(card, entry, module)
         if path is None:
             return module, head, f"random (seed {SEED})"
-        has_head = load_into(
-            module,
-            read_state_dict(path),
-            name=f"weights {str(path)!r} for backbone {card.name!r}",
-            ignored=card.ignored,
-            head=head,
-        )
-        origin = os.path.abspath(path)  # noqa: PTH100
-        return module, head, origin if has_head else f"{origin} (without its classifier)"
+        return module, head, fill(module, path, card, head)
 
-    def published(self, card: BackboneCard) -> Mapping[str, WeightsEntry]:
-        """Return, by the names of their files, published weights that fit the network."""
-        return {entry.url.rpartition("/")[2]: entry for entry in card.weights if entry.url}
 
-    def guess(self, card: BackboneCard, path: Path) -> tuple[Preprocessing, str]:
-        """Return what goes with a file that is not published, and what that is like."""
-        same = (e.name for e in card.weights if e.url and e.preprocessing == card.local)
-        return card.local, f"as for {next(same, card.name)}"
-
-    def words(self, network: Network) -> Words:
-        """Return what turns words into vectors of a built network's features.
-
-        By default the rows of its final classifier, if its classes are ImageNet's.
-
-        Raises
-        ------
-        BackboneError
-            If it has no words.
-        """
-        return classifier_words(network)
+def fill(module: nn.Module, path: Path, card: BackboneCard, head: str | None) -> str:
+    """Load a file's weights into a built network; return where they came from."""
+    has_head = load_into(
+        module,
+        read_state_dict(path),
+        name=f"weights {str(path)!r} for backbone {card.name!r}",
+        ignored=card.ignored,
+        head=head,
+    )
+    origin = os.path.abspath(path)  # noqa: PTH100
+    return origin if has_head else f"{origin} (without its classifier)"

@@ -48,6 +48,7 @@ def _describe(card: Any) -> dict[str, Any]:
         "n_parameters": card.n_parameters,
         "crop_px": card.local.crop_px,
         "license": card.license,
+        "licenses": {entry.name: entry.license for entry in card.weights},
     }
 
 
@@ -55,12 +56,16 @@ def show(result: dict[str, Any]) -> str:
     """Print a line per network."""
     shown = result["backbones"][:MAX_LISTED]
     width = max(34, *(len(b["name"]) + 1 for b in shown))
-    lines = [f"{'name':{width}}{'source':13}{'params':>9}  {'px':>4}  weights"]
-    for b in shown:
+    terms = [b["license"] or "not stated" for b in shown]
+    wide = max(map(len, ["licence", *terms])) + 2
+    lines = [f"{'name':{width}}{'source':13}{'params':>9}  {'px':>4}  {'licence':{wide}}weights"]
+    for b, said in zip(shown, terms, strict=True):
         millions = f"{b['n_parameters'] / 1e6:.1f} M" if b["n_parameters"] else "-"
-        weights = ", ".join(b["weights"]) or "none published"
         size = b["crop_px"] or "-"
-        lines.append(f"{b['name']:{width}}{b['source']:13}{millions:>9}  {size:>4}  {weights}")
+        weights = ", ".join(_name_weights(b)) or "none published"
+        lines.append(
+            f"{b['name']:{width}}{b['source']:13}{millions:>9}  {size:>4}  {said:{wide}}{weights}"
+        )
     if len(result["backbones"]) > len(shown):
         lines.append(
             f"... and {len(result['backbones']) - len(shown)} more: give more of the name, or "
@@ -72,3 +77,11 @@ def show(result: dict[str, Any]) -> str:
             f"'timm/*{result['pattern'].strip('*')}*'"
         )
     return "\n".join(lines)
+
+
+def _name_weights(found: dict[str, Any]) -> list[str]:
+    """Name weights, with their terms where these are not those of the default."""
+    return [
+        name if terms == found["license"] else f"{name} ({terms or 'not stated'})"
+        for name, terms in found["licenses"].items()
+    ]

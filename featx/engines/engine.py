@@ -55,6 +55,8 @@ class Network:
         Why, for people.
     weights_source : str
         Where the weights come from, for people.
+    license : str or None
+        Their terms, where these are stated.
     transform : callable, optional
         A user's own way from a PIL image to the network's input.
     """
@@ -65,6 +67,7 @@ class Network:
     preprocessing: Preprocessing = field(repr=False)
     preprocessing_reason: str = ""
     weights_source: str = ""
+    license: str | None = None
     transform: Callable[[Any], Any] | None = None
 
     def __str__(self) -> str:

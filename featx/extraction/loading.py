@@ -236,6 +236,7 @@ def _describe_run(encoder: Encoder, backbone: Backbone) -> dict[str, Any]:
     return {
         "device": backbone.device,
         "weights_source": backbone.weights_source,
+        "license": backbone.license,
         "weights": os.path.abspath(path) if path and is_file else encoder.weights,  # noqa: PTH100
         "torch": torch.__version__,
         "torchvision": version("torchvision"),  # an import would take a second

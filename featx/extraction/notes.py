@@ -106,7 +106,10 @@ def load_encoder(
     encoder: Encoder, run: RunOptions, store: str | os.PathLike[str]
 ) -> LoadedEncoder:
     """Load an encoder to fill a store, with a note of what asked for it."""
+    from featx.backbones.licenses import warn_of_license
+
     loaded = encoder.load(run, known=list_recipes(store))
+    warn_of_license(loaded.backbone.name, loaded.backbone.license)
     request = _request_digest(encoder, run)
     if request is None:
         return loaded
