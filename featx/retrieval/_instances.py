@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from featx._optional import require
-from featx._progress import Progress
 from featx.errors import ImageDecodeError, ParameterError, require_count
 from featx.retrieval._columns import Columns
 from featx.retrieval._homography import NO_AGREEMENT, Agreement
 from featx.retrieval._instances_file import InstanceContent, read_instances, write_instances
+from featx.retrieval._local_reader import LocalReader
 from featx.retrieval._matches import Matches
 from featx.retrieval._named_rows import NamedRows
 from featx.retrieval._vectors import Floats, Mask
@@ -29,8 +29,6 @@ __all__ = ["InstanceIndex"]
 AREA_PX = 300_000
 # A query has more of them, since what is looked for may be a part of it.
 QUERY_AREA_PX = 480_000
-READ_AT_ONCE = 64
-NO_FEATURES = "has no local features: it is of one colour, or has hardly any pixels"
 Column = Sequence[Any] | NDArray[Any]
 
 
@@ -167,7 +165,7 @@ class InstanceIndex(NamedRows):
         for name in ("n_features", "n_query_features", "n_candidates"):
             require_count(name, getattr(self, name))
         sources, columns = _take_images(X, (ids, labels, metadata, digests))
-        reader = _Reader(self._row_describer(), sources)
+        reader = LocalReader(self._row_describer(), sources)
         order = np.random.default_rng(self.random_state).permutation(len(sources))
         inverted = build_inverted_file(reader.read(order), len(sources), self.random_state)
         self._take(columns, inverted, reader)
@@ -200,7 +198,7 @@ class InstanceIndex(NamedRows):
         n = self.n_samples_fit_
         sources, added = _take_images(X, (ids, labels, metadata, digests), first=n)
         columns = self._columns.join(added)
-        reader = _Reader(self._row_describer(), sources, first=n)
+        reader = LocalReader(self._row_describer(), sources, first=n)
         inverted = self._inverted.add(reader.read(np.arange(len(sources))))
         self._take(columns, inverted, reader)
         return self
@@ -208,7 +206,7 @@ class InstanceIndex(NamedRows):
     def _row_describer(self) -> LocalDescriber:
         return LocalDescriber(self.n_features, AREA_PX)
 
-    def _take(self, columns: Columns, inverted: InvertedFile, reader: _Reader) -> None:
+    def _take(self, columns: Columns, inverted: InvertedFile, reader: LocalReader) -> None:
         """Take the images that a reader has read, in the order of their rows."""
         before = np.arange(reader.first)
         rows = np.concatenate([before, np.array(reader.rows, np.intp)])
@@ -253,7 +251,7 @@ class InstanceIndex(NamedRows):
         from featx.images.inputs import as_sources
 
         sources = as_sources(images)
-        reader = _Reader(self.describer(), sources, keep_empty=True)
+        reader = LocalReader(self.describer(), sources, keep_empty=True)
         features = list(reader.read(np.arange(len(sources))))
         return Described(tuple(reader.rows), tuple(features), tuple(reader.failures))
 
@@ -389,58 +387,3 @@ def _take_images(X: Any, given: tuple[Any, ...], *, first: int = 0) -> tuple[lis
     if not sources:
         raise ParameterError("X: got no images, expected one at least")
     return sources, Columns.of(X, len(sources), *given, first=first)
-
-
-class _Reader:
-    """Describes images in reader processes, and counts those that cannot be.
-
-    Parameters
-    ----------
-    describer : LocalDescriber
-    sources : list
-        As `as_sources` gives them.
-    first : int, default 0
-        Row of the first.
-    keep_empty : bool, default False
-        Give images without local features, too; then there may also be none.
-    """
-
-    def __init__(
-        self,
-        describer: LocalDescriber,
-        sources: list[Any],
-        *,
-        first: int = 0,
-        keep_empty: bool = False,
-    ) -> None:
-        self._describer = describer
-        self._sources, self.first, self._keep_empty = sources, first, keep_empty
-        self.rows: list[int] = []
-        self.failures: list[tuple[int, str]] = []
-
-    def read(self, order: NDArray[np.intp]) -> Iterator[LocalFeatures]:
-        """Yield the features of the good ones; `rows` says which they are."""
-        from featx.images.loader import iter_batches
-
-        sources = [self._sources[i] for i in order]
-        batches = iter_batches(sources, self._describer, batch_size=READ_AT_ONCE)
-        with Progress(len(sources), "describe") as progress:
-            for batch in batches:
-                self.failures += [(self.first + int(order[i]), why) for i, why in batch.failures]
-                for position, *views in zip(batch.good.tolist(), *batch.views, strict=True):
-                    row = self.first + int(order[position])
-                    features = LocalFeatures(*views)
-                    if len(features) or self._keep_empty:
-                        self.rows.append(row)
-                        yield features
-                    else:
-                        self.failures.append((row, NO_FEATURES))
-                progress.advance(len(batch.rows))
-        if not self.rows and not self._keep_empty:
-            row, reason = self.failures[0]
-            source = self._sources[row - self.first]
-            raise ImageDecodeError(
-                f"images: none of {len(self.failures)} could be described, "
-                f"{source if isinstance(source, str) else row!r} among them ({reason}), expected "
-                "some; put them where the paths say"
-            )
