@@ -75,15 +75,10 @@ class TimmSource(BuiltSource):
         self, card: BackboneCard, *, px: int | None, any_size: bool
     ) -> tuple[nn.Module, str | None]:
         """Build the network without weights; with `any_size` it interpolates its positions."""
-        create, bare = _timm().create_model, card.name.removeprefix(PREFIX)
-        # Distilled networks name two classifiers, which are fed by two tokens; the first is the
-        # class token's.
-        head = getattr(_config(card.name), "classifier", None) or None
-        head = head[0] if isinstance(head, tuple | list) else head
         if any_size:
             with contextlib.suppress(TypeError):  # has no such option
-                return create(bare, pretrained=False, dynamic_img_size=True), head
-        return create(bare, pretrained=False), head
+                return self._create(card, pretrained=False, dynamic_img_size=True)
+        return self._create(card, pretrained=False)
 
     def fetch(self, card: BackboneCard, entry: WeightsEntry, module: nn.Module) -> str:
         """Load published weights through timm, which keeps its own cache.
@@ -94,7 +89,7 @@ class TimmSource(BuiltSource):
             If timm cannot fetch or fit them.
         """
         try:
-            loaded = _timm().create_model(card.name.removeprefix(PREFIX), pretrained=True)
+            loaded, _ = self._create(card, pretrained=True)
         except Exception as err:
             reason = one_line(err)
             raise WeightsError(
@@ -106,6 +101,24 @@ class TimmSource(BuiltSource):
         what = f"weights {entry.name!r} for backbone {card.name!r}"
         load_into(module, loaded.state_dict(), name=what)
         return f"timm {entry.name} ({entry.url})"
+
+    def _create(
+        self, card: BackboneCard, *, pretrained: bool, **options: Any
+    ) -> tuple[nn.Module, str | None]:
+        """Let timm build a network, and name its classifier.
+
+        Distilled networks name two, which are fed by two tokens; the first is the class token's.
+        """
+        name = self._timm_name(card, pretrained=pretrained)
+        module: nn.Module = _timm().create_model(name, pretrained=pretrained, **options)
+        said = getattr(module, "pretrained_cfg", {})
+        config = _config(said.get("architecture") or name)
+        head = said.get("classifier") or getattr(config, "classifier", None) or None
+        return module, head[0] if isinstance(head, tuple | list) else head
+
+    def _timm_name(self, card: BackboneCard, *, pretrained: bool) -> str:
+        """Return what timm calls the network."""
+        return card.name.removeprefix(PREFIX)
 
     def published(self, card: BackboneCard) -> Mapping[str, WeightsEntry]:
         """Return all weights of the architecture, by name and by the names of their files."""

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from featx.backbones._traces import Traces
+from featx.backbones.names import is_own
 from featx.backbones.weights import state_digest
 from featx.engines.choice import EngineChoice, Engines
 from featx.engines.engine import Engine, Network, Samples
@@ -110,7 +111,7 @@ class Backbone:
     @property
     def default_layer(self) -> str:
         """Layer that is read by default: "penultimate"; of a network of your own "output"."""
-        return OUTPUT if ":" in self.name else PENULTIMATE
+        return OUTPUT if is_own(self.name) else PENULTIMATE
 
     @property
     def has_class_token(self) -> bool:

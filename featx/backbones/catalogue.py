@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
+import os
 
 from featx.backbones._clip import ClipSource
 from featx.backbones._timm import TimmSource
+from featx.backbones._timm_folders import HubSource, LocalSource
 from featx.backbones._torchvision import TorchvisionSource
+from featx.backbones._weights_file import find_file
 from featx.backbones.embedded import EmbeddedSource
+from featx.backbones.names import split_folder
 from featx.backbones.sources import BackboneCard, Source
 from featx.errors import BackboneError, nearest
 
@@ -16,7 +21,9 @@ __all__ = ["SOURCES", "backbone_card", "count_timm", "list_backbones", "source_o
 WILD = frozenset("*?[")
 INSTALL_TIMM = "(timm, which has 1,800 more, is not installed: pip install 'featx[timm]')"
 TIMM = TimmSource()
-SOURCES: tuple[Source, ...] = (EmbeddedSource(), TorchvisionSource(), TIMM, ClipSource())
+SOURCES: tuple[Source, ...] = (
+    EmbeddedSource(), TorchvisionSource(), TIMM, LocalSource(), HubSource(), ClipSource(),
+)  # fmt: skip
 
 
 def list_backbones(pattern: str | None = None) -> list[str]:
@@ -27,7 +34,8 @@ def list_backbones(pattern: str | None = None) -> list[str]:
     pattern : str, optional
         Shell-style, for example ``"resnet*"``, or part of a name; upper and lower case are alike.
         timm's 1,800 names and open_clip's 200 are searched where it begins with ``"timm/"`` or
-        ``"clip/"``, or where no other fits and the package is installed.
+        ``"clip/"``, or where no other fits and the package is installed. A folder, and a name
+        on a hub, are returned as they are.
 
     Returns
     -------
@@ -50,6 +58,10 @@ def list_backbones(pattern: str | None = None) -> list[str]:
     if pattern is None:
         return names
     source = _by_prefix(pattern.lower())
+    if split_folder(pattern, "default")[1] != "default":
+        return [pattern]
+    if source is not None and source.is_open:
+        return [pattern] if pattern != source.prefix and not WILD & set(pattern) else []
     if source is not None:
         return _search(source, pattern)
     found = fnmatch.filter(names, _as_glob(pattern))
@@ -137,12 +149,14 @@ def backbone_card(name: str) -> BackboneCard:
     Parameters
     ----------
     name : str
-        As `list_backbones` has it.
+        As `list_backbones` has it; what a folder or a hub says is read there.
 
     Raises
     ------
     BackboneError
         If there is no such network, with the nearest name.
+    WeightsError
+        If a folder or a hub cannot be read.
 
     Examples
     --------
@@ -150,4 +164,7 @@ def backbone_card(name: str) -> BackboneCard:
     >>> card.source, card.default.name, card.default.preprocessing.interpolation
     ('torchvision', 'IMAGENET1K_V1', 'bicubic')
     """
-    return source_of(name).card(name)
+    bare, folder = split_folder(name, "default")
+    path = None if folder == "default" else find_file(os.fspath(folder or ""))
+    card = source_of(bare).card(bare, path)
+    return dataclasses.replace(card, name=name)

@@ -23,6 +23,7 @@ from featx.backbones._weights_file import SUFFIXES, find_file, read_notes
 from featx.backbones.catalogue import source_of
 from featx.backbones.download import content_problem, digest_of, read_hash
 from featx.backbones.licenses import read_license
+from featx.backbones.names import split_folder
 from featx.backbones.sources import BackboneCard, Source, WeightsEntry
 from featx.errors import WeightsError, nearest
 from featx.recipe import Preprocessing
@@ -87,6 +88,7 @@ def choose_weights(name: str, weights: str | os.PathLike[str] | None) -> ChosenW
     >>> choose_weights("mobilenet_v2", "IMAGENET1K_V2").preprocessing.resize_px
     232
     """
+    name, weights = split_folder(name, weights)
     source = source_of(name)
     path = _local_path(name, weights)
     card = source.card(name, path)

@@ -70,6 +70,8 @@ class BackboneCard:
         Terms of the weights in the user's folder, where that states them.
     ignored : tuple of str
         Prefixes of names of tensors that files may hold and the network does not use.
+    folder : Path or None
+        Where its configuration lies, of a network that a folder describes.
     """
 
     name: str
@@ -79,6 +81,7 @@ class BackboneCard:
     n_parameters: int | None = None
     local_license: str | None = None
     ignored: tuple[str, ...] = ()
+    folder: Path | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         names = ", ".join(entry.name for entry in self.weights) or "none published"

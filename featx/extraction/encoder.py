@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._repr import OneLine
+from featx.backbones.names import is_own, split_folder
 from featx.errors import (
     BackboneError,
     FingerprintMismatchError,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_BACKBONE", "Encoder"]
 
 DEFAULT_BACKBONE = "featx_small"
-CLIP = "clip/"  # with a folder behind it
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,7 +81,8 @@ class Encoder(OneLine):
     Raises
     ------
     ParameterError
-        If `decode` is unknown. The rest is checked when the network is loaded.
+        If `decode` is unknown, or the backbone names a folder and there are other weights. The
+        rest is checked when the network is loaded.
 
     Examples
     --------
@@ -107,15 +108,10 @@ class Encoder(OneLine):
 
     def __post_init__(self) -> None:
         choose("decode", self.decode, get_args(Decode))
-        if (
-            isinstance(self.backbone, str)
-            and self.backbone.startswith(CLIP)
-            and (
-                os.path.isdir(folder := self.backbone.removeprefix(CLIP))  # noqa: PTH112
-            )
-        ):  # where it lies is no part of what it is
-            object.__setattr__(self, "backbone", CLIP)
-            object.__setattr__(self, "weights", folder)
+        if isinstance(self.backbone, str):
+            backbone, weights = split_folder(self.backbone, self.weights)
+            object.__setattr__(self, "backbone", backbone)
+            object.__setattr__(self, "weights", weights)
         weights = None if self.weights is None else os.fspath(self.weights)
         object.__setattr__(self, "weights", weights)
         for name in ("layers", "poolings"):
@@ -143,7 +139,7 @@ class Encoder(OneLine):
         If the weights found are not those of the recipe, loading the network raises a
         `FingerprintMismatchError`.
         """
-        if ":" in recipe.backbone or recipe.preprocessing.transform is not None:
+        if is_own(recipe.backbone) or recipe.preprocessing.transform is not None:
             raise BackboneError(
                 f"backbone {recipe.backbone!r} is a module of your own, which featx cannot build "
                 "from its name; in Python, extract with it and pass the features instead of the "

@@ -24,6 +24,7 @@ from featx.recipe import Decode, Preprocessing, Recipe
 
 if TYPE_CHECKING:
     from featx.backbones import Backbone
+    from featx.backbones.published import ChosenWeights
     from featx.engines import Placement
     from featx.extraction.encoder import Encoder
 
@@ -129,7 +130,7 @@ class NetworkKey:
     backbone, weights
         As for `load_backbone`.
     stamp : int
-        Modification time of a weights file.
+        Of the modification times of a weights file and of what describes it.
     preprocessing : Preprocessing or None
         Where it normalises otherwise than its weights ask for.
     any_size : bool
@@ -182,11 +183,19 @@ def _backbone(encoder: Encoder, placement: Placement) -> tuple[Backbone, Preproc
     key = NetworkKey(
         backbone=encoder.backbone,
         weights=encoder.weights if chosen.path is None else os.fspath(chosen.path),
-        stamp=0 if chosen.path is None else chosen.path.stat().st_mtime_ns,
+        stamp=_stamp(chosen),
         preprocessing=None if asked == native else asked,
         any_size=bool(sizes) and sizes != (native.crop_px,),
     )
     return load_network(key, placement), preprocessing
+
+
+def _stamp(chosen: ChosenWeights) -> int:
+    """Return what changes when a weights file, or the configuration of its folder, is replaced."""
+    folder = chosen.card.folder
+    files = [] if chosen.path is None else [chosen.path]
+    files += [] if folder is None else sorted(folder.glob("*.json"))
+    return hash(tuple(file.stat().st_mtime_ns for file in files))
 
 
 def _preprocessing(encoder: Encoder, given: Preprocessing) -> Preprocessing:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._repr import OneLine
+from featx.backbones.names import is_own
 from featx.backbones.words import WITH_WORDS, ClassWords, Meaning, Words, embedded_words
 from featx.errors import BackboneError, FingerprintMismatchError, ParameterError
 from featx.recipe import Recipe
@@ -230,8 +231,8 @@ def load_words(recipe: Recipe, weights: str | None) -> Words:
 
 
 def _build_words(recipe: Recipe, weights: str | None) -> Words:
-    if ":" in recipe.backbone or weights is None:
-        what = "is a module of your own" if ":" in recipe.backbone else "has random weights"
+    if is_own(recipe.backbone) or weights is None:
+        what = "is a module of your own" if is_own(recipe.backbone) else "has random weights"
         raise BackboneError(f"text: backbone {recipe.backbone!r} {what}; {WITH_WORDS}")
     from featx.backbones.catalogue import source_of
     from featx.backbones.load import build_network
