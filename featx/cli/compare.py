@@ -42,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, Encoder, COMPARED)
     add_preset(parser, "views and classifier of all (default plain)")
     add_labels(parser)
-    add_options(parser, compare, (), n_folds="at most so many folds")
+    add_options(
+        parser, compare, (), n_folds="at most so many folds",
+        over_layers="take N layers of each network, evenly over its depth, instead of --layer",
+    )  # fmt: skip
     add_options(parser, RunOptions, RUN)
     add_page(parser, "a plot")
 

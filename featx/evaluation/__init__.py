@@ -21,6 +21,7 @@ from featx.evaluation._summaries import (
     bootstrap_interval,
     evaluate_attributes,
     evaluate_classes,
+    wilson_interval,
 )
 
 __all__ = [
@@ -43,4 +44,5 @@ __all__ = [
     "precision_recall_points",
     "recall_at_k",
     "relevance_from_labels",
+    "wilson_interval",
 ]

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn.utils import check_random_state
 
 from featx._values import require_known
 from featx.errors import ParameterError, require_count, require_number
 from featx.evaluation._scores import mean_over_attributes, mean_per_class_accuracy
 
-__all__ = ["bootstrap_interval", "evaluate_attributes", "evaluate_classes"]
+__all__ = ["bootstrap_interval", "evaluate_attributes", "evaluate_classes", "wilson_interval"]
 
 N_RESAMPLES = 500
 MAX_SHOWN = 5
@@ -82,6 +83,38 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def wilson_interval(is_right: Any, *, level: float = 0.95) -> tuple[float, float]:
+    """Return Wilson's interval of a share, such as an accuracy.
+
+    Parameters
+    ----------
+    is_right : array-like of shape (n_samples,), bool
+        At least one.
+    level : float, default 0.95
+        In (0, 1).
+
+    Returns
+    -------
+    (low, high) : tuple of float
+        Wilson 1927, without correction for continuity. Unlike a bootstrap's, it has a width where
+        all are right: that no mistake was seen does not say that there is none.
+
+    Examples
+    --------
+    >>> low, high = wilson_interval([True] * 20)
+    >>> round(low, 3), high
+    (0.839, 1.0)
+    """
+    require_number("level", level, 0, 1, above=True, below=True)
+    right = np.asarray(is_right, bool)
+    if right.ndim != 1 or not right.size:
+        raise ParameterError(
+            f"is_right: got shape {right.shape}, expected (n_samples,), 1 or more"
+        )
+    found = binomtest(int(right.sum()), right.size).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
+
+
 def evaluate_classes(
     y_true: Any,
     y_pred: Any,
@@ -111,7 +144,9 @@ def evaluate_classes(
     dict
         "accuracy"; "balanced_accuracy", the mean over classes of the share predicted right; "map",
         the mean over classes of the step average precision of their scores; "intervals", 95 %
-        percentile intervals of these, None where too few resamples have a value; "n_samples";
+        intervals: Wilson's of the accuracy, of the others percentiles of a bootstrap, None where
+        too few resamples have a value or all have the same, as where no mistake was made;
+        "n_samples";
         "n_unknown", how many labels are not among `classes`.
 
     Examples
@@ -142,6 +177,7 @@ def evaluate_classes(
         n_resamples,
         random_state,
     )
+    result["intervals"]["accuracy"] = list(wilson_interval(truth == predicted))
     return {**result, "n_unknown": int((is_class.sum(axis=1) == 0).sum())}
 
 
@@ -204,7 +240,8 @@ def _add_intervals(
             found = bootstrap_interval(
                 metric, *arrays, n_resamples=n_resamples, random_state=random_state
             )
-            intervals[name] = list(found)
+            # Resamples of what has no mistake have none: that says nothing of the next image.
+            intervals[name] = list(found) if found[0] < found[1] else None
         except ParameterError:  # a handful of samples has no interval worth a number
             intervals[name] = None
     return {**result, "intervals": intervals, "n_samples": len(arrays[0])}

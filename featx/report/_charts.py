@@ -67,6 +67,7 @@ def curve_section(
     x_label: str,
     y_label: str,
     log_x: bool,
+    x_names: Sequence[Any] | None,
     title: str,
 ) -> Section:
     """Lay out lines over a common x axis, each with the band of its intervals."""
@@ -78,14 +79,17 @@ def curve_section(
         choose("intervals", k, ys): require_intervals(band, len(xs), f"intervals[{k!r}]")
         for k, band in (intervals or {}).items()
     }
+    if x_names is not None:
+        require_length(x_names, len(xs), "x_names", "x")
     order = np.argsort(xs, kind="stable")
+    places = [as_text(x) for x in xs] if x_names is None else [str(name) for name in x_names]
     everything = np.concatenate([*ys.values(), *(band.ravel() for band in bands.values())])
     axes = Axes(_curve_axis(xs, log_x), make_axis(everything, name="curves"))
     at = axes.at
     lines, data = [], []
     for index, (name, values) in enumerate(ys.items()):
         band = bands.get(name)
-        points = [(*at(xs[i], values[i]), as_text(xs[i]), as_text(values[i])) for i in order]
+        points = [(*at(xs[i], values[i]), places[i], as_text(values[i])) for i in order]
         edge = []
         if band is not None:
             edge = [at(xs[i], band[i, 1]) for i in order]
@@ -93,8 +97,10 @@ def curve_section(
         lines.append({"name": name, "colour": colour_of(index), "points": points, "band": edge})
         pairs = None if band is None else band.tolist()
         data.append({"name": name, "values": values.tolist(), "intervals": pairs})
-    view = axes.view(x_label, y_label) | {"lines": lines}
+    key = [] if x_names is None else [(f"{xs[i]:g}", places[i]) for i in order]
+    view = axes.view(x_label, y_label) | {"lines": lines, "key": key}
     numbers = {"x": xs.tolist(), "x_label": x_label, "y_label": y_label, "log_x": log_x,
+               "x_names": None if x_names is None else [str(name) for name in x_names],
                "curves": data}  # fmt: skip
     return Section("curve", title, view, numbers)
 

@@ -214,6 +214,7 @@ class Report:
         x_label: str,
         y_label: str,
         log_x: bool = False,
+        x_names: Sequence[Any] | None = None,
         title: str = "",
     ) -> Self:
         """Append lines over a common axis, for example a learning curve.
@@ -230,10 +231,13 @@ class Report:
             What the axes show.
         log_x : bool, default False
             Equal ratios of x, which are above 0, take equal room; every x has a tick.
+        x_names : sequence of str, (n,), optional
+            What stands at each x, such as layers by their number; listed below the figure.
         title : str, default ""
             Heading.
         """
-        return self._add(curve_section(x, curves, intervals, x_label, y_label, log_x, title))
+        section = curve_section(x, curves, intervals, x_label, y_label, log_x, x_names, title)
+        return self._add(section)
 
     def add_scatter(
         self,

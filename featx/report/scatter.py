@@ -31,6 +31,8 @@ class ScatterPoint:
         Interval of y, drawn as a whisker; both or neither.
     group : str, default ""
         Points of one group have one colour, and the legend names it.
+    is_best : bool, optional
+        Whether it counts as unbeaten, where noise decides; default by the numbers alone.
     """
 
     name: str
@@ -39,6 +41,7 @@ class ScatterPoint:
     low: float | None = None
     high: float | None = None
     group: str = ""
+    is_best: bool | None = None
 
 
 def scatter_section(
@@ -57,12 +60,16 @@ def scatter_section(
     )
     groups = {str(name): k for k, name in enumerate(dict.fromkeys(p.group for p in points))}
     best = on_frontier(xy)
+    best = np.array(
+        [b if p.is_best is None else p.is_best for p, b in zip(points, best, strict=True)]
+    )
     places = [axes.at(x, y) for x, y in xy]
     whiskers = [
         None if np.isnan(low) else (axes.at(x, low)[1], axes.at(x, high)[1])
         for (x, _), (low, high) in zip(xy, spans, strict=True)
     ]
-    stairs = _stairs(axes, xy[best]) if frontier else []
+    steps = xy[best]
+    stairs = _stairs(axes, steps[on_frontier(steps)]) if frontier else []
     lines = [Box(px - 1, ends[1], px + 1, ends[0])
              for (px, _), ends in zip(places, whiskers, strict=True) if ends]  # fmt: skip
     lines += [Box(min(a, c) - 1, min(b, d) - 1, max(a, c) + 1, max(b, d) + 1)

@@ -1,4 +1,4 @@
-"""Choose a backbone: accuracy on your own labelled images against images per second."""
+"""Which network, which layer, which pooling: accuracy on your own images against speed."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from featx._values import require_known
 from featx.errors import ParameterError
 from featx.estimators import Preset
 from featx.estimators.presets import get_preset
-from featx.evaluation import bootstrap_interval
+from featx.evaluation import wilson_interval
 from featx.extraction import Encoder, RunOptions, extract
 from featx.extraction.embed import embed_images
 from featx.extraction.encoder import DEFAULT_BACKBONE
-from featx.report.scatter import on_frontier
+from featx.recipe import Recipe
 from featx.store import open_store
+from featx.tasks._layers import spread_layers
 from featx.tasks._rows import find_rows
+from featx.tasks._verdict import answer, find_unbeaten, is_more_accurate
 
 __all__ = ["Comparison", "ComparisonRow", "Figure", "compare"]
 
-N_TIMED = 128
+N_TIMED, N_ROUNDS = 64, 3  # images, and how often they are read
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,23 @@ class ComparisonRow:
     n_features : int
         Length of a vector.
     accuracy : Figure
-        Cross-validated, with a bootstrap interval over images.
+        Cross-validated, with Wilson's interval.
     images_per_second : float
-        From files to vectors of up to 128 of the images, read as far as this layer.
+        From files to vectors of up to 64 of the images, read as far as this layer; median of
+        three rounds.
+    speed_range : tuple of float
+        Slowest and fastest round.
+    depth : float
+        Share of the network's layers that are computed up to this one, in (0, 1].
     fingerprint : str
         Of the recipe, as in the store.
+    is_as_accurate : bool
+        Whether the images do not tell it from the most accurate one: McNemar's exact test on the
+        images that only one of them got right, at 5 %.
     is_on_frontier : bool
-        Nothing else here equals or beats it in both, accuracy and speed, and beats it in one.
+        Whether nothing else here beats it beyond noise in accuracy or in speed without being worse
+        beyond noise in the other. Speeds less than a tenth apart, or of overlapping ranges, count
+        as equal.
     """
 
     backbone: str
@@ -77,7 +89,10 @@ class ComparisonRow:
     n_features: int
     accuracy: Figure
     images_per_second: float
+    speed_range: tuple[float, float]
+    depth: float
     fingerprint: str
+    is_as_accurate: bool = False
     is_on_frontier: bool = False
 
     @property
@@ -101,6 +116,8 @@ class Comparison(OneLine):
         What it was measured on.
     n_failed : int
         Images that could not be read.
+    answer : str
+        Which is the most accurate, which are as good within noise, and which of these costs least.
     """
 
     rows: tuple[ComparisonRow, ...]
@@ -108,6 +125,7 @@ class Comparison(OneLine):
     n_classes: int
     n_folds: int
     n_failed: int
+    answer: str
 
     def __str__(self) -> str:
         lines = [
@@ -117,7 +135,8 @@ class Comparison(OneLine):
             mark = "*" if row.is_on_frontier else ""
             rate = f"{row.images_per_second:.0f}"
             lines.append(f"{mark:2}{row.accuracy!s:24}{rate:>9}{row.n_features:>8}  {row.name}")
-        lines.append("* nothing here is both faster and more accurate")
+        lines.append("* nothing here is better, beyond noise, in accuracy or speed and no worse")
+        lines.append(self.answer)
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -134,6 +153,7 @@ def compare(
     run: RunOptions | None = None,
     *,
     preset: str | Preset = "plain",
+    over_layers: int | None = None,
     n_folds: int = 5,
     random_state: int = 0,
 ) -> Comparison:
@@ -148,12 +168,16 @@ def compare(
     store : path
         HDF5 file that keeps all features: the chosen network's need not be extracted again.
     encoders : sequence of str or Encoder, default ("featx_small",)
-        Backbones' names, or encoders. All layers and poolings of one encoder come from one pass.
+        Backbones' names, or encoders, also of a network of your own. All layers and poolings of
+        one encoder come from one pass.
     run : RunOptions, optional
         Device, engine, batch size, workers and progress.
     preset : str or Preset, default "plain"
         Must keep one vector per image. Where it has several views, they take the place of an
         encoder's own.
+    over_layers : int, optional
+        Take so many layers of each encoder, evenly over its depth, in place of its own: ends of
+        blocks, and the penultimate one. At least 2; time and space grow with it.
     n_folds : int, default 5
         At least 2. Cost grows linearly. Fewer where a class has fewer images.
     random_state : int, default 0
@@ -187,11 +211,12 @@ def compare(
     _require_pairs(y, "")
     run = run or RunOptions()
     rows: list[ComparisonRow] = []
+    rights: list[NDArray[np.bool_]] = []
     folds_used, kept = 0, np.arange(len(paths))
-    for encoder in (_with_views(encoder, chosen) for encoder in encoders):
+    for encoder in (_prepare(encoder, chosen, over_layers, run) for encoder in encoders):
         with extract(list(paths), store, encoder, **vars(run)) as extracted:
             fingerprints = extracted.summary.fingerprints
-        rates: dict[str, float] = {}
+        rates: dict[str, tuple[float, ...]] = {}
         for fingerprint in fingerprints:
             with open_store(store, table=fingerprint) as table:
                 found, kept = find_rows(table, paths)
@@ -199,34 +224,47 @@ def compare(
             assert recipe is not None
             _require_pairs(y[kept], " that can be read")
             if recipe.layer not in rates:
-                of_layer = Encoder.from_recipe(recipe, weights=encoder.weights)
                 rates[recipe.layer] = _rate(
-                    of_layer, [paths[i] for i in kept.tolist()], len(paths), run
+                    encoder, recipe, [paths[i] for i in kept.tolist()], len(paths), run
                 )
-            accuracy, folds_used = _accuracy(X, y[kept], chosen, n_folds, random_state)
+            right, folds_used = _find_right(X, y[kept], chosen, n_folds, random_state)
+            rights.append(right)
+            slowest, median, fastest, depth = rates[recipe.layer]
             rows.append(
                 ComparisonRow(
                     backbone=recipe.backbone,
                     layer=recipe.layer,
                     pooling=recipe.pooling,
                     n_features=recipe.n_features,
-                    accuracy=accuracy,
-                    images_per_second=rates[recipe.layer],
+                    accuracy=Figure(float(right.mean()), *wilson_interval(right)),
+                    images_per_second=median,
+                    speed_range=(slowest, fastest),
+                    depth=depth,
                     fingerprint=fingerprint,
                 )
             )
+    judged = _judge(rows, rights)
     return Comparison(
-        rows=_mark_frontier(sorted(rows, key=lambda row: -row.accuracy.value)),
+        rows=judged,
         n_images=len(kept),
         n_classes=len(np.unique(y[kept])),
         n_folds=folds_used,
         n_failed=len(paths) - len(kept),
+        answer=answer(judged, len(kept)),
     )
 
 
-def _with_views(encoder: str | Encoder, preset: Preset) -> Encoder:
+def _prepare(
+    encoder: str | Encoder, preset: Preset, over_layers: int | None, run: RunOptions
+) -> Encoder:
+    """Return the encoder with the preset's views, and with the layers that are to be read."""
     encoder = Encoder(encoder) if isinstance(encoder, str) else encoder
-    return encoder if preset.augment == "none" else replace(encoder, augment=preset.augment)
+    if preset.augment != "none":
+        encoder = replace(encoder, augment=preset.augment)
+    if over_layers is None:
+        return encoder
+    shapes = replace(encoder, layers=(), poolings=()).load(run).backbone.layers
+    return replace(encoder, layers=spread_layers(shapes, over_layers))
 
 
 def _require_pairs(y: NDArray[Any], which: str) -> None:
@@ -245,29 +283,50 @@ def _require_pairs(y: NDArray[Any], which: str) -> None:
         )
 
 
-def _accuracy(
+def _find_right(
     X: NDArray[Any], y: NDArray[Any], preset: Preset, n_folds: int, random_state: int
-) -> tuple[Figure, int]:
+) -> tuple[NDArray[np.bool_], int]:
+    """Return which images are told right when their fold is left out, and how many folds."""
     n = min(n_folds, int(np.unique(y, return_counts=True)[1].min()))
     folds = StratifiedKFold(n, shuffle=True, random_state=random_state)
-    is_right = (cross_val_predict(preset.classifier(), X, y, cv=folds) == y).astype(float)
-    low, high = bootstrap_interval(lambda r: float(np.mean(r)), is_right)
-    return Figure(float(is_right.mean()), low, high), n
+    return cross_val_predict(preset.classifier(), X, y, cv=folds) == y, n
 
 
-def _rate(encoder: Encoder, paths: Sequence[str], n_images: int, run: RunOptions) -> float:
-    """Time it anew: what the store already held was not timed, and a deep layer costs more."""
-    loaded = encoder.load(replace(run, progress=False))
+def _rate(
+    encoder: Encoder, recipe: Recipe, paths: Sequence[str], n_images: int, run: RunOptions
+) -> tuple[float, ...]:
+    """Return images per second of the slowest, median and fastest round, and the layer's depth.
+
+    Timed anew: what the store already held was not timed, and a deep layer costs more.
+    """
+    of_layer = replace(
+        encoder, layers=recipe.layer, poolings=recipe.pooling, precision=recipe.precision
+    )
+    loaded = of_layer.load(replace(run, progress=False))
     engine = loaded.choose_engine(n_images).name  # as the extraction did, for all of them
     timed = paths[:N_TIMED]
     embed_images(loaded, timed[: loaded.batch_size], engine=engine)
-    start = time.perf_counter()
-    embed_images(loaded, timed, engine=engine)
-    return len(timed) / (time.perf_counter() - start)
+    rates = []
+    for _ in range(N_ROUNDS):
+        start = time.perf_counter()
+        embed_images(loaded, timed, engine=engine)
+        rates.append(len(timed) / (time.perf_counter() - start))
+    order = list(loaded.backbone.layers)
+    return (*sorted(rates), (order.index(recipe.layer) + 1) / len(order))
 
 
-def _mark_frontier(rows: Sequence[ComparisonRow]) -> tuple[ComparisonRow, ...]:
-    """Mark those that no other equals or beats in both measures and beats in one."""
-    points = np.reshape([(row.accuracy.value, row.images_per_second) for row in rows], (-1, 2))
-    marks = on_frontier(points).tolist()
-    return tuple(replace(row, is_on_frontier=m) for row, m in zip(rows, marks, strict=True))
+def _judge(
+    rows: Sequence[ComparisonRow], rights: Sequence[NDArray[np.bool_]]
+) -> tuple[ComparisonRow, ...]:
+    """Sort by accuracy, and mark what noise does not tell from the best, and what is unbeaten."""
+    if not rows:
+        return ()
+    order = sorted(range(len(rows)), key=lambda i: -rows[i].accuracy.value)
+    rows, rights = [rows[i] for i in order], [rights[i] for i in order]
+    marks = zip(rows, rights, find_unbeaten(rows, rights), strict=True)
+    return tuple(
+        replace(
+            row, is_as_accurate=not is_more_accurate(rights[0], right), is_on_frontier=is_unbeaten
+        )
+        for row, right, is_unbeaten in marks
+    )

@@ -140,7 +140,10 @@ def test_train_predict_evaluate(world, capsys) -> None:
     assert sum(one["scores"].values()) == pytest.approx(1)
     found = result(capsys, "evaluate", world / "model", world / "test.h5")
     assert found["accuracy"] == found["balanced_accuracy"] == found["map"] == 1.0
-    assert found["intervals"]["accuracy"] == [1.0, 1.0]
+    low, high = found["intervals"]["accuracy"]
+    assert low == pytest.approx(1 / (1 + 1.959964**2 / found["n_samples"]))  # Wilson's, all right
+    assert high == 1.0
+    assert found["intervals"]["map"] is None
 
 
 def test_predict_goes_on_past_a_bad_image(world, capsys) -> None:

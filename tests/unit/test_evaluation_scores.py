@@ -9,10 +9,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
 from featx.errors import ParameterError
-from featx.evaluation import bootstrap_interval, calibration_error, mean_over_attributes
+from featx.evaluation import (
+    bootstrap_interval,
+    calibration_error,
+    evaluate_classes,
+    mean_over_attributes,
+    wilson_interval,
+)
 from featx.evaluation._scores import mean_per_class_accuracy
 from pipelines.protocols.metrics import average_precision_voc, mean_roc_auc
 
@@ -115,6 +122,26 @@ def test_interval_of_a_mean_is_that_of_theory() -> None:
     assert high == pytest.approx(x.mean() + half, abs=0.015)
     narrow = bootstrap_interval(lambda v: float(v.mean()), x, level=0.5)
     assert low < narrow[0] < narrow[1] < high
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.floats(0.5, 0.99))
+def test_wilsons_interval_solves_its_equation(n_right: int, n_wrong: int, level: float) -> None:
+    """Its ends are the shares p from which what was seen lies z standard errors away."""
+    n = n_right + n_wrong
+    if not n:
+        return
+    z = norm.ppf((1 + level) / 2)
+    for end in wilson_interval([True] * n_right + [False] * n_wrong, level=level):
+        distance = (n_right / n - end) ** 2
+        assert distance == pytest.approx(z**2 * end * (1 - end) / n, abs=1e-9)
+
+
+def test_a_test_without_mistakes_is_no_proof() -> None:
+    y = np.repeat(["a", "b"], 10)
+    scores = np.repeat(np.eye(2), 10, axis=0)
+    spans = evaluate_classes(y, y, scores, ["a", "b"])["intervals"]
+    assert spans["accuracy"] == [pytest.approx(0.8389, abs=1e-4), 1.0]  # 20 of 20, by tables
+    assert spans["balanced_accuracy"] is spans["map"] is None
 
 
 def test_interval_is_the_same_again_and_resamples_arrays_together() -> None:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom
 from sklearn.model_selection import StratifiedKFold
 
 from featx import Encoder, LinearProbeClassifier, extract, open_store
@@ -21,8 +22,10 @@ from featx.cli.main import main
 from featx.demo import sample_data_dir
 from featx.errors import BackboneError, ParameterError
 from featx.extraction import RunOptions
-from featx.tasks import compare
-from featx.tasks.compare import Comparison, ComparisonRow, Figure, _mark_frontier
+from featx.tasks import compare, comparison_report
+from featx.tasks._layers import spread_layers
+from featx.tasks._verdict import answer, find_unbeaten, is_more_accurate
+from featx.tasks.compare import Comparison, ComparisonRow, Figure
 from pipelines.datasets import read_dataset
 
 RUN = {"run": RunOptions("cpu", workers=0, progress=False)}
@@ -67,8 +70,12 @@ def features(paths, folder: Path, **options) -> tuple[np.ndarray, str]:
         return table[[rows[path] for path in paths]], table.fingerprint
 
 
-def as_row(accuracy: float, rate: float, mark: bool = False) -> ComparisonRow:
-    return ComparisonRow("net", "penultimate", "none", 8, Figure(accuracy), rate, "f", mark)
+def as_row(accuracy: float, rate: float, name: str = "net", **more) -> ComparisonRow:
+    given = {"n_features": 8, "speed_range": (rate, rate)} | more
+    return ComparisonRow(
+        backbone=name, layer="penultimate", pooling="none", accuracy=Figure(accuracy),
+        images_per_second=rate, depth=1.0, fingerprint="f", **given,
+    )  # fmt: skip
 
 
 def test_accuracy_equals_folds_by_hand_for_every_layer_and_pooling(
@@ -104,13 +111,14 @@ def test_one_layer_has_one_speed(found) -> None:
     assert [len(values) for values in speeds.values()] == [1, 1]
 
 
-def test_the_table_marks_the_rows_that_nothing_beats(found) -> None:
+def test_the_table_marks_the_rows_that_nothing_beats_and_ends_in_the_answer(found) -> None:
     lines = str(found).splitlines()
     for line, row in zip(lines[1:5], found.rows, strict=True):
         assert line.startswith("*") is row.is_on_frontier
         assert line.endswith(row.name)
-        others = [r for r in found.rows if r is not row]
-        assert row.is_on_frontier is not_beaten(row, others)
+    assert any(row.is_on_frontier for row in found.rows)
+    assert lines[-1] == found.answer
+    assert found.answer.startswith(f"{found.rows[0].name} is the most accurate")
 
 
 def test_the_store_keeps_all_features(objects, found, store) -> None:
@@ -210,33 +218,120 @@ def test_an_unknown_layer_is_refused(objects, tmp_path) -> None:
         compare(*objects, tmp_path / "f.h5", encoders=[Encoder(layers="nope")], **RUN)
 
 
-def not_beaten(row: ComparisonRow, others: list[ComparisonRow]) -> bool:
-    """Whether none of the others is as good in both measures and better in one."""
-    mine = (row.accuracy.value, row.images_per_second)
-    for other in others:
-        theirs = (other.accuracy.value, other.images_per_second)
-        if all(t >= m for t, m in zip(theirs, mine, strict=True)) and theirs != mine:
-            return False
-    return True
+def told_right(n_right: int, n: int = 100) -> np.ndarray:
+    """The first so many of n images."""
+    return np.arange(n) < n_right
 
 
-# Few values, so that ties in one measure and in both are common.
-accuracies, rates = st.sampled_from([0.0, 0.5, 0.9, 1.0]), st.sampled_from([0.1, 10.0, 20.0])
-points = st.tuples(accuracies, rates)
-any_points = st.tuples(st.floats(0, 1), st.floats(1e-3, 1e6))
+# Few values, so that ties in one measure and in both are common; all apart beyond noise.
+steps = st.tuples(st.sampled_from([0, 50, 90, 100]), st.sampled_from([0.1, 10.0, 20.0]))
 
 
-@given(st.lists(points | any_points, max_size=12))
-def test_the_frontier_is_what_brute_force_finds_whatever_the_order(pairs) -> None:
-    rows = [as_row(accuracy, rate) for accuracy, rate in pairs]
-    rows.sort(key=lambda row: -row.accuracy.value)
-    marked = _mark_frontier(rows)
-    assert [(r.accuracy, r.images_per_second) for r in marked] == [
-        (r.accuracy, r.images_per_second) for r in rows
+@settings(max_examples=25)
+@given(st.lists(steps, max_size=5))
+def test_where_no_difference_is_noise_the_frontier_is_the_plain_one(pairs) -> None:
+    rows = [as_row(n / 100, rate) for n, rate in pairs]
+    marks = find_unbeaten(rows, [told_right(n) for n, _ in pairs])
+    for i, mine in enumerate(pairs):
+        others = pairs[:i] + pairs[i + 1 :]
+        is_beaten = any(
+            theirs != mine and all(t >= m for t, m in zip(theirs, mine, strict=True))
+            for theirs in others
+        )
+        assert marks[i] is not is_beaten
+
+
+@pytest.mark.parametrize(
+    ("rates", "marks"),
+    [
+        ((125.0, 124.0), [True, True]),
+        ((125.0, 115.0), [True, True]),  # less than a tenth
+        ((125.0, 100.0), [True, False]),
+    ],
+)
+def test_125_images_per_second_do_not_beat_124(rates, marks) -> None:
+    rows = [as_row(0.9, rate) for rate in rates]
+    assert find_unbeaten(rows, [told_right(90), told_right(90)]) == marks
+
+
+def test_ranges_that_overlap_are_one_speed() -> None:
+    rows = [as_row(0.9, 125.0, speed_range=(90.0, 130.0)), as_row(0.9, 100.0)]
+    assert find_unbeaten(rows, [told_right(90), told_right(90)]) == [True, True]
+    assert find_unbeaten([as_row(0.9, 125.0), rows[1]], [told_right(90)] * 2) == [True, False]
+
+
+def test_one_image_more_is_noise_and_a_faster_network_as_good_beats_a_slower() -> None:
+    rows = [as_row(0.91, 50.0), as_row(0.90, 200.0)]
+    assert find_unbeaten(rows, [told_right(91), told_right(90)]) == [False, True]
+    assert find_unbeaten(rows, [told_right(91), told_right(60)]) == [True, True]
+
+
+@given(st.integers(0, 30), st.integers(0, 30))
+def test_accuracies_are_told_apart_as_by_mcnemars_exact_test(b, c) -> None:
+    first = np.array([True] * b + [False] * c + [True] * 5)
+    second = np.array([False] * b + [True] * c + [True] * 5)
+    # two-sided tail of a fair coin, by hand; symmetric, so twice one tail
+    p = min(1.0, 2 * binom.cdf(min(b, c), b + c, 0.5)) if b + c else 1.0
+    assert is_more_accurate(first, second) is bool(b > c and p < 0.05)
+
+
+def test_the_answer_names_ties_the_faster_and_the_shorter() -> None:
+    best = as_row(0.91, 50.0, "big", n_features=1000, is_as_accurate=True)
+    slow = as_row(0.905, 49.0, "short", n_features=64, is_as_accurate=True)
+    fast = as_row(0.90, 100.0, "fast", n_features=2000, is_as_accurate=True)
+    worse = as_row(0.5, 900.0, "worse")
+    text = answer([best, slow, fast, worse], 400)
+    assert text == (
+        "big is the most accurate: 0.910. 400 images do not tell it from short (0.905), fast "
+        "(0.900). Of these fast is 2.0 times as fast as big. The shortest of them is short: 64 "
+        "numbers per image instead of 1000."
+    )
+    assert answer([best, worse], 400) == (
+        "big is the most accurate: 0.910. The other one is less accurate, beyond the noise of "
+        "400 images."
+    )
+    assert answer([best], 400) == "big is the most accurate: 0.910."
+
+
+BLOCKS = {"stem": 1} | {f"{s}.{i}{part}": 1 for s in "abc" for i in range(3)
+                        for part in (".conv", ".relu", "")} | dict.fromkeys("abc", 1)  # fmt: skip
+
+
+def test_layers_are_spread_over_blocks_and_end_in_the_penultimate() -> None:
+    order = sorted(BLOCKS, key=lambda n: (n != "stem", n[0], n[1:2] == "", n[2:3], -len(n)))
+    shapes = dict.fromkeys(order, (1, 8, 4, 4))
+    shapes |= {"pool": (1, 8, 1, 1), "penultimate": (1, 8), "fc": (1, 5)}
+    blocks = [f"{s}.{i}" for s in "abc" for i in range(3)]
+    assert spread_layers(shapes, 99) == (*blocks, "penultimate")
+    assert spread_layers(shapes, 4) == ("a.0", "b.1", "c.2", "penultimate")
+    plain = {f"features.{i}": (1, 8, 9, 9) for i in range(7)} | {"penultimate": (1, 8)}
+    assert spread_layers(plain, 3) == ("features.0", "features.6", "penultimate")
+    with pytest.raises(ParameterError, match="over_layers: got 1"):
+        spread_layers(plain, 1)
+
+
+def test_a_network_of_ones_own_is_compared_over_its_layers(objects, tmp_path) -> None:
+    torch.manual_seed(0)
+    widths = zip([3, *[8] * 6], [2, 2, *[1] * 5], strict=True)
+    blocks = [
+        torch.nn.Sequential(torch.nn.Conv2d(n, 8, 3, stride, 1), torch.nn.ReLU())
+        for n, stride in widths
     ]
-    for i, row in enumerate(marked):
-        assert row.is_on_frontier is not_beaten(row, marked[:i] + marked[i + 1 :])
-    assert any(row.is_on_frontier for row in marked) is bool(marked)
+    network = torch.nn.Sequential(*blocks, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    own = Encoder(network, resize_px=32, crop_px=32)
+    paths, y = objects
+    found = compare(paths, y, tmp_path / "f.h5", [own], over_layers=4, n_folds=2, **RUN)
+    depths = {row.layer: row.depth for row in found.rows}
+    assert sorted(depths, key=depths.__getitem__) == ["0", "3", "6", "penultimate"]
+    assert max(depths.values()) <= 1
+    sections = comparison_report(found).to_dict()["sections"]
+    (curve,) = [section for section in sections if section["kind"] == "curve"]
+    assert curve["x_names"] == ["0", "3", "6", "penultimate"]
+    by_layer = {row.layer: row.accuracy for row in found.rows}
+    (line,) = curve["curves"]
+    assert line["values"] == [by_layer[name].value for name in curve["x_names"]]
+    assert line["intervals"] == [[by_layer[n].low, by_layer[n].high] for n in curve["x_names"]]
+    assert sections[0]["text"] == found.answer
 
 
 # -- the command ------------------------------------------------------------------------------
@@ -283,8 +378,8 @@ def test_the_command_compares_networks_and_writes_a_page(world, capsys) -> None:
     assert printed.count("\n") == 1
     found = json.loads(printed)
     assert set(found) == {
-        "rows", "n_images", "n_classes", "n_folds", "n_failed", "n_unlabelled", "unlabelled",
-        "n_unused", "unused", "nearest", "labels_from", "report", "table",
+        "rows", "n_images", "n_classes", "n_folds", "n_failed", "answer", "n_unlabelled",
+        "unlabelled", "n_unused", "unused", "nearest", "labels_from", "report", "table",
     }  # fmt: skip
     assert (found["n_images"], found["n_classes"], found["n_folds"]) == (8, 2, 2)
     assert {row["backbone"]: row["n_features"] for row in found["rows"]} == {
@@ -292,7 +387,7 @@ def test_the_command_compares_networks_and_writes_a_page(world, capsys) -> None:
     }  # fmt: skip
     assert set(found["rows"][0]) == {
         "backbone", "layer", "pooling", "n_features", "accuracy", "images_per_second",
-        "fingerprint", "is_on_frontier", "name",
+        "speed_range", "depth", "fingerprint", "is_as_accurate", "is_on_frontier", "name",
     }  # fmt: skip
     assert set(found["rows"][0]["accuracy"]) == {"value", "low", "high"}
     page = (world / "page.html").read_text()
@@ -300,7 +395,7 @@ def test_the_command_compares_networks_and_writes_a_page(world, capsys) -> None:
     assert "squeezenet1_1" in page
     (numbers,) = re.findall(r'<template id="numbers">(.*?)</template>', page)
     sections = json.loads(numbers)["sections"]
-    marks = {p["name"]: p["is_on_frontier"] for p in sections[0]["points"]}
+    marks = {p["name"]: p["is_on_frontier"] for p in sections[1]["points"]}
     assert marks == {row["name"]: row["is_on_frontier"] for row in found["rows"]}
 
 
