@@ -43,8 +43,10 @@ ROWS = (
     Row("cub200", run_classification, "balanced_accuracy", 0.533, 0.618),
     Row("flowers102", run_classification, "balanced_accuracy", 0.747, 0.868),
     Row("apascal", run_attributes, "auc", 0.890, 0.915),
+    Row("h3d", run_attributes, "map", 0.708, 0.730),
     Row("oxford5k", run_retrieval, "map", 0.322, 0.680, ("plain", "paper")),
     Row("paris6k", run_retrieval, "map", 0.495, 0.795, ("plain", "paper")),
+    Row("sculptures6k", run_retrieval, "map", 0.241, 0.423, ("plain", "paper")),
     Row("holidays", run_retrieval, "map", 0.642, 0.843, ("plain", "paper")),
     Row("ukbench", run_retrieval, "ukbench", 0.760, 0.911, ("plain", "paper")),
 )

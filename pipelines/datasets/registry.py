@@ -22,7 +22,8 @@ from pipelines.datasets._folders import (
     read_scene15,
 )
 from pipelines.datasets._groups import read_holidays, read_paired_folders, read_ukbench
-from pipelines.datasets._landmarks import read_oxford5k, read_paris6k
+from pipelines.datasets._landmarks import read_oxford5k, read_paris6k, read_sculptures6k
+from pipelines.datasets._people import read_h3d
 from pipelines.datasets._pets import read_oxford_pets
 from pipelines.datasets._revisited import read_roxford5k, read_rparis6k
 from pipelines.datasets._scenes import read_mit67, read_sun397
@@ -171,6 +172,14 @@ READERS = {
         "VOC 2008 (VOCdevkit/); for aYahoo ayahoo_test.txt, ayahoo_test_images/",
         "vision.cs.uiuc.edu/attributes",
     ),
+    "h3d": _Reader(
+        read_h3d,
+        "attributes",
+        "train/labels.txt, test/labels.txt, with the images beside them",
+        "www2.eecs.berkeley.edu/Research/Projects/CS/vision/shape/poselets "
+        "(attributes_dataset.tgz)",
+        ("attributes_dataset",),
+    ),
     "oxford5k": _Reader(
         read_oxford5k,
         "retrieval",
@@ -182,6 +191,13 @@ READERS = {
         "retrieval",
         "*.jpg and defense_1_query.txt, _good.txt, _ok.txt, _junk.txt ..., at any depth",
         f"{VGG}/parisbuildings",
+    ),
+    "sculptures6k": _Reader(
+        read_sculptures6k,
+        "retrieval",
+        "test/*.jpg, train/*.jpg, and NAME_query.txt, _good.txt, _ok.txt, _junk.txt ..., at any "
+        "depth, as of oxford5k",
+        f"{VGG}/sculptures6k",
     ),
     "roxford5k": _Reader(
         read_roxford5k,
@@ -257,9 +273,9 @@ def read_dataset(
         What the set's archives unpack into; the folder that an archive makes may be left out.
     **options
         Of one set's reader, as `list_datasets` has them: ``partition`` of flowers17 (1 to 3) and
-        sun397 (1 to 10); ``task="attributes"`` of cub200; ``background`` of caltech101 and
-        ``clutter`` of caltech256, True to keep that class; ``test`` of apascal ("within",
-        "across", "all").
+        sun397 (1 to 10); ``part`` of sculptures6k ("test" or "train"); ``task="attributes"`` of
+        cub200; ``background`` of caltech101 and ``clutter`` of caltech256, True to keep that
+        class; ``test`` of apascal ("within", "across", "all").
 
     Returns
     -------

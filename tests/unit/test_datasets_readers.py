@@ -447,3 +447,35 @@ def test_a_list_of_names_with_a_byte_order_mark_is_read(tmp_path):
     (tmp_path / "TrainImages.txt").write_bytes(b"\xef\xbb\xbfbar/1.jpg\n")
     write_texts(tmp_path, TestImages="bar/2.jpg")
     assert read_dataset("mit67", tmp_path).labels.tolist() == ["bar", "bar"]
+
+
+NINE = "1 -1 0 -1 1 -1 -1 0 1"
+
+
+def test_h3d_reads_people_by_their_boxes_and_leaves_out_who_has_none(tmp_path):
+    root = tmp_path / "attributes_dataset"
+    write_images(root, "train/00001.jpg", "train/00002.jpg", "test/00001.jpg")
+    write_texts(
+        root,
+        train__labels=f"00001.jpg 11 21 30 40.5 {NINE}\n00002.jpg NaN NaN NaN NaN {NINE}\n",
+        test__labels="00001.jpg 0.4 1 2 3 -1 -1 -1 -1 -1 -1 -1 -1 -1\n",
+    )
+    people = read_dataset("h3d", tmp_path)
+    assert names_of(people, root) == ["train/00001.jpg", "test/00001.jpg"]
+    assert people.split.tolist() == ["train", "test"]
+    assert people.boxes.tolist() == [[10, 20, 40, 60.5], [0, 0, 2, 3]]
+    assert people.attribute_names[0] == "is_male"
+    assert people.attribute_names[8] == "has_long_pants"
+    nan = np.nan
+    np.testing.assert_array_equal(people.attributes[0], [1, 0, nan, 0, 1, 0, 0, nan, 1])
+    np.testing.assert_array_equal(people.attributes[1], np.zeros(9))
+
+
+@pytest.mark.parametrize(
+    "line", [f"a.jpg 1 2 3 {NINE}", f"a.jpg 1 2 3 4 {NINE} 1", "a.jpg 1 2 3 4 2 1 1 1 1 1 1 1 1"]
+)
+def test_a_line_of_h3d_of_another_form_is_named(tmp_path, line):
+    write_images(tmp_path, "train/a.jpg", "test/a.jpg")
+    write_texts(tmp_path, train__labels=line, test__labels=f"a.jpg 1 2 3 4 {NINE}")
+    with pytest.raises(ManifestError, match=r"in line 1 of train/labels.txt, expected file, left"):
+        read_dataset("h3d", tmp_path)

@@ -86,6 +86,26 @@ def test_paris6k_leaves_the_broken_files_out(tmp_path):
     assert rows(dataset.protocols["default"].junk) == [[1]]
 
 
+def test_sculptures6k_searches_in_the_half_that_is_asked_for(tmp_path):
+    names = [f"Rodin_Stanford_{i:04}" for i in range(3)]
+    write_images(tmp_path, *(f"test/{name}.jpg" for name in names), "train/Moore_0000.jpg")
+    write_truth(
+        tmp_path / "gt",
+        thinker_1_query=f"{names[1]} 5 6 70 80\n",
+        thinker_1_good=f"{names[1]}\n{names[2]}\n",
+        thinker_1_ok="",
+        thinker_1_junk=f"{names[0]}\n",
+    )
+    found = read_dataset("sculptures6k", tmp_path)
+    assert stems(found.database) == names
+    assert stems(found.queries) == names[1:2]
+    assert found.query_boxes.tolist() == [[5, 6, 70, 80]]
+    assert rows(found.protocols["default"].positives) == [[1, 2]]
+    assert rows(found.protocols["default"].junk) == [[0]]
+    with pytest.raises(ManifestError, match=r"no image 'Rodin_Stanford_0001', which thinker_1"):
+        read_dataset("sculptures6k", tmp_path, part="train")
+
+
 def test_a_ground_truth_that_does_not_fit_its_images_is_refused(tmp_path):
     write_images(tmp_path, "all_souls_000013.jpg")
     with pytest.raises(ManifestError, match=r"found no file \*_query.txt at any depth"):
