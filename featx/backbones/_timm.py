@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from featx._optional import require
+from featx.backbones._timm_sizes import resize_network
 from featx.backbones.sources import BackboneCard, BuiltSource, WeightsEntry
 from featx.backbones.weights import load_into
 from featx.errors import BackboneError, WeightsError, nearest, one_line
@@ -79,6 +80,12 @@ class TimmSource(BuiltSource):
             with contextlib.suppress(TypeError):  # has no such option
                 return self._create(card, pretrained=False, dynamic_img_size=True)
         return self._create(card, pretrained=False)
+
+    def resize(self, card: BackboneCard, module: nn.Module, px: int) -> nn.Module | None:
+        """Resample position embeddings as timm does, where each pass does not."""
+        usual_px = card.local.crop_px
+        assert usual_px is not None
+        return resize_network(module, px, network=f"backbone {card.name!r}", usual_px=usual_px)
 
     def fetch(self, card: BackboneCard, entry: WeightsEntry, module: nn.Module) -> str:
         """Load published weights through timm, which keeps its own cache.

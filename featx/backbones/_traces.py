@@ -35,7 +35,8 @@ class Traces:
     Attributes
     ----------
     usual_px : int
-        Side of the blank image where none is asked for: that of the network's own crop.
+        Side of the blank image where none is asked for: that of the network's own crop, or the one
+        that it was resampled for.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Traces:
     ) -> None:
         self._trace, self._transform, self._network = trace, network.transform, str(network)
         made = network.preprocessing
-        self.usual_px = made.crop_px or made.resize_px or TRIAL_PX
+        self.usual_px = network.px or made.crop_px or made.resize_px or TRIAL_PX
         self._found: dict[int, dict[str, LayerOutput]] = {}  # by side of the image
 
     def at(self, px: int | None = None) -> dict[str, LayerOutput]:
@@ -114,7 +115,7 @@ def explain_size(
     Examples
     --------
     >>> explain_size(lambda px: px % 16 == 0, 100, "net", ValueError("no"), 224)[:75]
-    'net: does not take images of 100 x 100 px (ValueError: no), expected 96 or '
+    'net: does not take images of 100 x 100 px (no), expected 96 or 112 px: set '
     """
     below = next((n for n in reversed(_nearby(px)) if n < px and takes(n)), None)
     above = next((n for n in _nearby(px) if n > px and takes(n)), None)
@@ -125,9 +126,8 @@ def explain_size(
         expected = f"{' or '.join(map(str, found))} px"
     else:
         expected = f"{usual_px} px only"
-    reason = one_line(cause)
     return (
-        f"{network}: does not take images of {px} x {px} px ({type(cause).__name__}: {reason}), "
+        f"{network}: does not take images of {px} x {px} px ({one_line(cause)}), "
         f"expected {expected}: set crop_px (--crop) and views (--augment) to fit, or leave them "
         f"out for the {usual_px} px of its weights"
     )

@@ -43,7 +43,7 @@ class Backbone:
     name : str
         As `list_backbones` has it, or ``module:Class``.
     weights : str
-        SHA-256 of its parameters and buffers, 64 hexadecimal digits.
+        SHA-256 of its parameters and buffers as loaded, 64 hexadecimal digits.
     weights_source : str
         Where they come from, for people.
     license : str or None
@@ -75,7 +75,7 @@ class Backbone:
     def __init__(self, network: Network, placement: Placement) -> None:
         self.name, self.weights_source = network.name, network.weights_source
         self.license = network.license
-        self.weights = state_digest(network.module)
+        self.weights = network.digest or state_digest(network.module)
         self.preprocessing, self.transform = network.preprocessing, network.transform
         self.preprocessing_reason = network.preprocessing_reason
         self.device, self.engine = str(placement.device), placement.engine

@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import nn
 from featx.backbones._weights_file import find_file, read_state_dict
 from featx.backbones.backbone import Backbone
 from featx.backbones.published import ChosenWeights, choose_weights
-from featx.backbones.weights import load_into
+from featx.backbones.weights import load_into, state_digest
 from featx.engines.engine import Network
 from featx.engines.placement import place
 from featx.errors import ParameterError, WeightsError
@@ -34,7 +34,7 @@ def load_backbone(
     weights: str | os.PathLike[str] | None = "default",
     transform: Callable[[Any], Any] | None = None,
     preprocessing: Preprocessing | None = None,
-    any_size: bool = False,
+    sizes: Sequence[int] = (),
     device: str = "auto",
     precision: str = "auto",
     engine: str = "auto",
@@ -56,9 +56,10 @@ def load_backbone(
     preprocessing : Preprocessing, optional
         What images are made into; default what the weights were evaluated with, or, for a file
         that is not recognised, what the network's first published weights were.
-    any_size : bool, default False
-        Build a network that takes images of one size so that it takes others too, where it can:
-        timm's transformers then interpolate their position embeddings in each pass.
+    sizes : sequence of int, default ()
+        Sides of the square images that it is to take, in pixels, where they are not what its
+        weights were evaluated with. timm's transformers then interpolate their position embeddings
+        in each pass; those that cannot are made for one size, as timm does.
     device : str, default "auto"
         "cpu", "cuda", "cuda:1", ...; auto takes a GPU where there is one.
     precision : {"auto", "float32", "bfloat16", "float16", "int8"}, default "auto"
@@ -78,7 +79,8 @@ def load_backbone(
     Raises
     ------
     BackboneError
-        If there is no such network, with the nearest name.
+        If there is no such network, with the nearest name; or it cannot take images of `sizes`,
+        with the nearest sizes that it can.
     WeightsError
         If the weights cannot be had, do not fit or hold NaN; offline, with the file to fetch and
         where to put it.
@@ -100,7 +102,7 @@ def load_backbone(
         weights=weights,
         transform=transform,
         preprocessing=preprocessing,
-        any_size=any_size,
+        sizes=sizes,
     )
     return Backbone(network, placement)
 
@@ -112,7 +114,7 @@ def build_network(
     weights: str | os.PathLike[str] | None = "default",
     transform: Callable[[Any], Any] | None = None,
     preprocessing: Preprocessing | None = None,
-    any_size: bool = False,
+    sizes: Sequence[int] = (),
 ) -> Network:
     """Build a network with its weights, for training; `load_backbone` is for features.
 
@@ -129,7 +131,7 @@ def build_network(
     'fc'
     """
     if isinstance(backbone, str):
-        network = _build_named(choose_weights(backbone, weights), any_size=any_size)
+        network = _build_named(choose_weights(backbone, weights), sizes=sizes)
     else:
         network = _copy_own(backbone, weights)
     if transform is not None:
@@ -144,13 +146,23 @@ def build_network(
     )
 
 
-def _build_named(chosen: ChosenWeights, *, any_size: bool) -> Network:
+def _build_named(chosen: ChosenWeights, *, sizes: Sequence[int]) -> Network:
     px = chosen.preprocessing.crop_px
+    any_size = any(size != px for size in sizes)
     module, head, origin = chosen.source.load(
         chosen.card, chosen.entry, chosen.path, px=px, any_size=any_size
     )
     name = chosen.card.name
-    return Network(name, module, head, chosen.preprocessing, chosen.reason, origin, chosen.license)
+    network = Network(
+        name, module, head, chosen.preprocessing, chosen.reason, origin, chosen.license
+    )
+    if not any_size or len(sizes) > 1:
+        return network
+    digest = state_digest(module)
+    resized = chosen.source.resize(chosen.card, module, sizes[0])
+    if resized is None:
+        return network
+    return dataclasses.replace(network, module=resized, digest=digest, px=sizes[0])
 
 
 def _copy_own(module: nn.Module, weights: str | os.PathLike[str] | None) -> Network:

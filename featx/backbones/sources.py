@@ -179,6 +179,30 @@ class Source(ABC):
             Where the weights came from, for people.
         """
 
+    def resize(self, card: BackboneCard, module: nn.Module, px: int) -> nn.Module | None:
+        """Resample a loaded network's weights for images of one other size.
+
+        Parameters
+        ----------
+        card : BackboneCard
+        module : nn.Module
+            As `load` gives it with `any_size`; may be changed.
+        px : int
+            Side of the images.
+
+        Returns
+        -------
+        nn.Module or None
+            None where there is nothing to resample, as by default: the network takes such images
+            as it is, or is refused by its first pass.
+
+        Raises
+        ------
+        BackboneError
+            If it cannot be made to take them, with the nearest sizes that it can.
+        """
+        return None
+
     def published(self, card: BackboneCard) -> Mapping[str, WeightsEntry]:
         """Return, by the names of their files, published weights that fit the network."""
         return {entry.url.rpartition("/")[2]: entry for entry in card.weights if entry.url}

@@ -59,6 +59,11 @@ class Network:
         Their terms, where these are stated.
     transform : callable, optional
         A user's own way from a PIL image to the network's input.
+    digest : str, optional
+        That of the weights as they were loaded, where they were resampled for images of another
+        size: how it rounds depends on the processor, and the size is in recipes anyway.
+    px : int, optional
+        That size, the side of the images.
     """
 
     name: str
@@ -69,6 +74,8 @@ class Network:
     weights_source: str = ""
     license: str | None = None
     transform: Callable[[Any], Any] | None = None
+    digest: str = ""
+    px: int | None = None
 
     def __str__(self) -> str:
         return f"backbone {self.name!r}"

@@ -133,15 +133,15 @@ class NetworkKey:
         Of the modification times of a weights file and of what describes it.
     preprocessing : Preprocessing or None
         Where it normalises otherwise than its weights ask for.
-    any_size : bool
-        Whether it is to take images of other sizes than its weights ask for.
+    sizes : tuple of int
+        Sides of the images that it is to take, where they are not what its weights ask for.
     """
 
     backbone: str
     weights: str | os.PathLike[str] | None
     stamp: int
     preprocessing: Preprocessing | None
-    any_size: bool
+    sizes: tuple[int, ...]
 
 
 @functools.lru_cache(maxsize=2)
@@ -156,7 +156,7 @@ def load_network(key: NetworkKey, placement: Placement) -> Backbone:
         key.backbone,
         weights=key.weights,
         preprocessing=key.preprocessing,
-        any_size=key.any_size,
+        sizes=key.sizes,
     )
     return Backbone(network, placement)
 
@@ -185,7 +185,7 @@ def _backbone(encoder: Encoder, placement: Placement) -> tuple[Backbone, Preproc
         weights=encoder.weights if chosen.path is None else os.fspath(chosen.path),
         stamp=_stamp(chosen),
         preprocessing=None if asked == native else asked,
-        any_size=bool(sizes) and sizes != (native.crop_px,),
+        sizes=() if sizes == (native.crop_px,) else sizes,
     )
     return load_network(key, placement), preprocessing
 

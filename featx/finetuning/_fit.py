@@ -125,7 +125,7 @@ def fit_network(params: FineTuneClassifier, images: Labelled, seed: int) -> Fitt
     network = build_network(
         params.backbone,
         weights=params.weights,
-        any_size=preprocessing.crop_px != loaded.backbone.trial_px,
+        sizes=[px for px in (preprocessing.crop_px,) if px is not None],
     )
     is_scratch = params.weights is None
     first = ALL if params.train_from is None and is_scratch else params.train_from

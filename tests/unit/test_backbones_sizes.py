@@ -47,6 +47,31 @@ def test_timms_transformer_interpolates_its_positions_as_timm_does(picture: Imag
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of torch, where timm itself resamples
+@pytest.mark.parametrize(("name", "px"), [("test_vit_relpos", 96), ("test_coatnet", 96)])
+def test_a_network_that_is_built_for_one_size_is_resampled_as_timm_does(
+    name: str, px: int
+) -> None:
+    """Its weights are identified as they were loaded: the size is in the recipe anyway."""
+    timm = pytest.importorskip("timm", reason="timm is an extra")
+    net = load_backbone(f"timm/{name}", weights=None, sizes=[px], **CPU)
+    whole = build_network(f"timm/{name}", weights=None)
+    state = dict(whole.module.state_dict())
+    overlay = {"state_dict": state, "source": ""}
+    theirs = timm.create_model(name, img_size=px, pretrained=True, pretrained_cfg_overlay=overlay)
+    x = np.random.default_rng(0).integers(0, 256, (1, px, px, 3)).astype(np.uint8)
+    p = whole.preprocessing
+    y = (torch.tensor(x).float() / 255 - torch.tensor(p.mean)) / torch.tensor(p.std)
+    with torch.inference_mode():
+        tokens = theirs.eval().forward_features(y.permute(0, 3, 1, 2))
+        expected = theirs.forward_head(tokens, pre_logits=True)
+    (found,) = net.features([x], [("penultimate", lambda v: v)])
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-5)
+    assert net.weights == load_backbone(f"timm/{name}", weights=None, **CPU).weights
+    with pytest.raises(BackboneError, match=r"is no multiple of .* expected 96 or "):
+        load_backbone(f"timm/{name}", weights=None, sizes=[px + 2], **CPU)
+
+
 def test_multi_scale_is_the_mean_over_sizes_that_are_asked_for_alone(picture: Image.Image) -> None:
     pytest.importorskip("timm", reason="timm is an extra")
     sizes = {"resize_px": 64, "crop_px": 64}
@@ -61,7 +86,7 @@ def test_multi_scale_is_the_mean_over_sizes_that_are_asked_for_alone(picture: Im
 def test_the_weights_and_the_usual_size_stay_what_they_are() -> None:
     """A recipe at the usual size knows nothing of the option."""
     pytest.importorskip("timm", reason="timm is an extra")
-    plain, any_size = (load_backbone(VIT, weights=None, any_size=a, **CPU) for a in (False, True))
+    plain, any_size = (load_backbone(VIT, weights=None, sizes=s, **CPU) for s in ((), (96, 224)))
     assert plain.weights == any_size.weights
     assert plain.layer("patch_embed").shape == (1, 196, 192)
     images = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3)).astype(np.uint8)
@@ -80,7 +105,7 @@ def test_a_recipe_of_another_size_is_loaded_again(picture: Image.Image) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        (VIT, {"crop_px": 100}, r"of 100 x 100 px \(Assertion.* expected 96 or 112 px: set"),
+        (VIT, {"crop_px": 100}, r"of 100 x 100 px \(Input.* expected 96 or 112 px: set"),
         (VIT, {"crop_px": 8}, "expected 16 px"),
         ("timm/vit_small_patch14_dinov2", {"augment": "multi-scale", "crop_px": 70},
          "images of 64 x 64 px .*expected 56 or 70 px"),
