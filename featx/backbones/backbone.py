@@ -119,6 +119,12 @@ class Backbone:
         names = ("class_token", "cls_token")  # torchvision's and timm's
         return any(getattr(self._torch.module, name, None) is not None for name in names)
 
+    @property
+    def n_prefix_tokens(self) -> int:
+        """Tokens that its transformer puts before those of the patches: class token, registers."""
+        module = self._torch.module
+        return int(getattr(module, "num_prefix_tokens", self.has_class_token))  # timm counts them
+
     def layer(self, name: str, *, px: int | None = None) -> LayerOutput:
         """Describe one layer.
 

@@ -59,8 +59,8 @@ class Encoder(OneLine):
         network of your own what it returns ("output"). Several layers and poolings come from one
         decode and one forward pass; each pair has a recipe.
     poolings : str or sequence of str, optional
-        "avg", "max", "gem(3)", "spoc", "crow", "mac", "rmac", "cls", "flatten"; default by what
-        the layer gives.
+        "avg", "max", "gem(3)", "spoc", "crow", "mac", "rmac", "cls", "cls+avg", "patch",
+        "flatten"; default by what the layer gives.
     augment : str, default "none"
         "hflip" (2 views), "multi-scale" (3), "ten-crop" (10), "sixteen-view" (16) or "patches(1)"
         to "patches(6)" (1 to 91), averaged, or concatenated with ":keep". Time grows with the

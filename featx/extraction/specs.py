@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from featx.pooling import Pooling
 
 __all__ = ["FeatureSpec", "plan_features"]
+
+# The last norm of timm's transformers and of torchvision's.
+NORMS = ("norm", "encoder.ln")
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,8 @@ def plan_features(
     backbone : Backbone
         Costs one pass of a blank image at the first call.
     layers : sequence of str or None
-        None is `Backbone.default_layer`.
+        None is `Backbone.default_layer`; for "cls+avg" and "patch" the tokens after a
+        transformer's last norm, where it has them.
     poolings : sequence of str or None
         See `featx.pooling.get_pooling`. None, by what each layer gives: "avg" for a map, "none"
         for a vector, for tokens "cls" where the network has a class token, else "avg".
@@ -75,11 +81,12 @@ def plan_features(
     from featx.pooling import get_pooling
 
     specs: list[FeatureSpec] = []
-    for name in layers:
-        name = name or backbone.default_layer
-        layers_of = [backbone.layer(name, px=px) for px in sizes or (None,)]
+    for asked in layers:
         for pooling in poolings:
+            name = asked or _default_layer(backbone, pooling)
+            layers_of = [backbone.layer(name, px=px) for px in sizes or (None,)]
             chosen = get_pooling(pooling or _default_pooling(backbone, layers_of[0]))
+            chosen = _count_prefix(backbone, layers_of[0], chosen)
             of_sizes = [_spec(backbone, layer, chosen) for layer in layers_of]
             specs.append(_require_one_width(of_sizes, sizes))
     if not specs:
@@ -121,6 +128,32 @@ def _require_one_width(specs: Sequence[FeatureSpec], sizes: Sequence[int]) -> Fe
             "one size"
         )
     return specs[0]
+
+
+def _default_layer(backbone: Backbone, pooling: str | None) -> str:
+    from featx.pooling import TokenPooling, get_pooling
+
+    if pooling is not None and isinstance(get_pooling(pooling), TokenPooling):
+        for name in NORMS:
+            if len(backbone.layers.get(name, ())) == 3:
+                return name
+    return backbone.default_layer
+
+
+def _count_prefix(backbone: Backbone, layer: LayerOutput, pooling: Pooling) -> Pooling:
+    """Tell a pooling of tokens which are patches."""
+    from featx.pooling import TokenPooling
+
+    if not isinstance(pooling, TokenPooling) or len(layer.shape) != 3:
+        return pooling
+    n = backbone.n_prefix_tokens
+    # Patches of a square image fill a square: a stem gives them alone.
+    has_none = _is_square(layer.shape[1]) and not _is_square(layer.shape[1] - n)
+    return dataclasses.replace(pooling, n_prefix=0 if has_none else n)
+
+
+def _is_square(n: int) -> bool:
+    return n > 0 and math.isqrt(n) ** 2 == n
 
 
 def _default_pooling(backbone: Backbone, layer: LayerOutput) -> str:

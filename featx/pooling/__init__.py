@@ -7,5 +7,6 @@ from __future__ import annotations
 
 from featx.pooling.base import Pooling
 from featx.pooling.catalogue import POOLINGS, get_pooling
+from featx.pooling.tokens import TokenPooling
 
-__all__ = ["POOLINGS", "Pooling", "get_pooling"]
+__all__ = ["POOLINGS", "Pooling", "TokenPooling", "get_pooling"]

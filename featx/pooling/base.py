@@ -22,7 +22,7 @@ _LAYOUTS = {4: "a map (B, C, H, W)", 3: "tokens (B, N, D)", 2: "a vector (B, D)"
 # What to use instead, by number of dimensions of the layer's output.
 _USE_INSTEAD = {
     4: "use 'avg', 'max', 'gem(3)', 'spoc', 'crow', 'rmac' or 'flatten'",
-    3: "use 'cls', 'avg', 'max', 'gem(3)' or 'flatten'",
+    3: "use 'cls', 'cls+avg', 'patch', 'avg', 'max', 'gem(3)' or 'flatten'",
     2: "use 'none', or read a layer that gives a map",
 }
 

@@ -16,6 +16,7 @@ from featx.pooling.simple import (
     MaxPooling,
     NoPooling,
 )
+from featx.pooling.tokens import ClassAndPatchPooling, PatchPooling, TokenPooling
 from featx.pooling.weighted import CroWPooling, SPoCPooling
 
 __all__ = ["POOLINGS", "get_pooling"]
@@ -28,12 +29,14 @@ _KINDS: tuple[type[Pooling], ...] = (
     CroWPooling,
     RMACPooling,
     ClassTokenPooling,
+    ClassAndPatchPooling,
+    PatchPooling,
     FlattenPooling,
     NoPooling,
 )
 POOLINGS = {kind.word: kind for kind in _KINDS}
 ALIASES = {"mac": "max", "r-mac": "rmac"}
-_SPEC = re.compile(r"\s*([a-z-]+)\s*(?:\(([^()]*)\))?\s*")
+_SPEC = re.compile(r"\s*([a-z+-]+)\s*(?:\(([^()]*)\))?\s*")
 
 
 def get_pooling(spec: str) -> Pooling:
@@ -43,7 +46,8 @@ def get_pooling(spec: str) -> Pooling:
     ----------
     spec : str
         "avg", "max" (also "mac"), "gem" or "gem(p)" (p defaults to 3), "spoc", "crow", "rmac" or
-        "rmac(n_scales)" (defaults to 3), "cls", "flatten", "none". Case does not matter.
+        "rmac(n_scales)" (defaults to 3), "cls", "cls+avg", "patch", "flatten", "none". Case does
+        not matter.
 
     Returns
     -------
@@ -74,7 +78,8 @@ def get_pooling(spec: str) -> Pooling:
         )
     if argument is None:
         return kind()
-    parameter = next(iter(dataclasses.fields(kind)), None)
+    fields = () if issubclass(kind, TokenPooling) else dataclasses.fields(kind)
+    parameter = next(iter(fields), None)
     if parameter is None:
         raise ParameterError(
             f"pooling: got {spec!r}, but {kind.word!r} takes no parameter; write {kind.word!r}"
