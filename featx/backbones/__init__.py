@@ -1,8 +1,9 @@
 """Networks by name or of your own, with their weights, as a source of feature vectors.
 
 A new source of networks is a class like those in `_torchvision` and `_timm`, and a line in
-`catalogue.SOURCES`. Knows nothing of image files, HDF5 or poolings. Names are loaded on first use:
-the words of the network inside the package need no torch.
+`catalogue.SOURCES`; another package adds one by an entry point (`plugins`). Knows nothing of image
+files, HDF5 or poolings. Names are loaded on first use: the words of the network inside the package
+need no torch.
 """
 
 from __future__ import annotations
@@ -14,11 +15,16 @@ if TYPE_CHECKING:
     from featx.backbones.backbone import Backbone
     from featx.backbones.catalogue import backbone_card, list_backbones
     from featx.backbones.load import build_network, load_backbone
+    from featx.backbones.sources import BackboneCard, BuiltSource, Source, WeightsEntry
     from featx.engines.engine import Network
 
 __all__ = [
     "Backbone",
+    "BackboneCard",
+    "BuiltSource",
     "Network",
+    "Source",
+    "WeightsEntry",
     "backbone_card",
     "build_network",
     "list_backbones",
@@ -27,7 +33,11 @@ __all__ = [
 
 _HOMES = {
     "Backbone": "featx.backbones.backbone",
+    "BackboneCard": "featx.backbones.sources",
+    "BuiltSource": "featx.backbones.sources",
     "Network": "featx.engines.engine",
+    "Source": "featx.backbones.sources",
+    "WeightsEntry": "featx.backbones.sources",
     "backbone_card": "featx.backbones.catalogue",
     "build_network": "featx.backbones.load",
     "list_backbones": "featx.backbones.catalogue",

@@ -10,7 +10,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-from featx.errors import WeightsError, one_line
+from featx.errors import FeatxError, WeightsError, one_line
 
 __all__ = ["fetching"]
 
@@ -33,14 +33,14 @@ def fetching(backbone: str, repo: str, local: str) -> Iterator[None]:
     Raises
     ------
     WeightsError
-        Whatever is raised inside, as one.
+        Whatever is raised inside, as one, but for featx's own errors.
     """
     hub = logging.getLogger("huggingface_hub")
     level = hub.level
     hub.setLevel(logging.CRITICAL)
     try:
         yield
-    except WeightsError:
+    except FeatxError:
         raise
     except Exception as err:
         raise WeightsError(

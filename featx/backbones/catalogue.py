@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import logging
 import os
 
 from featx.backbones._clip import ClipSource
 from featx.backbones._timm import TimmSource
 from featx.backbones._timm_folders import HubSource, LocalSource
 from featx.backbones._torchvision import TorchvisionSource
+from featx.backbones._transformers import TransformersSource
 from featx.backbones._weights_file import find_file
 from featx.backbones.embedded import EmbeddedSource
 from featx.backbones.names import split_folder
+from featx.backbones.plugins import Plugin, find_plugins
 from featx.backbones.sources import BackboneCard, Source
-from featx.errors import BackboneError, nearest
+from featx.errors import BackboneError, FeatxError, nearest
 
 __all__ = ["SOURCES", "backbone_card", "count_timm", "list_backbones", "source_of", "suggest_name"]
 
 WILD = frozenset("*?[")
+log = logging.getLogger(__name__)
 INSTALL_TIMM = "(timm, which has 1,800 more, is not installed: pip install 'featx[timm]')"
 TIMM = TimmSource()
 SOURCES: tuple[Source, ...] = (
-    EmbeddedSource(), TorchvisionSource(), TIMM, LocalSource(), HubSource(), ClipSource(),
+    EmbeddedSource(), TorchvisionSource(), TIMM, LocalSource(), HubSource(),
+    ClipSource(), TransformersSource(),
 )  # fmt: skip
 
 
@@ -34,8 +39,8 @@ def list_backbones(pattern: str | None = None) -> list[str]:
     pattern : str, optional
         Shell-style, for example ``"resnet*"``, or part of a name; upper and lower case are alike.
         timm's 1,800 names and open_clip's 200 are searched where it begins with ``"timm/"`` or
-        ``"clip/"``, or where no other fits and the package is installed. A folder, and a name
-        on a hub, are returned as they are.
+        ``"clip/"``, or where no other fits and the package is installed; those of plug-ins
+        last. A folder, and a name on a hub, are returned as they are.
 
     Returns
     -------
@@ -66,7 +71,8 @@ def list_backbones(pattern: str | None = None) -> list[str]:
         return _search(source, pattern)
     found = fnmatch.filter(names, _as_glob(pattern))
     more = (s for s in SOURCES if s.prefix and s.is_installed)
-    return found or [name for source in more for name in _search(source, pattern)]
+    found = found or [name for source in more for name in _search(source, pattern)]
+    return found or [name for plugin in find_plugins() for name in _try(plugin, pattern)]
 
 
 def count_timm(pattern: str) -> int:
@@ -83,12 +89,24 @@ def _search(source: Source, pattern: str) -> list[str]:
     return [name for name in source.names() if fnmatch.fnmatchcase(name.lower(), glob)]
 
 
+def _try(plugin: Plugin, pattern: str) -> list[str]:
+    """Search another package's networks; one that is broken is said, and hides no others."""
+    try:
+        return _search(plugin, pattern)
+    except FeatxError as err:
+        log.warning("%s", err)
+        return []
+
+
 def _as_glob(pattern: str) -> str:
     return pattern.lower() if WILD & set(pattern) else f"*{pattern.lower()}*"
 
 
 def _by_prefix(name: str) -> Source | None:
-    return next((s for s in SOURCES if s.prefix and name.startswith(s.prefix)), None)
+    own = next((s for s in SOURCES if s.prefix and name.startswith(s.prefix)), None)
+    if own is not None or "/" not in name:
+        return own
+    return next((plugin for plugin in find_plugins() if name.startswith(plugin.prefix)), None)
 
 
 def _bare_names() -> list[str]:
@@ -118,8 +136,13 @@ def source_of(name: str) -> Source:
             return source
     raise BackboneError(
         f"backbone: got {name!r}, expected a name from `featx backbones` "
-        f"(list_backbones in Python), 'timm/NAME' or 'clip/NAME'.{suggest_name(name)}"
+        f"(list_backbones in Python), or one that begins with {_list_prefixes()}."
+        f"{suggest_name(name)}"
     )
+
+
+def _list_prefixes() -> str:
+    return ", ".join(repr(s.prefix) for s in (*SOURCES, *find_plugins()) if s.prefix)
 
 
 def suggest_name(name: str) -> str:

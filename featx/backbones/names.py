@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import entry_points
 
 from featx.errors import ParameterError
 
-__all__ = ["HUB", "LOCAL", "is_own", "split_folder"]
+__all__ = ["HUB", "LOCAL", "PLUGINS", "is_own", "is_plugin", "split_folder"]
 
 LOCAL, HUB = "local-dir:", "hf-hub:"  # as timm has them
+PLUGINS = "featx.backbones"  # the group of entry points
 # Behind these a folder may stand where another name could.
 WITH_FOLDERS = ("clip/", "hf/")
 
@@ -65,3 +67,9 @@ def is_own(name: str) -> bool:
     [False, True, False]
     """
     return ":" in name.partition("/")[0] and not name.startswith((LOCAL, HUB))
+
+
+def is_plugin(name: str) -> bool:
+    """Tell whether a name is that of a network of another package, whose code may change."""
+    prefix, slash, _ = name.partition("/")
+    return bool(slash and entry_points(group=PLUGINS, name=prefix))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featx._version import __version__
+from featx.backbones.names import is_plugin
 from featx.errors import FeatxError
 from featx.extraction.options import RunOptions
 from featx.extraction.shards import shards_folder
@@ -42,7 +43,7 @@ __all__ = [
 
 AS_TABLE = "auto: as the table that exists"
 NOTE = "request"
-PACKAGES = ("torch", "torchvision", "timm", "openvino", "nncf")
+PACKAGES = ("torch", "torchvision", "timm", "transformers", "openvino", "nncf")
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,8 @@ def list_recipes(store: str | os.PathLike[str]) -> list[Recipe]:
 def _request_digest(encoder: Encoder, run: RunOptions) -> str | None:
     """Return a digest of what is asked for; None where it cannot be told apart from another."""
     if not isinstance(encoder.backbone, str) or encoder.transform is not None:
+        return None
+    if is_plugin(encoder.backbone):
         return None
     recipe = encoder.recipe
     asked = {**vars(encoder), "recipe": None if recipe is None else recipe.fingerprint}
