@@ -12,13 +12,13 @@ from scipy import stats
 
 from featx.errors import ParameterError
 from featx.estimators import Preset
-from featx.estimators.presets import get_preset
 from featx.evaluation import evaluate_classes, few_label_splits, find_leaks
 from featx.extraction import Encoder, RunOptions
 from featx.tasks.classifier import Predictions
 from featx.tasks.compare import Figure
 from pipelines.datasets import ImageDataset
 from pipelines.protocols.features import Features, prepare_features
+from pipelines.protocols.pairs import PairPreset, find_preset
 from pipelines.protocols.results import TaskResult
 
 __all__ = ["run_classification"]
@@ -51,7 +51,7 @@ def run_classification(
     run : RunOptions, optional
         How it is run.
     preset : str or Preset, default "plain"
-        See `featx.estimators.PRESETS`.
+        See `featx.estimators.PRESETS`; also "svm-pairs" and "paper-pairs", one-vs-one.
     n_per_class : int, optional
         Training labels per class, drawn anew for each repeat; needed where the set has no split,
         where the rest is tested on. Default: all training images, once.
@@ -73,7 +73,7 @@ def run_classification(
     ParameterError
         If the set has no labels, or no split and no `n_per_class`, or a class has too few images.
     """
-    chosen, net = get_preset(preset), encoder or Encoder()
+    chosen, net = find_preset(preset), encoder or Encoder()
     if dataset.labels is None:
         raise ParameterError(
             f"dataset {dataset.name!r}: has attributes but no labels, expected one label an "
@@ -175,12 +175,22 @@ def _one(
 ) -> tuple[Any, dict[str, Any]]:
     labels = y[features.good]
     model = preset.classifier(features.n_views).fit(features.X[train], labels[train])
-    scores = model.predict_proba(features.X[test])
+    scores = _score(model, features.X[test], preset)
     predicted = model.predict(features.X[test])
     run = evaluate_classes(
         labels[test], predicted, scores, model.classes_, n_resamples=500 if resample else 1
     )
     return (model.classes_, predicted, scores), run
+
+
+def _score(model: Any, X: NDArray[Any], preset: Preset) -> NDArray[np.float64]:
+    """Return probabilities; of pairs the share of those that each class wins."""
+    if not isinstance(preset, PairPreset):
+        return np.asarray(model.predict_proba(X))
+    votes = model.decision_function(X)
+    if votes.ndim == 1:  # one pair, whose score is the second class's
+        return np.stack([-votes, votes], axis=1)
+    return np.asarray(votes / (votes.shape[1] - 1))
 
 
 def _predictions(

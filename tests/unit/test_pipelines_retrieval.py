@@ -65,7 +65,7 @@ def test_the_papers_table_runs_what_is_present_and_lists_the_rest(
     assert start(monkeypatch, "off_the_shelf", *words) == 0
     printed = capsys.readouterr().out
     assert "holidays    map" in printed
-    assert printed.count("left out: dataset") == 8
+    assert printed.count("left out: dataset") == 10
     results = json.loads((tmp_path / "out" / "off_the_shelf.results.json").read_text())
     assert [(r["dataset"], r["preset"]) for r in results] == [
         ("holidays", "plain"),

@@ -7,13 +7,16 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 from scipy import stats
+from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score, balanced_accuracy_score
+from sklearn.svm import SVC, LinearSVC
 
 from featx import LinearProbeClassifier, extract, open_store
 from featx.demo import sample_data_dir
@@ -28,6 +31,7 @@ from pipelines.protocols import (
     prepare_features,
     run_classification,
 )
+from pipelines.protocols.pairs import find_preset
 
 SMALL = {"resize_px": 64, "crop_px": 48, "device": "cpu", "precision": "float32", "workers": 0}
 NET = Encoder(resize_px=64, crop_px=48, precision="float32")
@@ -475,3 +479,42 @@ def test_presets_are_listed_without_scikit_learn() -> None:
     code = "import sys; from featx.estimators import PRESETS; print('sklearn' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("n_views", [1, 2])
+def test_pairs_predict_what_machines_of_two_classes_vote_for(n_views) -> None:
+    """Each pair by a machine of its own on the rows of length 1, votes counted by hand."""
+    X, y = load_digits(n_class=4, return_X_y=True)
+    X, y = X[:200], np.array(list("abcd"))[y[:200]]
+    train, test = np.arange(100), np.arange(100, 200)
+    unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+    classes = np.unique(y)
+    votes = np.zeros((100, 4))
+    for a, b in combinations(range(4), 2):
+        rows = train[np.isin(y[train], classes[[a, b]])]
+        machine = SVC(kernel="linear", C=2) if n_views == 1 else LinearSVC(C=2, dual=False)
+        rows = np.repeat(rows, n_views)  # each view trains
+        machine.fit(unit[rows], y[rows] == classes[b])
+        wins = machine.predict(unit[test])
+        votes[wins, b] += 1
+        votes[~wins, a] += 1
+    name = "svm-pairs" if n_views == 1 else "paper-pairs"
+    views = np.tile(X, n_views)
+    model = find_preset(name).classifier(n_views).fit(views[train], y[train])
+    is_clear = (votes == votes.max(axis=1, keepdims=True)).sum(axis=1) == 1
+    assert is_clear.sum() > 90
+    expected = classes[votes.argmax(axis=1)]
+    np.testing.assert_array_equal(model.predict(views[test])[is_clear], expected[is_clear])
+    assert (expected == y[test]).mean() > 0.9
+
+
+def test_a_task_runs_with_pairs_and_scores_are_shares_of_pairs(objects, store) -> None:
+    found = run_classification(
+        objects, store, encoder=NET, run=RUN, preset="svm-pairs", n_per_class=3, n_repeats=1
+    )
+    assert found.preset == "svm-pairs"
+    details = found.details
+    # a share is whole pairs and a confidence below a third of one; of ties the first class wins
+    won = np.round(details.scores * (len(details.classes) - 1))
+    predicted = [details.classes.index(name) for name in details.y_pred.tolist()]
+    assert (won[np.arange(len(won)), predicted] == won.max(axis=1)).all()
