@@ -23,9 +23,9 @@ from featx.extraction.embed import embed_images
 from featx.extraction.encoder import DEFAULT_BACKBONE
 from featx.recipe import Recipe
 from featx.store import open_store
-from featx.tasks._layers import spread_layers
 from featx.tasks._rows import find_rows
 from featx.tasks._verdict import answer, find_unbeaten, is_more_accurate
+from featx.tasks.layers import spread_layers
 
 __all__ = ["Comparison", "ComparisonRow", "Figure", "compare"]
 

@@ -120,6 +120,20 @@ def test_results_go_to_a_folder_named_after_the_data(trees, start, tmp_path, mon
     assert found["dataset"] == "things"
 
 
+@pytest.mark.slow
+def test_layers_measures_each_layer_from_one_pass_and_draws_the_curve(
+    trees, start, tmp_path
+) -> None:
+    words = ["--data", trees / "scenes", "--out", tmp_path, "--over-layers", "3", *SMALL]
+    done = start("layers", *words)
+    assert done.status == 0
+    found = results(tmp_path, "layers")
+    names = [line.split()[0] for line in done.out.splitlines()[:3]]
+    assert names == ["blocks.0", "blocks.16", "penultimate"]
+    assert len({tuple(r["fingerprints"]) for r in found}) == 3
+    assert [r["costs"]["images_per_second"] for r in found] == [None] * 3  # nothing read anew
+
+
 def test_scenes_trains_and_tests_on_the_sets_own_split(trees, start, tmp_path) -> None:
     words = ["--data", trees / "scenes", "--out", tmp_path, "--preset", "plain", "sqrt", *SMALL]
     done = start("scenes", *words)

@@ -23,9 +23,9 @@ from featx.demo import sample_data_dir
 from featx.errors import BackboneError, ParameterError
 from featx.extraction import RunOptions
 from featx.tasks import compare, comparison_report
-from featx.tasks._layers import spread_layers
 from featx.tasks._verdict import answer, find_unbeaten, is_more_accurate
 from featx.tasks.compare import Comparison, ComparisonRow, Figure
+from featx.tasks.layers import spread_layers
 from pipelines.datasets import read_dataset
 
 RUN = {"run": RunOptions("cpu", workers=0, progress=False)}
