@@ -16,6 +16,7 @@ __all__ = [
     "calibration_error",
     "mean_over_attributes",
     "mean_per_class_accuracy",
+    "measure_average_precision",
     "precision_recall_points",
 ]
 
@@ -70,6 +71,31 @@ def mean_over_attributes(
     if np.isnan(values).all():
         raise ParameterError("y_true: got no positive label in any class, expected at least one")
     return float(np.nanmean(values))
+
+
+def measure_average_precision(truth: Array, scores: Array) -> float:
+    """Return `sklearn.metrics.average_precision_score` of checked labels, as a resample needs it.
+
+    Parameters
+    ----------
+    truth, scores : ndarray of shape (n_samples,), float64
+        0 or 1, with at least one 1; finite, higher is more likely.
+
+    Returns
+    -------
+    float
+        Equal scores are one step. scikit-learn checks and encodes its arrays at each call, which
+        takes longer than the sum itself where a bootstrap calls it thousands of times.
+
+    Examples
+    --------
+    >>> measure_average_precision(np.array([1.0, 0.0, 1.0]), np.array([0.9, 0.8, 0.8]))
+    0.8333333333333333
+    """
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    hits = np.cumsum(truth[order])[ends]
+    return float(np.sum(np.diff(hits, prepend=0) * hits / (ends + 1)) / hits[-1])
 
 
 def precision_recall_points(

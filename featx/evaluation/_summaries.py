@@ -12,7 +12,11 @@ from sklearn.utils import check_random_state
 
 from featx._values import require_known
 from featx.errors import ParameterError, require_count, require_number
-from featx.evaluation._scores import mean_over_attributes, mean_per_class_accuracy
+from featx.evaluation._scores import (
+    mean_over_attributes,
+    mean_per_class_accuracy,
+    measure_average_precision,
+)
 
 __all__ = ["bootstrap_interval", "evaluate_attributes", "evaluate_classes", "wilson_interval"]
 
@@ -171,7 +175,7 @@ def evaluate_classes(
         {
             "accuracy": lambda t, p, _, __: float(np.mean(t == p)),
             "balanced_accuracy": lambda t, p, _, __: mean_per_class_accuracy(t, p),
-            "map": lambda _, __, m, s: mean_over_attributes(m, s),
+            "map": lambda _, __, m, s: _measure_map(m, s),
         },
         (truth, predicted, is_class, np.asarray(scores, float)),
         n_resamples,
@@ -218,7 +222,7 @@ def evaluate_attributes(
         {
             "accuracy": _measure_accuracy,
             "balanced_accuracy": _measure_balanced_accuracy,
-            "map": mean_over_attributes,
+            "map": _measure_map,
         },
         (truth, probabilities),
         n_resamples,
@@ -245,6 +249,10 @@ def _add_intervals(
         except ParameterError:  # a handful of samples has no interval worth a number
             intervals[name] = None
     return {**result, "intervals": intervals, "n_samples": len(arrays[0])}
+
+
+def _measure_map(truth: NDArray[Any], scores: NDArray[Any]) -> float:
+    return float(mean_over_attributes(truth, scores, metric=measure_average_precision))
 
 
 def _measure_accuracy(truth: NDArray[Any], probabilities: NDArray[Any]) -> float:

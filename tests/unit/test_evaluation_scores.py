@@ -20,7 +20,7 @@ from featx.evaluation import (
     mean_over_attributes,
     wilson_interval,
 )
-from featx.evaluation._scores import mean_per_class_accuracy
+from featx.evaluation._scores import mean_per_class_accuracy, measure_average_precision
 from pipelines.protocols.metrics import average_precision_voc, mean_roc_auc
 
 
@@ -56,6 +56,14 @@ def test_voc_agrees_with_its_definition(case: tuple[Any, Any], year: int) -> Non
     got = average_precision_voc(truth, score, year=year)
     assert 0 <= got <= 1
     assert got == pytest.approx(voc_slowly(truth, score, year))
+
+
+@given(scored())
+def test_average_precision_of_a_resample_agrees_with_scikit_learn(case: tuple[Any, Any]) -> None:
+    truth, score = case
+    assert measure_average_precision(truth, score) == pytest.approx(
+        average_precision_score(truth, score), abs=1e-12
+    )
 
 
 @given(scored(), st.randoms(use_true_random=False))
