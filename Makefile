@@ -9,9 +9,10 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/featx demo --out demo-out
 
-# One worker per core, whose threads do not spin while the other's compute; in the order of
-# collection, so that the doctests, which are short, come last.
-PYTEST := OMP_WAIT_POLICY=PASSIVE OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# One worker per core, and one thread per worker, so that they do not wait for each other's;
+# bytecode is kept even where the environment forbids it, for the processes that tests start and for
+# the next run; in the order of collection, so that the doctests, which are short, come last.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: $(READY)
 	$(PYTEST) -m "not slow"
