@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import shlex
 import time
+from dataclasses import asdict
 from typing import Any
 
-from featx.cli._messages import show_coverage, show_figure
+from featx.cli._messages import show_coverage
 from featx.cli._outputs import add_output
 from featx.cli._sources import find_labelled
 from featx.cli.options import add_labels, add_options, add_sources, as_source, read_options
+
+# Of four images that changed, all for the better, a sign test says p = .06.
+SURE = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,16 +28,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         {".safetensors": "weights"},
         required=True,
         metavar="TUNED.safetensors",
-        help="weights file",
+        help="weights file to write",
     )
     add_labels(parser)
     add_options(
         parser, FineTuneClassifier, ("backbone", "weights", "device", "batch_size", "workers"),
-        train_from="first layer that is trained, or all (default about the last third)",
-        epochs="most epochs",
-        learning_rate="its peak (default 1e-4)",
-        validation_fraction="share of each class that chooses the epoch; 0 is none",
-        batch_size="images per step",
+        train_from="train this layer and all after it; auto tries several depths and keeps the "
+        "best on held-out images; all trains everything (default: the last third of the layers)",
+        epochs="train for at most so many epochs",
+        learning_rate="peak of the learning rate (default 1e-4)",
+        validation_fraction="share of each class to hold out, to choose epoch and depth; 0 holds "
+        "nothing out",
+        batch_size="images per training step",
+        max_cache_bytes="most memory for activations that are computed once (default 1 GiB)",
+        max_disk_bytes="most space for them in TMPDIR where memory does not do (default 8 GiB)",
     )  # fmt: skip
 
 
@@ -46,6 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     model = read_options(args, FineTuneClassifier)
     model.fit(paths, labelled.labels).save_backbone(args.out)
     return {
+        "kept": model.kept_,
         "classes": model.classes_.tolist(),
         "val_accuracy": model.history_[model.best_epoch_].val_accuracy,
         "probe_val_accuracy": model.history_[0].val_accuracy,
@@ -56,6 +65,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "backbone": model.backbone,
         "train_from": model.train_from_,
         "n_trained_parameters": model.n_trained_parameters_,
+        "n_frozen_passes": model.n_frozen_passes_,
+        "depths": [asdict(depth) for depth in model.depths_],
         "n_samples": len(paths),
         "n_validation": len(model.validation_rows_),
         **labelled.coverage.to_dict(),
@@ -67,21 +78,39 @@ def show(result: dict[str, Any]) -> str:
     r = result
     words = ["featx", "extract", "SOURCE", "--store", "F.h5"]
     words += ["--backbone", r["backbone"], "--weights", r["out"]]
-    lines = [
-        (
-            f"{len(r['classes'])} classes, {r['n_samples']} images, {r['n_trained_parameters']} "
-            f"weights trained from {r['train_from']} on, {r['epochs']} epochs in "
-            f"{r['seconds']:.1f} s"
-        ),
-        (
-            f"accuracy on {r['n_validation']} held-out images, which also chose the epoch: "
-            f"{show_figure(r['val_accuracy'])} after epoch {r['best_epoch']}, "
-            f"{show_figure(r['probe_val_accuracy'])} by the probe on frozen features"
-            if r["n_validation"]
-            else "accuracy not measured: no image is held out, and the last epoch is kept"
-        ),
-    ]
-    if r["best_epoch"] == 0:
-        lines.append("no epoch was better than the probe: the weights saved are the original ones")
+    what = f"trained from {r['train_from']} on" if r["train_from"] else "nothing trained"
+    lines = [f"{len(r['classes'])} classes, {r['n_samples']} images, {what}, {r['seconds']:.1f} s"]
+    if r["n_validation"]:
+        lines += _show_depths(r)
+    else:
+        lines.append("accuracy not measured: no image is held out, and the last epoch is kept")
+    if r["kept"] == "probe":
+        lines.append(
+            "fine-tuning did not help: the probe on frozen features is kept, and the weights "
+            "saved are the original ones"
+        )
     lines += show_coverage(r)
     return "\n".join([*lines, f"extract with it: {shlex.join(words)}"])
+
+
+def _show_depths(r: dict[str, Any]) -> list[str]:
+    """Return the table of what was tried, and what the held-out images chose."""
+    n = r["n_validation"]
+    names = [d["train_from"] or "none (probe)" for d in r["depths"]]
+    width = max(len("train from"), *map(len, names))
+    lines = [
+        f"accuracy on {n} held-out images, which also chose the epoch and the depth:",
+        f"  {'train from':{width}}  accuracy  log loss    weights  best epoch  seconds",
+    ]
+    for name, d in zip(names, r["depths"], strict=True):
+        lines.append(
+            f"  {name:{width}}  {d['val_accuracy']:8.3f}  {d['val_loss']:8.3f}  "
+            f"{d['n_trained_parameters']:9}  {d['best_epoch']:4} of {d['epochs']:2}  "
+            f"{d['seconds']:7.1f}"
+        )
+    gain = round((r["val_accuracy"] - r["probe_val_accuracy"]) * n)
+    if r["kept"] != "probe":
+        lines.append(f"the fine-tuned network is kept: it is right on {gain} more of them")
+        if gain < SURE:
+            lines.append("so few can be chance: measure on other images before you rely on it")
+    return lines

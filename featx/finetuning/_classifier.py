@@ -27,6 +27,7 @@ __all__ = ["FineTuneClassifier"]
 HEADS = ("auto", "probe", "random")
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_CACHE_BYTES = 2**30
+DEFAULT_DISK_BYTES = 2**33
 LARGEST_SEED = 2**31 - 1
 
 
@@ -45,10 +46,13 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
         As for `featx.FeatureExtractor`. None trains random weights: the baseline from scratch,
         for which `train_from` is "all", the head is random, and batch norm is trained too.
     train_from : str, optional
-        Name of the first layer that is trained, as in ``featx.load_backbone(...).layers``; all
-        that is computed after it is trained too. "all": every layer. Default: the earliest layer
-        from which on lies at most a third of the weight layers, such as "layer4" of a resnet18.
-        An earlier one costs time and memory, and overfits sooner.
+        Name of the first layer that is trained, as in ``featx.load_backbone(...).layers``, such
+        as "layer4" of a resnet18 or "blocks.10" of a transformer; all that is computed after it
+        is trained too. An earlier one costs time and memory, and overfits sooner. "auto": the last
+        stage, the last two and three are tried, or the last 1, 2, 4 and 8 blocks, never more than
+        two thirds of the weight layers; the held-out images choose among them and the probe, which
+        takes as long as all of them together. "all": every layer. Default: the earliest layer
+        from which on lies at most a third of the weight layers.
     head : {"auto", "probe", "random"}, default "auto"
         Where the linear classifier on top starts: from `featx.LinearProbeClassifier` on the
         frozen features, or from random weights, which learn at 10 times the rate. Auto is
@@ -85,8 +89,11 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
         As for `featx.FeatureExtractor`.
     max_cache_bytes : int, default 2**30
         Most memory for the activations before `train_from` (or the pixels, where nothing comes
-        before it). Where they need more, images are read and the frozen part is computed anew in
-        every epoch, and a warning says so; the result is the same.
+        before it); "auto" needs up to twice that while it goes on to the next depth.
+    max_disk_bytes : int, default 2**33
+        Where they need more memory than that, most space for them on disk, in the folder for
+        temporary files (TMPDIR). Where they need more than both, images are read and the frozen
+        part is run anew in every epoch, and a warning says so; the result is the same.
     random_state : int, RandomState or None, default 0
         Views, order, held-out images, head and dropout. The same on one CPU gives the same
         weights to the last bit.
@@ -103,13 +110,25 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
     best_epoch_ : int
         The one whose weights are kept: the most accurate on the held-out images, of equals that
         of the lowest loss, of equals the first. 0: the backbone is the original.
-    train_from_ : str
-        First layer that is trained.
+    kept_ : {"fine-tuned", "probe"}
+        What did better on the held-out images. "probe": the network is the original.
+    depths_ : tuple of Depth
+        What was tried: the probe, then each depth, the shallowest first, with ``train_from`` (None
+        for the probe), ``n_trained_parameters``, ``epochs``, ``best_epoch``, ``val_accuracy``,
+        ``val_loss`` and ``seconds``.
+    train_from_ : str or None
+        First layer that is trained; None where "auto" kept the probe.
     n_trained_parameters_ : int
         Of the backbone; those of the linear classifier are not counted.
+    n_frozen_passes_ : int
+        Images, views counted singly, for which everything before `train_from_` was run. While the
+        activations are kept that is once per view, whatever the number of epochs and depths. 0
+        where nothing comes before it or the network cannot be cut.
     strategy_ : {"activations", "pixels", "recomputed"}
-        What is kept in memory: the activations before `train_from_`, the pixels (nothing is
+        What is kept: the activations before `train_from_`, the pixels (nothing is
         computed before it, or the network cannot be cut), or neither.
+    cache_ : {"memory", "disk", "none"}
+        Where it is kept.
     uncut_ : str or None
         Why the network cannot be cut in two, so that each step runs all of it; None where it can.
     probe_ : LinearProbeClassifier or None
@@ -161,6 +180,7 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
         device: str = "auto",
         workers: int | None = None,
         max_cache_bytes: int = DEFAULT_CACHE_BYTES,
+        max_disk_bytes: int = DEFAULT_DISK_BYTES,
         random_state: Any = 0,
         progress: bool | None = None,
     ) -> None:
@@ -182,6 +202,7 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
         self.device = device
         self.workers = workers
         self.max_cache_bytes = max_cache_bytes
+        self.max_disk_bytes = max_disk_bytes
         self.random_state = random_state
         self.progress = progress
 
@@ -228,11 +249,15 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
         seed = int(check_random_state(self.random_state).randint(LARGEST_SEED))
         fitted = fit_network(self, replace(images, codes=codes), seed)
         self.validation_rows_ = fitted.validation_rows
-        self.history_, self.best_epoch_ = fitted.history, fitted.best_epoch
-        self.train_from_ = fitted.tunable.train_from
-        self.n_trained_parameters_ = sum(p.numel() for p in fitted.tunable.trained.values())
-        self.strategy_, self.uncut_ = fitted.strategy, fitted.tunable.uncut
-        self.probe_, self.network_ = fitted.probe, fitted.tunable.whole.module
+        self.history_, self.depths_ = fitted.history, fitted.depths
+        self.best_epoch_ = fitted.kept.best_epoch
+        self.kept_ = "fine-tuned" if self.best_epoch_ else "probe"
+        self.train_from_ = fitted.kept.train_from
+        self.n_trained_parameters_ = fitted.kept.n_trained_parameters
+        stage = fitted.pools.stage
+        self.strategy_, self.cache_ = fitted.pools.strategy, fitted.pools.cache
+        self.n_frozen_passes_, self.uncut_ = stage.n_frozen_passes, stage.tunable.uncut
+        self.probe_, self.network_ = fitted.probe, fitted.network
         self._fitted = fitted.predictor
         return self
 
@@ -302,7 +327,8 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
         notes = {
             "architecture": network.name,
             "weights": self._fitted.weights,
-            "train_from": self.train_from_,
+            "train_from": self.train_from_ or "",
+            "kept": self.kept_,
             "classes": json.dumps([str(name) for name in self.classes_.tolist()]),
             "epochs": str(len(self.history_) - 1),
             "best_epoch": str(self.best_epoch_),
@@ -326,8 +352,24 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
         for name in ("n_views", "epochs", "batch_size", "patience"):
             require_count(name, getattr(self, name))
         require_count("max_cache_bytes", self.max_cache_bytes, 0)
+        require_count("max_disk_bytes", self.max_disk_bytes, 0)
         if self.learning_rate is not None:
             require_number("learning_rate", self.learning_rate, 0, above=True)
         require_number("weight_decay", self.weight_decay, 0)
         require_number("label_smoothing", self.label_smoothing, 0, 0.99)
         require_number("validation_fraction", self.validation_fraction, 0, 0.9)
+        if self.train_from == "auto":
+            self._check_sweep()
+
+    def _check_sweep(self) -> None:
+        """Refuse a sweep without a probe or without images that are held out."""
+        for is_wrong, name, found, wanted in (
+            (self.validation_fraction == 0, "validation_fraction", 0, "more than 0"),
+            (self.weights is None, "weights", None, "pretrained ones"),
+            (self.head == "random", "head", "random", "'auto' or 'probe'"),
+        ):
+            if is_wrong:
+                raise ParameterError(
+                    f"{name}: got {found!r} with train_from 'auto', expected {wanted}: depths are "
+                    "compared with the probe on held-out images; or name one layer"
+                )

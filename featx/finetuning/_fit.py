@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,18 +15,17 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import nn
 
-from featx._progress import Progress
 from featx._version import __version__
 from featx.backbones import Network, build_network
 from featx.errors import ParameterError
 from featx.estimators import LinearProbeClassifier
 from featx.extraction import Encoder, LoadedEncoder, RunOptions
 from featx.files.outputs import files_of, write_output
-from featx.finetuning._history import Epoch, find_best
-from featx.finetuning._network import ALL, Tunable, Vectors, prepare
-from featx.finetuning._pool import Labelled, Pool, Stage, embed, hold_out, make_plain_pool
-from featx.finetuning._train import Model, Schedule, UnitLinear, make_warm_head, measure, train
-from featx.finetuning._views import TrainingViews
+from featx.finetuning._history import Depth, Epoch
+from featx.finetuning._network import ALL, Cutter, Tunable, Vectors
+from featx.finetuning._pool import Labelled, Stage, embed, hold_out, make_plain_pool
+from featx.finetuning._sweep import Pools, Sweep
+from featx.finetuning._train import Model, Schedule, UnitLinear, make_warm_head, measure
 from featx.recipe import Preprocessing
 
 if TYPE_CHECKING:
@@ -87,27 +85,33 @@ class Fitted:
 
     Parameters
     ----------
-    tunable : Tunable
+    network : nn.Module
     predictor : Predictor
     history : tuple of Epoch
-    best_epoch : int
-    strategy : str
+        Of the depth that is kept.
+    depths : tuple of Depth
+        What was tried: the probe, then the depths, the shallowest first.
+    kept : Depth
+        The one of them that is kept.
+    pools : Pools
+        What was kept where, without the images.
     probe : LinearProbeClassifier or None
     validation_rows : ndarray, intp
         Positions of the held-out images.
     """
 
-    tunable: Tunable
+    network: nn.Module
     predictor: Predictor
     history: tuple[Epoch, ...]
-    best_epoch: int
-    strategy: str
+    depths: tuple[Depth, ...]
+    kept: Depth
+    pools: Pools
     probe: LinearProbeClassifier | None
     validation_rows: NDArray[np.intp]
 
 
 def fit_network(params: FineTuneClassifier, images: Labelled, seed: int) -> Fitted:
-    """Fit the probe and train.
+    """Fit the probe and train, from one layer or, for "auto", from several in turn.
 
     Parameters
     ----------
@@ -129,35 +133,38 @@ def fit_network(params: FineTuneClassifier, images: Labelled, seed: int) -> Fitt
     )
     is_scratch = params.weights is None
     first = ALL if params.train_from is None and is_scratch else params.train_from
-    tunable = prepare(network, loaded, first, device=device)
-    stage = Stage(tunable, preprocessing, device)
+    cutter = Cutter(network, loaded, device=device)
+    layers = cutter.choose(first)
+    stage = Stage(cutter.prepare(layers[0]), preprocessing, device)
     schedule = _make_schedule(params, seed)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        pools = Pools.read(params, stage, images, mask, seed)
+        vectors = embed(pools.plain, params.progress).cpu().numpy()
         torch.manual_seed(seed)
-        # Every image is read here before training, so that the bad ones are named.
-        plain = make_plain_pool(stage, images, params.batch_size, params.workers)
-        vectors = embed(plain, params.progress).cpu().numpy()
         n_classes = int(images.codes.max()) + 1
         if schedule.is_head_random:
             probe, head = None, UnitLinear(vectors.shape[1], n_classes)
         else:
             probe = LinearProbeClassifier(random_state=seed)
             head = make_warm_head(probe.fit(vectors[~mask], images.codes[~mask]))
-        pool, val_pool, strategy = _make_pools(params, stage, images, mask, seed)
-        model = Model(tunable, head.to(device))
-        figures = measure(model, val_pool)
-        history = train(
-            model,
-            pool,
-            val_pool,
-            schedule,
-            first=Epoch(0, math.nan, *figures, time.monotonic() - start),
-            progress=params.progress,
-        )
-    whole, weights = tunable.whole, loaded.backbone.weights
-    predictor = Predictor(network, whole, head.eval(), preprocessing, str(device), weights)
-    rows = np.flatnonzero(mask)
-    return Fitted(tunable, predictor, history, find_best(history), strategy, probe, rows)
+        head = head.to(device)
+        figures = measure(Model(stage.tunable, head), pools.held_out)
+        epoch0 = Epoch(0, math.nan, *figures, time.monotonic() - start)
+        sweep = Sweep(cutter, pools, head, schedule, epoch0, params.progress)
+        history, depths, kept = sweep.run(layers)
+    digest = loaded.backbone.weights
+    return Fitted(
+        network=cutter.module,
+        predictor=Predictor(
+            network, cutter.whole, head.eval(), preprocessing, str(device), digest
+        ),
+        history=history,
+        depths=depths,
+        kept=depths[kept],
+        pools=pools,
+        probe=probe,
+        validation_rows=np.flatnonzero(mask),
+    )
 
 
 def _make_schedule(params: FineTuneClassifier, seed: int) -> Schedule:
@@ -191,54 +198,6 @@ def _load(params: FineTuneClassifier) -> LoadedEncoder:
             "size, expected pixels: training takes views of one size"
         )
     return loaded
-
-
-def _make_pools(
-    params: FineTuneClassifier,
-    stage: Stage,
-    images: Labelled,
-    mask: NDArray[np.bool_],
-    seed: int,
-) -> tuple[Pool, Pool | None, str]:
-    """Return the images to train on, those held out, and how they are kept."""
-
-    def views(numbers: tuple[int, ...]) -> TrainingViews:
-        return TrainingViews(stage.preprocessing, params.augment, numbers, seed)
-
-    out = images.subset(np.flatnonzero(mask))
-    n_views = {"crop-hflip": params.n_views, "hflip": 2, "none": 1}[params.augment]
-    size, workers = params.batch_size, params.workers
-    pool = Pool(images.subset(np.flatnonzero(~mask)), views, n_views, stage, size, workers)
-    val_pool = make_plain_pool(stage, out, size, workers) if len(out) else None
-    return pool, val_pool, _keep(params, stage, pool, val_pool)
-
-
-def _keep(params: FineTuneClassifier, stage: Stage, pool: Pool, val_pool: Pool | None) -> str:
-    sample = stage.sample()
-    n_kept = len(pool) * pool.n_views + (len(val_pool) if val_pool else 0)
-    n_bytes = n_kept * sample.numel() * sample.element_size()
-    if stage.tunable.uncut is not None:
-        warnings.warn(
-            f"backbone {stage.tunable.name!r}: cannot be cut in two at "
-            f"{stage.tunable.train_from!r} ({stage.tunable.uncut}), so that every step runs all "
-            "of it; the result is the same, later",
-            UserWarning,
-            stacklevel=5,
-        )
-    if n_bytes > params.max_cache_bytes:
-        warnings.warn(
-            f"max_cache_bytes: {n_kept} views need {n_bytes} bytes, got {params.max_cache_bytes}"
-            ", so that images are read and the frozen part is computed anew in every epoch; "
-            "raise it, or take fewer n_views or a later train_from",
-            UserWarning,
-            stacklevel=5,
-        )
-        return "recomputed"
-    with Progress(n_kept, "frozen part", unit="view", enabled=params.progress) as bar:
-        pool.keep(bar)
-        if val_pool is not None:
-            val_pool.keep(bar)
-    return "pixels" if stage.tunable.frozen is None else "activations"
 
 
 def write_weights(

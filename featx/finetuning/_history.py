@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Epoch", "find_best"]
+__all__ = ["Depth", "Epoch", "find_best", "find_best_depth"]
 
 
 @dataclass(frozen=True)
@@ -47,3 +47,45 @@ def find_best(history: Sequence[Epoch]) -> int:
     if history[0].val_loss != history[0].val_loss:  # NaN
         return history[-1].epoch
     return min(history, key=lambda e: (-e.val_accuracy, e.val_loss, e.epoch)).epoch
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What became of training from one layer on; without a layer it is the probe.
+
+    Parameters
+    ----------
+    train_from : str or None
+        First layer that was trained; None: only the classifier on top, which is the probe.
+    n_trained_parameters : int
+        Of the network.
+    epochs, best_epoch : int
+        Epochs trained, and the one kept.
+    val_accuracy, val_loss : float
+        Of the epoch kept, on the held-out images.
+    seconds : float
+    """
+
+    train_from: str | None
+    n_trained_parameters: int
+    epochs: int
+    best_epoch: int
+    val_accuracy: float
+    val_loss: float
+    seconds: float
+
+
+def find_best_depth(depths: Sequence[Depth]) -> int:
+    """Return the place of the depth that is kept.
+
+    The highest held-out accuracy, of equal ones the lowest held-out loss, of equal ones the
+    first, which is the probe.
+
+    Examples
+    --------
+    >>> probe = Depth(None, 0, 0, 0, 0.8, 0.5, 1.0)
+    >>> find_best_depth([probe, Depth("layer4", 9, 2, 0, 0.8, 0.5, 2.0)])
+    0
+    """
+    keys = [(-d.val_accuracy, d.val_loss, i) for i, d in enumerate(depths)]
+    return min(keys)[-1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -11,12 +10,18 @@ from torch import nn
 from featx.backbones import Network
 from featx.errors import BackboneError, nearest
 from featx.extraction import LoadedEncoder
-from featx.finetuning._split import Trace, UntraceableError, halves_agree, trace
+from featx.finetuning._depths import list_depths, rank_layers
+from featx.finetuning._split import (
+    Trace,
+    UntraceableError,
+    find_holders,
+    halves_agree,
+    trace,
+)
 
-__all__ = ["ALL", "Tunable", "Vectors", "choose_layer", "find_call_order", "prepare"]
+__all__ = ["ALL", "AUTO", "Cutter", "Tunable", "Vectors", "find_call_order"]
 
-ALL = "all"
-DEFAULT_SHARE = 1 / 3
+ALL, AUTO = "all", "auto"
 
 
 class Vectors(nn.Module):
@@ -128,10 +133,8 @@ class Tunable:
                 part.eval()
 
 
-def prepare(
-    network: Network, loaded: LoadedEncoder, train_from: str | None, *, device: torch.device
-) -> Tunable:
-    """Choose what to train and cut the network there.
+class Cutter:
+    """A network and the places where it can be cut.
 
     Parameters
     ----------
@@ -139,45 +142,130 @@ def prepare(
         Moved to the device.
     loaded : LoadedEncoder
         What extraction reads from the same network.
-    train_from : str or None
-        A layer's name, "all", or None for `choose_layer`.
     device : torch.device
-
-    Raises
-    ------
-    BackboneError
-        If there is no such layer, or more than one value passes from before it to after it; with
-        the nearest layer that can be named.
     """
-    module = network.module.eval().requires_grad_(False).to(device)
-    module = module.to(memory_format=torch.channels_last)
-    head = network.head
-    whole = Vectors(module, head, _Finish(loaded)).eval()
-    side = loaded.recipes[0].preprocessing.crop_px
-    assert side is not None
-    x = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
-    order = find_call_order(whole, x)
-    if train_from == ALL:
-        return _make_tunable(network.name, whole, order, ALL)
-    thing = f"backbone {network.name!r}"
-    try:
-        traced = trace(module, head)
-    except UntraceableError as err:
-        layer = _check_layer(train_from, order, order, thing) or choose_layer(module, order, order)
-        return _make_tunable(network.name, whole, order, layer, uncut=str(err))
-    cuts = [name for name in traced.find_cuts() if name in order]
-    layer = _check_layer(train_from, cuts, order, thing, traced) or choose_layer(
-        module, order, cuts
-    )
-    frozen, tail = traced.split(layer)
-    tail = nn.Sequential(tail, whole.finish)
-    if not halves_agree(frozen, tail, whole, x):
-        return _make_tunable(
-            network.name, whole, order, layer, uncut="cut in two it gives other values"
+
+    def __init__(self, network: Network, loaded: LoadedEncoder, *, device: torch.device) -> None:
+        module = network.module.eval().requires_grad_(False).to(device)
+        self.module = module.to(memory_format=torch.channels_last)
+        self.name, self.thing = network.name, f"backbone {network.name!r}"
+        self.whole = Vectors(self.module, network.head, _Finish(loaded)).eval()
+        side = loaded.recipes[0].preprocessing.crop_px
+        assert side is not None
+        generator = torch.Generator().manual_seed(0)
+        self._x = torch.rand(2, 3, side, side, generator=generator).to(device)
+        self.order = find_call_order(self.whole, self._x)
+        self._traces: dict[frozenset[str], Trace | UntraceableError] = {}
+
+    def choose(self, train_from: str | None) -> list[str]:
+        """Return the layers to train from, each by itself; the earliest first.
+
+        Parameters
+        ----------
+        train_from : str or None
+            A layer's name, "all", "auto" for several depths, None for the last third.
+
+        Raises
+        ------
+        BackboneError
+            If there is no such layer, or more than one value passes from before it to after it;
+            with the nearest layer that can be named.
+        """
+        if train_from == AUTO:
+            found = list_depths(self.module, self.order, self._can_cut)[::-1]
+        elif train_from is None:
+            ranked = rank_layers(self.module, self.order, self.order)
+            found = [next((n for n in ranked if self._can_cut(n)), "")]
+        else:
+            self._check(train_from)
+            return [train_from]
+        if not any(found):
+            raise BackboneError(
+                f"train_from: got {train_from!r}, but {self.thing} has no layer that leaves "
+                "others frozen before it, expected 'all', which trains all of it, or a network of "
+                "several layers"
+            )
+        return found
+
+    def prepare(self, layer: str) -> Tunable:
+        """Free what is trained from a layer on, freeze the rest, and cut the network there."""
+        start = 0 if layer == ALL else self.order[layer]
+        inside = [
+            (path, module)
+            for path, module in self.module.named_modules()
+            if not _is_head(path, self.whole.head) and _find_place(path, self.order) >= start
+        ]
+        trained = {
+            f"{path}.{key}" if path else key: value
+            for path, module in inside
+            for key, value in module.named_parameters(recurse=False)
+            if value.is_floating_point()
+        }
+        self.module.requires_grad_(False)
+        for value in trained.values():
+            value.requires_grad_(True)
+        frozen, tail, uncut = self._cut(layer)
+        modules = tuple(module for _, module in inside)
+        return Tunable(self.name, self.whole, frozen, tail, layer, trained, modules, uncut)
+
+    def between(self, start: str, end: str) -> nn.Module:
+        """Return the way from a layer's input to that of a later one, both cut by `prepare`."""
+        traced = self._trace(start, end)
+        assert isinstance(traced, Trace)
+        return traced.extract(start, end)
+
+    def _cut(self, layer: str) -> tuple[nn.Module | None, nn.Module, str | None]:
+        """Return what comes before a layer, the rest, and why the network cannot be cut."""
+        if layer == ALL:
+            return None, self.whole, None
+        traced = self._trace(layer)
+        if isinstance(traced, UntraceableError):
+            return None, self.whole, str(traced)
+        frozen = None if traced.is_first(layer) else traced.extract(None, layer)
+        tail = nn.Sequential(traced.extract(layer, None), self.whole.finish)
+        if not halves_agree(frozen, tail, self.whole, self._x):
+            return None, self.whole, "cut in two it gives other values"
+        return frozen, tail, None
+
+    def _trace(self, *layers: str) -> Trace | UntraceableError:
+        """Write the network down as far as some layers need; once for those of one holder."""
+        key = find_holders(*layers)
+        if key not in self._traces:
+            try:
+                self._traces[key] = trace(self.module, self.whole.head, layers, self._x)
+            except UntraceableError as err:
+                self._traces[key] = err
+        return self._traces[key]
+
+    def _can_cut(self, layer: str) -> bool:
+        """Tell whether a layer is a place to cut; of a network that cannot be cut, any is."""
+        traced = self._trace(layer)
+        if isinstance(traced, UntraceableError):
+            return True
+        return layer in traced.starts and len(traced.find_crossing(layer)) == 1
+
+    def _check(self, name: str) -> None:
+        layers = [n for n in self.order if n]
+        if name == ALL or (name in layers and self._can_cut(name)):
+            return
+        if name not in layers:
+            top = [n for n in layers if n.count(".") == 0] or layers
+            raise BackboneError(
+                f"train_from: got {name!r}, expected a layer of {self.thing} before its "
+                f"classifier, for example {', '.join(top[-3:])}, 'auto' or 'all'."
+                f"{nearest(name, [*layers, AUTO, ALL])}"
+            )
+        traced = self._trace(name)
+        assert isinstance(traced, Trace)
+        n_values = len(traced.find_crossing(name)) if name in traced.starts else 0
+        earlier = [n for n in layers if self.order[n] <= self.order[name] and n in traced.starts]
+        earlier = [n for n in earlier if len(traced.find_crossing(n)) == 1]
+        best = max(earlier, key=lambda n: (traced.starts[n], -n.count(".")), default=ALL)
+        raise BackboneError(
+            f"train_from: got {name!r}, but {n_values} values computed before it are used from it "
+            f"on in {self.thing}, expected a layer with one, so that what comes before is "
+            f"computed once; take {best!r}, which begins earlier, or 'all'"
         )
-    return _make_tunable(
-        network.name, whole, order, layer, halves=(frozen, tail) if frozen is not None else None
-    )
 
 
 def find_call_order(whole: Vectors, x: torch.Tensor) -> dict[str, int]:
@@ -208,101 +296,6 @@ def find_call_order(whole: Vectors, x: torch.Tensor) -> dict[str, int]:
         for handle in handles:
             handle.remove()
     return found
-
-
-def choose_layer(module: nn.Module, order: dict[str, int], cuts: Any) -> str:
-    """Return the earliest layer from which on lies at most a third of the weight layers.
-
-    Parameters
-    ----------
-    module : nn.Module
-    order : dict of str to int
-        From `find_call_order`.
-    cuts : iterable of str
-        Layers to choose from.
-
-    Returns
-    -------
-    str
-        Weight layers are modules with a matrix or kernel of their own. Of names for one place the
-        outermost; never the middle of a block that itself has at most a third. The last layer to
-        choose from, where it has more.
-    """
-    weights = [n for n in order if _has_weights(module.get_submodule(n))]
-    most = DEFAULT_SHARE * len(weights)
-    names = sorted((c for c in cuts if c), key=order.__getitem__)
-    n_after = {n: sum(order[w] >= order[n] for w in weights) for n in names}
-    n_inside = {n: sum(f"{w}.".startswith(f"{n}.") for w in weights) for n in names}
-
-    def splits_a_block(name: str) -> bool:
-        parts = name.split(".")
-        holders = (".".join(parts[:i]) for i in range(1, len(parts)))
-        return any(
-            h in n_inside and order[h] < order[name] and n_inside[h] <= most for h in holders
-        )
-
-    fits = [n for n in names if n_inside[n] and not splits_a_block(n)]
-    small = [n for n in fits if n_after[n] <= most]
-    return small[0] if small else fits[-1] if fits else ALL
-
-
-def _has_weights(module: nn.Module) -> bool:
-    return any(p.ndim > 1 for p in module.parameters(recurse=False))
-
-
-def _check_layer(
-    name: str | None, usable: Any, order: Any, thing: str, traced: Trace | None = None
-) -> str | None:
-    if name is None or (name in usable and name):
-        return name
-    layers = [n for n in usable if n]
-    if name in order and traced is not None:
-        n_values = len(traced.find_crossing(name)) if name in traced.starts else 0
-        raise BackboneError(
-            f"train_from: got {name!r}, but {n_values} values computed before it are used from it "
-            f"on in {thing}, expected a layer with one, so that what comes before is computed "
-            f"once; take {_find_earlier(name, layers, traced.starts)!r}, which begins earlier, "
-            "or 'all'"
-        )
-    top = [n for n in layers if n.count(".") == 0] or layers
-    raise BackboneError(
-        f"train_from: got {name!r}, expected a layer of {thing} before its classifier, for "
-        f"example {', '.join(top[-3:])}, or 'all'.{nearest(str(name), [*layers, ALL])}"
-    )
-
-
-def _find_earlier(name: str, layers: list[str], starts: dict[str, int]) -> str:
-    """Return the layer that begins last before another one, of several the outermost."""
-    earlier = [n for n in layers if starts[n] <= starts.get(name, 0)]
-    return max(earlier, key=lambda n: (starts[n], -n.count("."))) if earlier else ALL
-
-
-def _make_tunable(
-    name: str,
-    whole: Vectors,
-    order: dict[str, int],
-    layer: str,
-    *,
-    halves: tuple[nn.Module, nn.Module] | None = None,
-    uncut: str | None = None,
-) -> Tunable:
-    start = 0 if layer == ALL else order[layer]
-    inside = [
-        (path, module)
-        for path, module in whole.module.named_modules()
-        if not _is_head(path, whole.head) and _find_place(path, order) >= start
-    ]
-    trained = {
-        f"{path}.{key}" if path else key: value
-        for path, module in inside
-        for key, value in module.named_parameters(recurse=False)
-        if value.is_floating_point()
-    }
-    for value in trained.values():
-        value.requires_grad_(True)
-    frozen, tail = halves if halves is not None else (None, whole)
-    modules = tuple(module for _, module in inside)
-    return Tunable(name, whole, frozen, tail, layer, trained, modules, uncut)
 
 
 def _is_head(name: str, head: str | None) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from featx._progress import Progress
 from featx.engines.engine import Normalise
@@ -81,7 +82,8 @@ class Stage:
     Notes
     -----
     What is kept of a view are its activations before the first trained layer, float32; where
-    nothing is frozen before it, its pixels, uint8.
+    nothing is frozen before it, its pixels, uint8. `n_frozen_passes` counts the views for which
+    all that is frozen was run.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Stage:
     ) -> None:
         self.tunable, self.device = tunable, device
         self.preprocessing = preprocessing
+        self.n_frozen_passes = 0
         self._to_input = Normalise(preprocessing).to(device)
 
     @torch.no_grad()
@@ -98,6 +101,7 @@ class Stage:
         if self.tunable.frozen is None:
             return kept
         found: torch.Tensor = self.tunable.frozen(self._normalise(kept))
+        self.n_frozen_passes += len(kept)
         return found
 
     def enter(self, kept: torch.Tensor) -> torch.Tensor:
@@ -107,11 +111,18 @@ class Stage:
         x = kept.to(self.device, non_blocking=True)
         return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
+    @torch.no_grad()
     def sample(self) -> torch.Tensor:
         """Return what is kept of one blank view, (1, ...)."""
         side = self.preprocessing.crop_px
         assert side is not None
-        return self.activations(np.zeros((1, side, side, 3), np.uint8))
+        blank = torch.zeros((1, side, side, 3), dtype=torch.uint8)
+        frozen = self.tunable.frozen
+        return blank if frozen is None else frozen(self._normalise(blank))
+
+    def move(self, tunable: Tunable) -> None:
+        """Take another cut of the same network."""
+        self.tunable = tunable
 
     def _normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         x: torch.Tensor = self._to_input(pixels.to(self.device, non_blocking=True))
@@ -132,6 +143,10 @@ class Pool:
     batch_size : int
     workers : int or None
         As for `featx.extract`.
+    kept : Tensor or None
+        What is kept of every view, (n, n_views, ...).
+    places : ndarray or None
+        Rows of the images in `kept`, where it holds others too.
     """
 
     images: Labelled
@@ -141,6 +156,7 @@ class Pool:
     batch_size: int
     workers: int | None
     kept: torch.Tensor | None = None
+    places: NDArray[np.intp] | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -152,13 +168,26 @@ class Pool:
         return math.ceil(len(self) / self.batch_size)
 
     def keep(self, bar: Progress) -> None:
-        """Compute the activations of every view and hold them in memory."""
-        sample = self.stage.sample()
-        self.kept = torch.empty((len(self), self.n_views, *sample.shape[1:]), dtype=sample.dtype)
+        """Compute the activations of every view and put them where there is room for them."""
+        if self.kept is None:
+            return
         for rows, views in self._read(np.arange(len(self)), tuple(range(self.n_views))):
             for number, pixels in enumerate(views):
                 self.kept[torch.from_numpy(rows), number] = self.stage.activations(pixels).cpu()
                 bar.advance(len(rows))
+
+    @torch.no_grad()
+    def advance(self, part: nn.Module, kept: torch.Tensor, bar: Progress) -> None:
+        """Take the activations of a later layer, computed by a part from those kept."""
+        for view in range(self.n_views):
+            for x, rows in self.batches(np.arange(len(self)), view):
+                kept[torch.from_numpy(rows), view] = part(x).cpu()
+                bar.advance(len(rows))
+        self.kept = kept
+
+    def subset(self, rows: NDArray[np.intp]) -> Pool:
+        """Return some of the images, which share what is kept of them."""
+        return replace(self, images=self.images.subset(rows), places=rows)
 
     def batches(
         self, order: NDArray[np.intp], view: int
@@ -180,7 +209,8 @@ class Pool:
         groups = np.array_split(order, self.n_batches)
         if self.kept is not None:
             for rows in groups:
-                yield self.stage.enter(self.kept[torch.from_numpy(rows), view]), rows
+                places = rows if self.places is None else self.places[rows]
+                yield self.stage.enter(self.kept[torch.from_numpy(places), view]), rows
             return
         pixels = self._iter_pixels(order, view)
         for rows in groups:

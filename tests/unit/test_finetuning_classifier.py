@@ -140,17 +140,119 @@ def test_the_same_seed_gives_the_same_weights_in_memory_or_not(pictures) -> None
     first = FineTuneClassifier(tiny(), **options).fit(X, y)
     torch.rand(5)  # the global generator is not theirs
     again = clone(FineTuneClassifier(tiny(), **options)).fit(X, y)
-    with pytest.warns(UserWarning, match=r"max_cache_bytes: 60 views need \d+ bytes, got 10"):
-        anew = FineTuneClassifier(tiny(), max_cache_bytes=10, **options).fit(X, y)
+    disk = FineTuneClassifier(tiny(), max_cache_bytes=10, **options).fit(X, y)
+    assert (first.cache_, disk.cache_, disk.strategy_) == ("memory", "disk", "activations")
+    with pytest.warns(UserWarning, match=r"90 views need \d+ bytes, got 10 in memory and 9 on"):
+        anew = FineTuneClassifier(tiny(), max_cache_bytes=10, max_disk_bytes=9, **options).fit(
+            X, y
+        )
     other = FineTuneClassifier(tiny(), random_state=1, **options).fit(X, y)
     assert anew.strategy_ == "recomputed"
     for key, value in first.network_.state_dict().items():
         assert torch.equal(value, again.network_.state_dict()[key]), key
+        assert torch.equal(value, disk.network_.state_dict()[key]), key
         assert torch.allclose(value.float(), anew.network_.state_dict()[key].float(), atol=1e-5)
     np.testing.assert_array_equal(first.predict_proba(X), again.predict_proba(X))
     weight = "second.0.weight"
     assert not torch.equal(
         first.network_.state_dict()[weight], other.network_.state_dict()[weight]
+    )
+
+
+def count_images(net: nn.Module, *names: str) -> dict[str, int]:
+    """Count the images that some modules of a network, and of its copies, are run for."""
+    counts = dict.fromkeys(names, 0)
+
+    def note(name: str, inputs: tuple[torch.Tensor, ...]) -> None:
+        if not isinstance(inputs[0], torch.fx.Proxy):
+            counts[name] += len(inputs[0])
+
+    for name in names:
+        module = net.get_submodule(name)
+        module.register_forward_pre_hook(lambda _, inputs, name=name: note(name, inputs))
+    return counts
+
+
+def test_a_transformers_frozen_blocks_run_once_per_view_whatever_the_epochs(pictures) -> None:
+    """Counted by hooks in the blocks themselves; would catch a prefix that runs in each epoch."""
+    timm = pytest.importorskip("timm")
+    X, y = pictures
+    seen = []
+    for epochs in (1, 3):
+        torch.manual_seed(0)
+        net = timm.models.VisionTransformer(
+            img_size=32,
+            patch_size=8,
+            embed_dim=16,
+            depth=12,
+            num_heads=2,
+            num_classes=0,
+            dynamic_img_size=True,
+        )
+        counts = count_images(net, "patch_embed", "blocks.0", "blocks.9", "blocks.10")
+        options = {**QUICK, "epochs": epochs, "patience": 9, "train_from": "blocks.10"}
+        clf = FineTuneClassifier(net, **options).fit(X, y)
+        assert (clf.strategy_, clf.cache_, clf.uncut_) == ("activations", "memory", None)
+        # All 30 as extraction sees them, and two random views of the 24 that are trained on.
+        assert clf.n_frozen_passes_ == 30 + 2 * 24
+        assert {n.split(".")[1] for n in clf._fitted.network.module.state_dict()
+                if "blocks" in n} == {str(i) for i in range(12)}  # fmt: skip
+        seen.append(counts)
+    frozen = ("patch_embed", "blocks.0", "blocks.9")
+    assert [seen[1][n] - seen[0][n] for n in frozen] == [0, 0, 0]
+    # A few more to size up the network and to compare its halves.
+    assert 30 + 2 * 24 <= seen[0]["blocks.9"] <= 30 + 2 * 24 + 16
+    # Two more epochs of two views of 24 images, and the six held out.
+    assert seen[1]["blocks.10"] - seen[0]["blocks.10"] == 2 * (2 * 24 + 6)
+
+
+class Chain(nn.Module):
+    """Six convolutions in a row, stages to a sweep: trained from 3, 4 and 5."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.body = nn.Sequential(*(nn.Sequential(nn.Conv2d(3 if i == 0 else 6, 6, 3, 1, 1),
+                                                  nn.ReLU()) for i in range(6)))  # fmt: skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x).mean((2, 3))
+
+
+def test_each_depth_of_a_sweep_is_what_training_from_it_alone_gives(pictures) -> None:
+    """Would catch weights that one depth leaves to the next, and a prefix run for each depth."""
+    X, y = pictures
+    net = Chain()
+    counts = count_images(net, "body.0", "body.3", "body.4")
+    swept = FineTuneClassifier(net, train_from="auto", **QUICK).fit(X, y)
+    assert [d.train_from for d in swept.depths_] == [None, "body.5", "body.4", "body.3"]
+    assert swept.n_frozen_passes_ == 30 + 2 * 24
+    assert counts["body.0"] <= 30 + 2 * 24 + 30
+    for depth in swept.depths_[1:]:
+        alone = FineTuneClassifier(Chain(), train_from=depth.train_from, **QUICK).fit(X, y)
+        (_, found) = alone.depths_
+        assert found.n_trained_parameters == depth.n_trained_parameters
+        assert (found.epochs, found.best_epoch) == (depth.epochs, depth.best_epoch)
+        assert found.val_loss == pytest.approx(depth.val_loss, rel=1e-4)
+        if depth.train_from == swept.train_from_:
+            for key, value in alone.network_.state_dict().items():
+                assert torch.allclose(value, swept.network_.state_dict()[key], atol=1e-5), key
+    best = max(swept.depths_, key=lambda d: (d.val_accuracy, -d.val_loss))
+    assert (swept.train_from_, swept.best_epoch_) == (best.train_from, best.best_epoch)
+
+
+def test_a_sweep_that_only_hurts_keeps_the_probe_and_the_original_network(pictures) -> None:
+    own = Chain()
+    options = {**QUICK, "learning_rate": 10.0, "epochs": 1}
+    clf = FineTuneClassifier(own, train_from="auto", **options).fit(*pictures)
+    assert (clf.kept_, clf.train_from_, clf.n_trained_parameters_) == ("probe", None, 0)
+    assert (clf.best_epoch_, len(clf.history_)) == (0, 1)
+    assert all(torch.equal(v, own.state_dict()[k]) for k, v in clf.network_.state_dict().items())
+    features = FeatureExtractor(
+        own, resize_px=40, crop_px=32, device="cpu", precision="float32"
+    ).transform(pictures[0])
+    np.testing.assert_allclose(
+        clf.predict_proba(pictures[0]), clf.probe_.predict_proba(features), atol=1e-4
     )
 
 
@@ -306,6 +408,11 @@ def test_an_images_probabilities_do_not_depend_on_its_batch(pictures, tuned) -> 
             r"got 1\.0, expected a number from 0 to 0\.99",
         ),
         ({"validation_fraction": 1.0}, r"validation_fraction: got 1\.0"),
+        ({"train_from": "auto"}, r"head: got 'random' with train_from 'auto'"),
+        (
+            {"train_from": "auto", "validation_fraction": 0},
+            "validation_fraction: got 0 with train_from 'auto', expected more than 0",
+        ),
         ({"learning_rate": 1e30}, r"learning_rate: got 1e[+]30, with which the loss became"),
     ],
     ids=lambda v: str(v)[:24],
@@ -360,10 +467,30 @@ def test_the_command_tunes_and_extraction_takes_what_it_writes(folder, capsys) -
     assert (found["n_samples"], found["n_validation"], found["n_unlabelled"]) == (30, 6, 0)
     assert found["best_epoch"] in (0, 1)
     assert found["seconds"] > 0
+    assert found["kept"] == ("fine-tuned" if found["best_epoch"] else "probe")
+    assert [d["train_from"] for d in found["depths"]] == [None, "head"]
+    assert found["depths"][0]["val_accuracy"] == found["probe_val_accuracy"]
+    assert found["n_frozen_passes"] == 30 + 8 * 24
     store = str(folder / "f.h5")
     extract = ["extract", str(folder / "train"), "--store", store, "--backbone", "featx_small"]
     assert main([*extract, "--weights", found["out"], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["extracted"] == 30
+
+
+def test_the_command_says_that_fine_tuning_hurts_and_keeps_the_probe(folder, capsys) -> None:
+    options = ["--train-from", "auto", "--learning-rate", "100"]
+    assert main(words(folder, *options, "--json")) == 0
+    found = json.loads(capsys.readouterr().out)
+    names = [None, "head", "blocks.16", "blocks.14", "blocks.10"]
+    assert [d["train_from"] for d in found["depths"]] == names
+    assert (found["kept"], found["train_from"], found["best_epoch"]) == ("probe", None, 0)
+    from featx.cli.finetune import show
+
+    text = show(found)
+    assert "the probe on frozen features is kept, and the weights saved are the original" in text
+    assert [line.split()[0] for line in text.splitlines()[2:8]] == [
+        "train", "none", *names[1:]
+    ]  # fmt: skip
 
 
 def test_the_command_says_how_to_extract_and_takes_labels_from_a_csv(folder, capsys) -> None:

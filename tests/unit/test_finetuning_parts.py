@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -15,8 +16,10 @@ from torch.nn import functional
 from featx.backbones import build_network
 from featx.errors import BackboneError, ParameterError
 from featx.estimators import LinearProbeClassifier
-from featx.finetuning._history import Epoch, find_best
-from featx.finetuning._network import Tunable, prepare
+from featx.finetuning._cache import Room
+from featx.finetuning._depths import find_units
+from featx.finetuning._history import Depth, Epoch, find_best, find_best_depth
+from featx.finetuning._network import Cutter, Tunable
 from featx.finetuning._pool import hold_out
 from featx.finetuning._split import UntraceableError, halves_agree, trace
 from featx.finetuning._train import (
@@ -35,9 +38,15 @@ CPU = torch.device("cpu")
 F32 = {"device": "cpu", "precision": "float32"}
 
 
+def cutter(backbone, weights: str | None = None, **options) -> Cutter:
+    network = build_network(backbone, weights=weights)
+    loaded = load_encoder(backbone, weights=weights, **F32, **options)
+    return Cutter(network, loaded, device=CPU)
+
+
 def prepared(name: str, layer: str | None = None, **options) -> Tunable:
-    network = build_network(name, weights=None)
-    return prepare(network, load_encoder(name, weights=None, **F32, **options), layer, device=CPU)
+    cut = cutter(name, **options)
+    return cut.prepare(*cut.choose(layer))
 
 
 class Depends(nn.Module):
@@ -137,9 +146,8 @@ def test_a_layer_that_is_not_there_gets_the_nearest_name() -> None:
 
 def test_a_network_that_cannot_be_written_down_runs_whole_and_says_why() -> None:
     with pytest.raises(UntraceableError, match="not 'Proxy'"):
-        trace(Depends().eval(), None)
-    own = Depends()
-    net = prepare(build_network(own), load_encoder(own, **F32), "second", device=CPU)
+        trace(Depends().eval(), None, ["second"], torch.rand(2, 3, 16, 16))
+    net = cutter(Depends(), "default").prepare("second")
     assert net.frozen is None
     assert "not 'Proxy'" in net.uncut
     assert set(net.trained) == {"second.weight", "second.bias"}
@@ -147,10 +155,140 @@ def test_a_network_that_cannot_be_written_down_runs_whole_and_says_why() -> None
 
 def test_halves_that_lose_an_operation_are_not_used() -> None:
     """Would catch a cut that trusts the list of operations."""
-    own = Silent().eval()
-    assert not halves_agree(*trace(own, None).split("second"), own, torch.rand(2, 3, 16, 16))
-    net = prepare(build_network(own), load_encoder(own, **F32), "second", device=CPU)
+    own, x = Silent().eval(), torch.rand(2, 3, 16, 16)
+    traced = trace(own, None, ["second"], x)
+    parts = traced.extract(None, "second"), traced.extract("second", None)
+    assert not halves_agree(*parts, own, x)
+    net = cutter(own, "default").prepare("second")
     assert net.uncut == "cut in two it gives other values"
+
+
+class Rotary(nn.Module):
+    """Blocks that are told of positions and sizes, as those of a transformer are."""
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor, rope: torch.Tensor, side: int) -> torch.Tensor:
+            if float(x.sum()) > 0:  # cannot be written down, and need not be
+                x = x + 1
+            return x + self.layer(x * rope) / side
+
+    def __init__(self, n: int = 12) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, 4, 4, 4)
+        self.blocks = nn.ModuleList(Rotary.Block() for _ in range(n))
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        x = self.embed(x)
+        side = x.shape[-1]
+        rope = torch.cos(torch.arange(side * side, device=x.device)[:, None] * torch.ones(4))
+        x = x.flatten(2).transpose(1, 2)
+        if mask is not None:
+            x = x * mask
+        for block in self.blocks:
+            x = block(x, rope, side)
+        return x.mean(1)
+
+
+def test_blocks_that_share_positions_are_cut_and_the_parts_in_turn_give_the_whole() -> None:
+    """Would catch a cut that needs to look into blocks, or takes positions for a second value."""
+    torch.manual_seed(0)
+    cut = cutter(Rotary(), "default", resize_px=16, crop_px=16)
+    assert cut.choose(None) == ["blocks.8"]
+    layers = cut.choose("auto")
+    assert layers == ["blocks.4", "blocks.8", "blocks.10", "blocks.11"]
+    first, *_, last = tunables = [cut.prepare(layer) for layer in layers]
+    assert [t.uncut for t in tunables] == [None] * 4
+    x = torch.rand(5, 3, 16, 16)
+    with torch.no_grad():
+        kept = first.frozen(x)
+        for start, end in itertools.pairwise(layers):
+            kept = cut.between(start, end)(kept)
+        assert torch.equal(kept, last.frozen(x))
+        assert torch.allclose(last.tail(kept), cut.whole(x), atol=1e-6)
+    assert set(last.trained) == {f"blocks.11.layer.{k}" for k in ("weight", "bias")}
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("resnet18", ["layer3", "layer4"]),
+        ("mobilenet_v2", ["features.11", "features.15", "features.17", "features.18"]),
+        ("featx_small", ["blocks.10", "blocks.14", "blocks.16", "head"]),
+    ],
+)
+def test_a_sweep_goes_through_the_last_stages_or_blocks_and_never_all(name, layers) -> None:
+    assert cutter(name, resize_px=64, crop_px=64).choose("auto") == layers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("timm/vit_tiny_patch16_224", ["blocks.4", "blocks.8", "blocks.10", "blocks.11"]),
+        ("timm/vit_small_patch16_dinov3", ["blocks.4", "blocks.8", "blocks.10", "blocks.11"]),
+        ("timm/swin_tiny_patch4_window7_224", ["layers.2", "layers.3"]),
+        ("timm/convnext_atto", ["stages.2", "stages.3"]),
+        ("timm/tf_efficientnet_lite0", ["blocks.5", "blocks.6", "conv_head"]),
+    ],
+)
+def test_networks_of_timm_are_cut_at_their_stages_and_blocks(name, layers) -> None:
+    pytest.importorskip("timm")
+    cut = cutter(name)
+    assert cut.choose("auto") == layers
+    assert cut.prepare(layers[0]).uncut is None
+
+
+def test_a_network_of_one_layer_is_not_trained_whole_unasked() -> None:
+    own = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    cut = cutter(own, "default")
+    for asked in (None, "auto"):
+        with pytest.raises(BackboneError, match=r"no layer that leaves others frozen.*'all'"):
+            cut.choose(asked)
+    assert cut.choose("all") == ["all"]
+
+
+def test_units_are_children_in_a_row_and_lists_are_opened() -> None:
+    net = Rotary(3)
+    order = {n: i for i, (n, _) in enumerate(net.named_modules()) if n != "blocks"}
+    assert find_units(net, order) == ["embed", "blocks.0", "blocks.1", "blocks.2"]
+
+
+def test_activations_lie_in_memory_then_on_disk_then_nowhere() -> None:
+    shapes = [(5, 3), (2, 0)]
+    for room, expected in (
+        (Room(60, 0), "memory"),
+        (Room(59, 60), "disk"),
+        (Room(59, 59), "none"),
+    ):
+        place, tensors = room.allocate(shapes, torch.float32)
+        assert place == expected
+        if place == "none":
+            assert tensors == [None, None]
+        else:
+            assert [tuple(t.shape) for t in tensors] == shapes
+            tensors[0][:] = 7
+            assert float(tensors[0].sum()) == 105
+
+
+def test_a_full_disk_is_no_place(monkeypatch) -> None:
+    def full(*_) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("featx.finetuning._cache.os.posix_fallocate", full, raising=False)
+    assert Room(0, 100).allocate([(5,)], torch.float32) == ("none", [None])
+
+
+def test_the_probe_is_kept_unless_a_depth_is_better() -> None:
+    probe, equal, better = (
+        Depth(name, 0, 1, 1, accuracy, loss, 0.0)
+        for name, accuracy, loss in ((None, 0.8, 0.5), ("a", 0.8, 0.5), ("b", 0.8, 0.4))
+    )
+    assert find_best_depth([probe, equal]) == 0
+    assert find_best_depth([probe, equal, better]) == 2
 
 
 def test_batch_norm_trains_only_from_scratch_and_never_in_the_frozen_part() -> None:
