@@ -34,6 +34,7 @@ def is_more_accurate(right: NDArray[Any], other: NDArray[Any]) -> bool:
 
     Examples
     --------
+    >>> import numpy as np
     >>> is_more_accurate(np.arange(100) < 90, np.arange(100) < 89)
     False
     >>> is_more_accurate(np.arange(100) < 90, np.arange(100) < 80)

@@ -269,21 +269,24 @@ def test_a_page_of_rankings_goes_from_the_worst_query_to_the_best(shown, tmp_pat
 def test_the_page_of_a_comparison_has_a_plot_a_table_and_what_nothing_beats(tmp_path) -> None:
     rows = tuple(
         ComparisonRow(
-            HOSTILE[i], "penultimate", "none", 64, Figure(0.9 - i / 10, 0.5, 0.95), rate, f"f{i}",
-            is_on_frontier=best,
+            HOSTILE[i], "penultimate", "none", 64, Figure(0.9 - i / 10, 0.5, 0.95), rate,
+            (rate, rate), 1.0, f"f{i}", is_on_frontier=best,
         )
         for i, (rate, best) in enumerate([(10.0, True), (5.0, False), (80.0, True)])
     )  # fmt: skip
-    found = Comparison(rows, n_images=30, n_classes=3, n_folds=5, n_failed=2)
+    found = Comparison(rows, n_images=30, n_classes=3, n_folds=5, n_failed=2, answer=HOSTILE[3])
     page, numbers = saved(comparison_report(found, command="featx compare"), tmp_path)
     assert page.headings[0] == "Which network?"
-    assert page.headings[1:] == ["Accuracy against speed", "All networks", "What was run"]
+    assert page.headings[1:] == [
+        "The answer", "Accuracy against speed", "All that was compared", "What was run",
+    ]  # fmt: skip
+    assert HOSTILE[3] in page.text
     assert "30 images of 3 classes, 5 folds" in page.text
     assert "f0, f1, f2" in page.text
     assert "featx compare" in page.text
     for name in HOSTILE[:3]:
         assert name in page.text
-    scatter, table = numbers["sections"][:2]
+    scatter, table = numbers["sections"][1:3]
     # The plot finds the frontier by itself.
     assert [p["is_on_frontier"] for p in scatter["points"]] == [True, False, True]
     assert [row[-1] for row in table["rows"]] == ["yes", "", "yes"]
