@@ -81,7 +81,8 @@ def predict_held_out(
     if method == "decision_function" and isinstance(model, LinearProbeClassifier):
         (found,) = score_path(clone(model).set_params(Cs=model.C_), X, y, content, n_apart=n_apart)
         is_scored = np.any([held_out for _, held_out in splits], axis=0, keepdims=True).T
-        return np.where(is_scored, found, np.nan)
+        # float32 has no probability between 1 - 6e-8 and 1, whose log-odds are infinite
+        return np.where(is_scored, found.astype(np.float64), np.nan)
     scores = np.full((len(y), np.atleast_1d(getattr(model, method)(X[:1])[0]).size), np.nan)
     groups = [(probe.C_, np.arange(scores.shape[1]))] if y.ndim == 1 else _group_columns(probe.C_)
     for is_seen, held_out in splits:

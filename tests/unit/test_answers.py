@@ -286,6 +286,17 @@ def test_pipelines_of_presets_are_answered(name, tmp_path) -> None:
     assert answers.sets.shape == (80, 4)
 
 
+def test_classes_far_apart_in_float32_give_a_model_that_can_be_read(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(3), 20)
+    X = (np.eye(16)[y] + 0.01 * rng.normal(size=(60, 16))).astype(np.float32)
+    probe = LinearProbeClassifier(Cs=1e4).fit(X, y)
+    certainty = learn_certainty(probe, X, y)
+    assert np.isfinite(certainty.right[0]).all()
+    save_model(probe, tmp_path / "m", certainty=certainty)
+    assert load_model(tmp_path / "m").predict(X).confidence.min() > 0.95
+
+
 def test_a_class_of_one_image_and_classes_of_one_each_are_answered() -> None:
     X, y = draw(40, 0)
     y[0] = "alone"
