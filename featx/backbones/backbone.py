@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from featx.backbones._traces import Traces
 from featx.backbones.names import is_own
 from featx.backbones.weights import state_digest
 from featx.engines.choice import EngineChoice, Engines
-from featx.engines.engine import Engine, Network, Samples
-from featx.engines.layers import OUTPUT, PENULTIMATE, LayerOutput, require_layer
+from featx.engines.engine import Engine, Network, Normalise, Samples
+from featx.engines.layers import OUTPUT, PENULTIMATE, LayerOutput, Reads, require_layer
 from featx.engines.passes import Passes, Pending, Read
 from featx.engines.placement import Placement
 from featx.errors import BackboneError, ParameterError
@@ -288,6 +289,30 @@ class Backbone:
         # Int8 is calibrated for what `choose_engine` was told of; this may be any size.
         engine = "torch" if self._is_int8 else None
         return self.features([images], [(layer, _copy)], engine=engine)[0]
+
+    def as_module(self, layers: Sequence[str]) -> nn.Module:
+        """Return the way from a view to some layers as one module, to be converted.
+
+        Parameters
+        ----------
+        layers : sequence of str
+
+        Returns
+        -------
+        nn.Module
+            From views (n, H, W, 3), uint8, to a tuple of the layers' outputs; shares the weights.
+
+        Examples
+        --------
+        >>> from featx import load_backbone
+        >>> net = load_backbone("resnet18", weights=None, precision="float32")
+        >>> read = net.as_module(["layer4", "penultimate"])
+        >>> [tuple(x.shape) for x in read(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))]
+        [(1, 512, 2, 2), (1, 512)]
+        """
+        found = {name: self.layer(name) for name in layers}
+        module, head = self._torch.module, self._torch.network.head
+        return nn.Sequential(Normalise(self.preprocessing), Reads(module, found, head))
 
     def choose_engine(
         self,

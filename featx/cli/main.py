@@ -26,7 +26,7 @@ COMMANDS = {
     "extract": "run a network over images once and keep the features in a store",
     "info": "say what a store holds",
     "verify": "check every row of a store against its checksums",
-    "export": "copy a store's table to .npz, .npy or .parquet",
+    "export": "copy a store's table, or write a model or a network as .onnx",
     "suggest": "choose what to label next",
     "label": "label images on a page that suggests which, and train on the labels",
     "train": "train a classifier on a store",

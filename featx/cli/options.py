@@ -171,7 +171,7 @@ def add_labels(parser: argparse.ArgumentParser, *, attributes: bool = False) -> 
     parser.add_argument("--labels", metavar="L.csv", help=f"columns {columns}")
 
 
-def add_moved_weights(parser: argparse.ArgumentParser) -> None:
+def add_moved_weights(parser: argparse._ActionsContainer) -> None:
     """Add where a saved recipe's network finds its weights."""
     parser.add_argument(
         "--weights", help="weights file, where it is no longer where it was at extraction"

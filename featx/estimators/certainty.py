@@ -26,12 +26,13 @@ from featx._repr import OneLine
 from featx._values import as_text
 from featx.errors import FileFormatError, ParameterError, require_number
 from featx.estimators._calibration import fit_class_slope, to_probabilities
-from featx.estimators._novelty import Novelty
 from featx.estimators.held_out import final_estimator, predict_held_out
+from featx.estimators.novelty import Novelty
 from featx.estimators.path_scores import count_folds
 
 __all__ = [
     "FALSE_ALARMS",
+    "LIKELY",
     "Answers",
     "Certainty",
     "answer",

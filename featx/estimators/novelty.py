@@ -13,7 +13,7 @@ from featx._arrays import scale_to_unit
 from featx._repr import OneLine
 from featx.estimators._folds import number_copies
 
-__all__ = ["Novelty"]
+__all__ = ["LEAST_RANGE", "N_NEAREST", "ROUNDING", "TIGHTNESS", "Novelty"]
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.intp]

@@ -92,6 +92,11 @@ def _json_kind(file: IO[bytes], head: bytes) -> str:
     return "numbers" if b'"report_format"' in head[:4096] else ""
 
 
+def _onnx_kind(file: IO[bytes], head: bytes) -> str:
+    """Tell by who produced it: protobuf's second field, after a number of one byte."""
+    return "onnx" if head[2:9] == b"\x12\x05featx" else ""
+
+
 def _parquet_kind(file: IO[bytes], head: bytes) -> str:
     notes = _read_footer(file)
     kind = next((kind for note, kind in PARQUET.items() if note in notes), "")
@@ -170,4 +175,5 @@ KINDS: tuple[tuple[bytes, str, Callable[[IO[bytes], bytes], str] | None], ...] =
     (b"\x80", "a pickle", _pickle_kind),
     (b"<", "a page that featx did not make", _page_kind),
     (b"{", "a JSON file", _json_kind),
+    (b"\x08", "another kind of file", _onnx_kind),
 )

@@ -1,0 +1,312 @@
+"""`export_model`: read what to export, convert its three parts, compare with featx, write."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from featx._repr import OneLine
+from featx._version import __version__
+from featx.deployment import _compare
+from featx.deployment._answer import Answer
+from featx.deployment._compare import Comparison
+from featx.deployment._onnx import Session, convert, describe, join, quantise
+from featx.deployment._pixels import make_pixels
+from featx.errors import BackboneError, ParameterError, choose
+from featx.estimators import SavedModel, load_model
+from featx.extraction import Encoder, LoadedEncoder, RunOptions
+from featx.extraction.embed import load_by_recipe
+from featx.files.outputs import check_output, write_output
+from featx.images import ImageManifest, sample_data_dir
+from featx.images.augmentation import Augmentation
+from featx.images.decode import DEFAULT_MAX_PIXELS
+from featx.images.inputs import decode_source
+from featx.images.loader import iter_batches
+from featx.pooling import get_pooling
+
+__all__ = ["TOLERANCE", "Exported", "export_model"]
+
+PRECISIONS = ("float32", "int8")
+# Of a probability, or of the largest element of a feature, for the same pixels in float32.
+TOLERANCE = 1e-4
+EVERY_SAMPLE, N_STRICT, N_SELF_TESTS, SELF_TEST_PX = 12, 32, 3, 192
+RUN = RunOptions(device="cpu", engine="torch")
+
+
+@dataclass(frozen=True, repr=False)
+class Exported(OneLine):
+    """A file that was written, and how near it is to featx.
+
+    Parameters
+    ----------
+    out : str
+    outputs : tuple of str
+        What the file answers with.
+    classes : tuple of str
+        Columns of its scores; none for an encoder.
+    n_bytes : int
+    max_difference : float
+        Largest difference to featx in float32 where both are given the same resized pixels, of 32
+        of the package's sample images.
+    whole : Comparison
+        With featx in float32, from decoded images on.
+    as_trained : Comparison or None
+        With featx in the precision of the recipe, where that is another.
+    """
+
+    out: str
+    outputs: tuple[str, ...]
+    classes: tuple[str, ...]
+    n_bytes: int
+    max_difference: float
+    whole: Comparison
+    as_trained: Comparison | None = None
+
+
+def export_model(
+    what: str | os.PathLike[str] | Encoder,
+    out: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    check: Any = None,
+    precision: str = "float32",
+) -> Exported:
+    """Write a trained model, or an encoder alone, as one file that runs without featx.
+
+    Parameters
+    ----------
+    what : path or Encoder
+        A model of `featx.save_model`; or what makes features.
+    out : path
+        Ends in ``.onnx``.
+    weights : path, optional
+        Weights of the model's network, where they are no longer where they were.
+    check : source, optional
+        Images to compare the file with featx on, as `ImageManifest.from_source` takes them.
+        Default: 36 of the package's sample images.
+    precision : {"float32", "int8"}, default "float32"
+        What the network computes in. int8 is calibrated with the package's sample images, and its
+        loss is in the result.
+
+    Returns
+    -------
+    Exported
+
+    Raises
+    ------
+    ParameterError
+        If the model, or how its images are prepared, has no counterpart in ONNX.
+    BackboneError
+        If the network has an operator that does not export, or the file gives other answers than
+        featx.
+    MissingDependencyError
+        If onnx or onnxruntime is not installed.
+    StoreWriteError
+        If the file cannot be written; nothing is left of it then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     done = export_model(Encoder("featx_small"), f"{folder}/enc.onnx")
+    >>> done.outputs, done.max_difference < 1e-4
+    (('features',), True)
+    """
+    choose("precision", precision, PRECISIONS)
+    inputs = [] if isinstance(what, Encoder) else [what]
+    check_output(out, "onnx", inputs=inputs)
+    loaded, saved = _load(what, weights)
+    thing = f"backbone {loaded.backbone.name!r}"
+    sources = _samples() if check is None else ImageManifest.from_source(check).paths
+    views = _views(loaded, _samples())
+    pixels, network, answer = _convert(loaded, saved, views, thing)
+    after = network if answer is None else join(network, answer, through="features", keep=True)
+    max_difference = _require_same(after, loaded, saved, views, thing)
+    if precision == "int8":
+        small = quantise(network, [view[None] for view in views])
+        after = small if answer is None else join(small, answer, through="features", keep=True)
+    model = join(pixels, after, through="view")
+    metadata = _metadata(loaded, saved, precision)
+    session = Session(describe(model, metadata))
+    whole = _compare.compare(session, loaded, saved, sources)
+    if not whole.n_samples:
+        raise ParameterError(
+            f"check: got {whole.n_failed} images, none of which can be read, expected images to "
+            "compare the file with featx on"
+        )
+    metadata |= {"max_difference": whole.max_difference, "self_test": _self_test(session)}
+    data = describe(model, metadata)
+    with write_output(out, "onnx", inputs=inputs) as beside:
+        beside.write_bytes(data)
+    return Exported(
+        out=os.fspath(out),
+        outputs=session.outputs,
+        classes=() if saved is None else saved.classes,
+        n_bytes=len(data),
+        max_difference=max_difference,
+        whole=whole,
+        as_trained=_compare_as_trained(session, what, weights, sources),
+    )
+
+
+def _load(what: Any, weights: Any) -> tuple[LoadedEncoder, SavedModel | None]:
+    """Return the network in float32, and the model where there is one."""
+    saved = None
+    if isinstance(what, Encoder):
+        encoder = dataclasses.replace(what, precision="float32", recipe=None)
+        loaded = encoder.load(RUN)
+    else:
+        saved = load_model(what)
+        loaded = _load_network(what, saved, "float32", weights)
+    if len(loaded.specs) != 1:
+        raise ParameterError(
+            f"layers, poolings: got {len(loaded.specs)} of them, expected one for one file"
+        )
+    kind = Augmentation.parse(loaded.recipes[0].augment).kind
+    if kind not in ("none", "hflip") or loaded.backbone.transform is not None:
+        found = "a transform of your own" if loaded.backbone.transform else repr(kind)
+        raise ParameterError(
+            f"augment: got {found}, expected 'none' or 'hflip', the views that an exported file "
+            "takes; extract and train with one of them"
+        )
+    return loaded, saved
+
+
+def _load_network(what: Any, saved: SavedModel, precision: str, weights: Any) -> LoadedEncoder:
+    recipe = saved.recipe and dataclasses.replace(saved.recipe, precision=precision)
+    made_with = saved.metadata.get("made_with", {})
+    return load_by_recipe(
+        recipe, made_with, RUN, weights=weights, thing=f"model {os.fspath(what)!r}"
+    )
+
+
+def _compare_as_trained(
+    session: Session, what: Any, weights: Any, sources: Sequence[Any]
+) -> Comparison | None:
+    """Compare with the network in the precision that the model was trained in."""
+    if isinstance(what, Encoder):
+        return None
+    saved = load_model(what)
+    if saved.recipe is None or saved.recipe.precision == "float32":
+        return None
+    precision = saved.recipe.precision
+    if precision.startswith("int8"):  # a graph of OpenVINO's, which has another loss
+        return None
+    loaded = _load_network(what, saved, precision, weights)
+    return _compare.compare(session, loaded, saved, sources)
+
+
+class _Features(nn.Module):
+    """From a view to a feature vector: layer, pooling, and the mirror image where it counts."""
+
+    def __init__(self, loaded: LoadedEncoder) -> None:
+        super().__init__()
+        spec, views = loaded.specs[0], Augmentation.parse(loaded.recipes[0].augment)
+        self.read = loaded.backbone.as_module([spec.layer])
+        self.pool = get_pooling(spec.pooling.name)
+        self.has_mirror, self.keeps_views = views.kind == "hflip", views.keeps_views
+
+    def forward(self, view: torch.Tensor) -> torch.Tensor:
+        """Return (n, n_features) of views (n, side, side, 3)."""
+        found = self.pool(self.read(view)[0])
+        if not self.has_mirror:
+            return found
+        mirrored = self.pool(self.read(view.flip(2))[0])
+        return torch.cat([found, mirrored], 1) if self.keeps_views else (found + mirrored) / 2
+
+
+def _convert(
+    loaded: LoadedEncoder, saved: SavedModel | None, views: NDArray[np.uint8], thing: str
+) -> tuple[Any, Any, Any]:
+    """Return the parts: pixels to view, view to features, features to answers or None."""
+    pixels = make_pixels(loaded.recipes[0].preprocessing)
+    few = torch.from_numpy(views[:2])
+    network = convert(_Features(loaded), few, ("view", ["features"]), thing=thing)
+    if saved is None:
+        return pixels, network, None
+    answer = Answer(saved)
+    rows = torch.rand(2, loaded.recipes[0].n_features)
+    return pixels, network, convert(answer, rows, ("features", answer.outputs), thing=thing)
+
+
+def _require_same(
+    after: Any,
+    loaded: LoadedEncoder,
+    saved: SavedModel | None,
+    views: NDArray[np.uint8],
+    thing: str,
+) -> float:
+    """Return the largest difference to featx for the same views.
+
+    Raises
+    ------
+    BackboneError
+        If it is larger than `TOLERANCE`.
+    """
+    views = views[:N_STRICT]
+    found = Session(after.SerializeToString()).run(views)
+    has_mirror = loaded.preprocessor().n_views > 1
+    features = loaded.embed_views([(v, v[:, ::-1].copy())[: 1 + has_mirror] for v in views])
+    expected = {"features": features}
+    largest = _compare.weigh({"features": found["features"]}, expected)
+    if saved is not None:
+        largest = max(largest, _compare.weigh(found, _compare.predict(saved, features)))
+    if not largest <= TOLERANCE:
+        raise BackboneError(
+            f"{thing}: the exported file differs by {largest:.2g} from featx on sample images, "
+            f"expected at most {TOLERANCE:g}; nothing was written: read an earlier layer "
+            "(--layer), or run it by featx serve"
+        )
+    return largest
+
+
+def _samples() -> list[str]:
+    return list(ImageManifest.from_source(sample_data_dir()).paths[::EVERY_SAMPLE])
+
+
+def _views(loaded: LoadedEncoder, paths: Sequence[str]) -> NDArray[np.uint8]:
+    """Return images as the network takes them, without their mirror images."""
+    batches = iter_batches(paths, loaded.preprocessor(), batch_size=len(paths), workers=0)
+    return next(batches).views[0]
+
+
+def _metadata(loaded: LoadedEncoder, saved: SavedModel | None, precision: str) -> dict[str, Any]:
+    """Return what the file says of itself."""
+    kind = "encoder" if saved is None else "attributes" if saved.has_attributes else "classifier"
+    recipe = loaded.recipes[0] if saved is None else saved.recipe
+    assert recipe is not None
+    return {
+        "featx": __version__,
+        "kind": kind,
+        "classes": [] if saved is None else list(saved.classes),
+        "recipe": recipe.to_dict(),
+        "fingerprint": recipe.fingerprint,
+        "precision": precision,
+        "min_px": loaded.preprocessor().min_px,
+        "weights_license": loaded.backbone.license or "",
+    }
+
+
+def _self_test(session: Session) -> list[dict[str, Any]]:
+    """Return a few pictures, lossless, and what the file answers for them."""
+    tests = []
+    paths = _samples()
+    for path in paths[:: len(paths) // N_SELF_TESTS][:N_SELF_TESTS]:
+        picture = decode_source(path, None, RUN.max_pixels or DEFAULT_MAX_PIXELS)
+        picture.thumbnail((SELF_TEST_PX, SELF_TEST_PX))
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        found = session.run(np.asarray(picture)[None])
+        kept = {k: v[0].tolist() for k, v in found.items() if k != "features" or len(found) == 1}
+        tests.append({"png": base64.b64encode(file.getvalue()).decode(), **kept})
+    return tests
