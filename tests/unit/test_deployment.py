@@ -92,15 +92,19 @@ def _require_same(saved: SavedModel, X: np.ndarray) -> None:
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("size", [(90, 61), (61, 90), (40, 40), (20, 33), (200, 37)])
-@pytest.mark.parametrize(("resize", "squash"), [(41, False), (41, True), (None, False)])
-# 90 px to 40 is not among them, where ONNX Runtime differs by more (docs/decisions/deployment.md)
-def test_pixels_are_pillows_to_a_grey_value(interpolation, size, resize, squash) -> None:
+@pytest.mark.parametrize(
+    ("resize", "squash"), [(40, False), (41, False), (41, True), (None, False)]
+)
+def test_pixels_are_pillows_to_a_few_grey_values(interpolation, size, resize, squash) -> None:
     p = Preprocessing(resize_px=resize, crop_px=32, interpolation=interpolation, squash=squash)
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     expected = ImagePreprocessor(p)(Image.fromarray(noise))[0]
     found = Session(make_pixels(p).SerializeToString()).run(np.stack([noise, noise]))["view"]
     assert found.shape == (2, 32, 32, 3)
-    assert np.abs(found[1].astype(int) - expected).max() <= 1
+    off = np.abs(found[1].astype(int) - expected)
+    assert off.mean() < 0.3
+    # Noise is the hardest case; of bicubic see docs/decisions/deployment.md.
+    assert off.max() <= (1 if interpolation == "bilinear" else 8)
 
 
 @pytest.mark.parametrize(
