@@ -27,7 +27,7 @@ SCRIPTS = (
     "retrieval.py",
     "search.py",
     "serve.py",
-    "shards.py --rounds 3",
+    "databases.py --engines sqlite duckdb lancedb postgresql milvus",
     "page.py",
 )
 

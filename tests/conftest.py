@@ -16,7 +16,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 # These start Ray clusters, which find and disturb each other where two run at once.
-OF_RAY = ("test_extraction_ray.py", "test_remote.py", "test_retrieval_sharded.py")
+OF_RAY = ("test_extraction_ray.py", "test_remote.py")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -35,6 +35,7 @@ COMMANDS = {
     "evaluate": "measure a trained classifier on a store with labels",
     "audit": "find wrong labels, outliers, copies and poor pictures in a store",
     "index": "build a retrieval index from a store",
+    "sync": "write a store's rows to a database, and keep them in step",
     "query": "find the images of an index that look like the given ones",
     "map": "draw all images of a store or an index on one page, those alike near each other",
     "duplicates": "group exact and near copies in a store, or find those across two",

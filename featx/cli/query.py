@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import os
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from featx.retrieval.rerankings import RERANKINGS
 
     parser.add_argument(
-        "index", metavar="INDEX", help="a file of featx index, or a folder of such, asked as one"
+        "index",
+        metavar="INDEX",
+        help="a file of featx index, or the URL of a database that featx sync wrote to",
     )
     images = parser.add_argument(
         "image",
@@ -73,13 +74,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only images with this label or metadata, as label=cat, colour!=red or 'price<=20'; "
         "all must hold, several values of one column are alternatives",
     )
-    parser.add_argument(
-        "--engine",
-        dest="shards_engine",
-        default="local",
-        choices=["local", "ray"],
-        help="ray: an actor per index of the folder (default local, one after the other)",
-    )
     add_page(parser, "the pictures")
     add_moved_weights(parser)
     add_options(parser, RunOptions, ("device", "batch_size", "workers", "max_pixels"))
@@ -95,9 +89,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if paths or not args.image:
             if "rerank" in options and paths:
                 options["images"] = paths
-            found = index.query(features, k=args.k, filter=args.filter or None, **options)
-            results = found.to_dicts()
-            _add_metadata(results, np.atleast_2d(found.indices), getattr(index, "metadata_", {}))
+            results = _ask(index, features, args, options)
             _leave_out_far(results, args.max_distance)
     names = paths if args.image else [" ".join(args.text)]
     for one, name in zip(results, names, strict=True):
@@ -113,6 +105,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         report = matches_report(results, words=args.text or (), has_images=bool(args.image))
         result["html"] = str(report.save(args.html))
     return result
+
+
+def _ask(
+    index: Any, features: Any, args: argparse.Namespace, options: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the matches of each query, with what is known of them."""
+    from featx.databases import DatabaseIndex
+
+    found = index.query(features, k=args.k, filter=args.filter or None, **options)
+    if isinstance(index, DatabaseIndex):
+        return [{"matches": matches} for matches in found]
+    results: list[dict[str, Any]] = found.to_dicts()
+    _add_metadata(results, np.atleast_2d(found.indices), getattr(index, "metadata_", {}))
+    return results
 
 
 def _read_text(args: argparse.Namespace, index: Any) -> list[dict[str, Any]]:
@@ -171,42 +177,31 @@ def _read_queries(
 def _open_index(
     args: argparse.Namespace, stack: contextlib.ExitStack
 ) -> tuple[Any, dict[str, Any]]:
-    """Return one index, or one of many shards, and how it is asked."""
+    """Return an index or a database, and how it is asked."""
+    from featx.databases import DatabaseIndex, is_database_url
     from featx.extraction import RunOptions
-    from featx.retrieval import InstanceIndex, ShardedIndex, load_index
+    from featx.retrieval import InstanceIndex, load_index
 
-    if args.shards_engine == "local" and not os.path.isdir(args.index):  # noqa: PTH112
-        index = load_index(args.index, mmap=True)
-        if isinstance(index, InstanceIndex):
-            _require_images_alone(args)
-            return index, {}
-        index.set_params(weights=args.weights, device=read_options(args, RunOptions).device)
-        return index, {"rerank": args.rerank, "text": args.text, "rotations": args.rotations}
-    if set(args.rerank or ()) - {"none"}:
-        raise ParameterError(
-            f"--rerank: got {', '.join(args.rerank)} for {args.index!r}, which is asked in "
-            "shards, expected none; make one index of the store"
-        )
-    if args.rotations != 1:
-        raise ParameterError(
-            f"--rotations: got {args.rotations} for {args.index!r}, which is asked in shards, "
-            "expected 1; make one index of the store"
-        )
-    shards = args.index if os.path.isdir(args.index) else [args.index]  # noqa: PTH112
-    sharded = ShardedIndex(shards, engine=args.shards_engine, mmap=True)
-    return stack.enter_context(sharded), {"text": args.text}
+    if is_database_url(args.index):
+        _require_images_alone(args, "a database")
+        return stack.enter_context(DatabaseIndex(args.index)), {}
+    index = load_index(args.index, mmap=True)
+    if isinstance(index, InstanceIndex):
+        _require_images_alone(args, "an index of instances")
+        return index, {}
+    index.set_params(weights=args.weights, device=read_options(args, RunOptions).device)
+    return index, {"rerank": args.rerank, "text": args.text, "rotations": args.rotations}
 
 
-def _require_images_alone(args: argparse.Namespace) -> None:
-    """Refuse what an index of instances cannot be asked."""
+def _require_images_alone(args: argparse.Namespace, kind: str) -> None:
+    """Refuse what an index of instances, or a database, cannot be asked."""
     asked = [word for word in args.rerank or () if word != "none"]
     turns = [args.rotations] if args.rotations != 1 else []
     for flag, value in (("--text", args.text), ("--rerank", asked), ("--rotations", turns)):
         if value:
             raise ParameterError(
-                f"{flag}: got {value[0]!r} for {args.index!r}, an index of instances, which "
-                "compares images and verifies what it finds, expected none; make an index of "
-                "another kind for it"
+                f"{flag}: got {value[0]!r} for {args.index!r}, {kind}, which takes images alone "
+                "and has its own order, expected none; make an index of another kind for it"
             )
 
 

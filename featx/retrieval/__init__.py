@@ -18,7 +18,6 @@ from featx.retrieval._k_reciprocal import KReciprocalReranking
 from featx.retrieval._load import load_index
 from featx.retrieval._matches import Matches, fuse_matches
 from featx.retrieval._patches import SpatialSearch
-from featx.retrieval._sharded import ShardedIndex
 from featx.retrieval._verification import SpatialVerification
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "KReciprocalReranking",
     "Matches",
     "RetrievalIndex",
-    "ShardedIndex",
     "SpatialSearch",
     "SpatialVerification",
     "augment_database",

@@ -12,15 +12,11 @@ from numpy.typing import NDArray
 from featx._values import as_columns, as_text, as_texts, is_missing, plain_values
 from featx.errors import ParameterError, choose, nearest, require_number
 from featx.files.paths import read_shown
-from featx.retrieval._filters import RANGES, Condition, as_numbers, parse_condition
 from featx.retrieval._vectors import Mask
+from featx.retrieval.filters import RANGES, Condition, as_numbers, parse_condition
 from featx.store import FeatureStore
 
-__all__ = ["Columns", "NoRowFitsError", "is_text"]
-
-
-class NoRowFitsError(ParameterError):
-    """A filter lets nothing through."""
+__all__ = ["Columns", "is_text"]
 
 
 @dataclass(frozen=True)
@@ -147,7 +143,7 @@ class Columns:
         allowed = self.fitting(where)
         if allowed is not None and not allowed.any():
             hint = self._suggest(self._equalities(where))
-            raise NoRowFitsError(f"filter: no row of the index fits {where!r}.{hint}")
+            raise ParameterError(f"filter: no row of the index fits {where!r}.{hint}")
         return allowed
 
     def fitting(self, where: Any, names: Sequence[str] | None = None) -> Mask | None:

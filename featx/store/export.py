@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from featx._optional import require
 from featx.errors import ParameterError, nearest
 from featx.files.outputs import write_output
-from featx.store._columns import name_features, text_columns
+from featx.store.columns import name_features, text_columns
 from featx.store.reader import FeatureStore, open_store
 
 __all__ = ["export_store"]

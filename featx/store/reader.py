@@ -16,13 +16,13 @@ from featx._repr import shorten
 from featx.errors import ParameterError, require_count
 from featx.files.remote import is_url
 from featx.store._chunks import Vectors
-from featx.store._columns import name_features, text_columns
 from featx.store._container import Opened
 from featx.store._failures import Failure, read_failures
 from featx.store._indexing import read_indexed
 from featx.store._layout import column_name, digest_text, text_array
 from featx.store._records import Records
 from featx.store._state import FrozenState, SettledFile, Snapshot
+from featx.store.columns import name_features, text_columns
 from featx.store.prune import prune_store
 from featx.store.tables import choose_table
 

@@ -15,7 +15,6 @@ import featx
 from featx import RetrievalIndex
 from featx.demo import sample_data_dir
 from featx.errors import ParameterError
-from featx.retrieval import ShardedIndex
 
 PRICES = ["5", "20", "20.0", "", "7.5", "1e2"]
 COLOURS = ["red", "blue", "red", "green", "", "caf\udce9"]
@@ -100,17 +99,6 @@ def test_a_range_is_what_python_compares(values, limit, sign) -> None:
     else:
         answer = index.query([1.0], k=99, filter=f"v{sign}{limit!r}")
         assert sorted(answer.ids.tolist()) == fitting
-
-
-def test_shards_take_conditions(index) -> None:
-    parts = [
-        RetrievalIndex().fit(
-            np.eye(6)[rows] + 1, ids=rows, metadata={"price": [PRICES[r] for r in rows]}
-        )
-        for rows in ([0, 1, 2], [3, 4, 5])
-    ]
-    with ShardedIndex(parts) as both:
-        assert sorted(both.query(np.ones(6), filter=["price<=20"]).ids.tolist()) == [0, 1, 2, 4]
 
 
 def test_an_index_keeps_the_digests_of_its_images(tmp_path) -> None:

@@ -22,7 +22,6 @@ from featx.demo import sample_data_dir
 from featx.errors import BackboneError, FingerprintMismatchError, ParameterError
 from featx.extraction.words import ask_words, parse_words
 from featx.images import ImagePreprocessor
-from featx.retrieval import ShardedIndex
 
 # torchvision's own ways of telling two classes of one name apart.
 DISAMBIGUATED = ("crane bird", "maillot tank suit")
@@ -203,23 +202,6 @@ def test_approximate_indices_give_the_same_first_ones(kind: str, drawn: Path) ->
     exact = RetrievalIndex().fit(store).query(text="cup", k=10)
     found = RetrievalIndex(kind=kind).fit(store).query(text="cup", k=10)
     assert found.ids.tolist() == exact.ids.tolist()
-
-
-def test_shards_answer_as_one(index: RetrievalIndex, drawn: Path) -> None:
-    store = featx.open_store(drawn)
-    half = len(store) // 2
-    parts = []
-    for rows in (slice(0, half), slice(half, None)):
-        part = RetrievalIndex().fit(
-            store[:][rows], ids=store.paths[rows], labels=store.labels[rows]
-        )
-        part.recipe_, part.made_with_ = index.recipe_, index.made_with_
-        parts.append(part)
-    with ShardedIndex(parts) as shards:
-        found = shards.query(text="cup -pot", k=12)
-    whole = index.query(text="cup -pot", k=12)
-    assert found.ids.tolist() == whole.ids.tolist()
-    np.testing.assert_allclose(found.distances, whole.distances, rtol=1e-5)
 
 
 def test_filters_and_rerankings_go_with_words(index: RetrievalIndex) -> None:

@@ -1,0 +1,134 @@
+"""PostgreSQL with pgvector: an HNSW index beside the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx._optional import require
+from featx.databases._sql import SqlDatabase
+from featx.databases.base import Address, Rows
+
+__all__ = ["PostgresDatabase"]
+
+INDEX_FROM = 10_000  # rows; below, comparing with all takes a few milliseconds
+MAX_INDEXED = 2000  # numbers of a vector that pgvector's index takes
+TIMEOUT_S = 10
+
+
+class PostgresDatabase(SqlDatabase):
+    """Vectors come in by COPY, in pgvector's own bytes."""
+
+    types: ClassVar[dict[str, str]] = {"text": "text", "integer": "bigint",
+             "number": "double precision",
+             "vector": "vector({n})"}  # fmt: skip
+    mark = "%b"
+    distance = "vector <=> %b"
+
+    def connect(self, address: Address) -> Any:
+        """Connect, and have the extension made where it may be."""
+        psycopg = require("psycopg", extra="postgresql", purpose="postgresql://")
+        self.errors = (psycopg.Error,)
+        options = f"?{address.options}" if address.options else ""
+        url = f"postgresql://{address.host}{address.path}{options}"
+        connection = psycopg.connect(url, autocommit=True, connect_timeout=TIMEOUT_S)
+        try:
+            _add_extension(psycopg, connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement, whose % is a mark only where there are parameters."""
+        return super().run(statement, list(parameters) or None)  # type: ignore[arg-type]
+
+    def has_table(self, name: str) -> bool:
+        """Look it up along the search path."""
+        quoted = '"' + name.replace('"', '""') + '"'
+        return self.run("SELECT to_regclass(%s)", [quoted])[0][0] is not None
+
+    def many(self, statement: str, parameters: Iterable[Sequence[Any]]) -> None:
+        """Run a statement for each of some parameters."""
+        with self.connection.cursor() as cursor:
+            cursor.executemany(statement, parameters)
+
+    def insert(self, rows: Rows) -> None:
+        """Copy into a table of this transaction, then insert from there."""
+        self.run(f"CREATE TEMPORARY TABLE featx_rows (LIKE {self.table}) ON COMMIT DROP")
+        names = ", ".join(f'"{name}"' for name in ["id", *self.columns, "vector"])
+        found = (
+            "SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attnum > 0 AND attrelid"
+        )
+        types = [kind for (kind,) in self.run(f"{found} = 'featx_rows'::regclass ORDER BY attnum")]
+        with (
+            self.connection.cursor() as cursor,
+            cursor.copy(f"COPY featx_rows ({names}) FROM STDIN (FORMAT BINARY)") as copy,
+        ):
+            copy.set_types(types)
+            for row in rows.tuples(map(_Vector, rows.vectors)):
+                copy.write_row(row)
+        head, _, tail = self.insert_statement().partition("VALUES (")
+        conflict = tail[tail.index("ON CONFLICT") :]
+        self.run(f"{head} SELECT {names} FROM featx_rows {conflict}")
+
+    def remove(self, ids: list[str]) -> None:
+        """Remove a block at once."""
+        statement = f"DELETE FROM {self.table} WHERE id = ANY(%s)"
+        self._commit(lambda: self.run(statement, [ids]))
+
+    def as_parameter(self, vector: NDArray[np.float32]) -> Any:
+        """Return what the dumper takes."""
+        return _Vector(vector)
+
+    def search_exactly(self, exact: bool) -> None:
+        """Have the index go on until enough rows fit, or leave it out."""
+        if exact:
+            self.run("SET LOCAL enable_indexscan = off")
+        self.run("SET LOCAL hnsw.iterative_scan = strict_order")
+        self.run("SET LOCAL hnsw.ef_search = 100")
+
+    def build_index(self) -> None:
+        """Make the index once there are enough rows; the database then keeps it up to date."""
+        name = f'"{self.address.table}_featx_hnsw"'
+        if self.n_features <= MAX_INDEXED and self.count() >= INDEX_FROM:
+            # of the default of 64 MB a graph of 10,000 vectors would already be too large
+            self.run("SET maintenance_work_mem = '1GB'")
+            self.run(
+                f"CREATE INDEX IF NOT EXISTS {name} ON {self.table} "
+                "USING hnsw (vector vector_cosine_ops)"
+            )
+        self.run(f"ANALYZE {self.table}")
+
+
+class _Vector:
+    """A vector, on its way into a statement or COPY."""
+
+    def __init__(self, values: NDArray[np.float32]) -> None:
+        self.values = values
+
+
+def _add_extension(psycopg: Any, connection: Any) -> None:
+    """Make the extension, and tell psycopg how a vector is written."""
+    find = "SELECT oid FROM pg_type WHERE typname = 'vector'"
+    found = connection.execute(find).fetchone()
+    if found is None:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        found = connection.execute(find).fetchone()
+
+    class VectorDumper(psycopg.adapt.Dumper):  # type: ignore[misc]
+        """pgvector's binary format: number of dimensions, zero, big-endian float32."""
+
+        oid = found[0]
+        format = psycopg.pq.Format.BINARY
+
+        def dump(self, obj: _Vector) -> bytes:
+            head = np.array([len(obj.values), 0], ">u2").tobytes()
+            return head + obj.values.astype(">f4").tobytes()
+
+    connection.adapters.register_dumper(_Vector, VectorDumper)
+    info = psycopg.types.TypeInfo("vector", found[0], 0)
+    info.register(connection)
