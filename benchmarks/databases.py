@@ -2,10 +2,11 @@
 
     python benchmarks/databases.py [--n 100000] [--d 1280] [--engines sqlite ...] [--kills 200]
 
-Vectors lie around 1,000 random centres; half of a vector's variance is its centre's. Every engine is embedded and on this machine; queries go one at a time,
-with k = 10. "filter" is the recall at 10 under a condition that 1 row of 100 fits, and whether
-fewer rows than 10 came back anywhere. With --kills, a small store is synced by a process that is
-killed at so many moments, and then once to the end: what the table then holds is compared.
+Vectors lie around 1,000 random centres; half of a vector's variance is its centre's. Every engine
+is embedded and on this machine; queries go one at a time, with k = 10. "filter" is the recall at
+10 under a condition that 1 row of 100 fits, and whether fewer rows than 10 came back anywhere.
+With --kills, a small store is synced by a process that is killed at so many moments, and then once
+to the end: what the table then holds is compared.
 """
 
 import argparse
