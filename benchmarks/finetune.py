@@ -34,7 +34,7 @@ def count_passes(n_images: int) -> list[dict]:
     import timm
 
     torch.manual_seed(0)
-    net = timm.create_model("vit_tiny_patch16_224", img_size=96, num_classes=0).eval()
+    net = timm.create_model("vit_tiny_patch16_224", dynamic_img_size=True, num_classes=0).eval()
     paths = some_photographs(n_images)
     y = np.arange(n_images) % 2
     rows = []

@@ -285,7 +285,7 @@ def test_a_full_disk_is_no_place(monkeypatch) -> None:
 def test_the_probe_is_kept_unless_a_depth_is_better() -> None:
     probe, equal, better = (
         Depth(name, 0, 1, 1, accuracy, loss, 0.0)
-        for name, accuracy, loss in ((None, 0.8, 0.5), ("a", 0.8, 0.5), ("b", 0.8, 0.4))
+        for name, accuracy, loss in ((None, 0.8, 0.5), ("a", 0.8, 0.4), ("b", 0.9, 0.6))
     )
     assert find_best_depth([probe, equal]) == 0
     assert find_best_depth([probe, equal, better]) == 2
