@@ -19,7 +19,7 @@ test: $(READY)
 
 # Kills, clusters, browsers, fuzz and whole pipelines; tests/unit/test_serve_browser.py needs chromium.
 test-slow: $(READY)
-	$(PYTEST) -m slow tests $(LEAVE)
+	$(PYTEST) -m slow tests
 
 check: $(READY)
 	$(BIN)/ruff check .
