@@ -11,11 +11,19 @@ import torch
 from featx.backbones import build_network, load_backbone
 
 CPU = {"precision": "float32", "device": "cpu", "engine": "torch"}
-# The smallest of a family, and another size than its own.
-FAMILIES = dict.fromkeys(
-    ("test_vit", "test_vit_relpos", "test_coatnet", "test_convnext", "test_efficientnet",
-     "test_resnet", "test_nfnet", "test_byobnet", "test_mambaout"), 96
-)  # fmt: skip
+# A small network of each of 30 families, and another size than its own.
+FAMILIES = {
+    "test_vit": 96, "test_vit_relpos": 96, "test_coatnet": 96, "test_convnext": 96,
+    "test_efficientnet": 96, "test_resnet": 96, "test_nfnet": 96, "test_byobnet": 96,
+    "test_mambaout": 96, "deit_tiny_patch16_224": 160, "vit_tiny_patch16_dinov3_qkvb": 192,
+    "vit_small_patch14_reg4_dinov2": 224, "vit_pe_core_tiny_patch16_384": 224,
+    "vit_tiny_r_s16_p8_224": 160, "vitamin_small_224": 160, "swin_tiny_patch4_window7_224": 160,
+    "swinv2_tiny_window8_256": 192, "swinv2_cr_tiny_224": 160, "coat_tiny": 160,
+    "xcit_nano_12_p8_224": 160, "efficientvit_m0": 160, "mobilevit_xxs": 192, "pvt_v2_b0": 160,
+    "fastvit_t8": 192, "edgenext_xx_small": 192, "mobilenetv3_small_050": 160,
+    "regnetx_002": 160, "starnet_s050": 160,
+    "ese_vovnet19b_slim_dw": 160, "repvit_m1": 160,
+}  # fmt: skip
 QUICK = ("test_vit", "test_convnext", "test_mambaout")
 
 
