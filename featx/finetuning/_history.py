@@ -76,10 +76,11 @@ class Depth:
 
 
 def find_best_depth(depths: Sequence[Depth]) -> int:
-    """Return the place of the depth that is kept.
+    """Return the place of the depth that is kept, of which the first is the probe.
 
-    The one of highest held-out accuracy, of equal ones the first: the probe, then the shallowest.
-    The loss does not decide, since training lowers it also where no answer changes.
+    The one of highest held-out accuracy, of equal ones the probe, else that of lowest loss, else
+    the shallowest. Loss does not decide against the probe: training lowers it where no answer
+    changes.
 
     Examples
     --------
@@ -87,4 +88,8 @@ def find_best_depth(depths: Sequence[Depth]) -> int:
     >>> find_best_depth([probe, Depth("layer4", 9, 2, 0, 0.8, 0.4, 2.0)])
     0
     """
-    return max(range(len(depths)), key=lambda i: (depths[i].val_accuracy, -i))
+    most = max(depth.val_accuracy for depth in depths)
+    if depths[0].val_accuracy == most:
+        return 0
+    equal = [i for i, depth in enumerate(depths) if depth.val_accuracy == most]
+    return min(equal, key=lambda i: (depths[i].val_loss, i))

@@ -283,12 +283,18 @@ def test_a_full_disk_is_no_place(monkeypatch) -> None:
 
 
 def test_the_probe_is_kept_unless_a_depth_is_better() -> None:
-    probe, equal, better = (
+    probe, equal, better, surer = (
         Depth(name, 0, 1, 1, accuracy, loss, 0.0)
-        for name, accuracy, loss in ((None, 0.8, 0.5), ("a", 0.8, 0.4), ("b", 0.9, 0.6))
+        for name, accuracy, loss in (
+            (None, 0.8, 0.5),
+            ("a", 0.8, 0.4),
+            ("b", 0.9, 0.6),
+            ("c", 0.9, 0.5),
+        )
     )
     assert find_best_depth([probe, equal]) == 0
     assert find_best_depth([probe, equal, better]) == 2
+    assert find_best_depth([probe, equal, better, surer]) == 3
 
 
 def test_batch_norm_trains_only_from_scratch_and_never_in_the_frozen_part() -> None:
