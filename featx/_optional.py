@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import os
+import importlib.util
 from typing import Any
 
 from featx.errors import MissingDependencyError
 
-__all__ = ["connect_ray", "require"]
+__all__ = ["is_installed", "require"]
 
 
 def require(module: str, *, extra: str, purpose: str) -> Any:
@@ -42,18 +42,9 @@ def require(module: str, *, extra: str, purpose: str) -> Any:
         ) from err
 
 
-def connect_ray(purpose: str) -> Any:
-    """Return Ray, connected: to ``RAY_ADDRESS``, `ray.init`'s cluster, or a new one here.
-
-    Raises
-    ------
-    MissingDependencyError
-        If Ray is not installed.
-    """
-    ray = require("ray", extra="ray", purpose=purpose)
-    if not ray.is_initialized():
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports to Ray's makers
-        # Ray warns that actors may outlive their arguments, which the driver keeps.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    return ray
+def is_installed(module: str) -> bool:
+    """Return whether a package can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ValueError:  # masked
+        return False

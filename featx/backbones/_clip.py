@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import importlib.util
 import json
 import logging
 import warnings
@@ -24,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from featx._optional import require
+from featx._optional import is_installed, require
 from featx.backbones.licenses import read_license
 from featx.backbones.sources import BackboneCard, Source, WeightsEntry
 from featx.backbones.weights import load_into, read_state_dict, state_digest
@@ -140,10 +139,7 @@ class ClipSource(Source):
     @property
     def is_installed(self) -> bool:
         """Whether open_clip is installed."""
-        try:
-            return importlib.util.find_spec("open_clip") is not None
-        except ValueError:  # masked
-            return False
+        return is_installed("open_clip")
 
     def names(self) -> list[str]:
         """Return the names of published weights, sorted, with the prefix."""

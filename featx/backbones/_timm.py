@@ -6,7 +6,6 @@ Also how images are made by its configurations: a hub keeps them as ``config.jso
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import math
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from featx._optional import require
+from featx._optional import is_installed, require
 from featx.backbones._timm_sizes import resize_network
 from featx.backbones.sources import BackboneCard, BuiltSource, WeightsEntry
 from featx.backbones.weights import load_into
@@ -38,10 +37,7 @@ class TimmSource(BuiltSource):
     @property
     def is_installed(self) -> bool:
         """Whether timm is installed."""
-        try:
-            return importlib.util.find_spec("timm") is not None
-        except ValueError:  # masked
-            return False
+        return is_installed("timm")
 
     def names(self) -> list[str]:
         """Return the names of published weights, sorted, with the prefix."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import inspect
 import json
 import logging
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from featx._optional import require
+from featx._optional import is_installed, require
 from featx.backbones._hub import fetching
 from featx.backbones._processor import PROCESSOR, preprocessing_of
 from featx.backbones.licenses import README, read_license
@@ -90,10 +89,7 @@ class TransformersSource(Source):
     @property
     def is_installed(self) -> bool:
         """Whether transformers is installed."""
-        try:
-            return importlib.util.find_spec("transformers") is not None
-        except ValueError:  # masked
-            return False
+        return is_installed("transformers")
 
     def names(self) -> list[str]:
         """Return none: the hub knows them."""

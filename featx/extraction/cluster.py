@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featx._optional import connect_ray, require
+from featx._optional import require
 from featx._progress import Progress
 from featx.errors import FeatxError, ParameterError, require_count, require_number
 from featx.extraction.encoder import Encoder
@@ -196,7 +196,7 @@ def _fill_shards(
         {"work": json.dumps({"path": str(folder / _name_shard(part)), **_to_json(part)})}
         for part in _parts(images, options.images_per_shard)
     ]
-    ray = connect_ray("engine 'ray'")
+    ray = _connect_ray("engine 'ray'")
     done = data.from_items(work, override_num_blocks=len(work)).map_batches(
         _Reader,
         fn_constructor_args=arguments,
@@ -269,3 +269,20 @@ def _name_shard(images: ImageManifest) -> str:
     """Name a shard by its images, so that a run that comes later finds it."""
     digest = hashlib.sha256("\0".join(images.paths).encode("utf-8", "surrogateescape"))
     return f"ray-{digest.hexdigest()[:16]}.h5"
+
+
+def _connect_ray(purpose: str) -> Any:
+    """Return Ray, connected: to ``RAY_ADDRESS``, `ray.init`'s cluster, or a new one here.
+
+    Raises
+    ------
+    MissingDependencyError
+        If Ray is not installed.
+    """
+    ray = require("ray", extra="ray", purpose=purpose)
+    if not ray.is_initialized():
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports to Ray's makers
+        # Ray warns that actors may outlive their arguments, which the driver keeps.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    return ray

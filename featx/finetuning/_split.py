@@ -173,7 +173,7 @@ class _Recorder(fx.Tracer):
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         """Decide a branch on the images' size or type, which all images share."""
-        if _reads_pixels(obj.node):
+        if any(n.op == "placeholder" for n in _find_ancestors(obj.node, past_sizes=False)):
             return super().to_bool(obj)
         needed = _find_ancestors(obj.node)
         nodes = tuple(n for n in self.graph.nodes if n in needed)
@@ -261,30 +261,23 @@ def _is_same(a: Any, b: Any) -> bool:
     return isinstance(a, (int, float, str, bool, type(None), torch.dtype, torch.device)) and a == b
 
 
-def _reads_pixels(node: fx.Node) -> bool:
-    """Return whether a value depends on more of the images than their size and type."""
-    left, seen = [node], set()
-    while left:
-        one = left.pop()
-        if one.op == "placeholder":
-            return True
-        is_of_size = one.op == "call_method" and one.target in SIZE_METHODS
-        is_of_size |= one.target is getattr and one.args[1] in SIZE_ATTRIBUTES
-        if one not in seen and not is_of_size:
-            seen.add(one)
-            left.extend(one.all_input_nodes)
-    return False
-
-
-def _find_ancestors(node: fx.Node) -> set[fx.Node]:
+def _find_ancestors(node: fx.Node, *, past_sizes: bool = True) -> set[fx.Node]:
+    """Return what a value is computed from; on demand not what only gives its size or type."""
     found: set[fx.Node] = set()
     left = [node]
     while left:
         one = left.pop()
         if one not in found:
             found.add(one)
-            left.extend(one.all_input_nodes)
+            if past_sizes or not _is_size(one):
+                left.extend(one.all_input_nodes)
     return found
+
+
+def _is_size(node: fx.Node) -> bool:
+    if node.op == "call_method":
+        return node.target in SIZE_METHODS
+    return node.target is getattr and node.args[1] in SIZE_ATTRIBUTES
 
 
 def halves_agree(
