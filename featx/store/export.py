@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from featx._optional import require
 from featx.errors import ParameterError, nearest
 from featx.files.outputs import write_output
+from featx.store._frames import ArrowBlocks
 from featx.store.columns import name_features, text_columns
 from featx.store.reader import FeatureStore, open_store
 
@@ -40,12 +41,12 @@ def export_store(
     out : path
         Its suffix is the format. ``.npz``: arrays `features` (n_samples, n_features), `paths`,
         `labels` ("" where absent), `digests` and ``metadata.<column>``, which `numpy.load` reads
-        without pickles. ``.npy``: the features alone. ``.parquet`` and ``.csv``: one row per
-        image, with columns `path`, `label` and those of the manifest, as
-        `FeatureStore.to_pandas` has them; then a list of fixed size, `features`, and `digest` in
-        Parquet, ``feature_0``, ``feature_1``, ... in CSV. Text that is not UTF-8 has ``\xe9``
-        there for a byte that does not decode; ``.npz`` has the names as Python does. The file
-        appears under its name once it is complete.
+        without pickles. ``.npy``: the features alone. ``.parquet``: the table that
+        `FeatureStore.to_arrow` describes. ``.csv``: one row per image, with columns `path`,
+        `label`, those of the manifest and ``feature_0``, ``feature_1``, ..., as
+        `FeatureStore.to_pandas` has them. Text that is not UTF-8 has ``\xe9`` in these two for a
+        byte that does not decode; ``.npz`` has the names as Python does. The file appears under
+        its name once it is complete.
     table : str, optional
         As for `open_store`.
     labels_only : bool, default False
@@ -141,26 +142,12 @@ def _npz_columns(store: FeatureStore) -> dict[str, NDArray[Any]]:
 
 
 def _write_parquet(store: FeatureStore, path: Path) -> None:
-    arrow = require("pyarrow", extra="parquet", purpose="exporting to .parquet")
     parquet = require("pyarrow.parquet", extra="parquet", purpose="exporting to .parquet")
-    text = {
-        **text_columns(store, reserved=("digest", "features")),
-        "digest": store.digests.tolist(),
-    }
-    columns = {name: arrow.array(values, arrow.string()) for name, values in text.items()}
-    vector = arrow.list_(arrow.from_numpy_dtype(store.dtype), store.n_features)
-    schema = arrow.schema(
-        [*((name, arrow.string()) for name in columns), ("features", vector)],
-        metadata={"featx_fingerprint": store.fingerprint or ""},
-    )
+    blocks = ArrowBlocks(store, _n_rows(store), purpose="exporting to .parquet")
     # a file, since Arrow takes no name that is not UTF-8
-    with path.open("wb") as file, parquet.ParquetWriter(file, schema) as writer:
-        for start, block in store.iter_blocks(_n_rows(store)):
-            vectors = arrow.FixedSizeListArray.from_arrays(
-                arrow.array(block.reshape(-1)), store.n_features
-            )
-            parts = [column.slice(start, len(block)) for column in columns.values()]
-            writer.write_table(arrow.Table.from_arrays([*parts, vectors], schema=schema))
+    with path.open("wb") as file, parquet.ParquetWriter(file, blocks.schema) as writer:
+        for block in blocks:
+            writer.write_batch(block)
 
 
 def _write_csv(store: FeatureStore, path: Path) -> None:

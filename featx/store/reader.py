@@ -11,18 +11,17 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._optional import require
 from featx._repr import shorten
 from featx.errors import ParameterError, require_count
 from featx.files.remote import is_url
 from featx.store._chunks import Vectors
 from featx.store._container import Opened
 from featx.store._failures import Failure, read_failures
+from featx.store._frames import Frames
 from featx.store._indexing import read_indexed
 from featx.store._layout import column_name, digest_text, text_array
 from featx.store._records import Records
 from featx.store._state import FrozenState, SettledFile, Snapshot
-from featx.store.columns import name_features, text_columns
 from featx.store.prune import prune_store
 from featx.store.tables import choose_table
 
@@ -75,7 +74,7 @@ def open_store(
     return FeatureStore(path, table=table, backbone=backbone, layer=layer, pooling=pooling)
 
 
-class FeatureStore:
+class FeatureStore(Frames):
     """Features of images, with their paths and labels; read-only. See `open_store`.
 
     It behaves as an array of shape (n_samples, n_features): ``len(store)``, ``store[5]``,
@@ -272,39 +271,6 @@ class FeatureStore:
                 f"{self.path} lists those that could not be read"
             )
         return self
-
-    def to_pandas(self) -> Any:
-        r"""Return the table as a pandas data frame, one row per image.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns `path` and `label` (text; "" where an image has no label), the further columns
-            of the manifest under their names, and ``feature_0`` to ``feature_<n_features - 1>``
-            in the type of the store. A further column that is called like one of these is
-            ``metadata.<name>``. Text that is not UTF-8 has ``\xe9`` for a byte that does not
-            decode; `paths` has the names themselves. Holds all features.
-
-        Raises
-        ------
-        MissingDependencyError
-            If pandas is not installed, with the install command.
-
-        Examples
-        --------
-        >>> import tempfile, pathlib
-        >>> from featx.store import write_features
-        >>> path = pathlib.Path(tempfile.mkdtemp()) / "f.h5"
-        >>> store = write_features(path, np.eye(2), paths=["a.jpg", "b.jpg"], labels=["x", "y"])
-        >>> store.to_pandas()
-            path label  feature_0  feature_1
-        0  a.jpg     x        1.0        0.0
-        1  b.jpg     y        0.0        1.0
-        """
-        pandas = require("pandas", extra="pandas", purpose="FeatureStore.to_pandas")
-        names = name_features(self.n_features)
-        text = pandas.DataFrame(text_columns(self, reserved=names))
-        return pandas.concat([text, pandas.DataFrame(self[:], columns=list(names))], axis=1)
 
     def prune(self, keep: Iterable[str | os.PathLike[str]] | None = None) -> int:
         """Remove the rows of images that are gone, from all tables of the file.
