@@ -1,21 +1,17 @@
 """Rows per second in, queries per second, recall, filter and bytes of each database.
 
-    python benchmarks/databases.py [--n 100000] [--d 1280] [--engines sqlite ...] [--kills 200]
+    python benchmarks/databases.py [--n 100000] [--d 1280] [--engines sqlite ...] [--out FILE]
 
 Vectors lie around 1,000 random centres; half of a vector's variance is its centre's. Every engine
 is embedded and on this machine; queries go one at a time, with k = 10. "filter" is the recall at
-10 under a condition that 1 row of 100 fits, and whether fewer rows than 10 came back anywhere.
-With --kills, a small store is synced by a process that is killed at so many moments, and then once
-to the end: what the table then holds is compared.
+10 under a condition that 1 row of 100 fits, and whether fewer rows than 10 came back anywhere. An
+engine of which FILE has a line is left out, so that the same command goes on after it was stopped;
+the store stays in --folder.
 """
 
 import argparse
 import json
 import os
-import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from featx.databases import DatabaseIndex, open_database, sync
-from featx.databases.notes import StoreRows
 from featx.store import open_store, write_features
 
 ENGINES = ("sqlite", "duckdb", "lancedb", "postgresql", "milvus", "qdrant")
@@ -121,78 +116,36 @@ def measure(engine, folder, store, n_queries):
         "recall": recall(found, exact_neighbours(store, queries, everything)),
         "filtered_queries_per_s": 1 / filter_s, "filtered_recall": recall(fitting, right),
         "filter_drops_rows": any(len(f) < K for f in fitting),
-        "bytes": size_of(engine, folder, url),
+        "bytes": size_of(engine, folder, url), "load": os.getloadavg()[1],
     }  # fmt: skip
 
 
-CHILD = """
-import signal, sys, time
-from featx.databases import sync
-from featx.databases.catalogue import ENGINES, open_database
-url, first, second, seconds = *sys.argv[1:4], float(sys.argv[4])
-with open_database(url) as database:
-    database.read_note()
-if seconds:
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-start = time.perf_counter()
-sync(second, url)
-print(time.perf_counter() - start)
-"""
-
-
-def run_child(url, first, second, seconds):
-    """Sync in another process that the kernel ends after so many seconds; 0 lets it finish."""
-    words = [sys.executable, "-c", CHILD, url, str(first), str(second), str(seconds)]
-    return subprocess.run(words, capture_output=True, text=True, check=False)
-
-
-def survive(engine, folder, n_kills):
-    """Kill syncs to and fro between two stores; return how many were killed, and what differed."""
-    first, second = folder / "first.h5", folder / "second.h5"
-    make_store(first, 300, 64).close()
-    make_store(second, 260, 64, seed=3).close()
-    url = url_of(engine, folder)
-    took = float(run_child(url, first, second, 0).stdout)
-    killed = wrong = 0
-    for i in range(n_kills):
-        one = (first, second)[i % 2]
-        ended = run_child(url, first, one, took * (i + 0.5) / n_kills + 1e-4)
-        killed += ended.returncode == -signal.SIGALRM
-        finished = run_child(url, first, one, 0)
-        with open_store(one) as store, open_database(url) as database:
-            rows = StoreRows(store)
-            block = rows.read(0, len(store))
-            expected = dict(zip(block.ids, block.columns["revision"], strict=True))
-            database.read_note()
-            wrong += finished.returncode != 0 or database.revisions() != expected
-    return {"engine": engine, "kills": killed, "of": n_kills, "wrong": wrong}
-
-
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=100_000)
     parser.add_argument("--d", type=int, default=1280)
     parser.add_argument("--queries", type=int, default=50)
-    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--engines", nargs="+", default=ENGINES)
     args = parser.parse_args()
-    folder = Path(tempfile.mkdtemp())
-    try:
-        if args.kills:
-            for engine in args.engines:
-                here = folder / engine
-                here.mkdir()
-                print(json.dumps(survive(engine, here, args.kills)), flush=True)
-            return
-        store = make_store(folder / "f.h5", args.n, args.d)
-        for engine in args.engines:
-            print(json.dumps(measure(engine, folder, store, args.queries)), flush=True)
-            if engine != "postgresql":
-                place = folder / f"{engine}.db"
-                place.unlink() if place.is_file() else shutil.rmtree(place)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    lines = args.out.read_text().splitlines() if args.out and args.out.exists() else []
+    done = {(r["engine"], r["n"], r["d"]) for r in map(json.loads, lines)}
+    left = [engine for engine in args.engines if (engine, args.n, args.d) not in done]
+    path = args.folder / f"databases-{args.n}-{args.d}.h5"
+    if not path.exists():
+        make_store(path.with_suffix(".part"), args.n, args.d).close()
+        path.with_suffix(".part").rename(path)
+    for engine in left:
+        with (
+            tempfile.TemporaryDirectory(dir=args.folder, ignore_cleanup_errors=True) as folder,
+            open_store(path) as store,
+        ):
+            row = measure(engine, Path(folder), store, args.queries)
+        if args.out:
+            with args.out.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

@@ -13,17 +13,16 @@ from featx._optional import require
 from featx.databases._arrow import rows_to_arrow
 from featx.databases.base import Address, Hit, Rows
 from featx.databases.conditions import Clause, write_clauses
-from featx.errors import ParameterError
 
 __all__ = ["LanceDatabase"]
 
 INDEX_FROM = 50_000  # rows; below, comparing with all takes some tens of milliseconds
-NOTE = b"featx"
+NOTE = "featx"
 IDS_AT_ONCE = 1000
 
 
 class LanceDatabase:
-    """The note is in the schema, so that table and note are made in one step."""
+    """The note is metadata of the column of ids, which is made with the table."""
 
     def __init__(self, address: Address) -> None:
         lancedb = require("lancedb", extra="lancedb", purpose="lancedb://")
@@ -39,12 +38,9 @@ class LanceDatabase:
         if self.address.table not in _names(self._database):
             return None
         self._table = self._database.open_table(self.address.table)
-        found = (self._table.schema.metadata or {}).get(NOTE)
+        found = (self._table.schema.field("id").metadata or {}).get(NOTE.encode())
         if found is None:
-            raise ParameterError(
-                f"{self.address.name}: was not made by featx, expected one that was, or a new "
-                "name; name another table with ?table=NAME"
-            )
+            raise self.address.not_ours()
         note: dict[str, Any] = json.loads(found)
         self._take(note)
         return note
@@ -58,8 +54,13 @@ class LanceDatabase:
         empty = Rows(
             [], np.zeros((0, note["n_features"]), np.float32), {n: [] for n in self._types}
         )
-        schema = rows_to_arrow(empty, self._types).schema.with_metadata({NOTE: json.dumps(note)})
-        self._table = self._database.create_table(self.address.table, schema=schema)
+        schema = rows_to_arrow(empty, self._types).schema
+        ids = schema.field("id").with_metadata({NOTE: json.dumps(note)})
+        self._table = self._database.create_table(self.address.table, schema=schema.set(0, ids))
+
+    def write_note(self, note: dict[str, Any]) -> None:
+        """Replace the note."""
+        self._table.update_field_metadata({"path": "id", "metadata": {NOTE: json.dumps(note)}})
 
     def drop(self) -> None:
         """Remove the table."""

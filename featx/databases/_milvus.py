@@ -21,7 +21,7 @@ __all__ = ["MilvusDatabase"]
 ROWS_AT_ONCE = 1000
 MAX_TEXT = 65_535  # bytes, by Milvus
 MAX_FOUND = 16_384
-TIMEOUT_S = 60
+TIMEOUT_S = 10  # to connect
 
 
 class MilvusDatabase:
@@ -50,10 +50,7 @@ class MilvusDatabase:
             return None
         found = self._client.describe_collection(self._name)["properties"].get("featx")
         if found is None:
-            raise ParameterError(
-                f"{self.address.name}: was not made by featx, expected one that was, or a new "
-                "name; name another table with ?table=NAME"
-            )
+            raise self.address.not_ours()
         note: dict[str, Any] = json.loads(found)
         self._take(note)
         self._client.load_collection(self._name)
@@ -88,6 +85,10 @@ class MilvusDatabase:
             consistency_level="Strong",
             properties={"featx": json.dumps(note)},
         )
+
+    def write_note(self, note: dict[str, Any]) -> None:
+        """Replace the property."""
+        self._client.alter_collection_properties(self._name, {"featx": json.dumps(note)})
 
     def drop(self) -> None:
         """Remove the collection."""

@@ -59,7 +59,7 @@ class PostgresDatabase(SqlDatabase):
     def insert(self, rows: Rows) -> None:
         """Copy into a table of this transaction, then insert from there."""
         self.run(f"CREATE TEMPORARY TABLE featx_rows (LIKE {self.table}) ON COMMIT DROP")
-        names = ", ".join(f'"{name}"' for name in ["id", *self.columns, "vector"])
+        names = ", ".join(self.names)
         found = (
             "SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attnum > 0 AND attrelid"
         )
@@ -71,9 +71,7 @@ class PostgresDatabase(SqlDatabase):
             copy.set_types(types)
             for row in rows.tuples(map(_Vector, rows.vectors)):
                 copy.write_row(row)
-        head, _, tail = self.insert_statement().partition("VALUES (")
-        conflict = tail[tail.index("ON CONFLICT") :]
-        self.run(f"{head} SELECT {names} FROM featx_rows {conflict}")
+        self.run(self.upsert(f"SELECT {names} FROM featx_rows"))
 
     def remove(self, ids: list[str]) -> None:
         """Remove a block at once."""

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from featx._optional import require
 from featx.databases.base import Address, Hit, Rows
 from featx.databases.conditions import Clause
-from featx.errors import ParameterError
 
 __all__ = ["QdrantDatabase"]
 
@@ -44,6 +43,7 @@ class QdrantDatabase:
             else client.QdrantClient(path=address.path)
         )  # fmt: skip
         self._name = address.table
+        self._client.collection_exists(self._name)  # the client connects when it is first asked
 
     def read_note(self) -> dict[str, Any] | None:
         """Return the note; None where there is no such collection."""
@@ -51,10 +51,7 @@ class QdrantDatabase:
             return None
         found = (self._client.get_collection(self._name).config.metadata or {}).get("featx")
         if found is None:
-            raise ParameterError(
-                f"{self.address.name}: was not made by featx, expected one that was, or a new "
-                "name; name another table with ?table=NAME"
-            )
+            raise self.address.not_ours()
         note: dict[str, Any] = found
         return note
 
@@ -70,6 +67,10 @@ class QdrantDatabase:
         if self.address.host:  # local mode has none
             for ours, _, kind in note["columns"]:
                 self._client.create_payload_index(self._name, ours, field_schema=kinds[kind])
+
+    def write_note(self, note: dict[str, Any]) -> None:
+        """Replace the metadata."""
+        self._client.update_collection(self._name, metadata={"featx": note})
 
     def drop(self) -> None:
         """Remove the collection."""

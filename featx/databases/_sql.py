@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 
 from featx.databases.base import Address, Hit, Rows
 from featx.databases.conditions import Clause, write_clauses
-from featx.errors import ParameterError
 
 __all__ = ["SqlDatabase"]
 
@@ -78,7 +78,8 @@ class SqlDatabase:
             for step in steps:
                 step()
         except BaseException:
-            self.run("ROLLBACK")
+            with contextlib.suppress(*self.errors):  # a full disk may have ended it already
+                self.run("ROLLBACK")
             raise
         self.run("COMMIT")
 
@@ -87,10 +88,7 @@ class SqlDatabase:
         if not self.has_table(self.address.table):
             return None
         if not self.has_table(f"{self.address.table}_featx"):
-            raise ParameterError(
-                f"{self.address.name}: was not made by featx, expected one that was, or a new "
-                "name; name another table with ?table=NAME"
-            )
+            raise self.address.not_ours()
         note: dict[str, Any] = json.loads(self.run(f"SELECT note FROM {self.note_table}")[0][0])
         self._take(note)
         return note
@@ -113,9 +111,16 @@ class SqlDatabase:
                 f"vector {vector})"
             ),
             lambda: self.run(f"CREATE TABLE {self.note_table} (note {text})"),
-            lambda: self.run(
-                f"INSERT INTO {self.note_table} VALUES ({self.mark})", [json.dumps(note)]
-            ),
+            lambda: self._insert_note(note),
+        )
+
+    def _insert_note(self, note: dict[str, Any]) -> None:
+        self.run(f"INSERT INTO {self.note_table} VALUES ({self.mark})", [json.dumps(note)])
+
+    def write_note(self, note: dict[str, Any]) -> None:
+        """Replace the only row of the table beside."""
+        self._commit(
+            lambda: self.run(f"DELETE FROM {self.note_table}"), lambda: self._insert_note(note)
         )
 
     def drop(self) -> None:
@@ -176,13 +181,16 @@ class SqlDatabase:
             if distance is not None
         ]
 
-    def insert_statement(self) -> str:
-        """Return an upsert of one row with a mark for each value."""
-        names = ["id", *self.columns, "vector"]
-        update = ", ".join(f"{_quote(n)} = excluded.{_quote(n)}" for n in names[1:])
+    @property
+    def names(self) -> list[str]:
+        """All columns, quoted, in the order of `Rows.tuples`."""
+        return [_quote(name) for name in ("id", *self.columns, "vector")]
+
+    def upsert(self, source: str) -> str:
+        """Return the statement that inserts or replaces the rows of ``VALUES`` or ``SELECT``."""
+        update = ", ".join(f"{name} = excluded.{name}" for name in self.names[1:])
         return (
-            f"INSERT INTO {self.table} ({', '.join(map(_quote, names))}) "
-            f"VALUES ({', '.join([self.mark] * len(names))}) "
+            f"INSERT INTO {self.table} ({', '.join(self.names)}) {source} "
             f"ON CONFLICT (id) DO UPDATE SET {update}"
         )
 

@@ -56,7 +56,8 @@ class SqliteDatabase(SqlDatabase):
     def insert(self, rows: Rows) -> None:
         """Insert row by row."""
         blobs = (vector.tobytes() for vector in rows.vectors)
-        self.many(self.insert_statement(), rows.tuples(blobs))
+        marks = ", ".join("?" * len(self.names))
+        self.many(self.upsert(f"VALUES ({marks})"), rows.tuples(blobs))
 
     def as_parameter(self, vector: NDArray[np.float32]) -> bytes:
         """Return the bytes."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.databases.conditions import Clause
+from featx.errors import ParameterError
 
 __all__ = ["Address", "Database", "Hit", "Rows"]
 
@@ -42,6 +43,13 @@ class Address:
     def name(self) -> str:
         """What messages call it."""
         return f"table {self.table!r} of '{self.engine}://{self.host}{self.path}'"
+
+    def not_ours(self) -> ParameterError:
+        """Return the error about a table without a note."""
+        return ParameterError(
+            f"{self.name}: was not made by featx, expected one that was, or a new name; name "
+            "another table with ?table=NAME"
+        )
 
 
 @dataclass(frozen=True)
@@ -94,10 +102,10 @@ class Hit:
 
 
 class Database(Protocol):
-    """One table of an engine. It holds a note beside the rows: what they were made with.
+    """One table of an engine, with a note beside the rows: what they were made with.
 
-    A write is whole or not there at all, row by row at the least, and a note is never there
-    without its table: so a run that was killed is finished by the next.
+    Each row is written whole or not at all, and table and note are made in one step. So the next
+    run finishes what a killed one began.
     """
 
     errors: tuple[type[Exception], ...]  # what the engine's package raises
@@ -114,6 +122,10 @@ class Database(Protocol):
 
     def create(self, note: dict[str, Any]) -> None:
         """Make the table for the note's columns and width, with the note."""
+        ...
+
+    def write_note(self, note: dict[str, Any]) -> None:
+        """Replace the note by one of the same columns and width."""
         ...
 
     def drop(self) -> None:

@@ -13,7 +13,6 @@ from featx.databases.base import Address, Database
 from featx.errors import (
     FeatxError,
     FileFormatError,
-    MissingDependencyError,
     ParameterError,
     StoreWriteError,
     choose,
@@ -124,7 +123,7 @@ def open_database(url: str) -> Iterator[Database]:
     try:
         make = getattr(importlib.import_module(f"featx.databases.{module}"), name)
         database: Database = make(address)
-    except (FeatxError, MissingDependencyError):
+    except FeatxError:
         raise
     except Exception as err:
         raise StoreWriteError(

@@ -18,10 +18,9 @@ from featx.recipe import Recipe, require_same_recipe
 from featx.store import FeatureStore
 from featx.store.columns import convert_column, text_columns
 
-__all__ = ["KINDS", "StoreRows", "read_recipe", "require_fitting"]
+__all__ = ["StoreRows", "as_begun", "is_finished", "read_recipe", "require_fitting"]
 
 NOTE_FORMAT = 1
-KINDS = ("text", "integer", "number")
 RESERVED = ("id", "revision", "vector", "distance")
 
 
@@ -101,6 +100,16 @@ def _plain_names(names: Sequence[str]) -> list[str]:
         taken.add(free.lower())
         plain.append(free)
     return plain
+
+
+def as_begun(note: dict[str, Any]) -> dict[str, Any]:
+    """Return a note that says that rows are still being written."""
+    return {**note, "finished": False}
+
+
+def is_finished(note: dict[str, Any] | None) -> bool:
+    """Say whether the last sync came to its end."""
+    return note is not None and note.get("finished", True)
 
 
 def read_recipe(note: dict[str, Any]) -> Recipe | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -11,8 +12,8 @@ import numpy as np
 from featx.databases.base import Database, Hit
 from featx.databases.catalogue import open_database, parse_url
 from featx.databases.conditions import Clause, parse_clauses
-from featx.databases.notes import read_recipe
-from featx.errors import FileFormatError, ParameterError, require_count
+from featx.databases.notes import is_finished, read_recipe
+from featx.errors import FeatxWarning, FileFormatError, ParameterError, require_count
 from featx.recipe import Recipe
 
 __all__ = ["DatabaseIndex"]
@@ -33,6 +34,11 @@ class DatabaseIndex:
     made_with_ : dict
     n_features_in_ : int
 
+    Warns
+    -----
+    FeatxWarning
+        If the last sync was cut off, or still runs: rows may be missing or old.
+
     Raises
     ------
     FileFormatError
@@ -50,6 +56,13 @@ class DatabaseIndex:
         except BaseException:
             self.close()
             raise
+        if not is_finished(note):
+            warnings.warn(
+                f"{self._name}: the last featx sync was cut off or is still running, so that rows "
+                "may be missing or old; run it again",
+                FeatxWarning,
+                stacklevel=2,
+            )
         self._columns: list[tuple[str, str, str]] = [tuple(c) for c in note["columns"]]
         self.recipe_: Recipe | None = read_recipe(note)
         self.made_with_: dict[str, Any] = note["made_with"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from featx._progress import Progress
 from featx.databases.base import Database
 from featx.databases.catalogue import open_database, parse_url
-from featx.databases.notes import StoreRows, require_fitting
+from featx.databases.notes import StoreRows, as_begun, is_finished, require_fitting
 from featx.errors import StoreWriteError
 from featx.store import FeatureStore, open_store
 
@@ -87,9 +88,9 @@ def sync(
     Notes
     -----
     An image is known by the digest of its content. A row that is there already is written again
-    only where its vector, path, label or metadata differ. A run that was killed is finished by
-    the next. Memory grows with the rows: the ids of both sides are held, about 300 bytes per
-    image.
+    only where its vector, path, label or metadata differ. The next run finishes one that was
+    killed; until then whoever asks the table is warned. Memory grows with the rows: the ids of
+    both sides are held, about 300 bytes per image.
 
     Examples
     --------
@@ -112,6 +113,8 @@ def sync(
                 f"{thing}: has {n} rows after the sync, expected the store's {len(store)}; "
                 "somebody else writes to it: run again when nobody does"
             )
+        if not is_finished(database.read_note()):
+            database.write_note(rows.note)
         return SyncResult(added, updated, removed, n, _measure_recall(database, rows.ids, store))
 
 
@@ -121,10 +124,11 @@ def _prepare(
     """Make the table, or see that the one that is there fits."""
     there = database.read_note()
     if there is not None and anew:
+        database.write_note(as_begun(there))  # some engines drop rows and table one by one
         database.drop()
         there = None
     if there is None:
-        database.create(note)
+        database.create(as_begun(note))
     else:
         require_fitting(there, note, store=store, thing=thing)
 
@@ -134,6 +138,12 @@ def _write_differences(
 ) -> tuple[int, int, int]:
     """Return how many rows were added, updated and removed."""
     known = database.revisions()
+    gone = list(known.keys() - set(rows.ids))
+
+    @functools.cache  # once, and only where something is written
+    def begin() -> None:
+        database.write_note(as_begun(rows.note))
+
     added = updated = 0
     n_rows = max(1, BLOCK_BYTES // (4 * store.n_features))
     with Progress(len(store), "sync", unit="rows") as progress:
@@ -142,12 +152,13 @@ def _write_differences(
             revisions = zip(block.ids, block.columns["revision"], strict=True)
             differ = [i for i, (name, own) in enumerate(revisions) if known.get(name) != own]
             if differ:
+                begin()
                 database.write(block.select(differ))
             n_known = sum(block.ids[i] in known for i in differ)
             added, updated = added + len(differ) - n_known, updated + n_known
             progress.advance(len(block.ids))
-    gone = list(known.keys() - set(rows.ids))
     if gone:
+        begin()
         database.remove(gone)
     return added, updated, len(gone)
 

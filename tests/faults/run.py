@@ -27,6 +27,12 @@ FAULTS = (
     ("save of model or index killed", "save_kill.py", "--trials", 100),
     ("labelling killed between strokes", "label_kill.py", "--trials", 500),
     ("server killed while adding", "serve_kill.py", "--trials", 20),
+    ("sync to SQLite killed", "database_kill.py --engine sqlite", "--trials", 200),
+    ("sync to DuckDB killed", "database_kill.py --engine duckdb", "--trials", 20),
+    ("sync to LanceDB killed", "database_kill.py --engine lancedb", "--trials", 20),
+    ("sync to Qdrant's local mode killed", "database_kill.py --engine qdrant", "--trials", 20),
+    ("sync to Milvus Lite killed", "database_kill.py --engine milvus", "--trials", 20),
+    ("sync to PostgreSQL killed", "database_kill.py --engine postgresql", "--trials", 20),
     ("damaged and forged files, requests", "fuzz.py", "--runs", 3000),
 )
 TRIALS = ("trials", "flips", "runs")

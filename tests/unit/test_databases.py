@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import signal
+import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,11 @@ import pytest
 from featx import RetrievalIndex
 from featx.cli.main import main
 from featx.databases import DatabaseIndex, open_database, sync
+from featx.databases._sql import SqlDatabase
 from featx.databases.catalogue import parse_url
 from featx.databases.notes import StoreRows
 from featx.errors import (
+    FeatxWarning,
     FileFormatError,
     FingerprintMismatchError,
     ParameterError,
@@ -62,17 +66,35 @@ def make(path: Path, rows: range, vectors: np.ndarray = VECTORS) -> FeatureStore
     )
 
 
-@pytest.fixture(params=[*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+EACH_ENGINE = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(params=EACH_ENGINE)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url_of(request.param, tmp_path)
 
 
 def url_of(engine: str, folder: Path) -> str:
+    """Return the URL of a new table; all tests of PostgreSQL share a server."""
     package = pytest.importorskip(PACKAGES[engine])
     if engine != "postgresql":
         return f"{engine}://{folder}/rows.db"
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
-    return f"{package.get_server(str(folder / 'postgresql')).get_uri()}&table=rows"
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder.parent))
+    server = package.get_server(str(folder.parent / "postgresql"))
+    return f"{server.get_uri()}&table=rows{next(NUMBERS)}"
+
+
+def with_table(url: str, name: str) -> str:
+    return f"{url}{'&' if '?' in url else '?'}table={name}"
+
+
+def open_quietly(url: str) -> int:
+    """Return the number of rows of a table that claims to be whole."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FeatxWarning)
+        DatabaseIndex(url).close()
+    return len(held(url))
 
 
 def held(url: str) -> dict[str, str]:
@@ -130,8 +152,9 @@ def recipe(layer: str) -> Recipe:
     return Recipe("net", "0" * 64, layer, "avg", Preprocessing(), "none", "float32", 8)
 
 
-def test_another_recipe_width_or_columns_are_refused_until_anew(tmp_path: Path) -> None:
-    url = url_of("sqlite", tmp_path)
+@pytest.mark.filterwarnings("ignore")
+def test_another_recipe_width_or_columns_are_refused_until_anew(url: str, tmp_path: Path) -> None:
+    other = with_table(url, "other")
     stores = [
         write_features(
             tmp_path / f"{layer}.h5", VECTORS, paths=map(str, range(N)), recipe=recipe(layer)
@@ -147,24 +170,108 @@ def test_another_recipe_width_or_columns_are_refused_until_anew(tmp_path: Path) 
     plain = write_features(tmp_path / "o.h5", VECTORS[:, :4], paths=map(str, range(N)))
     with pytest.raises(FingerprintMismatchError, match="made outside featx"):
         sync(plain, url)
-    sync(plain, f"{url}?table=other")
+    sync(plain, other)
     wider = write_features(tmp_path / "w.h5", VECTORS, paths=map(str, range(N)))
     with pytest.raises(ParameterError, match=r"n_features 4, and .* has 8"):
-        sync(wider, f"{url}?table=other")
+        sync(wider, other)
     with pytest.raises(ParameterError, match=r"columns path \(text\), label \(text\), and .*year"):
-        sync(make(tmp_path / "c.h5", range(4), VECTORS[:, :4]), f"{url}?table=other")
+        sync(make(tmp_path / "c.h5", range(4), VECTORS[:, :4]), other)
     for store in (*stores, plain, wider):
         store.close()
 
 
-def test_a_table_that_featx_did_not_make_is_left_alone(tmp_path: Path) -> None:
-    url = url_of("sqlite", tmp_path)
+def make_foreign(url: str) -> None:
+    """Make the table as another program would."""
+    name = parse_url(url).table
     with open_database(url) as database:
-        database.run("CREATE TABLE featx (name TEXT)")
+        if isinstance(database, SqlDatabase):
+            database.run(f"CREATE TABLE {name} (name TEXT)")
+        elif url.startswith("lancedb"):
+            database._database.create_table(name, [{"name": "x"}])
+        elif url.startswith("qdrant"):
+            database._client.create_collection(name, vectors_config={})
+        else:
+            database._client.create_collection(name, dimension=4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_table_that_featx_did_not_make_is_left_alone(url: str, tmp_path: Path) -> None:
+    make_foreign(url)
     with make(tmp_path / "f.h5", range(4)) as store:
         for anew in (False, True):
-            with pytest.raises(ParameterError, match=r"'featx' of .* was not made by featx"):
+            with pytest.raises(ParameterError, match=r"table '.*' of .* was not made by featx"):
                 sync(store, url, anew=anew)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_sync_that_was_cut_off_says_so_until_the_next(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = StoreRows.read
+
+    def stop_at_20(rows: StoreRows, start: int, stop: int) -> object:
+        if start >= 20:
+            raise KeyboardInterrupt("stop")
+        return read(rows, start, stop)
+
+    with make(tmp_path / "a.h5", range(N)) as a, make(tmp_path / "b.h5", range(N), -VECTORS) as b:
+        for store, n_left in ((a, 20), (b, N)):
+            with monkeypatch.context() as patched:
+                patched.setattr(sys.modules["featx.databases.sync"], "BLOCK_BYTES", 10 * 4 * 8)
+                patched.setattr(StoreRows, "read", stop_at_20)
+                with pytest.raises(KeyboardInterrupt, match="stop"):
+                    sync(store, url)
+            with pytest.warns(FeatxWarning, match="cut off or is still running"):
+                DatabaseIndex(url).close()
+            assert len(held(url)) == n_left
+            result = sync(store, url)
+            assert (result.added, result.updated) == (N - n_left, n_left - 20)
+            assert open_quietly(url) == N
+        assert held(url) == rows_of(b)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_of_another_kind_is_refused_and_stays(url: str, tmp_path: Path) -> None:
+    if url.startswith("postgresql"):
+        pytest.skip("it has no file")
+    (tmp_path / "rows.db").write_bytes(b"no database " * 1000)
+    with (
+        make(tmp_path / "f.h5", range(4)) as store,
+        pytest.raises(StoreWriteError, match=r"rows\.db'"),
+    ):
+        sync(store, url, anew=True)
+    assert (tmp_path / "rows.db").read_bytes() == b"no database " * 1000
+
+
+FULL = """
+import resource, sys
+from featx.cli.main import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
+sys.exit(main(["sync", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", [name for name in PACKAGES if name != "postgresql"])
+def test_a_full_disk_ends_in_one_line_and_the_next_sync_finishes(
+    engine: str, tmp_path: Path
+) -> None:
+    """No file may grow beyond 600 kB, and the rows need 2 MB."""
+    url = url_of(engine, tmp_path)
+    vectors = np.random.default_rng(1).normal(size=(1000, 512)).astype(np.float32)
+    with write_features(tmp_path / "f.h5", vectors, paths=map(str, range(1000))) as store:
+        words = [sys.executable, "-c", FULL, store.path, url]
+        ended = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert ended.returncode == 1, ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert "featx: error:" in ended.stderr.splitlines()[-1]
+        with open_database(url) as database:
+            if database.read_note() is not None:
+                with pytest.warns(FeatxWarning, match="cut off or is still running"):
+                    DatabaseIndex(url).close()
+        sync(store, url)
+        assert open_quietly(url) == 1000
+        assert held(url) == rows_of(store)
 
 
 @pytest.mark.parametrize(
@@ -176,13 +283,21 @@ def test_a_table_that_featx_did_not_make_is_left_alone(tmp_path: Path) -> None:
         ("sqlite:///tmp/a.db?table=a b", ParameterError, "got table 'a b'"),
         ("sqlite:///tmp/a.db?tabel=a", ParameterError, "got the option 'tabel'"),
         ("postgresql://me:secret@127.0.0.1:1/db", StoreWriteError, "cannot be reached"),
+        ("qdrant://me:secret@127.0.0.1:1/rows", StoreWriteError, "cannot be reached"),
+        pytest.param(
+            "milvus://me:secret@127.0.0.1:1/rows",
+            StoreWriteError,
+            "cannot be reached",
+            marks=pytest.mark.slow,  # its client tries for 10 s
+        ),
     ],
 )
 def test_a_url_that_leads_nowhere_says_so(
     url: str, error: type[Exception], message: str, tmp_path: Path
 ) -> None:
-    if url.startswith("postgresql"):
-        pytest.importorskip("psycopg")
+    for engine, package in (("postgresql", "psycopg"), *PACKAGES.items()):
+        if url.startswith(engine):
+            pytest.importorskip(package)
     with make(tmp_path / "f.h5", range(4)) as store, pytest.raises(error, match=message) as told:
         sync(store, url)
     assert "secret" not in str(told.value)
@@ -218,29 +333,24 @@ def test_the_command_syncs_and_asks(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "expected a table that featx sync made" in capsys.readouterr().err
 
 
-KILLED = """
-import signal, sys
-from featx.databases import open_database, sync
-with open_database(sys.argv[1]) as database:
-    database.read_note()
-signal.setitimer(signal.ITIMER_REAL, float(sys.argv[3]))
-sync(sys.argv[2], sys.argv[1])
-"""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", FAST)
-def test_a_sync_that_was_killed_is_finished_by_the_next(engine: str, tmp_path: Path) -> None:
-    """benchmarks/databases.py --kills 200 does so at 200 places of each engine."""
-    url = url_of(engine, tmp_path)
-    with (
-        make(tmp_path / "a.h5", range(N)) as a,
-        make(tmp_path / "b.h5", range(5, N), -VECTORS) as b,
-    ):
-        for i, store in enumerate((a, b) * 2):
-            seconds = 0.002 + 0.01 * i
-            words = [sys.executable, "-c", KILLED, url, store.path, str(seconds)]
-            ended = subprocess.run(words, capture_output=True, text=True, check=False)
-            assert ended.returncode in (0, -signal.SIGALRM), ended.stderr
-            sync(store, url)
-            assert held(url) == rows_of(store)
+@pytest.mark.filterwarnings("ignore")
+def test_the_examples_of_the_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """docs/databases.md has commands for each engine; of servers the one that is here is asked."""
+    page = Path(__file__).parents[2] / "docs" / "databases.md"
+    samples = page.parents[1] / "data" / "samples" / "objects"
+    monkeypatch.chdir(tmp_path)
+    folders = [str(samples / "car"), str(samples / "fish")]
+    assert main(["extract", *folders, "--store", "photos.h5"]) == 0
+    put = {"new.jpg": str(samples / "car" / "car_13.jpg"),
+           "postgresql://me@localhost/photos": url_of("postgresql", tmp_path)}  # fmt: skip
+    asked = set()
+    for line in page.read_text().splitlines():
+        words = shlex.split(line) if line.startswith(("    featx sync", "    featx query")) else []
+        words = [put.get(w, w.replace("///tmp", f"//{tmp_path}")) for w in words[1:]]
+        if words and "localhost" not in " ".join(words):
+            assert main(words) == 0, capsys.readouterr().err
+            asked.add((words[0], " ".join(words).partition("://")[0].rpartition(" ")[2]))
+    assert asked == {(what, engine) for what in ("sync", "query") for engine in PACKAGES}
