@@ -10,11 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("agg")
 import numpy as np
-from matplotlib import pyplot as plt
 from PIL import Image
 
 import featx
@@ -25,6 +21,7 @@ INK, MUTED, ACCENT = "#1d2733", "#5b6775", "#1f6feb"
 
 
 def main() -> None:
+    """Draw and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("featx.jpg"))
     args = parser.parse_args()
@@ -74,6 +71,11 @@ def _row(store: Any, name: Any) -> int:
 
 def draw(rows: list[Row], out: Path) -> None:
     """Write the rows, a title above each."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
     figure = plt.figure(figsize=(9, 6.2), dpi=110, facecolor="white", layout="constrained")
     for part, (title, pictures) in zip(figure.subfigures(len(rows), 1), rows, strict=True):
         part.suptitle(title, x=0.012, ha="left", fontsize=14, color=INK, weight="bold")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import doctest
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,3 +29,16 @@ def test_examples_stand_in_fences_that_end_none_of_them(page: Path) -> None:
     assert not fence
     for example in doctest.DocTestParser().get_examples(text):
         assert "```" not in example.want, f"{page.name}:{example.lineno + 1}: leave a line empty"
+
+
+def test_the_readme_starts_a_newcomer_who_pastes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    assert names["classifier"].score(names["store"], names["store"].labels) == 1
+    assert str(names["matches"].ids[0]) == str(names["store"].paths[0])
+    assert all((ROOT / path).exists() for path in re.findall(r"\]\(((?!http)[^)#]+)", text))
