@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from featx._version import __version__
 from featx.cli._streams import show_name
 
 MAX_LISTED = 20
+# What decides on results, speed and errors.
+PACKAGES = (
+    "torch", "torchvision", "numpy", "scikit-learn", "h5py", "pillow", "openvino", "onnxruntime",
+    "nncf", "timm", "open_clip_torch", "transformers", "faiss-cpu", "fastapi", "ray",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("store", metavar="F.h5")
+    parser.add_argument(
+        "store",
+        metavar="F.h5",
+        nargs="?",
+        help="a store; without one, the versions and the machine, as a report of a fault needs them",
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Describe the tables; the figures at the top are those of the first."""
+    """Describe the tables, where the figures at the top are those of the first; or the machine."""
+    if args.store is None:
+        return _describe_machine()
     from featx.store import store_info
 
     info = store_info(args.store)
@@ -41,8 +57,30 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _describe_machine() -> dict[str, Any]:
+    """Import none of the packages: one that is broken is not to hide the others."""
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = None
+    return {
+        "featx": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "n_cores": os.cpu_count(),
+        "packages": packages,
+    }
+
+
 def show(result: dict[str, Any]) -> str:
-    """List tables and failures."""
+    """List tables and failures, or versions."""
+    if "packages" in result:
+        packages = {k: v or "not installed" for k, v in result["packages"].items()}
+        rows = {**{k: v for k, v in result.items() if k != "packages"}, **packages}
+        return "\n".join(f"{name:16} {value}" for name, value in rows.items())
     lines = []
     for table in result["tables"]:
         name = table["fingerprint"] or "outside"

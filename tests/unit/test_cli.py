@@ -95,6 +95,16 @@ def test_extract_reports_what_it_did_and_what_it_found_again(world, capsys) -> N
     assert "featx info" in text
 
 
+def test_info_without_a_store_describes_the_machine(capsys) -> None:
+    assert run("info", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["packages"]["torch"] == torch.__version__
+    assert found["packages"]["numpy"] == np.__version__
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert run("info") == 0
+    assert re.search(rf"^torch +{re.escape(torch.__version__)}$", capsys.readouterr().out, re.M)
+
+
 def test_info_verify_and_export(world, capsys, tmp_path) -> None:
     found = result(capsys, "info", world / "train.h5")
     assert (found["n_samples"], found["n_features"]) == (24, 512)
