@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "store",
         metavar="F.h5",
         nargs="?",
-        help="a store; without one, the versions and the machine, as a report of a fault needs them",
+        help="a store; without one, versions and machine, as a report of a fault needs them",
     )
 
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _describe_machine() -> dict[str, Any]:
     """Import none of the packages: one that is broken is not to hide the others."""
-    packages = {}
+    packages: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
             packages[name] = version(name)

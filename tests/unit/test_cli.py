@@ -98,11 +98,11 @@ def test_extract_reports_what_it_did_and_what_it_found_again(world, capsys) -> N
 def test_info_without_a_store_describes_the_machine(capsys) -> None:
     assert run("info", "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["packages"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(found["packages"]["torch"])
     assert found["packages"]["numpy"] == np.__version__
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert run("info") == 0
-    assert re.search(rf"^torch +{re.escape(torch.__version__)}$", capsys.readouterr().out, re.M)
+    assert f"\nnumpy            {np.__version__}\n" in capsys.readouterr().out
 
 
 def test_info_verify_and_export(world, capsys, tmp_path) -> None:
