@@ -9,6 +9,7 @@ from featx.tasks.pages import (
     evaluation_report,
     predictions_report,
 )
+from featx.tasks.tracking import log_to_mlflow
 from featx.tasks.training import train
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "compare",
     "comparison_report",
     "evaluation_report",
+    "log_to_mlflow",
     "predictions_report",
     "train",
 ]
