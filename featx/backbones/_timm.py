@@ -6,8 +6,10 @@ Also how images are made by its configurations: a hub keeps them as ``config.jso
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,14 @@ PREFIX = "timm/"
 CONFIG = "config.json"
 # What timm takes where a configuration does not say.
 CROP_PCT, INTERPOLATION = 0.875, "bicubic"
+CROPPED = {"center": False, "squash": True}
+# Image towers that were trained on pictures stretched to a square, as open_clip says, where timm
+# says a crop of the centre: architecture and tag, the filter, and the lengths of outputs.
+STRETCHED = (
+    (r".*_siglip_.*\.(v2_)?webli(_i18n)?", "bicubic", (0,)),
+    (r"vit_huge_patch14_clip_.*\.dfn5b", "bicubic", (1024,)),
+    (r"vit_pe_core_.*\.fb", "bilinear", (512, 1024, 1280)),
+)
 
 
 class TimmSource(BuiltSource):
@@ -55,7 +65,7 @@ class TimmSource(BuiltSource):
         Raises
         ------
         BackboneError
-            If timm has no such network.
+            If timm has no such network, or makes images in a way that featx has not.
         """
         if not self.has(name):
             raise BackboneError(_unknown(_timm(), name))
@@ -147,13 +157,18 @@ def preprocessing_of_config(path: Path) -> Preprocessing | None:
     ------
     WeightsError
         If it cannot be read.
+    BackboneError
+        If images are made in a way that featx has not.
     """
     try:
         whole = json.loads(path.read_text("utf-8"))
         fields = whole.get("pretrained_cfg", whole)
         if not {"input_size", "mean", "std"} <= fields.keys():
             return None
-        return _preprocessing(fields)
+        config = {**fields, **{k: v for k, v in whole.items() if k != "pretrained_cfg"}}
+        return _stretch(_preprocessing(fields), config)
+    except BackboneError:
+        raise
     except (OSError, ValueError, TypeError, AttributeError, LookupError) as err:
         raise WeightsError(
             f"{path}: says how images are made for the weights beside it, but cannot be read "
@@ -162,7 +177,20 @@ def preprocessing_of_config(path: Path) -> Preprocessing | None:
 
 
 def _preprocessing(fields: Mapping[str, Any]) -> Preprocessing:
-    """Translate timm's names: it resizes to crop / crop_pct, rounded down."""
+    """Translate timm's names: it resizes to crop / crop_pct, rounded down.
+
+    Raises
+    ------
+    BackboneError
+        If images are made in a way that featx has not.
+    """
+    mode = fields.get("crop_mode") or "center"
+    if mode not in CROPPED:
+        raise BackboneError(
+            f"timm's {fields.get('architecture', 'network')}: got images that are cropped by "
+            f"{mode!r}, expected {' or '.join(map(repr, CROPPED))}; in Python, build it with timm "
+            "and pass the module with timm's transform"
+        )
     crop = int(fields["input_size"][-1])
     return Preprocessing(
         resize_px=math.floor(crop / float(fields.get("crop_pct") or CROP_PCT)),
@@ -170,8 +198,24 @@ def _preprocessing(fields: Mapping[str, Any]) -> Preprocessing:
         interpolation=str(fields.get("interpolation") or INTERPOLATION),
         mean=tuple(map(float, fields["mean"])),  # type: ignore[arg-type]
         std=tuple(map(float, fields["std"])),  # type: ignore[arg-type]
-        squash=fields.get("crop_mode") == "squash",
+        squash=CROPPED[mode],
     )
+
+
+def _stretch(made: Preprocessing, config: Mapping[str, Any]) -> Preprocessing:
+    """Correct what timm's configuration of published weights says.
+
+    What was tuned from them keeps their tag, and was trained as its configuration says: its
+    outputs are as many as its classes.
+    """
+    name = f"{config.get('architecture')}.{config.get('tag')}"
+    n_outputs = config.get("num_classes")
+    for pattern, interpolation, lengths in STRETCHED:
+        if re.fullmatch(pattern, name) and n_outputs in lengths:
+            return dataclasses.replace(
+                made, resize_px=made.crop_px, interpolation=interpolation, squash=True
+            )
+    return made
 
 
 def _timm() -> Any:
@@ -207,4 +251,6 @@ def _entry(config: Any) -> WeightsEntry:
     url = config.url or f"https://huggingface.co/{config.hf_hub_id}"
     fields = _timm().data.resolve_data_config(pretrained_cfg=config.to_dict())
     terms = None if config.license == "unknown" else config.license
-    return WeightsEntry(config.tag or "default", url, _preprocessing(fields), terms)
+    fields["architecture"] = config.architecture
+    made = _stretch(_preprocessing(fields), config.to_dict())
+    return WeightsEntry(config.tag or "default", url, made, terms)
