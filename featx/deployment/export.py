@@ -32,7 +32,6 @@ from featx.images.augmentation import Augmentation
 from featx.images.decode import DEFAULT_MAX_PIXELS
 from featx.images.inputs import decode_source
 from featx.images.loader import iter_batches
-from featx.pooling import get_pooling
 
 __all__ = ["TOLERANCE", "Exported", "export_model"]
 
@@ -213,7 +212,7 @@ class _Features(nn.Module):
         super().__init__()
         spec, views = loaded.specs[0], Augmentation.parse(loaded.recipes[0].augment)
         self.read = loaded.backbone.as_module([spec.layer])
-        self.pool = get_pooling(spec.pooling.name)
+        self.pool = spec.pooling  # which knows the tokens before the patches
         self.has_mirror, self.keeps_views = views.kind == "hflip", views.keeps_views
 
     def forward(self, view: torch.Tensor) -> torch.Tensor:

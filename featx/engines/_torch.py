@@ -154,7 +154,8 @@ class TorchEngine:
     def read(self, view: NDArray[Any], layers: Mapping[str, LayerOutput], use: Use) -> None:
         """Run as far as the deepest layer; a GPU may still be computing when this returns."""
         module = self.module
-        if self._folded is not None and self._changed.isdisjoint(layers):
+        read = {name for layer in layers.values() for name in (*layer.modules, layer.norm)}
+        if self._folded is not None and self._changed.isdisjoint(read):
             module = self._folded
         size = max(len(view), 1)
         if self._device.type == "cpu":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from featx.errors import BackboneError, nearest, one_line
 
@@ -31,6 +33,9 @@ __all__ = [
 
 PENULTIMATE = "penultimate"
 OUTPUT = "output"
+JOINED = re.compile(r"last([1-9][0-9]*)")
+# The blocks of timm's transformers and of torchvision's, and the norm after the last of them.
+BLOCKS = ((r"blocks\.[0-9]+", "norm"), (r"encoder\.layers\.encoder_layer_[0-9]+", "encoder.ln"))
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,10 @@ class LayerOutput:
         Order in which outputs become final.
     has_channels_last : bool
         Whether the network's own order is (1, H, W, C), as in Swin transformers.
+    blocks : tuple of str
+        Of "last4": the modules whose tokens are normed and joined, the earliest first.
+    norm : str
+        What norms them.
     """
 
     name: str
@@ -56,6 +65,13 @@ class LayerOutput:
     n_calls: int
     depth: int
     has_channels_last: bool = False
+    blocks: tuple[str, ...] = ()
+    norm: str = ""
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Names of the layers that it is read from: its own, or those of its blocks."""
+        return self.blocks or (self.name,)
 
     def channels_first(self, x: torch.Tensor) -> torch.Tensor:
         """Return an output of this layer as (B, C, H, W)."""
@@ -135,10 +151,43 @@ def require_layer(layers: Mapping[str, LayerOutput], name: str, *, network: str)
     """
     if name in layers:
         return layers[name]
+    joined = JOINED.fullmatch(name)
+    if joined is not None:
+        return _join_last(layers, int(joined[1]), network=network)
     top = [n for n in layers if "." not in n]
     raise BackboneError(
         f"{network}: got layer {name!r}, expected a module that gives one tensor, by its dotted "
         f"name, for example {', '.join(top[:6])}.{nearest(name, layers)}"
+    )
+
+
+def _join_last(layers: Mapping[str, LayerOutput], n: int, *, network: str) -> LayerOutput:
+    """Describe the tokens of the last n blocks, each through the last norm, side by side.
+
+    Raises
+    ------
+    BackboneError
+        If the network has no such blocks and norm, or fewer of them.
+    """
+    for pattern, norm in BLOCKS:
+        named = sorted((found.depth, name) for name, found in layers.items()
+                       if re.fullmatch(pattern, name))  # fmt: skip
+        blocks = tuple(name for _, name in named)
+        shapes = {layers[name].shape for name in (*blocks, norm) if name in layers}
+        if not blocks or norm not in layers or len(shapes) > 1 or len(layers[norm].shape) != 3:
+            continue
+        if n > len(blocks):
+            raise BackboneError(
+                f"{network}: got layer 'last{n}', but it has {len(blocks)} blocks, expected "
+                f"'last1' to 'last{len(blocks)}'"
+            )
+        last = layers[blocks[-1]]
+        shape = (*last.shape[:-1], n * last.shape[-1])
+        return LayerOutput(f"last{n}", shape, 1, last.depth, blocks=blocks[-n:], norm=norm)
+    raise BackboneError(
+        f"{network}: got layer 'last{n}', expected a transformer of timm's or torchvision's, "
+        "whose blocks all give tokens of one shape to one last norm; read its layers one by one "
+        "(--layer several times)"
     )
 
 
@@ -168,8 +217,11 @@ def read_layers(
         if not any(left.values()):
             raise _AllRead
 
-    handles = []
-    for name in layers:
+    handles: list[RemovableHandle] = []
+    for name, layer in layers.items():
+        if layer.blocks:
+            handles += _read_joined(module, layer, take)
+            continue
         if name == PENULTIMATE and head is not None:
             target = module.get_submodule(head)
             handles.append(target.register_forward_pre_hook(lambda _, i: take(PENULTIMATE, i[0])))
@@ -183,6 +235,20 @@ def read_layers(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _read_joined(
+    module: nn.Module, layer: LayerOutput, take: Callable[[str, torch.Tensor], None]
+) -> list[RemovableHandle]:
+    """Have tokens of blocks handed over, normed and joined, when the last block has run."""
+    norm, found = module.get_submodule(layer.norm), []
+
+    def keep(_: nn.Module, __: Any, output: torch.Tensor) -> None:
+        found.append(norm.forward(output))  # without its hooks: another layer may be the norm
+        if len(found) == len(layer.blocks):
+            take(layer.name, torch.cat(found, dim=-1))
+
+    return [module.get_submodule(name).register_forward_hook(keep) for name in layer.blocks]
 
 
 class Reads(nn.Module):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from featx.errors import ParameterError
+from featx.errors import BackboneError, ParameterError
 
 if TYPE_CHECKING:
     from featx.backbones import Backbone
@@ -83,10 +84,10 @@ def plan_features(
     specs: list[FeatureSpec] = []
     for asked in layers:
         for pooling in poolings:
-            name = asked or _default_layer(backbone, pooling)
+            name = asked or _default_layer(backbone, pooling, next(iter(sizes), None))
             layers_of = [backbone.layer(name, px=px) for px in sizes or (None,)]
             chosen = get_pooling(pooling or _default_pooling(backbone, layers_of[0]))
-            chosen = _count_prefix(backbone, layers_of[0], chosen)
+            chosen = _count_tokens(backbone, layers_of[0], chosen)
             of_sizes = [_spec(backbone, layer, chosen) for layer in layers_of]
             specs.append(_require_one_width(of_sizes, sizes))
     if not specs:
@@ -130,18 +131,19 @@ def _require_one_width(specs: Sequence[FeatureSpec], sizes: Sequence[int]) -> Fe
     return specs[0]
 
 
-def _default_layer(backbone: Backbone, pooling: str | None) -> str:
+def _default_layer(backbone: Backbone, pooling: str | None, px: int | None) -> str:
     from featx.pooling import TokenPooling, get_pooling
 
     if pooling is not None and isinstance(get_pooling(pooling), TokenPooling):
         for name in NORMS:
-            if len(backbone.layers.get(name, ())) == 3:
-                return name
+            with contextlib.suppress(BackboneError):  # that there is none such
+                if len(backbone.layer(name, px=px).shape) == 3:
+                    return name
     return backbone.default_layer
 
 
-def _count_prefix(backbone: Backbone, layer: LayerOutput, pooling: Pooling) -> Pooling:
-    """Tell a pooling of tokens which are patches."""
+def _count_tokens(backbone: Backbone, layer: LayerOutput, pooling: Pooling) -> Pooling:
+    """Tell a pooling of tokens which are patches, and of how many blocks they are."""
     from featx.pooling import TokenPooling
 
     if not isinstance(pooling, TokenPooling) or len(layer.shape) != 3:
@@ -149,7 +151,8 @@ def _count_prefix(backbone: Backbone, layer: LayerOutput, pooling: Pooling) -> P
     n = backbone.n_prefix_tokens
     # Patches of a square image fill a square: a stem gives them alone.
     has_none = _is_square(layer.shape[1]) and not _is_square(layer.shape[1] - n)
-    return dataclasses.replace(pooling, n_prefix=0 if has_none else n)
+    n_blocks = max(len(layer.blocks), 1)
+    return dataclasses.replace(pooling, n_prefix=0 if has_none else n, n_blocks=n_blocks)
 
 
 def _is_square(n: int) -> bool:

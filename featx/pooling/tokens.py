@@ -22,10 +22,13 @@ class TokenPooling(Pooling):
     ----------
     n_prefix : int, default 1
         Tokens before those of the patches: class token and registers. It follows from the network
-        and is no part of the name; `featx.extraction` sets it.
+        and is no part of the name, as `n_blocks`; `featx.extraction` sets both.
+    n_blocks : int, default 1
+        Blocks whose tokens lie side by side in what is pooled, as the layer "last4" gives them.
     """
 
     n_prefix: int = 1
+    n_blocks: int = 1
     accepts: ClassVar[tuple[int, ...]] = (3,)
 
     @property
@@ -62,21 +65,25 @@ class PatchPooling(TokenPooling):
 class ClassAndPatchPooling(TokenPooling):
     """Class token, then the mean over the tokens of patches: vectors of twice the width.
 
+    Of several blocks it is the class token of each, then the mean over the patches of the last.
+
     Notes
     -----
-    What the linear probes of DINOv2 (Oquab et al. 2024, arXiv 2304.07193) read of a last layer;
-    registers count as nothing.
+    What the linear probes of DINOv2 (Oquab et al. 2024, arXiv 2304.07193) read of the last layer
+    or of the last four; registers count as nothing.
 
     Examples
     --------
     >>> ClassAndPatchPooling()(torch.tensor([[[9.0], [1.0], [3.0]]]))
     tensor([[9., 2.]])
+    >>> ClassAndPatchPooling(n_blocks=2)(torch.tensor([[[8.0, 9.0], [0.0, 1.0], [0.0, 3.0]]]))
+    tensor([[8., 9., 2.]])
     """
 
     word = "cls+avg"
 
     def _width(self, shape: Sequence[int]) -> int:
-        return 2 * int(shape[-1])
+        return int(shape[-1]) + int(shape[-1]) // self.n_blocks
 
     def _check(self, shape: Sequence[int]) -> None:
         super()._check(shape)
@@ -87,4 +94,5 @@ class ClassAndPatchPooling(TokenPooling):
             )
 
     def _pool(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([x[:, 0], x[:, self.n_prefix :].mean(dim=1)], dim=1)
+        last = x[:, self.n_prefix :, -(x.shape[2] // self.n_blocks) :]
+        return torch.cat([x[:, 0], last.mean(dim=1)], dim=1)

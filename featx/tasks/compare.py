@@ -311,8 +311,8 @@ def _rate(
         start = time.perf_counter()
         embed_images(loaded, timed, engine=engine)
         rates.append(len(timed) / (time.perf_counter() - start))
-    order = list(loaded.backbone.layers)
-    return (*sorted(rates), (order.index(recipe.layer) + 1) / len(order))
+    order, deepest = list(loaded.backbone.layers), loaded.backbone.layer(recipe.layer).modules[-1]
+    return (*sorted(rates), (order.index(deepest) + 1) / len(order))
 
 
 def _judge(

@@ -23,6 +23,7 @@ from featx.deployment._answer import Answer
 from featx.deployment._compare import predict
 from featx.deployment._onnx import Session, convert, describe
 from featx.deployment._pixels import make_pixels
+from featx.deployment.export import _Features
 from featx.errors import BackboneError, MissingDependencyError, ParameterError, StoreWriteError
 from featx.estimators import (
     AttributeClassifier,
@@ -33,6 +34,7 @@ from featx.estimators import (
     save_model,
 )
 from featx.estimators.certainty import learn_certainty
+from featx.extraction import RunOptions
 from featx.images import ImagePreprocessor, sample_data_dir
 from featx.recipe import Preprocessing
 
@@ -121,6 +123,16 @@ def test_views_without_a_counterpart_are_refused(tmp_path) -> None:
     with pytest.raises(ParameterError, match="got 'ten-crop', expected 'none' or 'hflip'"):
         export_model(encoder, tmp_path / "a.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_registers_are_no_patches_in_a_file_either() -> None:
+    """A pooling made anew from its name would take four of five tokens for patches."""
+    pytest.importorskip("timm", reason="timm is an extra")
+    images = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype(np.uint8)
+    encoder = Encoder("timm/test_vit3", weights=None, layers="last2", poolings="patch",
+                      resize_px=96, crop_px=96, precision="float32")  # fmt: skip
+    found = _Features(encoder.load(RunOptions("cpu", "torch")))(torch.from_numpy(images))
+    np.testing.assert_allclose(found.numpy(), encoder.encode(images), atol=1e-5)
 
 
 def test_a_step_without_a_counterpart_is_named() -> None:
