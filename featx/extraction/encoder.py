@@ -191,21 +191,81 @@ class Encoder(OneLine):
         ParameterError, BackboneError, WeightsError
             If the network cannot be had or does not fit the request.
         """
+        run = RunOptions(device, engine, batch_size, workers)
+        names, features, errors = self._encode(images, run)
+        bad = [i for i, error in enumerate(errors) if error]
+        if bad:
+            n_bad = len({names[i] for i in bad})
+            raise ImageDecodeError(
+                f"image {names[bad[0]]!r}: {errors[bad[0]]} "
+                f"({n_bad} such images in all); remove or replace them"
+            )
+        return features
+
+    def try_encode(
+        self,
+        images: Any,
+        *,
+        device: str = "auto",
+        engine: str = "auto",
+        batch_size: int | None = None,
+        workers: int | None = None,
+    ) -> tuple[NDArray[np.float32], list[str]]:
+        """Return a vector for each image, or the reason why it has none.
+
+        For tables of other packages, where a bad image is a row as any other and an exception ends
+        the whole job: in the functions of Ray Data, Dask, Spark and Daft.
+
+        Parameters
+        ----------
+        images, device, engine, batch_size, workers
+            As for `encode`. In a worker of such a package, which is one of many processes already,
+            ``workers=0`` reads the images in that process.
+
+        Returns
+        -------
+        features : ndarray of shape (n_images, n_features), float32
+            NaN for an image that cannot be read.
+        errors : list of str
+            The reason for each of these, "" for the others.
+
+        Raises
+        ------
+        ParameterError, BackboneError, WeightsError
+            If the network cannot be had or does not fit the request.
+
+        Examples
+        --------
+        >>> encoder = Encoder("resnet18", weights=None)
+        >>> grey = np.zeros((64, 64, 3), np.uint8)
+        >>> features, errors = encoder.try_encode([grey, "missing.jpg"])
+        >>> np.isnan(features).any(axis=1).tolist(), errors
+        ([False, True], ['', 'No such file'])
+        """
+        return self._encode(images, RunOptions(device, engine, batch_size, workers))[1:]
+
+    def _encode(
+        self, images: Any, run: RunOptions
+    ) -> tuple[list[str], NDArray[np.float32], list[str]]:
+        """Return the name of each image, its vector, and what is wrong with it."""
         from featx.extraction.embed import embed_images
 
         sources = as_sources(images)
-        loaded = self.load(RunOptions(device, engine, batch_size, workers))
+        loaded = self.load(run)
+        n_features = sum(recipe.n_features for recipe in loaded.recipes)
         if not sources:
-            return np.empty((0, sum(recipe.n_features for recipe in loaded.recipes)), np.float32)
+            return [], np.empty((0, n_features), np.float32), []
         manifest, places = ImageManifest.from_images(sources)
         found = embed_images(loaded, manifest.look_up_urls().sources)
-        if found.failures:
-            position, reason = found.failures[0]
-            raise ImageDecodeError(
-                f"image {manifest.paths[position]!r}: {reason} "
-                f"({len(found.failures)} such images in all); remove or replace them"
-            )
-        return found.features[places]
+        features = np.full((len(manifest), n_features), np.nan, np.float32)
+        features[found.good] = found.features
+        reasons = dict(found.failures)
+        names = manifest.paths
+        return (
+            [names[i] for i in places],
+            features[places],
+            [reasons.get(int(i), "") for i in places],
+        )
 
     def encode_text(self, words: str | Sequence[str]) -> NDArray[np.float32]:
         """Return a vector for words, in the space of the features that `encode` gives.
