@@ -38,7 +38,9 @@ class LanceDatabase:
         if self.address.table not in _names(self._database):
             return None
         self._table = self._database.open_table(self.address.table)
-        found = (self._table.schema.field("id").metadata or {}).get(NOTE.encode())
+        schema = self._table.schema
+        metadata = schema.field("id").metadata if "id" in schema.names else None
+        found = (metadata or {}).get(NOTE.encode())
         if found is None:
             raise self.address.not_ours()
         note: dict[str, Any] = json.loads(found)

@@ -29,7 +29,8 @@ class MilvusDatabase:
 
     def __init__(self, address: Address) -> None:
         package = require("pymilvus", extra="milvus", purpose="milvus://")
-        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it prints what it raises
+        for name in ("pymilvus", "milvus_lite", "grpc"):  # they print what they raise
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self.errors: tuple[type[Exception], ...] = (package.MilvusException, OSError, RuntimeError)
         self.address, self._package, self._name = address, package, address.table
         if not address.host:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import uuid
 import warnings
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ class QdrantDatabase:
         from qdrant_client.http import exceptions
 
         self.errors: tuple[type[Exception], ...] = (
-            exceptions.ApiException, OSError, RuntimeError, ValueError,
+            exceptions.ApiException, sqlite3.Error, OSError, RuntimeError, ValueError,
         )  # fmt: skip
         self.address, self._models = address, client.models
         key = os.environ.get("QDRANT_API_KEY")
