@@ -113,7 +113,8 @@ class Recipe(OneLine):
     preprocessing : Preprocessing
         From image to network input.
     augment : str
-        "none", "hflip", "multi-scale", "ten-crop", "sixteen-view" or "patches(L)"; with
+        "none", "hflip", "multi-scale", "ten-crop", "sixteen-view" or "patches(L)", of a network
+        with patches of 14 px "multi-scale(14)"; with
         ":keep" the views' vectors are concatenated, else averaged.
     precision : {"float32", "bfloat16", "float16", "int8(REST, nncf VERSION)"}
         Arithmetic of the network. Vectors are stored in `dtype`.

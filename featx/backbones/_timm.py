@@ -81,11 +81,18 @@ class TimmSource(BuiltSource):
     def build(
         self, card: BackboneCard, *, px: int | None, any_size: bool
     ) -> tuple[nn.Module, str | None]:
-        """Build the network without weights; with `any_size` it interpolates its positions."""
-        if any_size:
+        """Build the network without weights; with `any_size` it interpolates its positions.
+
+        Weights that were tuned at another size have positions and tables of that size.
+        """
+        is_tuned = px is not None and px != card.local.crop_px
+        if any_size or is_tuned:
             with contextlib.suppress(TypeError):  # has no such option
                 return self._create(card, pretrained=False, dynamic_img_size=True)
-        return self._create(card, pretrained=False)
+        module, head = self._create(card, pretrained=False)
+        if px is not None and is_tuned:
+            module = self.resize(card, module, px) or module
+        return module, head
 
     def resize(self, card: BackboneCard, module: nn.Module, px: int) -> nn.Module | None:
         """Resample position embeddings as timm does, where each pass does not."""

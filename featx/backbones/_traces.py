@@ -46,6 +46,7 @@ class Traces:
         made = network.preprocessing
         self.usual_px = network.px or made.crop_px or made.resize_px or TRIAL_PX
         self._found: dict[int, dict[str, LayerOutput]] = {}  # by side of the image
+        self._any: dict[str, LayerOutput] | None = None
 
     def at(self, px: int | None = None) -> dict[str, LayerOutput]:
         """Return the layers for images of `px`, by name.
@@ -67,6 +68,20 @@ class Traces:
                     explain_size(self._takes, px, self._network, cause, self.usual_px)
                 ) from err
         return self._found[px]
+
+    def of_any_size(self) -> dict[str, LayerOutput]:
+        """Return the layers for images of the usual size, else of one that was asked about.
+
+        A network that takes one size only may not take the usual one.
+        """
+        if self._any is None:
+            try:
+                self._any = self.at()
+            except BackboneError:
+                if not self._found:
+                    raise
+                self._any = next(iter(self._found.values()))
+        return self._any
 
     def transformed(self) -> NDArray[np.float32]:
         """Return what the user's transform makes of a blank image."""

@@ -126,6 +126,14 @@ class Backbone:
         module = self._torch.module
         return int(getattr(module, "num_prefix_tokens", self.has_class_token))  # timm counts them
 
+    @property
+    def patch_px(self) -> int:
+        """Side in pixels of the patches of a transformer of timm's; 1 for any other network."""
+        stem = getattr(self._torch.module, "patch_embed", None)
+        size = getattr(stem, "patch_size", 1)
+        size = size[0] if isinstance(size, tuple | list) and size else size
+        return size if isinstance(size, int) and size > 0 else 1  # a module of one's own has any
+
     def layer(self, name: str, *, px: int | None = None) -> LayerOutput:
         """Describe one layer.
 
@@ -143,6 +151,10 @@ class Backbone:
             of that size, with the nearest ones that it takes.
         """
         return require_layer(self._traces.at(px), name, network=f"backbone {self.name!r}")
+
+    def _find_layer(self, name: str) -> LayerOutput:
+        """Describe a layer for images of any size: its shape may be that for another."""
+        return require_layer(self._traces.of_any_size(), name, network=f"backbone {self.name!r}")
 
     def features(
         self,
@@ -280,7 +292,7 @@ class Backbone:
         >>> net.maps(np.zeros((2, 64, 96, 3), np.uint8), "layer3").shape
         (2, 256, 4, 6)
         """
-        shape = self.layer(layer).shape
+        shape = self._find_layer(layer).shape
         if len(shape) != 4:
             raise BackboneError(
                 f"backbone {self.name!r}: layer {layer!r} gives an output of shape {shape}, "
@@ -310,7 +322,7 @@ class Backbone:
         >>> [tuple(x.shape) for x in read(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))]
         [(1, 512, 2, 2), (1, 512)]
         """
-        found = {name: self.layer(name) for name in layers}
+        found = {name: self._find_layer(name) for name in layers}
         module, head = self._torch.module, self._torch.network.head
         return nn.Sequential(Normalise(self.preprocessing), Reads(module, found, head))
 
@@ -366,7 +378,7 @@ class Backbone:
             view = self._traces.transformed()
             shapes, dtype = [view.shape], view.dtype
         return self._engines.choose(
-            {name: self.layer(name) for name in layers},
+            {name: self._find_layer(name) for name in layers},
             shapes,
             dtype,
             n_images=n_images,
@@ -385,7 +397,7 @@ class Backbone:
         n = len(views[0])
         with self._counting:
             self.n_images += n
-        layers = {name: self.layer(name) for name, _ in reads}
+        layers = {name: self._find_layer(name) for name, _ in reads}
         begun = [self._passes.begin(engine, view, reads, layers, pad_to) for view in views]
 
         def fetch(_: Any = views) -> list[NDArray[np.float32]]:  # a GPU may yet be reading them

@@ -57,9 +57,10 @@ def load_backbone(
         What images are made into; default what the weights were evaluated with, or, for a file
         that is not recognised, what the network's first published weights were.
     sizes : sequence of int, default ()
-        Sides of the square images that it is to take, in pixels, where they are not what its
-        weights were evaluated with. timm's transformers then interpolate their position embeddings
-        in each pass; those that cannot are made for one size, as timm does.
+        Sides of the square images that it is to take, in pixels; by default that of
+        `preprocessing`, else what its weights were evaluated with. For another, timm's
+        transformers interpolate their position embeddings in each pass; those that cannot are made
+        for one size, as timm does.
     device : str, default "auto"
         "cpu", "cuda", "cuda:1", ...; auto takes a GPU where there is one.
     precision : {"auto", "float32", "bfloat16", "float16", "int8"}, default "auto"
@@ -131,6 +132,8 @@ def build_network(
     'fc'
     """
     if isinstance(backbone, str):
+        crop_px = None if preprocessing is None else preprocessing.crop_px
+        sizes = tuple(sizes) or (() if crop_px is None else (crop_px,))
         network = _build_named(choose_weights(backbone, weights), sizes=sizes)
     else:
         network = _copy_own(backbone, weights)

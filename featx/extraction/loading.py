@@ -19,7 +19,7 @@ from featx.extraction.notes import AS_TABLE
 from featx.extraction.options import RunOptions
 from featx.extraction.specs import plan_features
 from featx.images import ImagePreprocessor
-from featx.images.augmentation import Augmentation
+from featx.images.augmentation import STRIDE_PX, Augmentation
 from featx.recipe import Decode, Preprocessing, Recipe
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ def prepare(encoder: Encoder, run: RunOptions, precision: str) -> LoadedEncoder:
 
     placement = place(run.device, precision, run.engine)
     backbone, preprocessing = _backbone(encoder, placement)
+    views = _fit_views(encoder, backbone)
     specs = plan_features(
         backbone,
         cast("Sequence[str | None]", encoder.layers) or (None,),
         cast("Sequence[str | None]", encoder.poolings) or (None,),
-        sizes=_sizes(encoder, preprocessing),
+        sizes=_sizes(str(views), preprocessing),
     )
-    views = Augmentation.parse(encoder.augment)
     recipes = tuple(
         Recipe(
             backbone=backbone.name,
@@ -60,7 +60,7 @@ def prepare(encoder: Encoder, run: RunOptions, precision: str) -> LoadedEncoder:
             layer=spec.layer,
             pooling=spec.pooling.name,
             preprocessing=preprocessing,
-            augment=encoder.augment,
+            augment=str(views),
             precision=backbone.precision,
             n_features=spec.n_features * (views.n_views if views.keeps_views else 1),
         )
@@ -175,7 +175,7 @@ def _backbone(encoder: Encoder, placement: Placement) -> tuple[Backbone, Preproc
     chosen = choose_weights(encoder.backbone, encoder.weights)
     native = chosen.preprocessing
     preprocessing = _preprocessing(encoder, native)
-    sizes = _sizes(encoder, preprocessing)
+    sizes = _sizes(encoder.augment, preprocessing)
     asked = dataclasses.replace(
         preprocessing,
         resize_px=native.resize_px, crop_px=native.crop_px, decode=native.decode,
@@ -227,10 +227,20 @@ def _preprocessing(encoder: Encoder, given: Preprocessing) -> Preprocessing:
     return given
 
 
-def _sizes(encoder: Encoder, preprocessing: Preprocessing) -> tuple[int, ...]:
+def _fit_views(encoder: Encoder, backbone: Backbone) -> Augmentation:
+    """Return the views, with sizes that are multiples of the network's patches."""
+    views = Augmentation.parse(encoder.augment)
+    patch_px = backbone.patch_px
+    is_settled = encoder.recipe is not None or views.step_px != STRIDE_PX
+    if views.kind != "multi-scale" or is_settled or STRIDE_PX % patch_px == 0:
+        return views
+    return dataclasses.replace(views, step_px=patch_px)
+
+
+def _sizes(augment: str, preprocessing: Preprocessing) -> tuple[int, ...]:
     """Return the sides of the views in pixels, each once; none where they differ by image."""
     # which refuses what it cannot do
-    scales = ImagePreprocessor(preprocessing, encoder.augment).scales
+    scales = ImagePreprocessor(preprocessing, augment).scales
     if preprocessing.transform is not None:
         return ()
     return tuple(dict.fromkeys(s.crop_px for s in scales if s.crop_px is not None))

@@ -66,7 +66,8 @@ class _Finish(nn.Module):
 
     def __init__(self, loaded: LoadedEncoder) -> None:
         super().__init__()
-        self.layer = loaded.backbone.layer(loaded.specs[0].layer)
+        px = loaded.recipes[0].preprocessing.crop_px
+        self.layer = loaded.backbone.layer(loaded.specs[0].layer, px=px)
         self.pooling = loaded.specs[0].pooling.name
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -31,8 +31,6 @@ __all__ = [
 # The scales of Radenovic, Tolias & Chum, Fine-tuning CNN Image Retrieval (2018), in their code:
 # cirtorch --multiscale '[1, 2**(1/2), 1/2**(1/2)]'.
 SCALES = (1.0, 1 / math.sqrt(2), math.sqrt(2))
-# Total stride of nearly every classification network: crops of whole multiples waste no border.
-STRIDE_PX = 32
 CROP_SHARE = 2 / 3  # of each side: 4/9 of the area
 ANGLE_DEG = 15.0  # the paper says two rotations, not by how much
 Box = tuple[float, float, float, float]
@@ -51,13 +49,13 @@ class Scale:
     squash: bool = False
 
 
-def scaled(p: Preprocessing, factor: float) -> Scale:
-    """Return the sizes times a factor, the crop rounded to a multiple of 32 px."""
+def scaled(p: Preprocessing, factor: float, step_px: int) -> Scale:
+    """Return the sizes times a factor, the crop rounded to a multiple of `step_px`."""
     if factor == 1.0:
         return Scale(1.0, p.resize_px, p.crop_px, p.squash)
     if p.crop_px is None:
         return Scale(factor, p.resize_px and round(p.resize_px * factor), None, p.squash)
-    crop_px = max(STRIDE_PX, STRIDE_PX * round(p.crop_px * factor / STRIDE_PX))
+    crop_px = max(step_px, step_px * round(p.crop_px * factor / step_px))
     factor = crop_px / p.crop_px  # so that the crop keeps its share of the picture
     return Scale(factor, p.resize_px and round(p.resize_px * factor), crop_px, p.squash)
 

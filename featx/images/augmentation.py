@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from dataclasses import dataclass
 from typing import Self
 
 from featx.errors import ParameterError, nearest
 
-__all__ = ["AUGMENTS", "Augmentation"]
+__all__ = ["AUGMENTS", "STRIDE_PX", "Augmentation"]
 
 N_VIEWS = {"none": 1, "hflip": 2, "ten-crop": 10, "multi-scale": 3, "sixteen-view": 16}
 AUGMENTS = (*N_VIEWS, *(f"patches({levels})" for levels in range(1, 7)))
 KEEP = ":keep"
+# Total stride of nearly every classification network: crops of whole multiples waste no border.
+STRIDE_PX = 32
+STEP = re.compile(r"multi-scale\(([1-9][0-9]?)\)")
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,15 @@ class Augmentation:
         Of "patches": 1 to 6; 0 for the others.
     keeps_views : bool, default False
         Whether the features of the views lie side by side in a row; else they are averaged.
+    step_px : int, default 32
+        Of "multi-scale": what its crops are rounded to multiples of, in pixels. It follows from
+        the network, and is written where it is another: "multi-scale(14)".
 
     Examples
     --------
     >>> augmentation = Augmentation.parse("patches(2):keep")
     >>> augmentation
-    Augmentation(kind='patches', levels=2, keeps_views=True)
+    Augmentation(kind='patches', levels=2, keeps_views=True, step_px=32)
     >>> augmentation.n_views, str(augmentation)
     (5, 'patches(2):keep')
     """
@@ -39,6 +47,7 @@ class Augmentation:
     kind: str
     levels: int = 0
     keeps_views: bool = False
+    step_px: int = STRIDE_PX
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -50,6 +59,9 @@ class Augmentation:
             If there is no such augmentation; with the nearest.
         """
         name = text.removesuffix(KEEP)
+        step = STEP.fullmatch(name)
+        if step is not None:
+            return cls("multi-scale", keeps_views=name != text, step_px=int(step[1]))
         if name not in AUGMENTS:
             raise ParameterError(
                 f"augment: got {text!r}, expected one of {', '.join(AUGMENTS)}, each also "
@@ -69,6 +81,18 @@ class Augmentation:
         """Whether the views are crops, so that a size of theirs must be known."""
         return self.kind not in ("none", "hflip", "multi-scale")
 
+    @property
+    def asked(self) -> str:
+        """Name by which it is asked for of any network.
+
+        Examples
+        --------
+        >>> Augmentation.parse("multi-scale(14):keep").asked
+        'multi-scale:keep'
+        """
+        return str(dataclasses.replace(self, step_px=STRIDE_PX))
+
     def __str__(self) -> str:
-        name = f"{self.kind}({self.levels})" if self.levels else self.kind
+        number = self.levels or (self.step_px if self.step_px != STRIDE_PX else 0)
+        name = f"{self.kind}({number})" if number else self.kind
         return f"{name}{KEEP}" if self.keeps_views else name

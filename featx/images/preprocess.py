@@ -50,8 +50,9 @@ class ImagePreprocessor:
     augment : str, default "none"
         "none" is 1 view; "hflip" 2: the view and its mirror image; "ten-crop" 10: four corners,
         centre, then the mirrored image's five; "multi-scale" 3: both sizes times 1, 1/√2 and √2,
-        crops rounded to multiples of 32 px; "sixteen-view" 16: the view, close-ups of the
-        corners and the centre, two rotations by 15 degrees, and their mirror images;
+        crops rounded to multiples of 32 px, with "multi-scale(14)" of 14; "sixteen-view" 16: the
+        view, close-ups of the corners and the centre, two rotations by 15 degrees, and their
+        mirror images;
         "patches(L)" 1, 5, 14, 30, 55 or 91 for L of 1 to 6: i x i overlapping patches for each i
         up to L, each stretched to the crop. Time in the network grows with the number of views.
         A suffix ":keep" says what becomes of the views' features and changes nothing here.
@@ -92,7 +93,9 @@ class ImagePreprocessor:
             )
         object.__setattr__(self, "views", views)
         scales = SCALES if views.kind == "multi-scale" else (1.0,)
-        object.__setattr__(self, "scales", tuple(scaled(p, factor) for factor in scales))
+        object.__setattr__(
+            self, "scales", tuple(scaled(p, factor, views.step_px) for factor in scales)
+        )
 
     @property
     def n_views(self) -> int:

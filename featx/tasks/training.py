@@ -248,7 +248,7 @@ def _compare(preset: Preset, store: FeatureStore) -> tuple[str, ...]:
     """Say where a store's features are not those that the preset asks for."""
     expected = preset.encoder_options["augment"]
     found = "none" if store.recipe is None else store.recipe.augment
-    if found == expected or preset.name == "plain":
+    if Augmentation.parse(found).asked == expected or preset.name == "plain":
         return ()
     note = (
         f"preset {preset.name!r} asks for features with augment {expected!r}, and those of "

@@ -15,6 +15,7 @@ import featx
 from featx.backbones import build_network, load_backbone
 from featx.backbones._traces import explain_size
 from featx.errors import BackboneError, FeatxError, ParameterError
+from featx.recipe import Preprocessing
 
 CPU = {"precision": "float32", "device": "cpu", "engine": "torch"}
 VIT = "timm/vit_tiny_patch16_224"
@@ -83,6 +84,49 @@ def test_multi_scale_is_the_mean_over_sizes_that_are_asked_for_alone(picture: Im
     np.testing.assert_allclose(together, np.mean(alone, axis=0), rtol=1e-4, atol=1e-5)
 
 
+def test_multi_scale_takes_multiples_of_the_networks_own_patches(picture: Image.Image) -> None:
+    """Of 14 px: their recipe says so, and is loaded again; others keep theirs."""
+    timm = pytest.importorskip("timm", reason="timm is an extra")
+    module = timm.models.VisionTransformer(
+        img_size=70, patch_size=14, embed_dim=16, depth=2, num_heads=2, num_classes=0,
+        dynamic_img_size=True,
+    )  # fmt: skip
+    encoder = featx.Encoder(module, augment="multi-scale", resize_px=70, crop_px=70,
+                            precision="float32")  # fmt: skip
+    loaded = encoder.load()
+    assert loaded.recipes[0].augment == "multi-scale(14)"
+    assert [scale.crop_px for scale in loaded.preprocessor().scales] == [70, 56, 98]
+    assert encoder.encode([picture]).shape == (1, 16)
+    sizes = {"resize_px": 64, "crop_px": 64}
+    (recipe,) = load_encoder(VIT, weights=None, augment="multi-scale", **sizes, **CPU).recipes
+    assert recipe.augment == "multi-scale"
+
+
+def test_a_network_of_ones_own_that_takes_one_size_only(picture: Image.Image) -> None:
+    """Not the 224 px that others are tried with."""
+    timm = pytest.importorskip("timm", reason="timm is an extra")
+    torch.manual_seed(0)
+    module = timm.models.VisionTransformer(
+        img_size=48, patch_size=16, embed_dim=16, depth=2, num_heads=2, num_classes=0
+    ).eval()
+    encoder = featx.Encoder(module, resize_px=48, crop_px=48, precision="float32",
+                            poolings=["cls", "patch"], layers="last2")  # fmt: skip
+    assert encoder.encode([picture, picture]).shape == (2, 64)
+    with pytest.raises(BackboneError, match="of shape \\(1, 3, 224, 224\\)"):
+        load_backbone(module, **CPU).layer("penultimate")
+
+
+def test_a_preprocessing_of_another_size_is_the_size_that_a_network_is_built_for() -> None:
+    pytest.importorskip("timm", reason="timm is an extra")
+    made = Preprocessing(resize_px=96, crop_px=96)
+    for name, width in (("timm/test_vit", 64), ("timm/test_vit_relpos", 96)):
+        net = load_backbone(name, weights=None, preprocessing=made, **CPU)
+        assert net.trial_px == 96
+        assert net.layer("penultimate").shape == (1, width)
+        images = np.zeros((1, 96, 96, 3), np.uint8)
+        assert net.features([images], [("penultimate", lambda x: x)])[0].shape == (1, width)
+
+
 def test_the_weights_and_the_usual_size_stay_what_they_are() -> None:
     """A recipe at the usual size knows nothing of the option."""
     pytest.importorskip("timm", reason="timm is an extra")
@@ -107,14 +151,14 @@ def test_a_recipe_of_another_size_is_loaded_again(picture: Image.Image) -> None:
     [
         (VIT, {"crop_px": 100}, r"of 100 x 100 px \(Input.* expected 96 or 112 px: set"),
         (VIT, {"crop_px": 8}, "expected 16 px"),
-        ("timm/vit_small_patch14_dinov2", {"augment": "multi-scale", "crop_px": 70},
-         "images of 64 x 64 px .*expected 56 or 70 px"),
+        ("timm/vit_tiny_patch16_224", {"augment": "multi-scale(14)", "crop_px": 224},
+         "images of 154 x 154 px .*expected 144 or 160 px"),
         ("timm/mixer_s32_224", {"crop_px": 256}, "expected 224 px only"),
         ("vit_b_32", {"crop_px": 256}, "expected 224 px only"),
         ("alexnet", {"crop_px": 8, "resize_px": 8}, "expected 63 px or more"),
         ("squeezenet1_1", {"crop_px": 16, "resize_px": 16}, "expected 17 px or more"),
     ],
-    ids=["patch", "less than a patch", "dinov2", "mixer", "torchvision", "alexnet", "squeezenet"],
+    ids=["patch", "less than a patch", "steps", "mixer", "torchvision", "alexnet", "squeezenet"],
 )  # fmt: skip
 def test_a_size_that_a_network_cannot_take_names_those_it_can(
     name: str, options: dict[str, Any], message: str

@@ -353,6 +353,43 @@ def test_saved_weights_give_the_tuned_networks_features_with_a_fingerprint_of_th
     assert notes["weights"] == original.weights
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of torch, where timm itself resamples
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [("test_vit", (96, 128)), ("test_vit_relpos", (96, 128)), ("beit_base_patch16_224", (64,)),
+     ("vit_small_patch14_dinov2", (70,))],
+)  # fmt: skip
+def test_a_transformer_that_was_tuned_at_another_size_is_loaded_again(
+    tmp_path: Path, pictures, name: str, sides: tuple[int, ...]
+) -> None:
+    """Tables of relative positions are saved as they were resampled."""
+    pytest.importorskip("timm")
+    X, y = pictures
+    px = sides[0]
+    options = {**QUICK, "resize_px": px, "crop_px": px, "epochs": 1, "n_views": 1}
+    clf = FineTuneClassifier(f"timm/{name}", weights=None, train_from=None, head="probe",
+                             validation_fraction=0, **options).fit(X[:9], y[:9])  # fmt: skip
+    clf.save_backbone(tmp_path / "tuned.safetensors")
+    for side in sides:
+        size = {} if side == px else {"resize_px": side, "crop_px": side}
+        again = FeatureExtractor(f"timm/{name}", weights=tmp_path / "tuned.safetensors",
+                                 device="cpu", precision="float32", **size)  # fmt: skip
+        found = again.transform(X[:2])
+        assert again.recipe.preprocessing.crop_px == side
+        assert np.isfinite(found).all()
+    net = load_backbone(f"timm/{name}", weights=tmp_path / "tuned.safetensors", device="cpu",
+                        precision="float32")  # fmt: skip
+    x = torch.randn(2, 3, px, px)
+    with torch.inference_mode():
+        expected = clf._fitted.vectors.eval()(x).numpy()
+    from featx.extraction.specs import plan_features
+
+    (spec,) = plan_features(net)
+    (found,) = net.features([x.numpy()], [(spec.layer, spec.pooling)])
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
 def test_weights_of_another_network_are_refused_for_the_embedded_one(tmp_path, tuned) -> None:
     tuned.save_backbone(tmp_path / "r.safetensors")
     with pytest.raises(WeightsError, match="does not fit FeatxSmall"):

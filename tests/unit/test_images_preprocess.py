@@ -97,6 +97,15 @@ def test_multi_scale_gives_multiples_of_32_of_the_same_part():
     assert preprocessor.min_px == 366
 
 
+def test_multi_scale_rounds_to_patches_that_do_not_divide_32():
+    made = Preprocessing(resize_px=256, crop_px=224)
+    views = ImagePreprocessor(made, "multi-scale(14)")(noise(500, 400))
+    assert [v.shape[0] for v in views] == [224, 154, 322]
+    assert str(Augmentation.parse("multi-scale(32):keep")) == "multi-scale:keep"
+    with pytest.raises(ParameterError, match=r"got 'multi-scale\(0\)'"):
+        Augmentation.parse("multi-scale(0)")
+
+
 def test_multi_scale_without_crop_scales_the_whole_image():
     views = ImagePreprocessor(Preprocessing(None, None), "multi-scale")(noise(100, 50))
     assert [v.shape[:2] for v in views] == [(50, 100), (35, 70), (71, 142)]
@@ -115,7 +124,8 @@ def test_min_px_follows_from_the_resize(preprocessing, expected):
 
 
 @pytest.mark.parametrize(
-    "augment", ["none", "hflip", "ten-crop", "multi-scale", "sixteen-view", "patches(3)"]
+    "augment",
+    ["none", "hflip", "ten-crop", "multi-scale", "multi-scale(14)", "sixteen-view", "patches(3)"],
 )
 def test_n_views_is_the_number_of_views_with_and_without_keep(augment):
     for name in (augment, f"{augment}:keep"):
