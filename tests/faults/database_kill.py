@@ -213,6 +213,7 @@ def main() -> int:
             delay_s = draw.uniform(0, longest)
             most = run_trial(args.engine, server, stores, delay_s, tally)
             longest = min(1.05 * longest, most)  # other work on the machine comes and goes
+            sys.stderr.write(json.dumps(tally) + "\n")
     sys.stdout.write(json.dumps(tally) + "\n")
     return int(bool(tally["rows_lost"] or tally["wrong_rows"] or tally["problems"]))
 

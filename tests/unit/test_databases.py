@@ -267,9 +267,10 @@ def test_a_full_disk_ends_in_one_line_and_the_next_sync_finishes(
         assert "featx sync: table 'featx' of" in ended.stderr
         assert "the database refused" in ended.stderr
         with open_database(url) as database:
-            if database.read_note() is not None:
-                with pytest.warns(FeatxWarning, match="cut off or is still running"):
-                    DatabaseIndex(url).close()
+            note = database.read_note()
+        if note is not None:
+            with pytest.warns(FeatxWarning, match="cut off or is still running"):
+                DatabaseIndex(url).close()
         sync(store, url)
         assert open_quietly(url) == 1000
         assert held(url) == rows_of(store)
