@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow check bench faults clean
+.PHONY: demo test test-slow check docs bench faults clean
 
 demo: $(READY)
 	$(BIN)/featx demo --out demo-out
@@ -27,6 +27,10 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Any warning is an error. Nothing is downloaded; the examples run, in about a minute.
+docs: $(READY)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -d build/doctrees docs build/docs
+
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
 
@@ -41,4 +45,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf demo-out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf demo-out build dist docs/api docs/gallery .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -345,8 +345,8 @@ class Backbone:
         n_images : int
             How many are to come. Auto is torch for a few, which do not pay for the conversion.
         samples : callable, optional
-            Given the shape of a view, returns sample images of it, (n, *shape); called where the
-            precision is int8 and has not been calibrated for that shape.
+            Given the shape of a view, returns sample images of it, ``(n, *shape)``; called where
+            the precision is int8 and has not been calibrated for that shape.
 
         Returns
         -------

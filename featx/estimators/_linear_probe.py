@@ -86,7 +86,7 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
         Where probabilities come from: the logistic model itself, a slope fitted to held-out
         scores, or the slope 2 where nothing could be held out.
     slope_ : float
-        p = softmax(slope_ * scores); 1 for "logistic".
+        ``p = softmax(slope_ * scores)``; 1 for "logistic".
     n_iter_ : int
         Iterations of the final fit.
     n_features_in_, feature_names_in_

@@ -44,10 +44,10 @@ class PCAWhitening(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     Attributes
     ----------
-    components_ : ndarray of shape (n_components_, n_features), float64
+    components_ : ndarray of shape (`n_components_`, n_features), float64
         Orthonormal rows, by falling variance; the largest element of each is positive.
     mean_ : ndarray of shape (n_features,), float64
-    explained_variance_, explained_variance_ratio_ : ndarray of shape (n_components_,)
+    explained_variance_, explained_variance_ratio_ : ndarray of shape (`n_components_`,)
         With n_samples - 1 in the denominator.
     n_components_ : int
     n_samples_ : int
@@ -150,7 +150,7 @@ class PCAWhitening(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
         Returns
         -------
-        ndarray of shape (n_samples, n_components_)
+        ndarray of shape (n_samples, `n_components_`)
             float32 where X is, else float64.
         """
         check_is_fitted(self)

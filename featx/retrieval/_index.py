@@ -259,7 +259,7 @@ class RetrievalIndex(IndexedRows):
         X : array-like of shape (n_queries, n_features), or None
             None asks for the neighbours of every row, itself left out.
         n_neighbors : int, default 5
-            At most n_samples_fit_, less one where X is None.
+            At most `n_samples_fit_`, less one where X is None.
         return_distance : bool, default True
             Whether distances come too.
 

@@ -1,0 +1,60 @@
+"""Settings of the site; `make docs` builds it. Reasons in docs/decisions/site.md."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import featx
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "_extensions"))
+
+project = "featx"
+author = "the featx developers"
+version = release = featx.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx_gallery.gen_gallery",
+    "featx_site",
+]
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+exclude_patterns = ["_*", "gallery/*.md5"]
+templates_path = ["_templates"]
+highlight_language = "none"
+myst_heading_anchors = 4
+
+# One page for each public name: what it is called in docs/reference.rst.
+autosummary_generate = True
+autodoc_typehints = "none"  # numpydoc's sections say the types, with shapes and units
+autodoc_member_order = "bysource"
+# scikit-learn makes these for every estimator; they take what its user guide explains.
+METADATA_ROUTING = [
+    f"set_{step}_request" for step in ("fit", "partial_fit", "predict", "score", "transform")
+]
+autodoc_default_options = {"exclude-members": ", ".join(METADATA_ROUTING)}
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+default_role = "py:obj"
+
+sphinx_gallery_conf = {
+    "examples_dirs": str(HERE.parent / "examples"),
+    "gallery_dirs": "gallery",
+    "within_subsection_order": "FileNameSortKey",
+    "image_scrapers": ("matplotlib", "featx_site.scrape_figures"),
+    "abort_on_example_error": True,
+    "show_signature": False,
+    "write_computation_times": False,
+    "download_all_examples": False,
+}
+
+html_theme = "furo"
+html_title = f"featx {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_copyright = False
