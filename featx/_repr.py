@@ -7,11 +7,30 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["MAX_CHARS", "OneLine", "shorten"]
+__all__ = ["MAX_CHARS", "OneLine", "shorten", "show_count"]
 
 MAX_CHARS = 200
 VALUE_CHARS = 60
 FEW = 4
+
+
+def show_count(n: int, one: str, many: str = "") -> str:
+    """Return a number with what it counts.
+
+    Parameters
+    ----------
+    n : int
+    one : str
+        The word for one of them.
+    many : str, optional
+        The word for several, where that is not `one` with an s, or es after s.
+
+    Examples
+    --------
+    >>> show_count(1, "image"), show_count(2400, "class"), show_count(0, "query", "queries")
+    ('1 image', '2,400 classes', '0 queries')
+    """
+    return f"{n:,} {one if n == 1 else many or one + ('es' if one.endswith('s') else 's')}"
 
 
 class OneLine:

@@ -117,7 +117,7 @@ def test_text_says_which_rows_fit_nothing(world, tmp_path, capsys):
     assert main(["train", f"{world}/f.h5", "--labels", str(csv), "--out", f"{tmp_path}/m"]) == 0
     text = capsys.readouterr().out
     assert (
-        f"1 rows of CSV {str(csv)!r} fit none of the images: /p/4.PNG; nearest: /p/4.png" in text
+        f"1 row of CSV {str(csv)!r} fits none of the images: /p/4.PNG; nearest: /p/4.png" in text
     )
     assert "20 images have no label and were left out: /p/4.png, /p/5.png, /p/6.png, ..." in text
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._repr import show_count
 from featx._values import as_texts
 from featx.auditing._classes import find_confused_pairs
 from featx.auditing._held_out import N_FOLDS, hold_out, iter_judged
@@ -140,13 +141,13 @@ def _coverage_notes(coverage: Any) -> tuple[str, ...]:
     notes = []
     if coverage.n_unlabelled:
         notes.append(
-            f"{coverage.n_unlabelled} images have no label and were not judged by one: "
+            f"not judged, without a label: {show_count(coverage.n_unlabelled, 'image')}: "
             f"{', '.join(coverage.unlabelled)}"
         )
     if coverage.n_unused:
         notes.append(
-            f"{coverage.n_unused} rows of {coverage.labels_from} fit none of the images: "
-            f"{', '.join(coverage.unused)}"
+            f"{show_count(coverage.n_unused, 'row')} of {coverage.labels_from} that fit none of "
+            f"the images: {', '.join(coverage.unused)}"
         )
     return tuple(notes)
 
@@ -228,7 +229,9 @@ def _unjudged_notes(given: Given, judged: Rows) -> list[str]:
     names = ", ".join(str(given.classes[code]) for code in missed[:3])
     what = "having no other image of their class to learn from"
     more = ", ..." if len(missed) > 3 else ""
-    return [f"{len(left)} images of {len(missed)} classes were not judged, {what}: {names}{more}"]
+    counts = f"{show_count(len(left), 'image')} of {show_count(len(missed), 'class')}"
+    was = "was" if len(left) == 1 else "were"
+    return [f"{counts} {was} not judged, {what}: {names}{more}"]
 
 
 def judge_attributes(

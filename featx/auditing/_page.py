@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from featx.auditing.result import KINDS, Audit, Finding
+from featx._repr import show_count
+from featx.auditing.result import KINDS, PAIRS, Audit, Finding, show_score
 from featx.report import Card, Report
 
 __all__ = ["make_page"]
 
 MAX_SHOWN = 60  # of a kind; the CSV and the JSON have all
-PAIRS = ("leak", "copy", "near copy")
 REVIEW = (
     "To go through them, write the findings to a file (--out FINDINGS.csv) and open its images, "
     "the likeliest wrong labels among them, on the page of labelling:\n\n"
@@ -22,9 +22,8 @@ REVIEW = (
 def make_page(audit: Audit) -> Report:
     """Lay out headline numbers, then a section for each kind."""
     n = audit.n_samples
-    report = Report(
-        "What to look at", subtitle=f"{len(audit.findings):,} findings in {n:,} images"
-    )
+    counts = f"{show_count(len(audit.findings), 'finding')} in {show_count(n, 'image')}"
+    report = Report("What to look at", subtitle=counts)
     if audit.estimated_label_errors is not None and audit.interval is not None:
         report.add_scores(
             {
@@ -52,8 +51,11 @@ def make_page(audit: Audit) -> Report:
 def _card(finding: Finding) -> Card:
     score = f"{finding.score:.2f}"
     if finding.kind in PAIRS:
-        lines = (f"cosine {score}", *([finding.given] if finding.given else []))
-        return Card(finding.path, lines, other=finding.suggested)
+        lines = (
+            show_score(finding.kind, finding.score),
+            *([finding.given] if finding.given else []),
+        )
+        return Card(finding.path, tuple(filter(None, lines)), other=finding.suggested)
     if finding.kind == "label":
         lines = (f"given: {finding.given}", f"suggested: {finding.suggested}", f"wrong: {score}")
     elif finding.kind == "classes":

@@ -20,7 +20,7 @@ from featx.files.paths import show_path
 if TYPE_CHECKING:
     from featx.report import Report
 
-__all__ = ["COLUMNS", "KINDS", "Audit", "Finding"]
+__all__ = ["COLUMNS", "KINDS", "PAIRS", "Audit", "Finding", "show_score"]
 
 KINDS = {
     "label": "label that is probably wrong",
@@ -38,7 +38,26 @@ KINDS = {
 }
 """What is looked for, in the order of the findings."""
 
+SAME_COSINE = 0.9995  # what three digits show as 1
+PAIRS = ("leak", "copy", "near copy")
+"""Kinds whose score is a cosine, and whose suggestion is the other image."""
+
 COLUMNS = FINDING_COLUMNS[:-1]
+
+
+def show_score(kind: str, score: float) -> str:
+    """Return a finding's score as people read it: of copies how alike they are.
+
+    Examples
+    --------
+    >>> show_score("near copy", 0.9996), show_score("near copy", 0.9512), show_score("label", 1)
+    ('nearly identical', 'cosine 0.951', '1.00')
+    """
+    if kind == "copy":
+        return "same file"
+    if kind in PAIRS:
+        return f"cosine {score:.3f}" if score < SAME_COSINE else "nearly identical"
+    return f"{score:.2f}"
 
 
 @dataclass(frozen=True, repr=False)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from featx._repr import show_count
 from featx.cli._messages import describe_agreement
 from featx.errors import ImageDecodeError
 from featx.images.decode import read_size
@@ -34,7 +35,10 @@ def matches_report(
     has_images : bool
         Whether a query is the path of an image; else it is words.
     """
-    title = "What looks like this" if has_images else "What words find"
+    wanted = ", ".join(words)
+    title = "What looks like this" if has_images else f"What the words find: {wanted}"
+    if has_images and words:
+        title = f"What looks like this and fits the words: {wanted}"
     report = _make_report(title, len(results), "query", "queries", [r["matches"] for r in results])
     label = " ".join(words)
     rows = [
@@ -123,5 +127,5 @@ def _make_report(
 ) -> Report:
     """Return an empty page, whose pictures are large where they are not too many."""
     is_large = sum(1 + len(row) for row in pictures) <= MAX_LARGE
-    subtitle = f"{n:,} {one if n == 1 else many}"
+    subtitle = show_count(n, one, many)
     return Report(title, subtitle=subtitle, thumbnail_px=LARGE_PX if is_large else SMALL_PX)

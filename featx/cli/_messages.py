@@ -7,6 +7,7 @@ import math
 import re
 from typing import Any
 
+from featx._repr import show_count
 from featx.errors import FeatxError, hide_secrets
 
 __all__ = [
@@ -104,11 +105,13 @@ def show_coverage(result: dict[str, Any]) -> list[str]:
     lines = []
     if n := result["n_unlabelled"]:
         examples = _list_examples(result["unlabelled"], n)
-        lines.append(f"{n} images have no label and were left out: {examples}")
+        have = "has no label and was" if n == 1 else "have no label and were"
+        lines.append(f"{show_count(n, 'image')} {have} left out: {examples}")
     if n := result["n_unused"]:
         near = f"; nearest: {result['nearest']}" if result["nearest"] else ""
         lines.append(
-            f"{n} rows of {result['labels_from']} fit none of the images: "
+            f"{show_count(n, 'row')} of {result['labels_from']} fit{'s' * (n == 1)} none of the "
+            "images: "
             f"{_list_examples(result['unused'], n)}{near}"
         )
     return lines

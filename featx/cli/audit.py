@@ -6,6 +6,7 @@ import argparse
 import time
 from typing import Any
 
+from featx._repr import show_count
 from featx.cli._outputs import PAGE, add_output
 from featx.cli._streams import show_name
 from featx.cli.options import add_options, add_table
@@ -64,7 +65,8 @@ def show(result: dict[str, Any]) -> str:
     """Print the estimate, then the worst findings of each kind."""
     from featx.auditing.result import KINDS
 
-    lines = [f"{len(result['findings'])} findings in {result['n_samples']} images"]
+    n_findings = show_count(len(result["findings"]), "finding")
+    lines = [f"{n_findings} in {show_count(result['n_samples'], 'image')}"]
     if result["interval"] is not None:
         low, high = result["interval"]
         lines.append(
@@ -86,6 +88,8 @@ def show(result: dict[str, Any]) -> str:
 
 
 def _show_finding(finding: dict[str, Any]) -> str:
+    from featx.auditing.result import show_score
+
     given, suggested = show_name(finding["given"]), show_name(finding["suggested"])
     what = f" {given or '-'} -> {suggested}" if suggested else f" {given}" if given else ""
-    return f"  {finding['score']:.2f} {show_name(finding['path'])}{what}"
+    return f"  {show_score(finding['kind'], finding['score'])} {show_name(finding['path'])}{what}"

@@ -6,6 +6,7 @@ import argparse
 from functools import partial
 from typing import Any
 
+from featx._repr import show_count
 from featx.cli._outputs import add_page
 from featx.cli.options import ENCODER, RUN, add_options, add_sources, as_source, read_options
 
@@ -44,12 +45,12 @@ def show(result: dict[str, Any]) -> str:
     r = result
     head = (
         f"{r['backbone']} on {r['device']} in {r['precision']}, engine {r['engine']}, "
-        f"{r['workers']} workers, batches of {r['batch_size']}; {r['n_images']} of "
-        f"{r['n_in_source']} images, median of {r['repeats']}"
+        f"{show_count(r['workers'], 'worker')}, batches of {r['batch_size']}; {r['n_images']} of "
+        f"{show_count(r['n_in_source'], 'image')}, median of {r['repeats']}"
     )
     reached = (
         f"{r['ratio_to_ceiling']:.0%} of what decode and network allow "
-        f"({r['ceiling']:.0f} images/s); all {r['n_in_source']} images: {_show_hours(r['hours'])}"
+        f"({r['ceiling']:.0f} images/s); all of the source: {_show_hours(r['hours'])}"
     )
     lines = [
         head,

@@ -6,6 +6,7 @@ import argparse
 from inspect import signature
 from typing import Any
 
+from featx._repr import show_count
 from featx.cli._outputs import add_page
 from featx.cli._streams import show_name
 from featx.cli.options import add_table
@@ -99,9 +100,10 @@ def _across(args: argparse.Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> str:
     """Print the groups, the largest first."""
     counts = (
-        f"{result['n_groups']} groups of copies among {result['n_samples']} images, "
-        f"{result['n_copies']} images to spare (cosine of at least {result['threshold']:g}, or "
-        "the same bytes)"
+        f"{show_count(result['n_groups'], 'group')} of copies among "
+        f"{show_count(result['n_samples'], 'image')}, "
+        f"{show_count(result['n_copies'], 'image')} to spare "
+        f"(cosine of at least {result['threshold']:g}, or the same bytes)"
     )
     lines = [counts]
     for group in result["groups"][:MAX_PRINTED]:

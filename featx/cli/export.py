@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import Any
 
+from featx._repr import show_count
 from featx.cli._outputs import add_output
 from featx.cli.options import ENCODER, add_moved_weights, add_options, add_table, read_options
 from featx.errors import ParameterError
@@ -121,7 +122,7 @@ def show(result: dict[str, Any]) -> str:
     if "max_difference" in result:
         return _show_network(result)
     n, n_features = result["n_samples"], result["n_features"]
-    what = f"{n} x {n_features}" if n_features else f"the labels of {n} images"
+    what = f"{n} x {n_features}" if n_features else f"the labels of {show_count(n, 'image')}"
     return f"{what} written to {result['out']}"
 
 
@@ -132,7 +133,7 @@ def _show_network(result: dict[str, Any]) -> str:
     lines = [f"{result['out']}: {size:.1f} MB, from an image to {outputs}"]
     lines.append(
         f"largest difference to featx in float32: {exact:.2g} for the same pixels, "
-        f"{resized:.2g} with its own resizing ({n} images)"
+        f"{resized:.2g} with its own resizing ({show_count(n, 'image')})"
     )
     if same is not None:
         lines.append(f"same label as featx: {same} of {n}")
@@ -144,5 +145,5 @@ def _show_network(result: dict[str, Any]) -> str:
             f"{result['worst_cosine']:.4f} at worst"
         )
     if result["n_failed"]:
-        lines.append(f"{result['n_failed']} images could not be read")
+        lines.append(f"{show_count(result['n_failed'], 'image')} could not be read")
     return "\n".join(lines)

@@ -6,6 +6,7 @@ import argparse
 import shlex
 from typing import Any
 
+from featx._repr import show_count
 from featx.cli._outputs import add_output
 from featx.cli.options import (
     ENCODER,
@@ -93,8 +94,8 @@ def show(result: dict[str, Any]) -> str:
     r = result
     lines = [
         (
-            f"{r['images']} images: {r['extracted']} extracted, {r['reused']} reused, "
-            f"{r['failed']} failed, in {r['seconds']:.1f} s "
+            f"{show_count(r['images'], 'image')}: {r['extracted']} extracted, "
+            f"{r['reused']} reused, {r['failed']} failed, in {r['seconds']:.1f} s "
             f"({r['images_per_second']:.0f} images/s on {r['device']} in {r['precision']})"
         ),
         f"engine {r['engine']}: {r['engine_reason']}",
@@ -110,16 +111,16 @@ def show(result: dict[str, Any]) -> str:
         lines.append(f"featx info {r['store']} lists what could not be read and why")
     if r["elsewhere"]:
         lines.append(
-            f"the table also has {r['elsewhere']} rows of images that are not in this source "
-            "(other sources, deleted images); train and index use all rows, and --prune removes "
-            "those whose files are gone"
+            f"the table also has {show_count(r['elsewhere'], 'row')} of images that are not in "
+            "this source (other sources, deleted images); train and index use all rows, and "
+            "--prune removes those whose files are gone"
         )
     if r["pruned"]:
-        lines.append(f"{r['pruned']} images that are gone were removed")
+        lines.append(f"{show_count(r['pruned'], 'image')} removed, whose files are gone")
     if r["waiting"]:
         lines.append(
-            f"{r['waiting']} images of other shards are still to come; whoever finishes last puts "
-            f"them together in {r['store']}"
+            f"{show_count(r['waiting'], 'image')} of other shards still to come; whoever finishes "
+            f"last puts them together in {r['store']}"
         )
     if r["interrupted"]:
         lines.append("interrupted; everything finished is kept: run the same command to go on")

@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from featx._repr import show_count
 from featx.cli._messages import show_coverage
 from featx.cli._outputs import add_output
 from featx.cli._sources import find_labelled
@@ -79,7 +80,8 @@ def show(result: dict[str, Any]) -> str:
     words = ["featx", "extract", "SOURCE", "--store", "F.h5"]
     words += ["--backbone", r["backbone"], "--weights", r["out"]]
     what = f"trained from {r['train_from']} on" if r["train_from"] else "nothing trained"
-    lines = [f"{len(r['classes'])} classes, {r['n_samples']} images, {what}, {r['seconds']:.1f} s"]
+    counts = f"{show_count(len(r['classes']), 'class')}, {show_count(r['n_samples'], 'image')}"
+    lines = [f"{counts}, {what}, {r['seconds']:.1f} s"]
     if r["n_validation"]:
         lines += _show_depths(r)
     else:

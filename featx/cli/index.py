@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from featx._repr import show_count
 from featx.cli._messages import list_failures
 from featx.cli._outputs import add_output
 from featx.cli.options import add_options, add_table, read_options
@@ -97,16 +98,16 @@ def show(result: dict[str, Any]) -> str:
     kind = result["kind"]
     if kind == INSTANCES:
         n, n_left_out = result["n_samples"], len(result["failures"])
-        left_out = f", {n_left_out} images left out" if n_left_out else ""
+        left_out = f", {show_count(n_left_out, 'image')} left out" if n_left_out else ""
         return (
-            f"{n} images with {result['n_features']} local features{left_out}, in "
+            f"{show_count(n, 'image')} with {result['n_features']} local features{left_out}, in "
             f"{result['seconds']:.1f} s; saved to {result['out']} "
             f"({result['bytes'] / n / 1024:.0f} KiB per image)"
         )
     if result["codes"] is not None:
         kind = f"{kind} with {result['codes']} codes, recall at 10 {result['recall']:.3f}"
     return (
-        f"{result['n_samples']} images, {kind}, {result['metric']}, in "
+        f"{show_count(result['n_samples'], 'image')}, {kind}, {result['metric']}, in "
         f"{result['seconds']:.1f} s; saved to {result['out']}\n"
         f"kind {result['kind']}: {result['reason']}"
     )

@@ -8,6 +8,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from featx._repr import show_count
 from featx._version import __version__
 from featx.cli._streams import show_name
 
@@ -92,7 +93,7 @@ def show(result: dict[str, Any]) -> str:
     if not result["tables"]:
         lines.append("no table yet")
     failures = result["failures"]
-    lines.append(f"{len(failures)} images could not be read")
+    lines.append(f"{show_count(len(failures), 'image')} could not be read")
     lines += [f"  {show_name(f['path'])}: {f['reason']}" for f in failures[:MAX_LISTED]]
     if len(failures) > MAX_LISTED:
         lines.append(f"  ... and {len(failures) - MAX_LISTED} more (--json lists all)")

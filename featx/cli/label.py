@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from featx._optional import require
+from featx._repr import show_count
 from featx.cli._outputs import add_output
 from featx.cli._sources import open_given_store
 from featx.cli._streams import print_error, print_result
@@ -78,7 +79,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
         def ready(address: str) -> None:
             full, n = f"{address}#token={token}", len(session.file.values)
-            print_error(f"featx label: {len(store)} images, {n} labels, at {full}; Ctrl-C stops")
+            counts = f"{show_count(len(store), 'image')}, {show_count(n, 'label')}"
+            print_error(f"featx label: {counts}, at {full}; Ctrl-C stops")
             if args.json:
                 print_result({"address": full, "labels": str(session.file.path), "n_labels": n})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from featx._repr import show_count
 from featx.cli._outputs import add_output
 from featx.cli.options import add_options, add_table
 
@@ -46,7 +47,7 @@ def show(result: dict[str, Any]) -> str:
     """Say what is on the map."""
     where = "placed" if not result["is_kept"] else "new among those that kept their places"
     text = (
-        f"{result['n_samples']:,} images, {result['n_new']:,} {where}, "
+        f"{show_count(result['n_samples'], 'image')}, {result['n_new']:,} {where}, "
         f"{result['n_labelled']:,} with a label, in {result['seconds']:.1f} s; "
         f"{result['n_bytes'] / 1e6:,.1f} MB"
     )

@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from featx.extraction import RunOptions
     from featx.retrieval.rerankings import RERANKINGS
 
+    parser.usage = "%(prog)s INDEX [IMAGE ...] [--text WORDS] [options]"  # one of the two
     parser.add_argument(
         "index",
         metavar="INDEX",
@@ -103,7 +104,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         from featx.cli._galleries import matches_report
 
         report = matches_report(results, words=args.text or (), has_images=bool(args.image))
-        result["html"] = str(report.save(args.html))
+        result["report"] = str(report.save(args.html))
     return result
 
 

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from featx._optional import require
+from featx._repr import show_count
 from featx.cli._streams import print_error, print_result
 from featx.cli.options import add_moved_weights, add_options, read_options
 
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     def ready(address: str) -> None:
         n = service.database.n_samples
         hint = "#token=TOKEN" if options.token else ""
-        print_error(f"featx serve: {n} images at {address}{hint}; Ctrl-C stops")
+        print_error(f"featx serve: {show_count(n, 'image')} at {address}{hint}; Ctrl-C stops")
         if args.json:
             print_result({"address": address, "n_samples": n})
 

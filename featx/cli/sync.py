@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from featx._repr import show_count
 from featx.cli.options import add_table
 
 # Below, neighbours are missing that an index should find.
@@ -49,5 +50,5 @@ def show(result: dict[str, Any]) -> str:
     """Say what was done."""
     return (
         f"{result['added']} added, {result['updated']} updated, {result['removed']} removed; "
-        f"{result['n_samples']} rows, recall at 10 {result['recall']:.3f}"
+        f"{show_count(result['n_samples'], 'row')}, recall at 10 {result['recall']:.3f}"
     )

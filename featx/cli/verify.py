@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from featx._repr import show_count
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
@@ -33,5 +35,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> str:
     """Say whether everything fits."""
     if result["ok"]:
-        return f"ok: {result['n_rows_checked']} rows fit their checksums"
+        n = result["n_rows_checked"]
+        fit = "fits its checksum" if n == 1 else "fit their checksums"
+        return f"ok: {show_count(n, 'row')} {fit}"
     return "\n".join(result["problems"])

@@ -610,7 +610,7 @@ def test_rows_of_zeros_and_labels_for_some_do_no_harm(tmp_path) -> None:
     labels[11] = ""
     found = quick(make_store(tmp_path, X, labels))
     assert np.isnan(found.wrong[11])
-    assert any("1 images have no label" in note for note in found.notes)
+    assert any("without a label: 1 image:" in note for note in found.notes)
 
 
 # -- the result --

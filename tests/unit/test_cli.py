@@ -359,6 +359,7 @@ def test_index_and_query_by_image(world, capsys, tmp_path) -> None:
     assert first["query"] == first["matches"][0]["path"] == str(image)
     assert first["matches"][0]["distance"] < 1e-5
     assert [len(r["matches"]) for r in found["results"]] == [3, 3, 3]
+    assert found["report"] == str(tmp_path / "q.html")
     page = (tmp_path / "q.html").read_text()
     assert page.count("data:image/jpeg") == 3 + 9
     assert run(*words) == 0

@@ -68,7 +68,7 @@ def test_a_page_shows_them(stores, capsys, tmp_path) -> None:
 
 def test_none_is_said_so(stores, capsys, tmp_path) -> None:
     assert main(["duplicates", str(stores[1]), "--html", str(tmp_path / "none.html")]) == 0
-    assert "0 groups of copies among 1 images" in capsys.readouterr().out
+    assert "0 groups of copies among 1 image," in capsys.readouterr().out
     assert "None found." in (tmp_path / "none.html").read_text()
 
 
