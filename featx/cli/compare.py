@@ -6,6 +6,8 @@ import argparse
 from functools import partial
 from typing import Any
 
+from featx._repr import show_count
+from featx.backbones.names import split_folder
 from featx.cli._messages import show_coverage
 from featx.cli._outputs import add_output, add_page
 from featx.cli._sources import find_labelled
@@ -36,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="backbones",
         action="append",
         metavar="NAME[=FILE]",
-        help="a network, with its weights file where it is not downloaded; give it several times "
+        help="a network, with its weights file where it is not downloaded, or one of your own: "
+        "local-dir:FOLDER, hf/FOLDER, or a name of another package; give it several times "
         "(default featx_small)",
     )
     add_options(parser, Encoder, COMPARED)
@@ -53,13 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Compare, and write the page."""
     from featx.extraction import Encoder, RunOptions
+    from featx.extraction.encoder import DEFAULT_BACKBONE
     from featx.tasks import compare, comparison_report
 
     paths, labelled = find_labelled(as_source(args.source), args.labels)
-    named = [word.partition("=") for word in args.backbones or ["featx_small"]]
     encoders = [
         read_options(args, partial(Encoder, name, weights=file or "default"))
-        for name, _, file in named
+        for name, file in map(_split, args.backbones or [DEFAULT_BACKBONE])
     ]
     run = read_options(args, RunOptions)
     found = read_options(args, partial(compare, paths, labelled.labels, args.store, encoders, run))
@@ -69,11 +72,22 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {**result, **labelled.coverage.to_dict(), "table": str(found)}
 
 
+def _split(word: str) -> tuple[str, str]:
+    """Return the name of a network, and its file where one is given."""
+    if (
+        split_folder(word, "default")[1] != "default"
+    ):  # a folder, whose own name may have a "=" in it
+        return word, ""
+    name, _, file = word.partition("=")
+    return name, file
+
+
 def show(result: dict[str, Any]) -> str:
     """Print the table."""
     lines = [result["table"]]
     lines.append(
-        f"{result['n_images']} images of {result['n_classes']} classes, {result['n_folds']} folds"
+        f"{show_count(result['n_images'], 'image')} of "
+        f"{show_count(result['n_classes'], 'class')}, {show_count(result['n_folds'], 'fold')}"
         + (f"; {result['n_failed']} could not be read" if result["n_failed"] else "")
     )
     return "\n".join([*lines, *show_coverage(result)])

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,8 @@ class ComparisonRow:
     Parameters
     ----------
     backbone, layer, pooling : str
-        What was read.
+        What was read. Of a network in a folder, and of one of several with one name, the backbone
+        has the last part of where its weights are.
     n_features : int
         Length of a vector.
     accuracy : Figure
@@ -213,7 +215,9 @@ def compare(
     rows: list[ComparisonRow] = []
     rights: list[NDArray[np.bool_]] = []
     folds_used, kept = 0, np.arange(len(paths))
-    for encoder in (_prepare(encoder, chosen, over_layers, run) for encoder in encoders):
+    names = _name_networks(encoders)
+    for name, encoder in zip(names, encoders, strict=True):
+        encoder = _prepare(encoder, chosen, over_layers, run)
         with extract(list(paths), store, encoder, **vars(run)) as extracted:
             fingerprints = extracted.summary.fingerprints
         rates: dict[str, tuple[float, ...]] = {}
@@ -232,7 +236,7 @@ def compare(
             slowest, median, fastest, depth = rates[recipe.layer]
             rows.append(
                 ComparisonRow(
-                    backbone=recipe.backbone,
+                    backbone=name or recipe.backbone,
                     layer=recipe.layer,
                     pooling=recipe.pooling,
                     n_features=recipe.n_features,
@@ -252,6 +256,41 @@ def compare(
         n_failed=len(paths) - len(kept),
         answer=answer(judged, len(kept)),
     )
+
+
+def _name_networks(encoders: Sequence[str | Encoder]) -> list[str]:
+    """Return what tells the networks apart: backbones, and where needed where their weights are.
+
+    "" stands for a module of the user's own, whose recipe has a name for it.
+    """
+    made = [Encoder(encoder) if isinstance(encoder, str) else encoder for encoder in encoders]
+    bases = [e.backbone if isinstance(e.backbone, str) else "" for e in made]
+    names = []
+    for base, encoder in zip(bases, made, strict=True):
+        place = Path(encoder.weights or "random")
+        if base.endswith((":", "/")):  # its folder is its name
+            same = [Path(e.weights or "") for b, e in zip(bases, made, strict=True) if b == base]
+            base += _tell_apart(place, same)
+        elif base and len({e.weights for b, e in zip(bases, made, strict=True) if b == base}) > 1:
+            base += f"={place.name}"
+        names.append(base)
+    return names
+
+
+def _tell_apart(place: Path, others: Sequence[Path]) -> str:
+    """Return as many last parts of a path as no other of the paths ends in.
+
+    Examples
+    --------
+    >>> _tell_apart(Path("/a/x/net"), [Path("/a/x/net"), Path("/b/net")])
+    'x/net'
+    """
+    n = 1
+    while n < len(place.parts) and any(
+        other != place and other.parts[-n:] == place.parts[-n:] for other in others
+    ):
+        n += 1
+    return "/".join(part.strip("/") for part in place.parts[-n:])
 
 
 def _prepare(

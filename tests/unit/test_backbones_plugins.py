@@ -16,6 +16,7 @@ from featx.cli.main import main
 from featx.errors import BackboneError
 from featx.extraction.notes import _request_digest
 from featx.extraction.options import RunOptions
+from featx.images import sample_data_dir
 
 LAB = """
 import torch
@@ -85,6 +86,17 @@ def test_a_package_adds_networks_that_extract_and_are_found_again(
     # its code may change between two runs, so that no request is taken for one of before
     assert _request_digest(encoder, RunOptions()) is None
     assert _request_digest(featx.Encoder(), RunOptions()) is not None
+
+
+def test_a_network_of_a_package_is_compared(
+    install, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("featx_lab", "lab = lab_networks:LabSource", lab_networks=LAB)
+    photos = sample_data_dir() / "objects"
+    words = ["compare", photos / "apple", photos / "car", "--store", tmp_path / "c.h5"]
+    more = ["--backbone", "lab/mean", "--device", "cpu", "--workers", "0", "--folds", "2"]
+    assert main([str(word) for word in (*words, *more)]) == 0
+    assert "lab/mean is the most accurate" in capsys.readouterr().out
 
 
 def test_terms_of_a_plug_in_are_shown(install, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from featx.errors import BackboneError, ParameterError
 from featx.extraction import RunOptions
 from featx.tasks import compare, comparison_report
 from featx.tasks._verdict import answer, find_unbeaten, is_more_accurate
-from featx.tasks.compare import Comparison, ComparisonRow, Figure
+from featx.tasks.compare import Comparison, ComparisonRow, Figure, _name_networks
 from featx.tasks.layers import spread_layers
 from pipelines.datasets import read_dataset
 
@@ -397,6 +397,31 @@ def test_the_command_compares_networks_and_writes_a_page(world, capsys) -> None:
     sections = json.loads(numbers)["sections"]
     marks = {p["name"]: p["is_on_frontier"] for p in sections[1]["points"]}
     assert marks == {row["name"]: row["is_on_frontier"] for row in found["rows"]}
+
+
+def test_networks_in_folders_are_told_apart_by_their_last_parts(world, tmp_path, capsys) -> None:
+    timm = pytest.importorskip("timm", reason="timm is an extra")
+    folders = [tmp_path / "a" / "vit", tmp_path / "b=c" / "vit"]
+    for seed, folder in enumerate(folders):
+        torch.manual_seed(seed)
+        timm.models.save_for_hf(timm.create_model("test_vit.r160_in1k"), folder)
+    named = [word for folder in folders for word in ("--backbone", f"local-dir:{folder}")]
+    assert run(*command(world, *named, "--html", tmp_path / "p.html", "--json")) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {row["name"] for row in rows} == {"local-dir:a/vit", "local-dir:b=c/vit"}
+    assert len({row["fingerprint"] for row in rows}) == 2
+    by_hand = Encoder(f"local-dir:{folders[1]}").recipes[0].fingerprint
+    assert by_hand in {r["fingerprint"] for r in rows if r["backbone"] == "local-dir:b=c/vit"}
+    assert "which network?" in (tmp_path / "p.html").read_text().lower()
+    assert str(tmp_path) not in (tmp_path / "p.html").read_text()
+
+
+def test_a_name_with_two_weights_stands_in_the_table_with_each(world) -> None:
+    twice = [Encoder("squeezenet1_1", weights=world / "w.pth"), "squeezenet1_1", "featx_small"]
+    assert _name_networks(twice) == [
+        "squeezenet1_1=w.pth", "squeezenet1_1=default", "featx_small",
+    ]  # fmt: skip
+    assert _name_networks(["local-dir:/data/vit/"]) == ["local-dir:vit"]
 
 
 def test_images_without_a_label_are_counted_and_a_csv_without_labels_is_named(
