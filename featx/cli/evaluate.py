@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from featx._repr import show_count
 from featx.cli._messages import show_coverage, show_figure
 from featx.cli._outputs import add_page
 from featx.cli.options import add_labels, add_table
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a file of featx train")
     parser.add_argument("store", metavar="F.h5")
     add_labels(parser, attributes=True)
-    add_page(parser, "confusions and mistakes")
+    add_page(parser, "confusions, and mistakes with where in them the model saw the label")
     add_table(parser)
 
 
@@ -29,13 +30,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     result = found.to_dict()
     if args.html:
         title = f"What {args.model} says of {args.store}"
-        result["report"] = str(evaluation_report(found, title=title).save(args.html))
+        page = evaluation_report(found, title=title, maps=classifier.draw_maps)
+        result["report"] = str(page.save(args.html))
     return result
 
 
 def show(result: dict[str, Any]) -> str:
     """Print each figure with its interval."""
-    lines = [f"{result['n_samples']} images"]
+    lines = [show_count(result["n_samples"], "image")]
     for name, span in result["intervals"].items():
         text = (
             f"95 % interval {span[0]:.3f} to {span[1]:.3f}" if span else "too few for an interval"
@@ -53,5 +55,6 @@ def show(result: dict[str, Any]) -> str:
             "probably less"
         )
     if result.get("n_unknown"):
-        lines.append(f"{result['n_unknown']} images have labels that the model does not know")
+        n = show_count(result["n_unknown"], "image")
+        lines.append(f"the model does not know the labels of {n}")
     return "\n".join([*lines, *show_coverage(result)])

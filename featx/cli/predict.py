@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,11 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._optional import require
+from featx._repr import show_count
 from featx.cli._messages import describe_failures, list_failures
 from featx.cli._outputs import PAGE, add_output
 from featx.cli._sources import are_stores, embed_sources
 from featx.cli._streams import show_name
-from featx.cli.options import add_moved_weights, add_options, add_sources, add_table, as_source
+from featx.cli.options import (
+    add_moved_weights,
+    add_options,
+    add_sources,
+    add_table,
+    as_source,
+    read_options,
+)
 from featx.errors import ParameterError
 from featx.files.kinds import PREDICTION_COLUMNS
 from featx.files.outputs import write_output
@@ -45,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_output(
         parser, "--html", PAGE, metavar="OUT.html",
-        help="write a page of the pictures, the least sure first",
+        help="write a page of the pictures, the least sure first, with where in them the model "
+        "sees the label",
     )  # fmt: skip
     parser.add_argument(
         "--sets", dest="coverage", metavar="COVERAGE", type=float,
@@ -63,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Label images with what the model was trained on."""
+    from featx.extraction import RunOptions
     from featx.tasks import Classifier, predictions_report
 
     classifier = Classifier.load(args.model)
@@ -87,8 +98,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         _write_table(args.out, _columns(predictions, classifier))
         result["out"] = args.out
     if args.html:
+        draw = functools.partial(
+            classifier.draw_maps, run=read_options(args, RunOptions), weights=args.weights
+        )
         page = predictions_report(
-            predictions, title=f"What {args.model} says", n_unreadable=len(failures)
+            predictions, title=f"What {args.model} says", n_unreadable=len(failures), maps=draw
         )
         result["report"] = str(page.save(args.html))
     return result
@@ -218,12 +232,15 @@ def show(result: dict[str, Any]) -> str:
             (show_name(", ".join(p["label"])) or "(none)") if is_list else show_name(p["label"])
         )
         parts = [show_name(p["path"]), label, f"{p['confidence']:.3f}"]
-        parts += [f"{{{show_name(', '.join(p['labels']))}}}"] if "labels" in p else []
+        parts += (
+            [f"possible: {show_name(', '.join(p['labels'])) or 'none'}"] if "labels" in p else []
+        )
         parts += ["unknown"] if p["is_unknown"] else []
         lines.append("\t".join(parts))
     if n := result["n_unknown"]:
         lines.append(
-            f"{n} of {len(predictions)} images are unlike anything the model was trained on; of "
+            f"{n} of {show_count(len(predictions), 'image')} {'is' if n == 1 else 'are'} unlike "
+            "anything the model was trained on; of "
             f"images like those at most {100 * result['false_alarms']:g} % would be called so"
         )
     return "\n".join(lines)

@@ -8,6 +8,7 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
+from featx._repr import show_count
 from featx.cli._messages import list_failures, show_coverage, show_figure
 from featx.cli._outputs import add_output, add_page
 from featx.cli._sources import open_given_store
@@ -24,6 +25,11 @@ from featx.cli.options import (
     read_preset,
 )
 from featx.errors import ParameterError
+
+NO_MAPS = (
+    "these labels are from the models of the folds, which are not kept; the pages of featx "
+    "evaluate and featx predict have them"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Train and save."""
     from featx.tasks import evaluation_report, train
+    from featx.tasks.class_maps import ClassMaps
 
     start = time.monotonic()
     preset = read_preset(args)
@@ -80,8 +87,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             title = f"{args.out}, on images that it was not trained on"
             subtitle = f"cross-validated, preset {preset.name}, features of {store.path}"
             page = evaluation_report(
-                found, title=title, subtitle=subtitle, curve=training.learning_curve(store)
-            )
+                found, title=title, subtitle=subtitle, curve=training.learning_curve(store),
+                maps=lambda _: ClassMaps(why_not=NO_MAPS),
+            )  # fmt: skip
             result["report"] = str(page.save(args.html))
     return {**result, "notes": list(training.notes), "seconds": time.monotonic() - start}
 
@@ -121,10 +129,12 @@ def notes(result: dict[str, Any]) -> list[str]:
 def show(result: dict[str, Any]) -> str:
     """Say what was trained."""
     score = show_figure(result["cv_score"])
+    what = "class" if result["task"] == "classification" else "attribute"
     how = "" if score == "not measured" else " cross-validated"
     lines = [
         (
-            f"{result['task']}: {len(result['classes'])} classes, {result['n_samples']} images, "
+            f"{result['task']}: {show_count(len(result['classes']), what)}, "
+            f"{show_count(result['n_samples'], 'image')}, "
             f"{result['cv_metric']} {score}{how}, "
             f"in {result['seconds']:.1f} s; saved to {result['out']}"
         ),

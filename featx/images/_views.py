@@ -26,6 +26,7 @@ __all__ = [
     "sixteen_views",
     "ten_crop",
     "view",
+    "view_box",
 ]
 
 # The scales of Radenovic, Tolias & Chum, Fine-tuning CNN Image Retrieval (2018), in their code:
@@ -63,19 +64,23 @@ def scaled(p: Preprocessing, factor: float, step_px: int) -> Scale:
 def resize(image: Image.Image, scale: Scale, interpolation: str) -> Image.Image:
     """Resize the shorter side as torchvision's Resize does: the longer one is truncated."""
     width, height = image.size
+    size = _resized(width, height, scale)
+    if size == image.size:
+        return image
+    if size[0] * size[1] > DEFAULT_MAX_PIXELS:
+        raise ImageDecodeError(
+            f"too elongated: {width} x {height} px would become {min(size)} x {max(size)} px"
+        )
+    return image.resize(size, Image.Resampling[interpolation.upper()])
+
+
+def _resized(width: int, height: int, scale: Scale) -> tuple[int, int]:
     short, long = min(width, height), max(width, height)
     new_short = scale.resize_px
     if new_short is None:
         new_short = max(1, round(short * scale.factor))
     new_long = new_short if scale.squash else int(new_short * long / short)
-    if (new_short, new_long) == (short, long):
-        return image
-    if new_short * new_long > DEFAULT_MAX_PIXELS:
-        raise ImageDecodeError(
-            f"too elongated: {width} x {height} px would become {new_short} x {new_long} px"
-        )
-    size = (new_short, new_long) if width <= height else (new_long, new_short)
-    return image.resize(size, Image.Resampling[interpolation.upper()])
+    return (new_short, new_long) if width <= height else (new_long, new_short)
 
 
 def _pad(image: Image.Image, crop_px: int) -> Image.Image:
@@ -100,6 +105,24 @@ def view(image: Image.Image, scale: Scale, interpolation: str) -> Image.Image:
     """Resize, and crop the centre where a crop is asked for."""
     resized = resize(image, scale, interpolation)
     return resized if scale.crop_px is None else _centre_crop(resized, scale.crop_px)
+
+
+def view_box(width: int, height: int, scale: Scale) -> Box:
+    """Return what of a picture `view` shows: left, top, right, bottom as shares of its sides.
+
+    Beyond 0 and 1 where it is padded.
+
+    Examples
+    --------
+    >>> view_box(400, 200, Scale(1.0, 100, 100))
+    (0.25, 0.0, 0.75, 1.0)
+    """
+    if scale.crop_px is None:
+        return (0.0, 0.0, 1.0, 1.0)
+    new_width, new_height = _resized(width, height, scale)
+    left, top = (new_width - scale.crop_px) / 2, (new_height - scale.crop_px) / 2
+    right, bottom = left + scale.crop_px, top + scale.crop_px
+    return (left / new_width, top / new_height, right / new_width, bottom / new_height)
 
 
 def ten_crop(image: Image.Image, crop_px: int) -> list[Image.Image]:

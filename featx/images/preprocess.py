@@ -28,6 +28,7 @@ from featx.images._views import (
     sixteen_views,
     ten_crop,
     view,
+    view_box,
 )
 from featx.images.augmentation import Augmentation
 from featx.images.decode import DEFAULT_MAX_PIXELS
@@ -114,6 +115,21 @@ class ImagePreprocessor:
         if self.views.kind == "patches":
             sizes = [math.ceil(crop_px * (self.views.levels + 1) / 2)]
         return max(sizes)
+
+    def box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Return what of a picture its first view shows: left, top, right, bottom, as shares.
+
+        Parameters
+        ----------
+        width, height : int
+            Of the picture, upright.
+
+        Examples
+        --------
+        >>> ImagePreprocessor(Preprocessing(resize_px=256, crop_px=128)).box(200, 100)
+        (0.375, 0.25, 0.625, 0.75)
+        """
+        return view_box(width, height, self.scales[0])
 
     def __call__(self, image: Image.Image) -> tuple[NDArray[np.uint8], ...]:
         """Return the views of an RGB image.

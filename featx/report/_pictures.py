@@ -11,6 +11,7 @@ import numpy as np
 
 from featx.errors import ParameterError
 from featx.report._axes import colour_of
+from featx.report._maps import PictureMap, lay_over, tell_maps
 from featx.report._section import (
     ImagePath,
     Section,
@@ -42,11 +43,14 @@ class Card:
         What stands below it.
     other : path, bytes or PIL.Image.Image, optional
         An image to compare it with, shown beside it.
+    map : PictureMap, optional
+        Lies over the image, and can be switched off.
     """
 
     image: PictureSource
     lines: tuple[str, ...] = ()
     other: PictureSource | None = None
+    map: PictureMap | None = None
 
 
 @dataclass(frozen=True)
@@ -115,12 +119,16 @@ class Mistake:
         Labels.
     score : float or None, default None
         How sure the classifier was.
+    maps : tuple of PictureMap, default ()
+        That of the predicted label, which lies over the image, and that of the true one over a
+        copy beside it, if there is one; they can be switched off.
     """
 
     image: PictureSource
     true: str
     predicted: str
     score: float | None = None
+    maps: tuple[PictureMap, ...] = ()
 
 
 def cards_section(cards: Sequence[Card], press: ThumbnailPress, title: str, note: str) -> Section:
@@ -129,10 +137,14 @@ def cards_section(cards: Sequence[Card], press: ThumbnailPress, title: str, note
     shown, data = [], []
     for card in cards:
         pictures = [press.press(image) for image in (card.image, card.other) if image is not None]
-        shown.append({"pictures": pictures, "lines": card.lines})
+        maps = () if card.map is None else (card.map,)
+        over = lay_over(maps, pictures[0], press)
+        shown.append({"pictures": pictures, "lines": card.lines, "maps": over})
         other = None if card.other is None else _path(card.other)
-        data.append({"path": _path(card.image), "other": other, "lines": list(card.lines)})
-    return Section("pictures", title, {"cards": shown, "note": note}, {"cards": data})
+        told = {"path": _path(card.image), "other": other, "lines": list(card.lines)}
+        data.append({**told, "maps": tell_maps(maps)} if maps else told)
+    view = {"cards": shown, "note": note, "has_maps": any(card["maps"] for card in shown)}
+    return Section("pictures", title, view, {"cards": data})
 
 
 def gallery_section(rows: Sequence[GalleryRow], press: ThumbnailPress, title: str) -> Section:
@@ -183,17 +195,23 @@ def _tell(match: GalleryMatch) -> dict[str, Any]:
     return told | {name: as_json(value) for name, value in more.items() if value}
 
 
-def mistakes_section(mistakes: Sequence[Mistake], press: ThumbnailPress, title: str) -> Section:
+def mistakes_section(
+    mistakes: Sequence[Mistake], press: ThumbnailPress, title: str, note: str
+) -> Section:
     """Lay out wrongly labelled images as a grid."""
     _require_all(mistakes, Mistake, "mistakes")
     shown, data = [], []
     for m in mistakes:
         score = None if m.score is None else as_text(m.score)
         labels = {"true": str(m.true), "predicted": str(m.predicted)}
-        shown.append({"picture": press.press(m.image), **labels, "score": score})
+        picture = press.press(m.image)
+        maps = lay_over(m.maps, picture, press)
+        shown.append({"picture": picture, **labels, "score": score, "maps": maps})
         labels = {"true": as_json(m.true), "predicted": as_json(m.predicted)}
-        data.append({"path": _path(m.image), **labels, "score": as_json(m.score)})
-    return Section("mistakes", title, {"mistakes": shown}, {"mistakes": data})
+        told = {"path": _path(m.image), **labels, "score": as_json(m.score)}
+        data.append({**told, "maps": tell_maps(m.maps)} if m.maps else told)
+    view = {"mistakes": shown, "note": note, "has_maps": any(m["maps"] for m in shown)}
+    return Section("mistakes", title, view, {"mistakes": data})
 
 
 def _require_all(values: Sequence[Any], kind: type, name: str) -> None:

@@ -67,6 +67,13 @@ class ThumbnailPress:
         self.used_bytes += len(uri)
         return Thumbnail(name, uri, width, height)
 
+    def take(self, n_bytes: int) -> bool:
+        """Count what belongs to a picture; tell whether the budget has room for it."""
+        if self.used_bytes + n_bytes > self.max_bytes:
+            return False
+        self.used_bytes += n_bytes
+        return True
+
     def _encode_once(self, source: PictureSource, side: int) -> tuple[str, int, int]:
         if not isinstance(source, (str, os.PathLike)):
             return _encode(source, side)

@@ -246,7 +246,7 @@ class Report:
         x_label: str,
         y_label: str,
         log_x: bool = False,
-        frontier: bool = False,
+        frontier: bool | str = False,
         title: str = "",
     ) -> Self:
         """Append named points of two measures, for example accuracy against images per second.
@@ -259,9 +259,9 @@ class Report:
             What the axes show.
         log_x : bool, default False
             Equal ratios of x, which are above 0, take equal room.
-        frontier : bool, default False
+        frontier : bool or str, default False
             Draw the edge of what can be had, where more is better in both, and the points that
-            another beats in both paler.
+            another beats in both paler. Text says in the legend what the edge is.
         title : str, default ""
             Heading.
 
@@ -304,9 +304,11 @@ class Report:
         """
         return self._add(gallery_section(rows, self._press, title))
 
-    def add_mistakes(self, mistakes: Sequence[Mistake], *, title: str = "Mistakes") -> Self:
+    def add_mistakes(
+        self, mistakes: Sequence[Mistake], *, title: str = "Mistakes", note: str = ""
+    ) -> Self:
         """Append images with their true and predicted label, most telling first as given."""
-        return self._add(mistakes_section(mistakes, self._press, title))
+        return self._add(mistakes_section(mistakes, self._press, title, note))
 
     def add_embedding_map(
         self,

@@ -16,6 +16,8 @@ from featx.report._section import Section, as_text, require_finite
 
 __all__ = ["ScatterPoint", "on_frontier", "scatter_section"]
 
+UNBEATEN = "no other point is higher in both"
+
 
 @dataclass(frozen=True)
 class ScatterPoint:
@@ -49,7 +51,7 @@ def scatter_section(
     x_label: str,
     y_label: str,
     log_x: bool,
-    frontier: bool,
+    frontier: bool | str,
     title: str,
 ) -> Section:
     """Lay out the points, their names and, where asked for, the frontier."""
@@ -84,7 +86,7 @@ def scatter_section(
         span = "" if low is None else f" ({as_text(low)} to {as_text(high)})"
         shown.append({
             "name": str(p.name), "x": places[k][0], "y": places[k][1], "whisker": whiskers[k],
-            "colour": colour_of(groups[str(p.group)]), "is_faint": frontier and not best[k],
+            "colour": colour_of(groups[str(p.group)]), "is_faint": bool(frontier) and not best[k],
             "numbers": f"{as_text(xy[k, 0])}, {as_text(xy[k, 1])}{span}", "label": labels[k],
         })  # fmt: skip
         data.append({
@@ -95,6 +97,7 @@ def scatter_section(
     view = axes.view(x_label, y_label) | {
         "points": shown,
         "stairs": stairs,
+        "frontier": UNBEATEN if frontier is True else frontier,
         "legend": [(name, colour_of(k)) for name, k in groups.items() if name],
         "unnamed": [(p["name"], p["numbers"]) for p in shown if p["label"] is None],
     }

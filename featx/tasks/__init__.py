@@ -7,8 +7,8 @@ from featx.tasks.pages import (
     benchmark_report,
     comparison_report,
     evaluation_report,
-    predictions_report,
 )
+from featx.tasks.predictions_page import predictions_report
 from featx.tasks.tracking import log_to_mlflow
 from featx.tasks.training import train
 

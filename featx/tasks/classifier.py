@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,10 @@ from featx.images import attribute_labels, class_labels
 from featx.images.join import AttributeLabels, ClassLabels, Coverage
 from featx.store import FeatureStore
 from featx.store.info import open_fitting
+from featx.tasks.class_maps import ClassMaps, draw_class_maps
+
+if TYPE_CHECKING:
+    from featx.extraction import RunOptions
 
 __all__ = ["Classifier", "Evaluation", "Predictions", "labels_array"]
 
@@ -160,6 +165,15 @@ class Classifier(OneLine):
                 f"{width}, as {self.name} was fitted on; take the store that it was trained on, "
                 "or one made alike"
             )
+
+    def draw_maps(
+        self,
+        wanted: Mapping[str, Sequence[str]],
+        run: RunOptions | None = None,
+        weights: str | None = None,
+    ) -> ClassMaps:
+        """Compute where in pictures it sees classes, as `featx.tasks.class_maps` does."""
+        return draw_class_maps(self.saved, wanted, run, weights=weights, name=self.name)
 
     def evaluate(self, store: FeatureStore, labels: Any = None) -> Evaluation:
         """Measure it on the labelled images of a store.

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 
+from featx._repr import show_count
 from featx._version import __version__
 from featx.evaluation import FewLabelCurve, mean_over_attributes, precision_recall_points
-from featx.report import Card, Mistake, Report, ScatterPoint
+from featx.report import Mistake, Report, ScatterPoint
 from featx.tasks.bench import Benchmark
+from featx.tasks.class_maps import ClassMaps, DrawMaps
 from featx.tasks.classifier import Evaluation, Predictions
 from featx.tasks.compare import Comparison, ComparisonRow
 
@@ -22,11 +23,9 @@ __all__ = [
     "comparison_report",
     "evaluation_report",
     "list_versions",
-    "predictions_report",
 ]
 
 N_WORST, N_BARS = 12, 40
-N_CARDS = 200
 N_SHOWN_ATTRIBUTES = 6
 N_MAPPED, MIN_MAPPED = 500, 10
 MIN_LAYERS = 3  # of a curve
@@ -38,7 +37,8 @@ def comparison_report(found: Comparison, *, command: str = "") -> Report:
     n_networks = len({row.backbone for row in found.rows})
     report = Report(
         "Which network?" if n_networks > 1 or len(found.rows) < 2 else "Which layer?",
-        subtitle=f"{found.n_images} images of {found.n_classes} classes, {found.n_folds} folds",
+        subtitle=f"{show_count(found.n_images, 'image')} of "
+        f"{show_count(found.n_classes, 'class')}, {show_count(found.n_folds, 'fold')}",
     )
     report.add_text(found.answer, title="The answer")
     report.add_scatter(
@@ -53,7 +53,9 @@ def comparison_report(found: Comparison, *, command: str = "") -> Report:
         x_label="images per second",
         y_label="accuracy",
         log_x=True,
-        frontier=True,
+        frontier="no other network is both faster and more accurate"
+        if n_networks > 1
+        else "no other layer is both faster and more accurate",
         title="Accuracy against speed",
     )  # fmt: skip
     for backbone in dict.fromkeys(row.backbone for row in found.rows):
@@ -162,6 +164,7 @@ def evaluation_report(
     title: str,
     subtitle: str = "",
     curve: FewLabelCurve | None = None,
+    maps: DrawMaps | None = None,
     command: str = "",
 ) -> Report:
     """Make the page of an evaluation: figures, confusions or attributes, and the mistakes.
@@ -174,6 +177,9 @@ def evaluation_report(
         What the page says of it.
     curve : FewLabelCurve, optional
         Shown behind the mistakes, as of `Training.learning_curve`.
+    maps : callable, optional
+        Draws the maps of the mistakes' labels, as `featx.tasks.class_maps.draw_class_maps` of the
+        model; default none.
     command : str, default ""
         What the user ran.
     """
@@ -183,9 +189,9 @@ def evaluation_report(
     report.add_scores(
         {name.replace("_", " "): found.figures[name] for name in names},
         intervals={name.replace("_", " "): span for name, span in spans.items()},
-        title=f"{found.figures['n_samples']} images, 95 % intervals",
+        title=f"{show_count(found.figures['n_samples'], 'image')}, 95 % intervals",
     )
-    add_predictions(report, found.predictions)
+    add_predictions(report, found.predictions, maps)
     if curve is not None:
         report.add_curve(
             list(curve.n_per_class),
@@ -209,73 +215,13 @@ def evaluation_report(
     )
 
 
-def predictions_report(
-    predictions: Sequence[Mapping[str, Any]],
-    *,
-    title: str,
-    n_unreadable: int = 0,
-    command: str = "",
-) -> Report:
-    """Make the page of predictions: the unknown, then the least sure first.
-
-    Parameters
-    ----------
-    predictions : sequence of mapping
-        As ``featx predict --json`` gives them.
-    title : str
-        What the page says of it.
-    n_unreadable : int, default 0
-        Images that could not be read, which the page counts.
-    command : str, default ""
-        What the user ran.
-    """
-    strange = sorted((p for p in predictions if p["is_unknown"]), key=lambda p: -p["unknown"])
-    rest = sorted((p for p in predictions if not p["is_unknown"]), key=lambda p: p["confidence"])
-    sure = float(np.mean([p["confidence"] for p in predictions])) if predictions else 0.0
-    report = Report(title, subtitle=f"{len(predictions)} images")
-    figures = {"images": len(predictions), "unknown": len(strange), "mean confidence": sure}
-    report.add_scores(figures | ({"not readable": n_unreadable} if n_unreadable else {}))
-    if strange:
-        note = "No class or training image is like these: take their labels for guesses."
-        _add_cards(report, strange, "Unlike anything it was trained on", note)
-    if rest:
-        _add_cards(report, rest, "Least sure first", "")
-    return report.add_key_values(list_versions(command))
-
-
-def _add_cards(
-    report: Report, predictions: Sequence[Mapping[str, Any]], title: str, note: str
-) -> None:
-    shown = predictions[:N_CARDS]
-    if len(shown) < len(predictions):
-        note = f"{note} The first {N_CARDS} of {len(predictions)}.".strip()
-    report.add_cards([Card(p["path"], _describe(p)) for p in shown], title=title, note=note)
-
-
-def _describe(prediction: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the lines below a picture."""
-    label = prediction["label"]
-    names = [label] if isinstance(label, str) else label
-    label = ", ".join(names) or "none"
-    lines = [f"{label}, {100 * prediction['confidence']:.0f}\u00a0% sure"]
-    if prediction["is_unknown"]:  # how sure the classes are of each other says nothing here
-        lines = [f"guess: {label}"]
-    possible = prediction.get("labels", names)
-    if others := [name for name in possible if name not in names]:
-        lines.append(f"or {', '.join(others)}")
-    elif names and not possible:
-        lines.append("set of labels: empty")
-    if prediction["unknown"] is not None:
-        lines.append(f"unknown {prediction['unknown']:.2f}")
-    return tuple(lines)
-
-
-def add_predictions(report: Report, found: Predictions) -> None:
+def add_predictions(report: Report, found: Predictions, maps: DrawMaps | None = None) -> None:
     """Append what predictions got right and wrong, class by class or attribute by attribute."""
     if found.y_true.ndim == 2:
         _add_attributes(report, found)
     else:
         _add_classes(report, found)
+        _add_mistakes(report, found, maps)
         _add_map(report, found)
 
 
@@ -286,17 +232,27 @@ def _add_classes(report: Report, found: Predictions) -> None:
     worst = sorted(range(len(names)), key=lambda i: shares[i])[:N_BARS]
     title = "Accuracy by class" if len(names) <= N_BARS else "Accuracy of the 40 hardest classes"
     report.add_bars([names[i] for i in worst], [shares[i] for i in worst], limit=1.0, title=title)
+
+
+def _add_mistakes(report: Report, found: Predictions, maps: DrawMaps | None) -> None:
     wrong = np.flatnonzero(found.y_true != found.y_pred)
     sure = found.scores.max(axis=1)
     surest = sorted(wrong.tolist(), key=lambda i: -sure[i])[:N_WORST]
-    if surest:
-        report.add_mistakes(
-            [
-                Mistake(found.paths[i], found.y_true[i], found.y_pred[i], float(sure[i]))
-                for i in surest
-            ],
-            title="The surest mistakes",
-        )
+    if not surest:
+        return
+    labels = {found.paths[i]: (str(found.y_pred[i]), str(found.y_true[i])) for i in surest}
+    drawn = maps(labels) if maps else ClassMaps()
+    report.add_mistakes(
+        [
+            Mistake(
+                found.paths[i], found.y_true[i], found.y_pred[i], float(sure[i]),
+                drawn.by_path.get(found.paths[i], ()),
+            )
+            for i in surest
+        ],
+        title="The surest mistakes",
+        note=drawn.note,
+    )  # fmt: skip
 
 
 def _add_map(report: Report, found: Predictions) -> None:

@@ -473,9 +473,9 @@ def test_predict_says_what_is_unknown_and_gives_sets(photos, model, tmp_path, ca
     assert kind_of(tmp_path / "p.csv")[0] == "predictions"
     assert main(list(map(str, words))) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split("\t")[1] == "red"
+    assert lines[0].split("\t")[1::2] == ["red", "possible: red"]
     assert lines[1].endswith("\tunknown")
-    assert lines[2].startswith("1 of 2 images are unlike anything the model was trained on")
+    assert lines[2].startswith("1 of 2 images is unlike anything the model was trained on")
 
 
 def test_fewer_false_alarms_flag_fewer_images(photos, model, capsys) -> None:

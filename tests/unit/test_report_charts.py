@@ -82,8 +82,9 @@ def test_a_scatter_names_groups_and_values_and_the_json_has_them() -> None:
     assert page.count('class="faint"') == 1
     legend = page[page.index('<figcaption class="legend">') :]
     assert re.findall(r"</i>([^<]+)</span>", legend) == [
-        "embedded", "others", "none is better in both",
+        "embedded", "others", "no other point is higher in both",
     ]  # fmt: skip
+    assert "</i>best buy</span>" in scatter(frontier="best buy").to_html()
     plain = scatter()
     assert plain.to_dict()["sections"][0]["points"][0]["is_on_frontier"] is None
     assert 'class="frontier"' not in plain.to_html()

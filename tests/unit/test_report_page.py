@@ -89,7 +89,7 @@ def one_of_each(text: str, folder: Path) -> Report:
         .add_curve([1], {text: [0]}, {text: [(0, 1)]}, x_label=text, y_label=text, title=text)
         .add_curve([1, 9], {text: [0, 1]}, x_label=text, y_label=text, log_x=True, title=text)
         .add_scatter([ScatterPoint(text, 1, 2, 1, 3, text)], x_label=text, y_label=text,
-                     frontier=True, title=text)
+                     frontier=text, title=text)
         .add_scatter([ScatterPoint(text, 1, 2)] * 20, x_label=text, y_label=text)
         .add_precision_recall({text: ([0, 1], [1, 0.5])}, ap={text: 0.75}, title=text)
         .add_cards([Card(text, (text,)), Card(file, (text,), file)], title=text, note=text)
