@@ -56,6 +56,7 @@ def built(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_wheel_made_from_the_sdist_runs_in_a_fresh_environment(built, tmp_path) -> None:
     (wheel,) = built.glob("featx-*.whl")
     assert len([*built.iterdir()]) == 2

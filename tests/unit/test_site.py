@@ -45,6 +45,7 @@ def test_the_reference_has_every_public_name() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # three minutes of processor time, the gallery's examples among them
 def test_the_site_builds_without_a_warning_or_a_network(tmp_path) -> None:
     """Would catch a page in no menu, a broken link, a failing example, a malformed docstring."""
     command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet"]
