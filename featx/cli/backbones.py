@@ -29,13 +29,29 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     from featx.errors import BackboneError
 
+    def _try(name: str) -> dict[str, Any]:
+        """Give a network that featx cannot run a row with the reason, not an end of the list."""
+        try:
+            return _describe(backbone_card(name))
+        except BackboneError as err:
+            return {
+                "name": name,
+                "source": None,
+                "weights": [],
+                "n_parameters": None,
+                "crop_px": None,
+                "license": None,
+                "licenses": {},
+                "unusable": str(err),
+            }
+
     names = list_backbones(args.pattern)
     if not names:
         raise BackboneError(
             f"backbones: nothing fits {args.pattern!r}, expected part of a name or a pattern such "
             f"as 'resnet*'.{suggest_name(args.pattern.strip('*'))}"
         )
-    cards = [_describe(backbone_card(name)) for name in names]
+    cards = [_describe(backbone_card(names[0]))] if len(names) == 1 else list(map(_try, names))
     more = 0 if args.pattern is None or cards[0]["source"] == "timm" else count_timm(args.pattern)
     return {"backbones": cards, "n_more_in_timm": more, "pattern": args.pattern}
 
@@ -61,10 +77,10 @@ def show(result: dict[str, Any]) -> str:
     lines = [f"{'name':{width}}{'source':13}{'params':>9}  {'px':>4}  {'licence':{wide}}weights"]
     for b, said in zip(shown, terms, strict=True):
         millions = f"{b['n_parameters'] / 1e6:.1f} M" if b["n_parameters"] else "-"
-        size = b["crop_px"] or "-"
-        weights = ", ".join(_name_weights(b)) or "none published"
+        size, source = b["crop_px"] or "-", b["source"] or "-"
+        weights = ", ".join(_name_weights(b)) or b.get("unusable") or "none published"
         lines.append(
-            f"{b['name']:{width}}{b['source']:13}{millions:>9}  {size:>4}  {said:{wide}}{weights}"
+            f"{b['name']:{width}}{source:13}{millions:>9}  {size:>4}  {said:{wide}}{weights}"
         )
     if len(result["backbones"]) > len(shown):
         lines.append(

@@ -70,7 +70,11 @@ def test_long_lists_are_cut_in_text_only(timm, capsys: pytest.CaptureFixture[str
     n = len(timm.list_pretrained())
     assert lines[-1].startswith(f"... and {n - 100} more: give more of the name")
     assert len(lines) == 102
-    assert len(listed(capsys, "timm/*")["backbones"]) == n
+    rows = listed(capsys, "timm/*")["backbones"]
+    assert len(rows) == n
+    unusable = {row["name"]: row["unusable"] for row in rows if "unusable" in row}
+    assert 0 < len(unusable) < 10
+    assert all("'border'" in reason for reason in unusable.values())
 
 
 @pytest.mark.parametrize(
