@@ -74,9 +74,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _split(word: str) -> tuple[str, str]:
     """Return the name of a network, and its file where one is given."""
-    if (
-        split_folder(word, "default")[1] != "default"
-    ):  # a folder, whose own name may have a "=" in it
+    folder = split_folder(word, "default")[1]
+    if folder != "default":  # whose own name may have a "=" in it
         return word, ""
     name, _, file = word.partition("=")
     return name, file
