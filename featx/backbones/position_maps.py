@@ -140,7 +140,7 @@ def _may_be(shape: tuple[int, ...], width: int) -> bool:
 
 @dataclass(frozen=True)
 class _Mean:
-    """The mean of a map over its positions, or NaN where the output is none."""
+    """The mean of a map over its positions, or infinity where the output is none."""
 
     place: PositionMap
 

@@ -109,11 +109,9 @@ def show_coverage(result: dict[str, Any]) -> list[str]:
         lines.append(f"{show_count(n, 'image')} {have} left out: {examples}")
     if n := result["n_unused"]:
         near = f"; nearest: {result['nearest']}" if result["nearest"] else ""
-        lines.append(
-            f"{show_count(n, 'row')} of {result['labels_from']} fit{'s' * (n == 1)} none of the "
-            "images: "
-            f"{_list_examples(result['unused'], n)}{near}"
-        )
+        rows = f"{show_count(n, 'row')} of {result['labels_from']} {'fits' if n == 1 else 'fit'}"
+        examples = _list_examples(result["unused"], n)
+        lines.append(f"{rows} none of the images: {examples}{near}")
     return lines
 
 

@@ -21,29 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """List networks with what is known of them."""
-    from featx.backbones.catalogue import (
-        backbone_card,
-        count_timm,
-        list_backbones,
-        suggest_name,
-    )
+    from featx.backbones.catalogue import count_timm, list_backbones, suggest_name
     from featx.errors import BackboneError
-
-    def _try(name: str) -> dict[str, Any]:
-        """Give a network that featx cannot run a row with the reason, not an end of the list."""
-        try:
-            return _describe(backbone_card(name))
-        except BackboneError as err:
-            return {
-                "name": name,
-                "source": None,
-                "weights": [],
-                "n_parameters": None,
-                "crop_px": None,
-                "license": None,
-                "licenses": {},
-                "unusable": str(err),
-            }
 
     names = list_backbones(args.pattern)
     if not names:
@@ -51,12 +30,27 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             f"backbones: nothing fits {args.pattern!r}, expected part of a name or a pattern such "
             f"as 'resnet*'.{suggest_name(args.pattern.strip('*'))}"
         )
-    cards = [_describe(backbone_card(names[0]))] if len(names) == 1 else list(map(_try, names))
+    cards = [_describe(name, is_listed=len(names) > 1) for name in names]
     more = 0 if args.pattern is None or cards[0]["source"] == "timm" else count_timm(args.pattern)
     return {"backbones": cards, "n_more_in_timm": more, "pattern": args.pattern}
 
 
-def _describe(card: Any) -> dict[str, Any]:
+def _describe(name: str, *, is_listed: bool) -> dict[str, Any]:
+    """Return what is known of a network.
+
+    One of a list that featx cannot run is there with the reason; asked for alone, it is an error.
+    """
+    from featx.backbones.catalogue import backbone_card, source_of
+    from featx.errors import BackboneError
+
+    try:
+        card = backbone_card(name)
+    except BackboneError as err:
+        if not is_listed:
+            raise
+        nothing = dict.fromkeys(("n_parameters", "crop_px", "license"))
+        known = {"name": name, "source": source_of(name).prefix.rstrip("/"), "weights": []}
+        return {**known, **nothing, "licenses": {}, "unusable": str(err)}
     return {
         "name": card.name,
         "source": card.source,
@@ -77,10 +71,10 @@ def show(result: dict[str, Any]) -> str:
     lines = [f"{'name':{width}}{'source':13}{'params':>9}  {'px':>4}  {'licence':{wide}}weights"]
     for b, said in zip(shown, terms, strict=True):
         millions = f"{b['n_parameters'] / 1e6:.1f} M" if b["n_parameters"] else "-"
-        size, source = b["crop_px"] or "-", b["source"] or "-"
+        size = b["crop_px"] or "-"
         weights = ", ".join(_name_weights(b)) or b.get("unusable") or "none published"
         lines.append(
-            f"{b['name']:{width}}{source:13}{millions:>9}  {size:>4}  {said:{wide}}{weights}"
+            f"{b['name']:{width}}{b['source']:13}{millions:>9}  {size:>4}  {said:{wide}}{weights}"
         )
     if len(result["backbones"]) > len(shown):
         lines.append(

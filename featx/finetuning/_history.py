@@ -88,8 +88,7 @@ def find_best_depth(depths: Sequence[Depth]) -> int:
     >>> find_best_depth([probe, Depth("layer4", 9, 2, 0, 0.8, 0.4, 2.0)])
     0
     """
-    most = max(depth.val_accuracy for depth in depths)
-    if depths[0].val_accuracy == most:
-        return 0
-    equal = [i for i, depth in enumerate(depths) if depth.val_accuracy == most]
-    return min(equal, key=lambda i: (depths[i].val_loss, i))
+    return max(
+        range(len(depths)),
+        key=lambda i: (depths[i].val_accuracy, i == 0, -depths[i].val_loss, -i),
+    )

@@ -75,6 +75,13 @@ def test_long_lists_are_cut_in_text_only(timm, capsys: pytest.CaptureFixture[str
     unusable = {row["name"]: row["unusable"] for row in rows if "unusable" in row}
     assert 0 < len(unusable) < 10
     assert all("'border'" in reason for reason in unusable.values())
+    found = listed(capsys, "timm/*deepseek*")
+    assert (found["n_more_in_timm"], {row["source"] for row in found["backbones"]}) == (
+        0,
+        {"timm"},
+    )
+    assert main(["backbones", min(unusable)]) == 1
+    assert "cropped by 'border'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
