@@ -94,6 +94,8 @@ def test_the_conda_recipe_asks_for_what_the_wheel_asks_for() -> None:
     found = recipe()
     expected = {"python" + PROJECT["requires-python"]}
     for need in PROJECT["dependencies"]:
+        if ";" in need:  # of some platforms, and conda's package is one for all
+            continue
         name = re.match(r"[\w-]+", need)[0]
         expected.add(need.replace(name, OF_CONDA.get(name, name), 1))
     assert {need.replace(" ", "") for need in found["requirements"]["run"]} == expected

@@ -22,6 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from featx._forks import fork_lock
 from featx.engines._batch_norm import fold_batch_norms, has_batch_norms
 from featx.engines._forks import note_use
+from featx.engines._memory import keep_freed_memory
 from featx.engines.engine import Network, Normalise, Use, make_trial_views, pad_batch
 from featx.engines.layers import LayerOutput, read_layers, trace_layers
 from featx.engines.placement import Placement, has_bfloat16
@@ -30,7 +31,7 @@ from featx.errors import BackboneError, FeatxError, one_line
 __all__ = ["TorchEngine", "must_round"]
 
 # A processor is fastest with so many images in a pass: of more, what one step hands to the next
-# leaves its caches, and is larger than what the C library gives out without asking the system.
+# leaves its caches.
 LEAST_AT_ONCE, AT_ONCE_PER_THREAD = 8, 4
 
 
@@ -63,6 +64,8 @@ class TorchEngine:
         self._must_round = must_round(self.dtype, self._device)
         self._dtype = torch.float32 if self._must_round else self.dtype
         self._is_cuda = self._device.type == "cuda"
+        if self._device.type == "cpu":
+            keep_freed_memory()
         self.n_at_once = 2 if self._is_cuda else 1  # one takes all cores of a processor
         self._copies: Any = None  # the stream of copies to a GPU
         self._lock = fork_lock()
