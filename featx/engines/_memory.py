@@ -1,8 +1,8 @@
 """Memory that one pass frees, kept for the next.
 
 glibc takes each array of more than 32 MB from the system and gives it back when it is freed: the
-maps of a few images at the beginning of a network in float32. Each pass then begins with pages that
-the system has to clear, a third of the time of such a pass.
+maps of a few images at the beginning of a network in float32. Each pass then begins with pages
+that the system has to clear, a third of the time of such a pass.
 """
 
 from __future__ import annotations

@@ -21,5 +21,5 @@ def test_a_large_array_takes_pages_from_the_system_once() -> None:
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     assert keep_freed_memory()
-    # what else the process holds decides where the array goes, so one of five has to find its place
-    assert min(count_faults() for _ in range(5)) < 500
+    # a gap left by one is too small for the next by its alignment, until the gaps have grown
+    assert min(count_faults() for _ in range(30)) < 500
