@@ -1,3 +1,3 @@
 """The version, in a module that imports nothing, so that every room may name it."""
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
