@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from common import ROOT
 
-LIST_PER_S = 100_000 / 0.15  # docs/decisions/images-decode.md
+LIST_PER_S = 100_000 / 0.15  # docs/benchmarks/decode.md
 RESULTS = ROOT / "benchmarks" / "results" / "x86_64-2cores-cpu.json"
 MEASURED = json.loads(RESULTS.read_text())["scale"]
 MERGE_ROWS_PER_S = MEASURED["merged_rows_per_second"]  # 1,260 float32 per row

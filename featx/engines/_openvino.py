@@ -2,7 +2,7 @@
 
 The module is traced with its normalisation and the layers that are read, so that several layers
 come from one pass; poolings stay with torch, in float32. Every graph is compared with torch before
-it is used. Nothing is kept on disk: docs/decisions/engines.md has the times.
+it is used. Nothing is kept on disk: docs/benchmarks/engines.md has the times.
 """
 
 from __future__ import annotations
