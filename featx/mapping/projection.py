@@ -180,7 +180,8 @@ def place(new: Floats, kept: Floats, places: NDArray[Any]) -> NDArray[Any]:
     Notes
     -----
     openTSNE begins to place new rows like this; what it then optimises kept no larger share of
-    their neighbours (docs/benchmarks/map.md). A mean may fall between two groups, where nothing is.
+    their neighbours (docs/benchmarks/map.md). A mean may fall between two groups, where no image
+    is.
     """
     from sklearn.neighbors import NearestNeighbors
 
