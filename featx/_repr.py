@@ -1,13 +1,14 @@
-"""Representations of one line, whatever an object holds."""
+"""What objects show of themselves: one line of text, and in a notebook a table."""
 
 from __future__ import annotations
 
 import dataclasses
+import html
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["MAX_CHARS", "OneLine", "shorten", "show_count"]
+__all__ = ["MAX_CHARS", "OneLine", "as_table", "shorten", "show_count"]
 
 MAX_CHARS = 200
 VALUE_CHARS = 60
@@ -102,3 +103,33 @@ def _cut(text: str) -> str:
     if len(text) <= VALUE_CHARS:
         return text
     return f"{text[: VALUE_CHARS // 4]}...{text[3 - VALUE_CHARS + VALUE_CHARS // 4 :]}"
+
+
+def as_table(
+    caption: str, rows: Iterable[Sequence[Any]], *, head: Sequence[str] = (), note: str = ""
+) -> str:
+    """Return the HTML of a table for ``_repr_html_``, everything in it escaped.
+
+    Parameters
+    ----------
+    caption : str
+        What it is.
+    rows : iterable of sequence
+        Texts, or what ``str`` makes one of; the first of each row names it.
+    head : sequence of str, optional
+        Names of the columns.
+    note : str, optional
+        A line below.
+
+    Examples
+    --------
+    >>> as_table("Sizes", [("<a>", 3)])
+    '<table><caption>Sizes</caption><tr><th scope="row">&lt;a&gt;</th><td>3</td></tr></table>'
+    """
+    lines = ["".join(f'<th scope="col">{html.escape(name)}</th>' for name in head)] if head else []
+    for first, *others in rows:
+        cells = "".join(f"<td>{html.escape(str(value))}</td>" for value in others)
+        lines.append(f'<th scope="row">{html.escape(str(first))}</th>{cells}')
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    below = f"<p>{html.escape(note)}</p>" if note else ""
+    return f"<table><caption>{html.escape(caption)}</caption>{body}</table>{below}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._repr import OneLine
+from featx._repr import OneLine, as_table, shorten
 from featx.backbones.names import is_own, split_folder
 from featx.errors import (
     BackboneError,
@@ -116,6 +116,11 @@ class Encoder(OneLine):
         object.__setattr__(self, "weights", weights)
         for name in ("layers", "poolings"):
             object.__setattr__(self, name, _to_tuple(getattr(self, name)))
+
+    def _repr_html_(self) -> str:
+        """Show its parameters in a notebook."""
+        shown = self._repr_fields().items()
+        return as_table("Encoder", [(name, shorten(value)) for name, value in shown])
 
     @classmethod
     def from_recipe(

@@ -1,4 +1,4 @@
-"""A store's table as other packages have theirs: a data frame of pandas, a table of Arrow."""
+"""A store's table as others have theirs: a frame of pandas, a table of Arrow or a notebook."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from featx._optional import require
+from featx._repr import as_table
 from featx.store.columns import convert_column, name_features, text_columns
 
 if TYPE_CHECKING:
@@ -14,11 +15,30 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrowBlocks", "Frames"]
 
+MAX_NAMES = 12
 TYPES = {"text": "string", "integer": "int64", "number": "float64"}
 
 
 class Frames:
-    """What `FeatureStore` gives to packages that have tables of their own."""
+    """What `FeatureStore` gives to packages that have tables of their own, and to notebooks."""
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook what it holds, and what made it."""
+        store = cast("FeatureStore", self)
+        rows: list[tuple[str, object]] = [
+            ("path", store.path),
+            ("table", store.table.key),
+            ("shape", store.shape),
+        ]
+        if store.recipe is not None:
+            names = ("backbone", "layer", "pooling", "augment", "precision")
+            rows += [(name, getattr(store.recipe, name)) for name in names]
+        if store.labels is not None:
+            classes = sorted(set(store.labels.tolist()) - {""})
+            rows.append(("labels", _list_few(classes)))
+        rows += [("columns", _list_few(list(store.metadata)))] if store.metadata else []
+        rows += [("images that could not be read", len(store.failures))] if store.failures else []
+        return as_table("FeatureStore", rows)
 
     def to_pandas(self) -> Any:
         r"""Return the table as a pandas data frame, one row per image.
@@ -154,3 +174,9 @@ def _undot(names: list[str]) -> list[str]:
         taken.add(plain)
         found.append(plain)
     return found
+
+
+def _list_few(names: list[str]) -> str:
+    """Return the first names, and how many there are where that is not all."""
+    text = ", ".join(names[:MAX_NAMES])
+    return text if len(names) <= MAX_NAMES else f"{text}, ... ({len(names):,} in all)"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._repr import OneLine
+from featx._repr import OneLine, as_table, show_count
 from featx.errors import FileFormatError, ParameterError
 from featx.estimators import SavedModel, load_model
 from featx.estimators.held_out import final_estimator
@@ -84,6 +84,18 @@ class Evaluation(OneLine):
             is_right = p.y_true == p.y_pred
             figures["calibration_error"] = calibration_error(p.scores.max(axis=1), is_right)
         return cls(figures, predictions, coverage, n_seen)
+
+    def _repr_html_(self) -> str:
+        """Show the figures with their 95 % intervals in a notebook."""
+        intervals = self.figures["intervals"]
+        rows = []
+        for name, value in self.figures.items():
+            if isinstance(value, float):
+                span = intervals.get(name)
+                low_high = f"{span[0]:.3f} to {span[1]:.3f}" if span else ""
+                rows.append((name.replace("_", " "), f"{value:.3f}", low_high))
+        n_images = show_count(self.figures["n_samples"], "image")
+        return as_table(f"Evaluation of {n_images}", rows, head=("", "value", "95 % interval"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the predictions as a JSON-serialisable dict."""

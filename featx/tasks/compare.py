@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from featx._repr import OneLine
+from featx._repr import OneLine, as_table, show_count
 from featx._values import require_known
 from featx.errors import ParameterError
 from featx.estimators import Preset
@@ -30,6 +30,7 @@ from featx.tasks.layers import spread_layers
 
 __all__ = ["Comparison", "ComparisonRow", "Figure", "compare"]
 
+STAR = "nothing here is better, beyond noise, in accuracy or speed and no worse"
 N_TIMED, N_ROUNDS = 64, 3  # images, and how often they are read
 
 
@@ -137,9 +138,25 @@ class Comparison(OneLine):
             mark = "*" if row.is_on_frontier else ""
             rate = f"{row.images_per_second:.0f}"
             lines.append(f"{mark:2}{row.accuracy!s:24}{rate:>9}{row.n_features:>8}  {row.name}")
-        lines.append("* nothing here is better, beyond noise, in accuracy or speed and no worse")
+        lines.append(f"* {STAR}")
         lines.append(self.answer)
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Show what `str` shows as a table in a notebook."""
+        rows = [
+            (
+                row.name,
+                row.accuracy,
+                f"{row.images_per_second:.0f}",
+                row.n_features,
+                "*" if row.is_on_frontier else "",
+            )
+            for row in self.rows
+        ]
+        head = ("network", "accuracy", "images/s", "length", "")
+        caption = f"Comparison on {show_count(self.n_images, 'image')}"
+        return as_table(caption, rows, head=head, note=f"* {STAR}. {self.answer}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON-serialisable dict."""

@@ -1,8 +1,10 @@
-"""What a notebook prints of an object is one line of less than 200 characters."""
+"""What is printed of an object is one line of less than 200 characters; a notebook has tables."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -12,12 +14,15 @@ from sklearn.pipeline import make_pipeline
 import featx
 from featx._repr import MAX_CHARS, shorten
 from featx.estimators import MultiViewClassifier, SavedModel
+from featx.evaluation import wilson_interval
 from featx.extraction.summary import ExtractionSummary
 from featx.images import ImageManifest
-from featx.images.join import join_labels
+from featx.images.join import Coverage, join_labels
 from featx.recipe import Preprocessing, Recipe
 from featx.retrieval import SpatialSearch
 from featx.store import store_info, verify_store, write_features
+from featx.tasks.classifier import Evaluation, Predictions
+from featx.tasks.compare import Comparison, ComparisonRow, Figure
 
 PATHS = tuple(f"/a/rather/long/folder/of/photographs/{i}.jpg" for i in range(5000))
 RECIPE = Recipe(
@@ -87,3 +92,66 @@ def test_an_estimator_shows_what_is_not_the_default():
 )
 def test_a_long_value_is_given_as_what_it_is(value, text):
     assert shorten(value) == text
+
+
+class Cells(HTMLParser):
+    """The tags and the text of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags, self.text = set(), ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+
+    def handle_data(self, data):
+        self.text += data + " "
+
+
+def test_a_notebook_shows_an_encoder_as_a_table_of_what_its_text_holds():
+    encoder = featx.Encoder("<b>net</b>", layers=["a&b", "c"], resize_px=64, crop_px=56)
+    page = Cells(encoder._repr_html_())
+    assert page.tags == {"table", "caption", "tr", "th", "td"}
+    for field in re.findall(r"\w+=('[^']*'|\([^)]*\)|\w+)", repr(encoder)):
+        assert field in page.text
+
+
+def test_a_notebook_shows_a_store_as_a_table_of_what_its_text_holds(tmp_path):
+    names = [f"<i>{i}</i>" for i in range(30)]
+    path = tmp_path / "<b>.h5"
+    plain = write_features(path, np.zeros((30, 512)), paths=names, labels=names, recipe=RECIPE)
+    with plain, write_features(tmp_path / "f.h5", np.eye(2), paths=["a", "b"]) as bare:
+        page = Cells(plain._repr_html_())
+        assert page.tags == {"table", "caption", "tr", "th", "td"}
+        for text in (str(path), plain.table.key, "(30, 512)", "resnet18", "gem(3)", "<i>11</i>"):
+            assert text in page.text
+        assert "(30 in all)" in page.text
+        assert "<i>9</i>" not in page.text  # of 30 sorted names the last
+        assert "resnet18" not in bare._repr_html_()
+
+
+def test_a_notebook_shows_an_evaluation_as_figures_with_intervals():
+    y, names = np.array(["a", "b", "b", "a"]), ("a", "b")
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
+    predicted = np.array(names)[scores.argmax(axis=1)]
+    predictions = Predictions(tuple("wxyz"), y, predicted, scores, names)
+    found = Evaluation.of(predictions, Coverage(), None)
+    page = Cells(found._repr_html_())
+    low, high = wilson_interval(y == predicted)
+    for text in ("4 images", "accuracy", "0.750", f"{low:.3f} to {high:.3f}", "balanced accuracy"):
+        assert text in page.text
+
+
+def test_a_notebook_shows_a_comparison_as_its_text():
+    row = ComparisonRow(
+        "<net>", "l&1", "avg", 8, Figure(0.5, 0.4, 0.6), 12.3, (12.0, 13.0), 1.0, ""
+    )
+    found = Comparison(
+        (dataclasses.replace(row, is_on_frontier=True), row), 9, 2, 5, 0, "<net> wins"
+    )
+    page = Cells(found._repr_html_())
+    assert page.tags == {"table", "caption", "tr", "th", "td", "p"}
+    for text in (found.answer, "0.500 (0.400 to 0.600)", "12", row.name, "*"):
+        assert text in str(found)
+        assert text in page.text
