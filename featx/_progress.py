@@ -1,10 +1,11 @@
-"""Progress of long work on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal and in a notebook, else a plain line now and then."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 __all__ = ["TIME_FORMAT", "Progress", "hide_progress", "time_stamp"]
 
 LINE_EVERY_S = 10.0
+NOTEBOOK = "ipykernel.zmqshell"  # the module of a notebook's kernel, by which tqdm.auto knows it
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
 _hidden = [False]
 
@@ -43,8 +45,8 @@ class Progress:
     unit : str, default "img"
         What is counted.
     enabled : bool or None, default None
-        None shows progress only where it takes long enough to matter: on a terminal at once, else
-        a plain line every 10 s. False shows nothing.
+        None shows a bar on a terminal, which goes when the work is done, and in a notebook, where
+        it stays; elsewhere, such as in a log, a plain line every 10 s. False shows nothing.
 
     Examples
     --------
@@ -59,16 +61,20 @@ class Progress:
     ) -> None:
         self.total, self.label, self.unit, self.done = total, label, unit, 0
         self._enabled = enabled is not False and not _hidden[0]
-        self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
         self._start = self._last = time.monotonic()
         self._bar: Any = None
 
     def __enter__(self) -> Progress:
-        if self._enabled and self._is_terminal:
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=self.total, desc=self.label, unit=self.unit, file=sys.stderr, leave=False
+        if not self._enabled:
+            return self
+        in_notebook = NOTEBOOK in sys.modules
+        if in_notebook or (sys.stderr is not None and sys.stderr.isatty()):
+            self._bar = _choose_bar(in_notebook)(
+                total=self.total,
+                desc=self.label,
+                unit=self.unit,
+                file=sys.stderr,
+                leave=in_notebook,
             )
         return self
 
@@ -98,3 +104,17 @@ class Progress:
             f"{rate:.1f} {self.unit}/s, {left_s:.0f} s left\n"
         )
         sys.stderr.flush()
+
+
+def _choose_bar(in_notebook: bool) -> Any:
+    """Return the class of bars: tqdm's of text, or its widget where ipywidgets is installed."""
+    if not in_notebook:
+        from tqdm import tqdm
+
+        return tqdm
+    with warnings.catch_warnings():
+        # It says that ipywidgets is missing. A bar of text does without.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from tqdm.auto import tqdm as auto
+
+    return auto
