@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow check docs bench faults clean
+.PHONY: demo test test-slow test-all check docs bench faults clean
 
 demo: $(READY)
 	$(BIN)/featx demo --out demo-out
@@ -20,6 +20,10 @@ test: $(READY)
 # Kills, clusters, browsers, fuzz and whole pipelines; tests/unit/test_serve_browser.py needs chromium.
 test-slow: $(READY)
 	$(PYTEST) -m slow tests
+
+# All of them in one run, so that no core waits for the other twice.
+test-all: $(READY)
+	$(PYTEST)
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -37,11 +41,12 @@ bench: $(READY)
 faults: $(READY)
 	$(BIN)/python tests/faults/run.py
 
-# Everything a target needs, made once and again when pyproject.toml changes.
+# Everything a target needs, made once and again when pyproject.toml changes. What is imported is compiled then, a
+# small part of what is installed.
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit(f"featx needs Python 3.11 or later, found {v[0]}.{v[1]}: run make PYTHON=/path/to/python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[dev]'
 	touch $(READY)
 
 clean:
