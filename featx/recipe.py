@@ -264,7 +264,7 @@ def require_same_recipe(
     raise FingerprintMismatchError(
         f"{thing}: features of recipe {found.fingerprint} do not fit {maker}, which was made with "
         f"recipe {expected.fingerprint} ({describe_differences(found, expected)}); extract again "
-        f"with the expected settings, or make the {maker.split()[0]} anew from these features"
+        f"with the expected settings, or make the {maker.split()[0]} again from these features"
     )
 
 

@@ -97,8 +97,8 @@ class _Towers:
                 return _open_clip().get_tokenizer(self.name)
         except Exception as err:
             raise BackboneError(
-                f"text: the tokenizer of {self.name!r} cannot be had ({one_line(err)}); expected "
-                "its files in the folder, and the package transformers where it is one of its"
+                f"text: the tokenizer of {self.name!r} cannot be loaded ({one_line(err)}); "
+                "expected its files in the folder, and the package transformers if it comes from it"
             ) from err
 
 

@@ -125,7 +125,7 @@ def _read_head(path: Path) -> bytes:
             head = file.read(HEAD_BYTES)
     except OSError as err:
         raise WeightsError(
-            f"{path}: cannot be read ({err.strerror or err}), expected {_EXPECTED}; see to its "
+            f"{path}: cannot be read ({err.strerror or err}), expected {_EXPECTED}; check its "
             "permissions"
         ) from err
     start = head.lstrip().lower()
@@ -209,7 +209,7 @@ def _unwrap(loaded: Any, path: Path) -> dict[str, torch.Tensor]:
     if found:
         if len(found) > 1:
             log.warning(
-                "%s: holds weights under %s; featx takes %r: save another by itself to have it",
+                "%s: holds weights under %s; featx takes %r: to use another, save only that one",
                 path, ", ".join(map(repr, found)), found[0],
             )  # fmt: skip
         return _unwrap(loaded[found[0]], path)

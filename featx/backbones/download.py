@@ -58,7 +58,7 @@ def digest_of(path: Path) -> str:
         return _digest_of(str(path), status.st_size, status.st_mtime_ns)
     except OSError as err:
         raise WeightsError(
-            f"{path}: cannot be read as weights ({err.strerror or err}), expected a file; see to "
+            f"{path}: cannot be read as weights ({err.strerror or err}), expected a file; check "
             "its permissions"
         ) from err
 

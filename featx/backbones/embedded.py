@@ -236,6 +236,6 @@ def load_network(path: str | Path) -> FeatxSmall:
     except RuntimeError as err:
         raise WeightsError(
             f"{path}: tensors do not fit the shape in the header ({one_line(err)}); make the file "
-            "anew with python -m pipelines.distill"
+            "again with python -m pipelines.distill"
         ) from err
     return network.eval().requires_grad_(False)

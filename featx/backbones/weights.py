@@ -109,7 +109,7 @@ def _strip_prefix(state: State, expected: State, body: set[str], name: str) -> S
     if len(fits) > 1:
         raise WeightsError(
             f"{name}: holds {len(fits)} networks that fit, under {', '.join(map(repr, fits))}, "
-            "expected one; save the one you mean by itself"
+            "expected one; save only the one you mean"
         )
     return _below(fits[0], state) if fits else state
 

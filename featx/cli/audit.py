@@ -18,24 +18,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     from featx.auditing import audit
 
-    parser.add_argument("store", metavar="F.h5")
+    parser.add_argument("store", metavar="F.h5", help="a store")
     parser.add_argument(
-        "--labels", metavar="L.csv", help="columns path and label, or attributes (default the "
-        "store's own)"
+        "--labels", metavar="L.csv", help="a CSV with the columns path and label, or one per "
+        "attribute (default the store's own labels)"
     )  # fmt: skip
     parser.add_argument(
         "--against", metavar="G.h5", help="another store, whose images should not be in this one"
     )
     add_output(
-        parser, "--out", "findings", metavar="FINDINGS.csv", help="write a table, which featx "
-        "label takes as its images"
+        parser, "--out", "findings", metavar="FINDINGS.csv", help="write a table, which "
+        "featx label opens for review"
     )  # fmt: skip
     add_output(parser, "--html", PAGE, metavar="OUT.html", help="write a page with the pictures")
     parser.add_argument(
         "--no-pictures",
         dest="pictures",
         action="store_false",
-        help="do not read the files to see which are dark, blurred, blank, tiny or odd in shape",
+        help="do not look for dark, blurred, blank, tiny or odd pictures",
     )
     texts = {"copy_threshold": "smallest cosine of a near copy"}
     add_options(parser, audit, ("workers",), **texts)

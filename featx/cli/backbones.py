@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "pattern",
         nargs="?",
         metavar="PATTERN",
-        help="for example 'resnet*'; a word finds names that contain it; timm's are listed where "
-        "no other fits, or for 'timm/...'",
+        help="for example 'resnet*'; a word finds the names that contain it. timm's networks are "
+        "listed if no other fits, or for 'timm/...'",
     )
 
 

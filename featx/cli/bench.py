@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, RunOptions, RUN)
     add_options(
         parser, benchmark, (),
-        n_images="how many to read, evenly over SOURCE", repeats="of which the median is taken",
-        sweep="also try other numbers of workers and batch sizes",
+        n_images="images to read, evenly over SOURCE", repeats="runs, of which the median counts",
+        sweep="also measure other numbers of workers and batch sizes",
     )  # fmt: skip
     add_page(parser, "plots")
 

@@ -31,26 +31,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_sources(parser)
     add_output(
-        parser, "--store", "store", required=True, metavar="F.h5", help="keeps all features"
+        parser,
+        "--store",
+        "store",
+        required=True,
+        metavar="F.h5",
+        help="store that keeps all features",
     )
     parser.add_argument(
         "--backbone",
         dest="backbones",
         action="append",
         metavar="NAME[=FILE]",
-        help="a network, with its weights file where it is not downloaded, or one of your own: "
-        "local-dir:FOLDER, hf/FOLDER, or a name of another package; give it several times "
+        help="a network, with its weights file if it is not downloaded; also local-dir:FOLDER, "
+        "hf/FOLDER, or a network of another package; give it several times "
         "(default featx_small)",
     )
     add_options(parser, Encoder, COMPARED)
-    add_preset(parser, "views and classifier of all (default plain)")
+    add_preset(parser, "views and classifier for all networks (default plain)")
     add_labels(parser)
     add_options(
-        parser, compare, (), n_folds="at most so many folds",
+        parser, compare, (), n_folds="most folds of the cross-validation",
         over_layers="take N layers of each network, evenly over its depth, instead of --layer",
     )  # fmt: skip
     add_options(parser, RunOptions, RUN)
-    add_page(parser, "a plot")
+    add_page(parser, "plots")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

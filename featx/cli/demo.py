@@ -14,7 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from featx.demo import run_demo
 
     add_output(
-        parser, "--out", "folder", default="featx-demo", metavar="DIR", help="default featx-demo"
+        parser,
+        "--out",
+        "folder",
+        default="featx-demo",
+        metavar="DIR",
+        help="folder for the report (default featx-demo)",
     )
     add_options(parser, run_demo, ("backbone", "weights", "device"))
 

@@ -18,9 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     from featx.evaluation import duplicate_groups
 
-    parser.add_argument("store", metavar="F.h5")
+    parser.add_argument("store", metavar="F.h5", help="a store")
     parser.add_argument(
-        "other", nargs="?", metavar="OTHER.h5", help="a second store: find copies across the two"
+        "other",
+        nargs="?",
+        metavar="OTHER.h5",
+        help="a second store, to find copies across the two",
     )
     parser.add_argument(
         "--threshold",

@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "store",
         metavar="F.h5|MODEL|BACKBONE",
-        help="a store, whose table is copied; or, to .onnx, a file of featx train, or the name of "
-        "a network alone",
+        help="a store to write as a table; or a file of featx train or the name of a network to "
+        "write as .onnx",
     )
     add_output(
         parser,
@@ -37,18 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels-only",
         action="store_true",
-        help="without the features, to a .csv: a label file, which featx label goes on with",
+        help="write a .csv without features, which is a label file for featx label",
     )
     add_table(parser)
     network = parser.add_argument_group("to .onnx")
     add_moved_weights(network)
     network.add_argument(
         "--check", metavar="SOURCE", nargs="+",
-        help="images to compare the file with featx on (default 36 sample images)",
+        help="images on which the file is compared with featx (default 36 sample images)",
     )  # fmt: skip
     network.add_argument(
         "--precision", default=argparse.SUPPRESS, metavar="P",
-        help="float32 (default), or int8, whose loss is said",
+        help="float32 (default), or int8, which is smaller and less accurate",
     )  # fmt: skip
     add_options(network, Encoder, OF_ENCODER)
 

@@ -26,33 +26,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from featx.extraction import Encoder, RayOptions, RunOptions, extract
 
     add_sources(parser)
-    add_output(parser, "--store", "store", required=True, metavar="F.h5", help="made, or added to")
-    add_preset(parser, "sets --augment as the preset has it, unless that is given, too")
+    add_output(
+        parser, "--store", "store", required=True, metavar="F.h5", help="store to make or add to"
+    )
+    add_preset(parser, "sets --augment, unless you give that too")
     add_options(parser, Encoder, ENCODER)
     engines = "auto, torch, compile, openvino on a CPU, or ray on a cluster; see docs/cli.md"
     add_options(parser, RunOptions, RUN, engine=engines)
-    errors = {"on_error": "record bad images in the failures table, or raise"}
+    errors = {"on_error": "record images that cannot be read, or raise an error"}
     add_options(parser, extract, (), **errors)
     parser.add_argument(
         "--max-failures",
         type=int,
         metavar="N",
-        help="stop with an error where more than N images cannot be read (default any number)",
+        help="stop with an error if more than N images cannot be read (default no limit)",
     )
     parser.add_argument(
         "--prune",
         action="store_true",
-        help="remove images that are neither in SOURCE nor on the disk any more, from all tables",
+        help="remove images that are not in SOURCE and whose files are gone, from all tables",
     )
     parser.add_argument(
         "--shard",
         metavar="RANK/WORLD",
-        help="do one of several parts, such as 0/8, each in a process of its own; auto takes it "
+        help="do one of several parts, such as 0/8, each in its own process; auto takes the part "
         "from torchrun or SLURM",
     )
     add_options(
         parser.add_argument_group("with --engine ray"), RayOptions, (),
-        actors="networks at work (default all there is room for)",
+        actors="networks that run at once (default as many as fit)",
         cpus_per_actor="cores of each", gpus_per_actor="GPUs of each, or a share",
     )  # fmt: skip
 
@@ -123,5 +125,5 @@ def show(result: dict[str, Any]) -> str:
             f"last puts them together in {r['store']}"
         )
     if r["interrupted"]:
-        lines.append("interrupted; everything finished is kept: run the same command to go on")
+        lines.append("interrupted; everything finished is kept: run the same command to continue")
     return "\n".join(lines)

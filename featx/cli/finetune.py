@@ -36,13 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, FineTuneClassifier, ("backbone", "weights", "device", "batch_size", "workers"),
         train_from="train this layer and all after it; auto tries several depths and keeps the "
         "best on held-out images; all trains everything (default: the last third of the layers)",
-        epochs="train for at most so many epochs",
+        epochs="most epochs",
         learning_rate="peak of the learning rate (default 1e-4)",
         validation_fraction="share of each class to hold out, to choose epoch and depth; 0 holds "
-        "nothing out",
+        "out nothing",
         batch_size="images per training step",
-        max_cache_bytes="most memory for activations that are computed once (default 1 GiB)",
-        max_disk_bytes="most space for them in TMPDIR where memory does not do (default 8 GiB)",
+        max_cache_bytes="most memory for activations of the frozen layers (default 1 GiB)",
+        max_disk_bytes="most disk space for them in TMPDIR if memory is short (default 8 GiB)",
     )  # fmt: skip
 
 

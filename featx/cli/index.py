@@ -22,19 +22,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     from featx.retrieval import RetrievalIndex
 
-    parser.add_argument("store", metavar="F.h5")
-    add_output(parser, "--out", "index", required=True, metavar="INDEX", help="file of the index")
+    parser.add_argument("store", metavar="F.h5", help="a store")
+    add_output(
+        parser, "--out", "index", required=True, metavar="INDEX", help="index file to write"
+    )
     add_options(
         parser, RetrievalIndex, (),
         metric="cosine, euclidean or dot",
-        kind="auto, exact, hnsw, ivf or instances: exact compares with every image; hnsw and ivf "
-        "with a part of them, through faiss; auto is exact up to 1 GiB of vectors, then ivf; "
-        "instances finds the very same thing by local features of the images, which are read "
-        "again; see docs/instances.md",
-        codes="what hnsw and ivf hold of a vector: float32, float16, int8, pq, or auto, what fits "
-        "the memory",
-        target_recall="share of the first 10 that hnsw and ivf should find",
-        dtype="of the vectors in the file: float32, or float16, which takes half",
+        kind="exact compares with every image; hnsw and ivf search approximately, through faiss; "
+        "auto is exact up to 1 GiB of vectors, then ivf; instances finds the same object in other "
+        "pictures, by local features of the images, which are read again",
+        codes="how hnsw and ivf hold vectors in memory: float32, float16, int8, pq, or auto, "
+        "which takes what fits",
+        target_recall="share of the 10 nearest that hnsw and ivf should find",
+        dtype="type of the vectors in the file: float32, or float16, which takes half",
     )  # fmt: skip
     add_table(parser)
 

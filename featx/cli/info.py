@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "store",
         metavar="F.h5",
         nargs="?",
-        help="a store; without one, versions and machine, as a report of a fault needs them",
+        help="a store; without one, show versions and machine for a bug report",
     )
 
 

@@ -28,29 +28,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     from featx.extraction import Encoder, RunOptions
 
-    add_sources(parser, also="; or a store, whose features are taken")
+    add_sources(parser, also="; or a store")
     parser.add_argument(
         "--labels", required=True, metavar="L.csv",
-        help="the label file: made with the first label, gone on with where it is there",
+        help="the label file to make or to continue",
     )  # fmt: skip
-    parser.add_argument("--classes", type=_names, default=(), metavar="A,B", help="to begin with")
+    parser.add_argument(
+        "--classes", type=_names, default=(), metavar="A,B", help="classes to begin with"
+    )
     parser.add_argument(
         "--attributes", type=_names, default=(), metavar="A,B",
-        help="label these, several per image, in the place of one class",
+        help="label these attributes, several per image, instead of one class",
     )  # fmt: skip
     add_output(
         parser, "--out", "model", metavar="MODEL",
-        help="where the page's Train saves the model (default L.model)",
+        help="where the button Train saves the model (default L.model)",
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=0, help="0 is any (default 0)")
     parser.add_argument(
-        "--token", help="what the page must know (default one made at random, in the address)"
+        "--port", type=int, default=0, help="port; 0 takes any free one (default 0)"
+    )
+    parser.add_argument(
+        "--token", help="what the page must know (default a random one, in the address)"
     )
     add_table(parser)
-    images = parser.add_argument_group("where SOURCE is images")
+    images = parser.add_argument_group("if SOURCE is images")
     add_output(
-        images, "--store", "store", metavar="F.h5", help="keeps their features (default L.h5)"
+        images, "--store", "store", metavar="F.h5", help="store for their features (default L.h5)"
     )
     add_options(images, Encoder, ENCODER)
     add_options(images, RunOptions, RUN)

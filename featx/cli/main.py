@@ -22,27 +22,27 @@ EXIT_INTERRUPTED = 130  # as a shell reports SIGINT
 
 # name -> one line of help; each lives in featx/cli/<name>.py
 COMMANDS = {
-    "demo": "classify and search the sample images, and write a report to open",
+    "demo": "run five tasks on the sample images and write a report",
     "extract": "run a network over images once and keep the features in a store",
-    "info": "say what a store holds",
-    "verify": "check every row of a store against its checksums",
-    "export": "copy a store's table, or write a model or a network as .onnx",
-    "suggest": "choose what to label next",
-    "label": "label images on a page that suggests which, and train on the labels",
-    "train": "train a classifier on a store",
+    "info": "show what a store holds, or the versions for a bug report",
+    "verify": "compare every row of a store with its checksum",
+    "export": "write a store as a table, or a model or network as .onnx",
+    "suggest": "choose images to label next",
+    "label": "label images on a page that suggests which to label first",
+    "train": "train a classifier on labelled images or a store",
     "finetune": "train the later layers of a network on labelled images",
     "predict": "label images with a trained classifier",
-    "evaluate": "measure a trained classifier on a store with labels",
+    "evaluate": "measure the accuracy of a classifier on a store with labels",
     "audit": "find wrong labels, outliers, copies and poor pictures in a store",
     "index": "build a retrieval index from a store",
-    "sync": "write a store's rows to a database, and keep them in step",
-    "query": "find the images of an index that look like the given ones",
-    "map": "draw all images of a store or an index on one page, those alike near each other",
-    "duplicates": "group exact and near copies in a store, or find those across two",
-    "serve": "answer on a web page, and as JSON, what looks like an image",
-    "compare": "measure several networks on labelled images: accuracy against speed",
-    "bench": "measure where the time of an extraction goes, on your own images",
-    "backbones": "list the networks by name",
+    "sync": "copy a store's rows to a database and keep them in step",
+    "query": "find images of an index by example images or words",
+    "map": "draw all images on one page, similar ones near each other",
+    "duplicates": "find exact and near copies in a store, or across two",
+    "serve": "serve a search page and a JSON API for an index",
+    "compare": "find the best network for labelled images: accuracy and speed",
+    "bench": "measure where the time of an extraction goes",
+    "backbones": "list networks with their weights and licences",
 }
 
 
@@ -64,7 +64,10 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser(only: str | None = None) -> Parser:
     """Make the parser; with `only`, options of that one command (the others just by name)."""
-    parser = Parser(prog="featx", description="CNN features off the shelf.")
+    parser = Parser(
+        prog="featx",
+        description="Classify and search images with features of pretrained networks.",
+    )
     parser.add_argument("--version", action="version", version=f"featx {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, line in COMMANDS.items():

@@ -18,16 +18,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("store", metavar="F.h5|INDEX", help="a store, or a file of featx index")
     add_output(
-        parser, "--html", PAGE, required=True, metavar="OUT.html", help="the page; an older map "
-        "there keeps its places, and new images are put among them"
+        parser, "--html", PAGE, required=True, metavar="OUT.html", help="the page; images of an "
+        "older map there keep their places"
     )  # fmt: skip
     parser.add_argument(
-        "--labels", metavar="L.csv", help="columns path and label (default the source's own)"
+        "--labels",
+        metavar="L.csv",
+        help="a CSV with the columns path and label (default its own labels)",
     )
     add_options(
         parser, draw_map, ("workers",),
-        anew="forget the places of an older map",
-        random_state="of the projection",
+        anew="make a new map instead of adding to the old one",
+        random_state="seed of the projection",
     )  # fmt: skip
     add_table(parser)
 

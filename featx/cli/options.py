@@ -45,16 +45,16 @@ FLAGS = {"layers": "--layer", "poolings": "--pooling", "resize_px": "--resize",
          "crop_px": "--crop", "n_images": "--images", "n_folds": "--folds",
          "cors_origins": "--cors-origin"}  # fmt: skip
 HELP = {
-    "backbone": "see featx backbones; featx_small needs no download",
+    "backbone": "a network; featx backbones lists them, and featx_small needs no download",
     "weights": "a .pth or .safetensors file, or the name of published weights",
-    "layers": "module by dotted name; may be given several times",
+    "layers": "module to read, by its dotted name; may be given several times",
     "poolings": "avg, max, gem(3), spoc, crow, mac, rmac, cls, flatten; may be given several "
     "times",
-    "augment": "none, hflip, multi-scale, ten-crop, sixteen-view, patches(1-6); averaged, or "
-    "':keep'",
-    "resize_px": "shorter side in pixels (default what the weights ask for)",
-    "crop_px": "side of the centre crop in pixels (likewise)",
-    "decode": "reduced (large JPEGs shrink while they are decoded) or full",
+    "augment": "none, hflip, multi-scale, ten-crop, sixteen-view, patches(1-6); "
+    "averaged, or kept side by side with ':keep'",
+    "resize_px": "shorter side in pixels (default as the weights ask)",
+    "crop_px": "side of the centre crop in pixels (default as the weights ask)",
+    "decode": "reduced, which shrinks large JPEGs while decoding, or full",
     "precision": "auto, float32, bfloat16, float16 or int8",
     "device": "auto, cpu, cuda, cuda:1",
     "engine": "auto, torch, compile, or openvino on a CPU",
@@ -147,7 +147,7 @@ def add_sources(parser: argparse.ArgumentParser, *, also: str = "") -> None:
         "source",
         nargs="+",
         metavar="SOURCE",
-        help="a folder (label = the folder an image lies in), an image, a glob, or a CSV with a "
+        help="a folder (the folder of an image is its label), an image, a glob, or a CSV with a "
         f"column 'path'{also}",
     )
 
@@ -161,18 +161,16 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     """Add --table."""
     parser.add_argument(
         "--table",
-        help="fingerprint of the table, or its beginning; needed where there are several",
+        help="fingerprint of the table, or its beginning, if the store has several",
     )
 
 
 def add_labels(parser: argparse.ArgumentParser, *, attributes: bool = False) -> None:
     """Add --labels."""
-    columns = "path and label" + (", or attributes" if attributes else "")
-    parser.add_argument("--labels", metavar="L.csv", help=f"columns {columns}")
+    columns = "path and label" + (", or one per attribute" if attributes else "")
+    parser.add_argument("--labels", metavar="L.csv", help=f"a CSV with the columns {columns}")
 
 
 def add_moved_weights(parser: argparse._ActionsContainer) -> None:
     """Add where a saved recipe's network finds its weights."""
-    parser.add_argument(
-        "--weights", help="weights file, where it is no longer where it was at extraction"
-    )
+    parser.add_argument("--weights", help="the weights file, if it has moved since the extraction")

@@ -48,23 +48,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from featx.extraction import RunOptions
 
     parser.add_argument("model", metavar="MODEL", help="a file of featx train")
-    add_sources(parser, also="; or stores, whose vectors are taken")
+    add_sources(parser, also="; or a store")
     add_output(
         parser, "--out", TABLES, metavar="P.csv", help="also write a table: .csv or .parquet"
     )
     add_output(
         parser, "--html", PAGE, metavar="OUT.html",
-        help="write a page of the pictures, the least sure first, with where in them the model "
+        help="write a page of the pictures, the least confident first, that shows where the model "
         "sees the label",
     )  # fmt: skip
     parser.add_argument(
         "--sets", dest="coverage", metavar="COVERAGE", type=float,
-        help="also give sets of labels that hold the right one for this share of images (0.9)",
+        help="also give each image a set of labels that holds the right one for this share of "
+        "images, such as 0.9",
     )  # fmt: skip
     parser.add_argument(
         "--false-alarms", metavar="RATE", type=float, default=FALSE_ALARMS,
-        help="most of the images like those trained on that may be called unknown (default "
-        f"{FALSE_ALARMS:g})",
+        help="largest share of images like the training images that may be called unknown "
+        f"(default {FALSE_ALARMS:g})",
     )  # fmt: skip
     add_table(parser)
     add_moved_weights(parser)

@@ -34,16 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",  # not "*", which would be satisfied with none before an option
         default=[],
         metavar="IMAGE",
-        help="images, folders, globs or a CSV with 'path'; or stores, whose vectors are asked; "
-        "none where --text says what to find",
+        help="images, folders, globs, a CSV with 'path', or stores; none if --text is enough",
     )
     images.required = False
     parser.add_argument(
         "--text",
         action="append",
         metavar="WORDS",
-        help="what to find in words, as 'fire engine', by itself or added to each image; several "
-        "add up, and one with a minus, as --text=-snow, takes away; see docs/words.md",
+        help="what to find, in words, such as 'fire engine', alone or together with each image; "
+        "'umbrella +car' asks for both, and --text=-snow excludes",
     )
     parser.add_argument("-k", type=int, default=10, help="matches per image (default 10)")
     parser.add_argument(
@@ -57,23 +56,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="turn each image N times, evenly over the circle, and take the nearest (default 1); "
-        "4 for photographs that may lie on their side",
+        help="also ask with the image turned, N angles in all (default 1); 4 for photographs that "
+        "may lie on their side",
     )
     parser.add_argument(
         "--rerank",
         action="append",
         choices=["none", *RERANKINGS],
-        help="another order than plain distance (default none); given several times, each begins "
-        "with what the one before ranked",
+        help="re-order the matches (default none); given several times, each continues from the "
+        "one before",
     )
     parser.add_argument(
         "--filter",
         action="append",
         default=[],
         metavar="CONDITION",
-        help="only images with this label or metadata, as label=cat, colour!=red or 'price<=20'; "
-        "all must hold, several values of one column are alternatives",
+        help="only images with this label or metadata: label=cat, colour!=red, 'price<=20'; all "
+        "must hold, and several values of one column are alternatives",
     )
     add_page(parser, "the pictures")
     add_moved_weights(parser)

@@ -21,33 +21,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from featx.serve import ServeOptions
 
     parser.add_argument("index", metavar="INDEX", help="a file of featx index")
-    parser.add_argument("--model", metavar="MODEL", help="a file of featx train, to label queries")
     parser.add_argument(
-        "--map", metavar="MAP.html", help="a page of featx map, whose images are shown at /map"
+        "--model", metavar="MODEL", help="a file of featx train, which labels queries"
     )
+    parser.add_argument("--map", metavar="MAP.html", help="a page of featx map, to show at /map")
     add_options(
         parser, ServeOptions, (),
         host="address to listen on",
-        port="0 is any",
+        port="port; 0 takes any free one",
         token="what clients must know; needed for any host but this machine (default: the "
         "environment's FEATX_TOKEN, which other users of the machine cannot see)",
-        trusted_proxies="addresses of proxies whose X-Forwarded-For says who a client is",
+        trusted_proxies="addresses of proxies whose X-Forwarded-For names the client",
         writable="let clients add, remove and relabel images; needs a token",
-        write_token="what clients must know to change the index, other than --token, which then "
-        "reads alone (default: the environment's FEATX_WRITE_TOKEN)",
-        cors_origins="origin of another site whose pages may ask and show, as "
+        write_token="what clients must know to change the index; --token then only reads "
+        "(default: the environment's FEATX_WRITE_TOKEN)",
+        cors_origins="another site whose pages may search and show images, such as "
         "https://shop.example; may be given several times",
         show_names="show the images' file names",
         show_paths="show the images' whole paths",
-        columns="further columns that clients see and filter by (default all)",
+        columns="columns that clients see and filter by (default all)",
         link_column="column with the address of each image's own page (default the first whose "
         "values all are addresses)",
-        batch_size="images per pass of the network",
-        wait_ms="how long a query waits for others to go with, in ms",
+        batch_size="most queries per forward pass",
+        wait_ms="how long a query waits for others, in ms",
         max_upload_mb="largest request, in MB",
         max_pixels="largest width x height of an upload",
-        rate="images per second and client; 0 is any number",
-        keep_uploads_mb="memory for the last uploads, which an address can name, in MB; 0 is none",
+        rate="images per second per client; 0 is no limit",
+        keep_uploads_mb="memory for the last uploads, to which addresses refer, in MB; 0 is none",
         copy_distance="cosine distance up to which two images are near-duplicates",
     )  # fmt: skip
     add_moved_weights(parser)

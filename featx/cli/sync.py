@@ -14,18 +14,18 @@ GOOD_RECALL = 0.9
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("store", metavar="F.h5")
+    parser.add_argument("store", metavar="F.h5", help="a store")
     parser.add_argument(
         "url",
         metavar="URL",
         help="lancedb:///folder, qdrant://host:port/collection, postgresql://user@host/database, "
-        "sqlite:///file, duckdb:///file or milvus:///file.db; ?table=NAME behind it names the "
-        "table (default featx)",
+        "sqlite:///file, duckdb:///file or milvus:///file.db; ?table=NAME at the end names "
+        "the table (default featx)",
     )
     parser.add_argument(
         "--anew",
         action="store_true",
-        help="remove the table first, as for another recipe or other columns; only one that "
+        help="remove the table first, for another recipe or other columns; only a table that "
         "featx made",
     )
     add_table(parser)

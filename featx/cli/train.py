@@ -36,23 +36,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     from featx.extraction import Encoder, RunOptions
 
-    add_sources(parser, also="; or a store, whose features are taken")
-    add_output(parser, "--out", "model", required=True, metavar="MODEL", help="file of the model")
+    add_sources(parser, also="; or a store")
+    add_output(
+        parser, "--out", "model", required=True, metavar="MODEL", help="model file to write"
+    )
     add_labels(parser, attributes=True)
     parser.add_argument(
         "--task", default="classification", choices=["classification", "attributes"]
     )
-    parser.add_argument("--attributes", nargs="+", help="columns to take (default all)")
-    add_preset(parser, "classifier, and of images the views (default plain)")
     parser.add_argument(
-        "--method", choices=["logistic", "svm"], help="instead of the preset's classifier"
+        "--attributes", nargs="+", help="columns that are attributes (default all)"
     )
-    add_page(parser, "cross-validated figures, confusions and mistakes")
+    add_preset(parser, "classifier, and views if SOURCE is images (default plain)")
+    parser.add_argument(
+        "--method", choices=["logistic", "svm"], help="classifier, instead of the preset's"
+    )
+    add_page(parser, "cross-validated accuracy, confusions and mistakes")
     add_table(parser)
-    images = parser.add_argument_group("where SOURCE is images")
+    images = parser.add_argument_group("if SOURCE is images")
     add_output(
         images, "--store", "store", metavar="F.h5",
-        help="keeps the features of those with a label (default MODEL.h5)",
+        help="store for the features of labelled images (default MODEL.h5)",
     )  # fmt: skip
     add_options(images, Encoder, ENCODER)
     add_options(images, RunOptions, RUN)

@@ -137,7 +137,7 @@ def open_database(url: str) -> Iterator[Database]:
     except database.errors as err:
         raise StoreWriteError(
             f"{address.name}: the database refused ({one_line(err)}); what it has taken stays: "
-            "run again once it is mended"
+            "run again when the database works"
         ) from err
     finally:
         with contextlib.suppress(*database.errors):

@@ -127,7 +127,7 @@ def require_fitting(
     FileFormatError, FingerprintMismatchError, ParameterError
         With both values.
     """
-    remedy = "name another table with ?table=NAME, or write this one anew with --anew"
+    remedy = "name another table with ?table=NAME, or replace this one with --anew"
     if there.get("featx_note") != NOTE_FORMAT:
         raise FileFormatError(
             f"{thing}: has a note of format {there.get('featx_note')!r}, expected {NOTE_FORMAT}; "

@@ -151,7 +151,7 @@ def load_quantised(
             return openvino.Core().read_model(folder / GRAPH), loss
         except (OSError, RuntimeError, ValueError, TypeError, KeyError) as err:
             reason = one_line(err)
-            log.warning("int8: %s cannot be read (%s), quantising anew", folder, reason)
+            log.warning("int8: %s cannot be read (%s), quantising again", folder, reason)
             shutil.rmtree(folder, ignore_errors=True)
     graph, loss = make()
     try:

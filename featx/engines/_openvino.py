@@ -200,7 +200,7 @@ class OpenVINOEngine:
         if samples is None:
             raise BackboneError(
                 f"{self._network}: precision int8 was not calibrated for views of shape "
-                f"{tuple(shape)}, expected images of one size that choose_engine was told of; "
+                f"{tuple(shape)}, expected images of the size given to choose_engine; "
                 "extract with a crop (crop_px), or use another precision"
             )
         views, names = samples(shape), list(layers)

@@ -213,7 +213,7 @@ def _fill_shards(
     except ray.exceptions.RayError as err:
         raise FeatxError(
             f"engine 'ray': {' '.join(str(err).split())[-400:]}; what was finished is kept: "
-            "see to it and run again"
+            "solve this and run again"
         ) from err
 
 

@@ -323,7 +323,7 @@ class Encoder(OneLine):
             How it is to be run.
         known : sequence of Recipe, default ()
             Of tables that exist, the largest first. With precision "auto", those that differ in
-            nothing but their precision are gone on with, where this machine can.
+            nothing but their precision are continued, if this machine can.
 
         Returns
         -------

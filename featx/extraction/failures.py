@@ -95,7 +95,7 @@ class Failures:
         raise ImageDecodeError(
             f"{self.n} images cannot be read, expected at most max_failures = {self.most}: "
             f"{'; '.join(first)}{'; ...' if self.n > N_SHOWN else ''}; what was finished is kept: "
-            "mend the source and run again, or allow for more"
+            "repair the images and run again, or allow for more"
         )
 
 

@@ -115,7 +115,7 @@ def follow_tables(
                 return dataclasses.replace(other, precision_reason=reason)
         reason = (
             f"{loaded.precision_reason}; a table in {precision} exists, which cannot be "
-            f"gone on with here: {problem}"
+            f"continued here: {problem}"
         )
         loaded = dataclasses.replace(loaded, precision_reason=reason)
     return loaded

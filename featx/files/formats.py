@@ -154,14 +154,14 @@ STORE = FileFormat(
     "featx verify says where; extract into a new file to get the features again",
 )
 INDEX = FileFormat(
-    "index", "featx retrieval index", (1, 2), "featx index", "make it anew with featx index"
+    "index", "featx retrieval index", (1, 2), "featx index", "build it again with featx index"
 )
 INSTANCES = FileFormat(
     "index",
     "featx instance index",
     (1,),
     "featx index --kind instances",
-    "make it anew with featx index --kind instances",
+    "build it again with featx index --kind instances",
 )
 MODEL = FileFormat(
     "model", "featx-model", (1,), "featx train (save_model)", "save the model again or restore it"

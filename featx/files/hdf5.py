@@ -76,7 +76,7 @@ def _require_own_content(h5: h5py.File, subject: str) -> None:
     if found is not None:
         raise FileFormatError(
             f"{subject}: {found}, expected plain datasets, which is all that featx writes; "
-            "somebody has changed the file: get it from where it was made, or make it anew"
+            "somebody changed the file: get it from its source again, or make it again"
         )
 
 

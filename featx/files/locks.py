@@ -115,8 +115,8 @@ class WriterLock:
         except OSError as err:
             raise StoreWriteError(
                 f"{self._kind} {str(self._store)!r}: its lock file {str(self._path)!r} cannot be "
-                f"used ({err.strerror or err}); expected a file that featx made: remove what "
-                "stands there, unless a writer is at work"
+                f"used ({err.strerror or err}); expected a file that featx made: remove it, "
+                "unless a writer is running"
             ) from err
 
     def _sign(self) -> None:

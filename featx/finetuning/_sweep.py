@@ -125,7 +125,7 @@ class Pools:
                 f"max_cache_bytes: {self.n_kept} views need {n_bytes} bytes, got "
                 f"{self.room.memory_bytes} in memory and {self.room.disk_bytes} on disk (where "
                 "that much has to be free), so that images are read and the frozen part is "
-                "computed anew in every epoch; raise max_cache_bytes or max_disk_bytes, or take "
+                "computed again in every epoch; raise max_cache_bytes or max_disk_bytes, or take "
                 "fewer n_views or a later train_from"
             )
             self.strategy = "recomputed"

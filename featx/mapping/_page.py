@@ -149,7 +149,7 @@ def read_layout(path: Path) -> tuple[Layout, dict[str, Any]]:
     except (ValueError, KeyError, TypeError) as err:
         raise FileFormatError(
             f"map {os.fspath(path)!r}: its places cannot be read ({err}), expected a page made by "
-            "featx map; give --anew to make a new map in its place"
+            "featx map; give --anew to replace it with a new map"
         ) from err
     return layout, document
 

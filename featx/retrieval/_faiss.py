@@ -201,7 +201,7 @@ def from_arrays(
 def _require(fits: bool, what: str) -> None:
     if not fits:
         raise FileFormatError(
-            f"approximate index: {what}; the file is damaged: make it anew with featx index"
+            f"approximate index: {what}; the file is damaged: build it again with featx index"
         )
 
 

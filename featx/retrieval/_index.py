@@ -246,7 +246,7 @@ class RetrievalIndex(IndexedRows):
             row = int(rows[np.isnan(found.distances)][0])
             raise FileFormatError(
                 f"the index has numbers that are not finite in row {row} or in one like it: its "
-                "file is damaged or forged; make it anew with featx index"
+                "file is damaged or forged; build it again with featx index"
             )
         labels = None if self.labels_ is None else self.labels_[rows]
         return Matches(self.ids_[rows], found.distances, rows, labels, names, found.inliers)

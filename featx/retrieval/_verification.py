@@ -133,7 +133,7 @@ def _compare(
     if gone:
         warnings.warn(
             f"spatial verification: {len(gone)} of {len(ids)} candidates could not be read, or "
-            f"have no local features, {gone[0]!r} among them, and stand below those that agree; "
+            f"have no local features, such as {gone[0]!r}, and are ranked after verified ones; "
             "put them back, or remove them from the index",
             UserWarning,
             stacklevel=7,

@@ -71,7 +71,7 @@ class Follower:
                 index.set_params(weights=database.weights)
             if not fits(index, self._network):
                 raise FingerprintMismatchError(
-                    f"index {path!r}: was made anew with another network, kind or settings, "
+                    f"index {path!r}: was built again with another network, kind or settings, "
                     "expected those of before; start the server again to serve it"
                 )
             found = database.follow(index, state)

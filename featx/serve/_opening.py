@@ -46,7 +46,7 @@ def _require_alone(model: str | None, map_page: str | None) -> None:
         if value is not None:
             raise ParameterError(
                 f"{name}: got {value!r} for an index of instances, expected none: it compares "
-                "local features, and has none of a network; serve another kind of index"
+                "local features, not those of a network; serve another kind of index"
             )
 
 

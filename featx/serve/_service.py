@@ -294,7 +294,7 @@ class Service:
         except FileFormatError as err:
             logger.error("%s", err)  # noqa: TRY400 - another program's doing
             raise RefusalError(
-                503, "the index's file was changed while it is served; make it anew"
+                503, "the index's file was changed while it was served; build it again"
             ) from err
 
     def _answer(self, queries: Sequence[Query]) -> list[Found | Exception]:

@@ -271,5 +271,5 @@ class FrozenState:
     def _change_error(self) -> FileFormatError:
         return FileFormatError(
             f"store {self._name!r} has changed since it was opened: a writer has replaced some of "
-            "what is asked for; open it again to read its new state"
+            "these rows; open it again to read the new ones"
         )

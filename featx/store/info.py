@@ -167,5 +167,5 @@ def _choose(
     raise FingerprintMismatchError(
         f"{path}: none of its {len(tables)} tables fits {maker}, which was made with recipe "
         f"{recipe.fingerprint}: {'; '.join(differences)}{more}; extract again with the expected "
-        f"settings, or make the {maker.split()[0]} anew from one of these tables"
+        f"settings, or make the {maker.split()[0]} again from one of these tables"
     )

@@ -218,7 +218,7 @@ class Copy:
         aside = self.path.with_name(f"{self.path.name}.damaged")
         self.path.replace(aside)
         log.warning(
-            "%s: its copy %s is damaged; it is kept as %s, and what is at the URL is taken anew",
+            "%s: its copy %s is damaged; it is kept as %s, and the URL is downloaded again",
             self.subject,
             self.path,
             aside,

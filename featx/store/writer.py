@@ -302,7 +302,7 @@ class StoreWriter:
         n_rows = sum(table.n_samples - table.n_added for table in self._tables.values())
         return (
             f"store {str(self.path)!r}: {err.strerror or err}; {n_rows} rows are committed and "
-            f"stay, {n_pending} are not; make room on the disk and run again: it goes on there"
+            f"stay, {n_pending} are not; make room and run again: it continues from there"
         )
 
     def _open_table(self, key: str) -> tuple[Any, PatchedFile]:

@@ -724,7 +724,7 @@ def test_a_stopped_extraction_keeps_what_is_done_and_goes_on(tmp_path, capsys) -
             process.kill()
         assert process.returncode == 130, number
         assert "Traceback" not in err
-        assert "run the same command to go on" in out
+        assert "run the same command to continue" in out
         before, n = n, len(open_store(store))
         assert before < n < N_STOPPED
     found = result(capsys, *words)

@@ -168,7 +168,7 @@ def test_a_damaged_graph_is_made_again_and_said(
     np.testing.assert_array_equal(embed_images(load_fresh(), images).features, first)
     (record,) = caplog.records
     assert record.message.startswith(f"int8: {folder} cannot be read")
-    assert record.message.endswith("quantising anew")
+    assert record.message.endswith("quantising again")
     assert path.stat().st_size > 40
 
 

@@ -138,7 +138,7 @@ def test_a_precision_that_cannot_run_here_is_said(
     assert summary.precision == "float32"
     assert summary.precision_reason == (
         "auto: device 'cpu' does not compute bfloat16 natively; a table in float16 exists, which "
-        f"cannot be gone on with here: {no}"
+        f"cannot be continued here: {no}"
     )
 
 
@@ -151,7 +151,7 @@ def test_an_engine_that_cannot_compute_it_is_said(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("featx.engines.why_not_precision", lambda *_: None)
     found = loading.follow_tables(loaded, known, prepare)
-    assert found.precision_reason.endswith("gone on with here: engine cannot do float16")
+    assert found.precision_reason.endswith("continued here: engine cannot do float16")
 
 
 def test_float16_and_int8_run_where_they_are_native(monkeypatch: pytest.MonkeyPatch) -> None:
