@@ -98,7 +98,7 @@ class _Towers:
         except Exception as err:
             raise BackboneError(
                 f"text: the tokenizer of {self.name!r} cannot be loaded ({one_line(err)}); "
-                "expected its files in the folder, and the package transformers if it comes from it"
+                "expected its files in the folder, or the package transformers if it needs that"
             ) from err
 
 
