@@ -124,12 +124,18 @@ def as_table(
     Examples
     --------
     >>> as_table("Sizes", [("<a>", 3)])
-    '<table><caption>Sizes</caption><tr><th scope="row">&lt;a&gt;</th><td>3</td></tr></table>'
+    '<table><caption>Sizes</caption><tr><th scope="row"...>&lt;a&gt;</th><td...>3</td>...'
     """
-    lines = ["".join(f'<th scope="col">{html.escape(name)}</th>' for name in head)] if head else []
+    lines = ["".join(_cell("th", name, "col") for name in head)] if head else []
     for first, *others in rows:
-        cells = "".join(f"<td>{html.escape(str(value))}</td>" for value in others)
-        lines.append(f'<th scope="row">{html.escape(str(first))}</th>{cells}')
+        cells = "".join(_cell("td", value) for value in others)
+        lines.append(_cell("th", first, "row") + cells)
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     below = f"<p>{html.escape(note)}</p>" if note else ""
     return f"<table><caption>{html.escape(caption)}</caption>{body}</table>{below}"
+
+
+def _cell(tag: str, value: Any, scope: str = "") -> str:
+    """Return a cell; notebooks would set it to the right."""
+    of = f' scope="{scope}"' if scope else ""
+    return f'<{tag}{of} style="text-align:left">{html.escape(str(value))}</{tag}>'

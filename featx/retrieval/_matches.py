@@ -200,8 +200,11 @@ def _cell(source: Any, caption: str) -> str:
     picture = name
     if data:
         uri = base64.b64encode(data).decode("ascii")
-        picture = f'<img src="data:image/jpeg;base64,{uri}" alt="{name}" title="{name}">'
-    return f'<td style="text-align:center">{picture}<br>{html.escape(caption)}</td>'
+        # At its size, whatever a page says of pictures: a row that is too long scrolls.
+        style = 'style="max-width:none"'
+        picture = f'<img {style} src="data:image/jpeg;base64,{uri}" alt="{name}" title="{name}">'
+    style = f"text-align:center;max-width:{THUMBNAIL_PX + 40}px;overflow-wrap:anywhere"
+    return f'<td style="{style}">{picture}<br>{html.escape(caption)}</td>'
 
 
 def fuse_matches(

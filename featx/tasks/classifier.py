@@ -93,7 +93,8 @@ class Evaluation(OneLine):
             if isinstance(value, float):
                 span = intervals.get(name)
                 low_high = f"{span[0]:.3f} to {span[1]:.3f}" if span else ""
-                rows.append((name.replace("_", " "), f"{value:.3f}", low_high))
+                title = "mean average precision" if name == "map" else name.replace("_", " ")
+                rows.append((title, f"{value:.3f}", low_high))
         n_images = show_count(self.figures["n_samples"], "image")
         return as_table(f"Evaluation of {n_images}", rows, head=("", "value", "95 % interval"))
 

@@ -139,7 +139,13 @@ def test_a_notebook_shows_an_evaluation_as_figures_with_intervals():
     found = Evaluation.of(predictions, Coverage(), None)
     page = Cells(found._repr_html_())
     low, high = wilson_interval(y == predicted)
-    for text in ("4 images", "accuracy", "0.750", f"{low:.3f} to {high:.3f}", "balanced accuracy"):
+    for text in (
+        "4 images",
+        "accuracy",
+        "0.750",
+        f"{low:.3f} to {high:.3f}",
+        "mean average precision",
+    ):
         assert text in page.text
 
 
