@@ -31,7 +31,7 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Any warning is an error. Nothing is downloaded; the examples run, in about a minute.
+# Any warning is an error. Nothing is downloaded; examples and notebooks run, in about two minutes.
 docs: $(READY)
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going -d build/doctrees docs build/docs
 
@@ -50,4 +50,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf demo-out build dist docs/api docs/gallery .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf demo-out build dist docs/api docs/gallery examples/*.h5 examples/*.parquet examples/*.featx examples/*.onnx examples/.*.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,9 +5,6 @@ Classify a folder of images
 Ten classes of objects, five labels for each, and a look at what goes wrong.
 """
 
-import tempfile
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.metrics import ConfusionMatrixDisplay
@@ -22,8 +19,7 @@ from featx.demo import sample_data_dir
 #
 # The features stay in a file. The label of an image is the folder that it lies in.
 
-folder = Path(tempfile.mkdtemp())
-store = featx.extract(sample_data_dir() / "objects", folder / "objects.h5", progress=False)
+store = featx.extract(sample_data_dir() / "objects", "objects.h5", progress=False)
 print(store)
 
 # %%

@@ -5,9 +5,6 @@ How many labels are enough?
 Accuracy on six kinds of scenes, against the number of labelled images per class.
 """
 
-import tempfile
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.model_selection import StratifiedShuffleSplit, cross_val_score
@@ -16,8 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 import featx
 from featx.demo import sample_data_dir
 
-folder = Path(tempfile.mkdtemp())
-store = featx.extract(sample_data_dir() / "scenes", folder / "scenes.h5", progress=False)
+store = featx.extract(sample_data_dir() / "scenes", "scenes.h5", progress=False)
 features, labels = store[:], np.asarray(store.labels)
 
 # %%

@@ -6,9 +6,6 @@ Five species of butterflies differ in small parts: a wing band, eyes, ragged edg
 the network tells them apart best?
 """
 
-import tempfile
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.model_selection import cross_val_score
@@ -34,7 +31,7 @@ shapes = featx.load_backbone(featx.Encoder().backbone).layers
 maps = [name for name, shape in shapes.items() if len(shape) == 4]
 chosen = np.unique(np.linspace(0, len(maps) - 1, 6).astype(int))
 encoder = featx.Encoder(layers=[maps[i] for i in chosen])
-store = featx.extract(images, Path(tempfile.mkdtemp()) / "butterflies.h5", encoder, progress=False)
+store = featx.extract(images, "butterflies.h5", encoder, progress=False)
 
 # %%
 # Compare the layers

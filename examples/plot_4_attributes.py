@@ -5,9 +5,6 @@ Several answers per image
 Eight yes-or-no attributes of drawn creatures: striped, spotted, round, and so on.
 """
 
-import tempfile
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -23,7 +20,7 @@ from featx.evaluation import mean_over_attributes
 # known, the cell is empty.
 
 source = sample_data_dir() / "attributes" / "attributes.csv"
-store = featx.extract(source, Path(tempfile.mkdtemp()) / "creatures.h5", progress=False)
+store = featx.extract(source, "creatures.h5", progress=False)
 names = list(store.metadata)
 answers = np.column_stack([store.metadata[name].astype(float) for name in names])
 

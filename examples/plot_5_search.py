@@ -5,15 +5,11 @@ What looks like this?
 An index finds the nearest images. No label is needed.
 """
 
-import tempfile
-from pathlib import Path
-
 import featx
 from featx.demo import sample_data_dir
 from featx.evaluation import average_precision_scores, relevance_from_labels
 
-folder = Path(tempfile.mkdtemp())
-store = featx.extract(sample_data_dir() / "instances", folder / "posters.h5", progress=False)
+store = featx.extract(sample_data_dir() / "instances", "posters.h5", progress=False)
 index = featx.RetrievalIndex().fit(store)
 
 # %%
