@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from nbclient import NotebookClient
+
 import featx
 
 HERE = Path(__file__).resolve().parent
@@ -15,15 +17,16 @@ author = "the featx developers"
 version = release = featx.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx_gallery.gen_gallery",
     "featx_site",
 ]
-source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["_*", "gallery/*.md5"]
+# .rst is first, since autosummary writes its pages as the first.
+source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
+exclude_patterns = ["_*", "gallery/*.md5", "gallery/*.ipynb"]
 templates_path = ["_templates"]
 highlight_language = "none"
 myst_heading_anchors = 4
@@ -47,10 +50,20 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "image_scrapers": ("matplotlib", "featx_site.scrape_figures"),
     "abort_on_example_error": True,
+    "capture_repr": ("_repr_html_",),  # tables are shown, names of matplotlib's objects are not
     "show_signature": False,
     "write_computation_times": False,
     "download_all_examples": False,
 }
+
+# The notebooks are kept without outputs and run at each build, in a folder that is thrown away.
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+# A bar of progress is one line, in its last state; no setting of myst-nb reaches this one.
+NotebookClient.coalesce_streams.default_value = True
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # nothing comes from another server
 
 html_theme = "furo"
 html_title = f"featx {release}"

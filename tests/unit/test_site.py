@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import html
+import json
 import re
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
+NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
 
 
 def names_of(module: Path) -> set[str]:
@@ -44,8 +47,28 @@ def test_the_reference_has_every_public_name() -> None:
     assert listed == public_names()
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_kept_without_what_its_run_gave(path: Path) -> None:
+    """Outputs grow the repository and go stale; the site's build runs it anew."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    for cell in notebook["cells"]:
+        assert not cell.get("outputs"), cell["id"]
+        assert cell.get("execution_count") is None, cell["id"]
+
+
+def check_notebooks(site: Path) -> None:
+    """Each was run by nbclient: its bar ended, and its objects show themselves as tables."""
+    for path in NOTEBOOKS:
+        page = (site / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
+        outputs = html.unescape(re.sub("<[^>]+>", "", page))
+        assert re.search(r"extract: 100%\|█+\| (\d+)/\1 ", outputs), path
+        assert "<table><caption>" in page or 'src="data:image/jpeg;base64,' in page, path
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # three minutes of processor time, the gallery's examples among them
+@pytest.mark.timeout(900)  # minutes of processor time: the gallery's examples and the notebooks
 def test_the_site_builds_without_a_warning_or_a_network(tmp_path) -> None:
     """Would catch a page in no menu, a broken link, a failing example, a malformed docstring."""
     command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet"]
@@ -56,6 +79,7 @@ def test_the_site_builds_without_a_warning_or_a_network(tmp_path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-5000:]
+    check_notebooks(tmp_path / "site")
     described = set(objects(tmp_path / "site" / "objects.inv"))
     top = public_names().pop("featx")
     for room, names in public_names().items():
