@@ -1,13 +1,14 @@
-"""Rows of numbers at unit length."""
+"""Rows of numbers at unit length, and those of an image's views as one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["scale_to_unit"]
+__all__ = ["join_views", "scale_to_unit"]
 
 
 def scale_to_unit(X: NDArray[Any]) -> NDArray[Any]:
@@ -39,3 +40,32 @@ def scale_to_unit(X: NDArray[Any]) -> NDArray[Any]:
         norms = np.sqrt(np.einsum("...i,...i->...", unit, unit))[..., None]
         unit /= np.where(norms == 0, 1, norms).astype(X.dtype, copy=False)
     return unit
+
+
+def join_views(vectors: Sequence[NDArray[np.float32]], keep: bool) -> NDArray[np.float32]:
+    """Average the vectors of views, or put them side by side.
+
+    Parameters
+    ----------
+    vectors : sequence of ndarray of shape (n, n_features), float32
+        One array per view.
+    keep : bool
+        Side by side.
+
+    Returns
+    -------
+    ndarray of shape (n, n_features), or (n, n_views * n_features), float32
+        The very same array where there is one view.
+
+    Examples
+    --------
+    >>> one, other = np.float32([[1, 2]]), np.float32([[3, 4]])
+    >>> join_views([one, other], keep=False), join_views([one, other], keep=True)
+    (array([[2., 3.]], dtype=float32), array([[1., 2., 3., 4.]], dtype=float32))
+    """
+    if len(vectors) == 1:
+        return vectors[0]
+    if keep:
+        return np.concatenate(vectors, axis=1)
+    mean: NDArray[np.float32] = np.mean(vectors, axis=0, dtype=np.float32)
+    return mean

@@ -13,6 +13,9 @@ settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
+# Else every test that indexes, trains or asks would convert a network into the user's cache.
+os.environ["FEATX_GRAPHS"] = "off"
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 # These start Ray clusters, which find and disturb each other where two run at once.

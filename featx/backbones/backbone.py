@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,12 +12,21 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from featx._arrays import join_views
 from featx.backbones._traces import Traces
 from featx.backbones.names import is_own
 from featx.backbones.weights import state_digest
-from featx.engines.choice import EngineChoice, Engines
+from featx.engines.choice import Engines
+from featx.engines.chosen import EngineChoice
 from featx.engines.engine import Engine, Network, Normalise, Samples
-from featx.engines.layers import OUTPUT, PENULTIMATE, LayerOutput, Reads, require_layer
+from featx.engines.layers import (
+    OUTPUT,
+    PENULTIMATE,
+    LayerOutput,
+    Pooled,
+    Reads,
+    require_layer,
+)
 from featx.engines.passes import Passes, Pending, Read
 from featx.engines.placement import Placement
 from featx.errors import BackboneError, ParameterError
@@ -302,29 +311,32 @@ class Backbone:
         engine = "torch" if self._is_int8 else None
         return self.features([images], [(layer, _copy)], engine=engine)[0]
 
-    def as_module(self, layers: Sequence[str]) -> nn.Module:
-        """Return the way from a view to some layers as one module, to be converted.
+    def as_module(self, layer: str, pooling: Callable[[torch.Tensor], torch.Tensor]) -> nn.Module:
+        """Return the way from a view to a vector as one module, to be converted.
 
         Parameters
         ----------
-        layers : sequence of str
+        layer, pooling
+            One of the reads of `features`.
 
         Returns
         -------
         nn.Module
-            From views (n, H, W, 3), uint8, to a tuple of the layers' outputs; shares the weights.
+            From views (n, H, W, 3), uint8, to vectors (n, n_features); shares the weights.
 
         Examples
         --------
         >>> from featx import load_backbone
+        >>> from featx.pooling import get_pooling
         >>> net = load_backbone("resnet18", weights=None, precision="float32")
-        >>> read = net.as_module(["layer4", "penultimate"])
-        >>> [tuple(x.shape) for x in read(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))]
-        [(1, 512, 2, 2), (1, 512)]
+        >>> module = net.as_module("layer4", get_pooling("avg"))
+        >>> module(torch.zeros(1, 64, 64, 3, dtype=torch.uint8)).shape
+        torch.Size([1, 512])
         """
-        found = {name: self._find_layer(name) for name in layers}
-        module, head = self._torch.module, self._torch.network.head
-        return nn.Sequential(Normalise(self.preprocessing), Reads(module, found, head))
+        reads = Reads(
+            self._torch.module, {layer: self._find_layer(layer)}, self._torch.network.head
+        )
+        return Pooled(nn.Sequential(Normalise(self.preprocessing), reads), pooling)
 
     def choose_engine(
         self,
@@ -401,15 +413,8 @@ class Backbone:
         begun = [self._passes.begin(engine, view, reads, layers, pad_to) for view in views]
 
         def fetch(_: Any = views) -> list[NDArray[np.float32]]:  # a GPU may yet be reading them
-            joined = []
-            for vectors in zip(*(pending() for pending in begun), strict=True):
-                if len(vectors) == 1:
-                    joined.append(vectors[0][:n])
-                elif keep_views:
-                    joined.append(np.concatenate([v[:n] for v in vectors], axis=1))
-                else:
-                    joined.append(np.mean([v[:n] for v in vectors], axis=0, dtype=np.float32))
-            return joined
+            of_reads = zip(*(pending() for pending in begun), strict=True)
+            return [join_views([v[:n] for v in vectors], keep_views) for vectors in of_reads]
 
         return fetch
 

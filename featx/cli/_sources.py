@@ -113,13 +113,17 @@ def embed_sources(
         If the recipe is not known.
     """
     from featx.extraction import RunOptions
-    from featx.extraction.embed import embed_turned, load_by_recipe
+    from featx.extraction.embed import embed_turned
+    from featx.extraction.kept import load_soon
     from featx.images import ImageManifest
 
     manifest = ImageManifest.from_source(source)
     run = read_options(args, RunOptions)
-    loaded = load_by_recipe(recipe, made_with, run, weights=args.weights, thing=thing)
     paths = manifest.paths
+    loaded = load_soon(
+        recipe, made_with, run,
+        weights=args.weights, thing=thing, n_images=len(paths) * rotations,
+    )  # fmt: skip
     found = embed_turned(loaded, paths, rotations)
     failures = _list_bad(manifest, found.failures)
     return [paths[i] for i in found.good], found.features, failures

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Build and save; vectors are copied block by block."""
+    from featx.extraction.kept import keep_network
     from featx.retrieval import RetrievalIndex
     from featx.store import open_store
 
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         index = read_options(args, RetrievalIndex, storage="store").fit(store)
         index.save(args.out)
         recall = index.recall_
+        keep_network(index.recipe_, index.made_with_)
         return {
             "n_samples": index.n_samples_fit_,
             "n_features": index.n_features_in_,

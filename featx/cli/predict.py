@@ -74,8 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Label images with what the model was trained on."""
-    from featx.extraction import RunOptions
-    from featx.tasks import Classifier, predictions_report
+    from featx.cli._later import import_scikit_learn
+
+    import_scikit_learn()
+    from featx.tasks import Classifier
 
     classifier = Classifier.load(args.model)
     failures: list[dict[str, str]] = []
@@ -99,6 +101,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         _write_table(args.out, _columns(predictions, classifier))
         result["out"] = args.out
     if args.html:
+        from featx.extraction import RunOptions
+        from featx.tasks import predictions_report
+
         draw = functools.partial(
             classifier.draw_maps, run=read_options(args, RunOptions), weights=args.weights
         )

@@ -20,6 +20,9 @@ MAX_NAMES = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
+    from featx.cli._later import import_scikit_learn
+
+    import_scikit_learn()
     from featx.extraction import RunOptions
     from featx.retrieval.rerankings import RERANKINGS
 

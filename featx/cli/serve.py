@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
+    from featx.cli._later import import_scikit_learn
+
+    import_scikit_learn()
     from featx.extraction import RunOptions
     from featx.serve import ServeOptions
 

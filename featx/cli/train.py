@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Train and save."""
+    from featx.extraction.kept import keep_network
     from featx.tasks import evaluation_report, train
     from featx.tasks.class_maps import ClassMaps
 
@@ -82,6 +83,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             preset=preset,
         )
         training.save(args.out, store)
+        keep_network(store.recipe, store.made_with)
         result = {**training.to_dict(), "task": args.task, "out": args.out, "store": store.path}
         if args.html:
             try:

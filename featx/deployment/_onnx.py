@@ -1,98 +1,25 @@
-"""Modules of torch as ONNX, joined, described and run."""
+"""Models of ONNX: joined, described, quantised and run."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import logging
-import re
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from featx._optional import require
 from featx._version import __version__
-from featx.deployment._pixels import IR_VERSION, OPSET
-from featx.errors import BackboneError, one_line
+from featx.engines.onnx import IR_VERSION
+from featx.engines.sessions import OnnxSession
 
-__all__ = ["Session", "convert", "describe", "join", "quantise"]
+__all__ = ["Session", "describe", "join", "quantise"]
 
 PURPOSE = "featx export to .onnx"
-OPERATOR = re.compile(r"operator '?([\w:.]+)'?")
-
-
-def convert(
-    module: nn.Module, x: torch.Tensor, names: tuple[str, Sequence[str]], *, thing: str
-) -> Any:
-    """Convert a module of one input, whose first axis and those of its outputs stay open.
-
-    Parameters
-    ----------
-    module : nn.Module
-        On the CPU.
-    x : Tensor
-        An example of its input, of two rows.
-    names : (str, sequence of str)
-        Of the input and the outputs.
-    thing : str
-        The network, for messages.
-
-    Returns
-    -------
-    onnx.ModelProto
-
-    Raises
-    ------
-    BackboneError
-        If it has an operator that ONNX has none for, which is named.
-    """
-    onnx = require("onnx", extra="onnx", purpose=PURPOSE)
-    source = names[0]
-    file: Any = io.BytesIO()  # which torch takes, but does not say
-    try:
-        with _exporting():
-            torch.onnx.export(
-                module.eval(), (x,), file, dynamo=False, opset_version=OPSET,
-                input_names=[source], output_names=[*names[1]],
-                dynamic_axes={name: {0: "n"} for name in (source, *names[1])},
-            )  # fmt: skip
-    except Exception as err:
-        found = OPERATOR.search(str(err))
-        what = f"its operator {found[1]!r} has no counterpart" if found else one_line(err)
-        raise BackboneError(
-            f"{thing}: cannot be converted to ONNX ({what}), expected a network of operators that "
-            f"ONNX {OPSET} has; read an earlier layer (--layer), or run it by featx serve"
-        ) from err
-    model = onnx.load_model_from_string(file.getvalue())
-    model.ir_version = IR_VERSION
-    return model
-
-
-@contextlib.contextmanager
-def _exporting() -> Iterator[None]:
-    """Trace with the exporter that takes hooks, whose successor cannot, and without its notes."""
-    fast, n_threads = torch.backends.mha.get_fastpath_enabled(), torch.get_num_threads()
-    level = logging.getLogger("torch.onnx").level
-    # transformers' fused attention has no counterpart, and is the same function
-    torch.backends.mha.set_fastpath_enabled(False)
-    torch.set_num_threads(1)  # as for OpenVINO: many small steps wait for one another
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        torch.set_num_threads(n_threads)
-        logging.getLogger("torch.onnx").setLevel(level)
 
 
 def join(first: Any, second: Any, *, through: str, keep: bool = False) -> Any:
@@ -177,14 +104,9 @@ class Session:
     """
 
     def __init__(self, data: bytes) -> None:
-        ort = require("onnxruntime", extra="onnx", purpose=PURPOSE)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
-        self._session = ort.InferenceSession(data, options, ["CPUExecutionProvider"])
-        self._input = self._session.get_inputs()[0].name
-        self.outputs = tuple(o.name for o in self._session.get_outputs())
+        self._session = OnnxSession(data, purpose=PURPOSE)
+        self.outputs = self._session.outputs
 
     def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Return every output by name for pictures of one size, (n, height, width, 3)."""
-        return dict(zip(self.outputs, self._session.run(None, {self._input: pixels}), strict=True))
+        return dict(zip(self.outputs, self._session.run(pixels), strict=True))

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from featx._optional import require
+from featx.engines.onnx import IR_VERSION, OPSET
 from featx.errors import ParameterError
 from featx.recipe import Preprocessing
 
-__all__ = ["OPSET", "make_pixels"]
+__all__ = ["make_pixels"]
 
-IR_VERSION, OPSET = 8, 18
 FILTERS = {"bilinear": 'mode="linear"', "bicubic": 'mode="cubic", cubic_coeff_a=-0.5'}
 
 

@@ -20,8 +20,9 @@ from featx._version import __version__
 from featx.deployment import _compare
 from featx.deployment._answer import Answer
 from featx.deployment._compare import Comparison
-from featx.deployment._onnx import Session, convert, describe, join, quantise
+from featx.deployment._onnx import Session, describe, join, quantise
 from featx.deployment._pixels import make_pixels
+from featx.engines.onnx import convert
 from featx.errors import BackboneError, ParameterError, choose
 from featx.estimators import SavedModel, load_model
 from featx.extraction import Encoder, LoadedEncoder, RunOptions
@@ -205,22 +206,16 @@ def _compare_as_trained(
     return _compare.compare(session, loaded, saved, sources)
 
 
-class _Features(nn.Module):
-    """From a view to a feature vector: layer, pooling, and the mirror image where it counts."""
+class _Mirrored(nn.Module):
+    """A view and its mirror image to one vector."""
 
-    def __init__(self, loaded: LoadedEncoder) -> None:
+    def __init__(self, one: nn.Module, *, keeps_views: bool) -> None:
         super().__init__()
-        spec, views = loaded.specs[0], Augmentation.parse(loaded.recipes[0].augment)
-        self.read = loaded.backbone.as_module([spec.layer])
-        self.pool = spec.pooling  # which knows the tokens before the patches
-        self.has_mirror, self.keeps_views = views.kind == "hflip", views.keeps_views
+        self.one, self.keeps_views = one, keeps_views
 
     def forward(self, view: torch.Tensor) -> torch.Tensor:
         """Return (n, n_features) of views (n, side, side, 3)."""
-        found = self.pool(self.read(view)[0])
-        if not self.has_mirror:
-            return found
-        mirrored = self.pool(self.read(view.flip(2))[0])
+        found, mirrored = self.one(view), self.one(view.flip(2))
         return torch.cat([found, mirrored], 1) if self.keeps_views else (found + mirrored) / 2
 
 
@@ -229,8 +224,12 @@ def _convert(
 ) -> tuple[Any, Any, Any]:
     """Return the parts: pixels to view, view to features, features to answers or None."""
     pixels = make_pixels(loaded.recipes[0].preprocessing)
+    spec, augment = loaded.specs[0], Augmentation.parse(loaded.recipes[0].augment)
+    module = loaded.backbone.as_module(spec.layer, spec.pooling)
+    if augment.kind == "hflip":
+        module = _Mirrored(module, keeps_views=augment.keeps_views)
     few = torch.from_numpy(views[:2])
-    network = convert(_Features(loaded), few, ("view", ["features"]), thing=thing)
+    network = convert(module, few, ("view", ["features"]), thing=thing)
     if saved is None:
         return pixels, network, None
     answer = Answer(saved)

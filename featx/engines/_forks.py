@@ -9,8 +9,7 @@ any other process does.
 from __future__ import annotations
 
 import os
-
-import torch
+import sys
 
 from featx.errors import BackboneError
 
@@ -50,4 +49,5 @@ def require_threads(engine: str) -> None:
 
 def _in_child() -> None:
     _lost.update(_used - {"torch"})
-    torch.set_num_threads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)

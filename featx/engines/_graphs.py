@@ -1,15 +1,18 @@
-"""OpenVINO's graphs: a module converted, compiled for a processor's cores, and run there."""
+"""OpenVINO's graphs: a module converted, compiled for a processor's cores, and run there.
+
+Only the conversion needs torch.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from featx._optional import require
@@ -22,6 +25,7 @@ __all__ = [
     "convert",
     "count_images_at_once",
     "count_streams",
+    "count_threads",
     "import_openvino",
     "without_telemetry",
 ]
@@ -88,18 +92,29 @@ class Compiled:
         request.start_async([np.ascontiguousarray(view)], share_inputs=True)
         return request
 
-    def finish(self, request: Any, use: Callable[[list[torch.Tensor]], None]) -> None:
+    def finish(self, request: Any, use: Callable[[list[NDArray[Any]]], None]) -> None:
         """Wait for a batch, and hand its outputs over, which `use` must copy."""
         request.wait()
         n = len(self._compiled.outputs)
-        use([torch.from_numpy(request.get_output_tensor(i).data) for i in range(n)])
+        use([request.get_output_tensor(i).data for i in range(n)])
         self._free.append(request)
 
-    def infer(self, view: NDArray[Any]) -> list[torch.Tensor]:
+    def infer(self, view: NDArray[Any]) -> list[NDArray[Any]]:
         """Run one batch."""
-        found: list[torch.Tensor] = []
-        self.finish(self.start(view), lambda outputs: found.extend(x.clone() for x in outputs))
+        found: list[NDArray[Any]] = []
+        self.finish(self.start(view), lambda outputs: found.extend(x.copy() for x in outputs))
         return found
+
+
+def count_threads() -> int:
+    """Return how many threads torch has; before it is imported OMP_NUM_THREADS, 0 for the default.
+
+    So `torch.set_num_threads` holds for every engine.
+    """
+    if "torch" in sys.modules:
+        return int(sys.modules["torch"].get_num_threads())
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() else 0
 
 
 def count_streams(n_images: int) -> int:
@@ -107,7 +122,7 @@ def count_streams(n_images: int) -> int:
 
     Of fewer images than threads each is computed by all of them.
     """
-    n_streams = min(torch.get_num_threads(), MAX_STREAMS)
+    n_streams = min(count_threads(), MAX_STREAMS)
     return n_streams if n_images >= n_streams else 1
 
 
@@ -118,8 +133,8 @@ def count_images_at_once(n_images: int, n_streams: int, shape: Sequence[int], dt
     return max(min(round(AT_ONCE_BYTES / image_bytes), share), 1)
 
 
-def convert(traced: Any, x: torch.Tensor) -> Any:
-    """Convert as ``openvino.convert_model`` does, which besides sets up the root logger."""
+def convert(traced: Any, x: Any) -> Any:
+    """Convert a trace as ``openvino.convert_model`` does, which also sets up the root logger."""
     import_openvino()  # first of all, without its telemetry
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
@@ -148,8 +163,7 @@ def compile_graph(graph: Any, dtype: str, n_streams: int) -> Compiled:
     openvino = import_openvino()
     hints: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": HINTS[dtype],
-        # As torch: so OMP_NUM_THREADS and torch.set_num_threads hold here too.
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_NUM_THREADS": count_threads(),
         # Readers and other programs need the cores too, and pinned threads wait for theirs.
         "ENABLE_CPU_PINNING": False,
     }

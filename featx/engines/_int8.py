@@ -105,7 +105,7 @@ def _run_views(graph: Any, views: NDArray[Any], dtype: str) -> list[torch.Tensor
     """Return each layer's outputs, one view at a time."""
     compiled = compile_graph(graph, dtype, 1)
     parts = [compiled.infer(views[i : i + 1]) for i in range(len(views))]
-    return [torch.cat(of_layer) for of_layer in zip(*parts, strict=True)]
+    return [torch.from_numpy(np.concatenate(of)) for of in zip(*parts, strict=True)]
 
 
 def _quantise_graph(graph: Any, samples: NDArray[Any]) -> Any:

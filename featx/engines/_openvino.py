@@ -115,9 +115,9 @@ class OpenVINOEngine:
         size = count_images_at_once(n, n_streams, shape, self._precision.rest)
         begun = [compiled.start(view[at : at + size]) for at in range(0, max(n, 1), size)]
 
-        def hand_over(outputs: list[torch.Tensor]) -> None:
+        def hand_over(outputs: list[NDArray[Any]]) -> None:
             for name, output in zip(layers, outputs, strict=True):
-                use(name, output)
+                use(name, torch.from_numpy(output))
 
         def finish() -> None:
             for request in begun:
@@ -190,7 +190,7 @@ class OpenVINOEngine:
             compiled = compile_graph(graph, self._precision.rest, n_streams)
             by_torch = collect_outputs(self._torch, probe, layers)
             for name, a, b in zip(layers, expected, compiled.infer(probe), strict=True):
-                self._require_as_near(name, a, b, by_torch[name].float())
+                self._require_as_near(name, a, torch.from_numpy(b), by_torch[name].float())
         return Ready(graph, None, {n_streams: compiled})
 
     def _quantise(
@@ -240,7 +240,8 @@ class OpenVINOEngine:
             graph = convert(traced, x[:N_TRACED])
         graph.reshape([-1, *probe.shape[1:]])
         compiled = compile_graph(graph, "float32", n_streams)
-        for name, a, b in zip(layers, expected, compiled.infer(probe), strict=True):
+        for name, a, found in zip(layers, expected, compiled.infer(probe), strict=True):
+            b = torch.from_numpy(found)
             scale = float(a.abs().max())
             if a.shape != b.shape or not float((a - b).abs().max()) <= TOLERANCE * scale:
                 raise BackboneError(

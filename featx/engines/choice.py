@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import importlib.metadata
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,37 +20,15 @@ from featx.engines._forks import require_threads
 from featx.engines._int8 import Loss
 from featx.engines._openvino import OpenVINOEngine
 from featx.engines._torch import TorchEngine
+from featx.engines.chosen import MIN_PASSES, EngineChoice
 from featx.engines.engine import Engine, Network, Samples
 from featx.engines.layers import LayerOutput
 from featx.engines.placement import Placement, why_not_openvino
 from featx.errors import BackboneError, MissingDependencyError, ParameterError
 
-__all__ = ["MIN_PASSES", "EngineChoice", "Engines", "why_torch"]
+__all__ = ["EngineChoice", "Engines", "why_torch"]
 
-# Converting a network takes as long as OpenVINO saves on some hundred images (docs/decisions).
-MIN_PASSES = 128
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class EngineChoice:
-    """What runs the network, and why.
-
-    Parameters
-    ----------
-    name : {"torch", "compile", "openvino"}
-        The engine.
-    reason : str
-        For people, for example "as asked for".
-    """
-
-    name: str
-    reason: str
-
-    @property
-    def version(self) -> str:
-        """Version of the engine's package."""
-        return importlib.metadata.version("torch" if self.name == "compile" else self.name)
 
 
 class Engines:

@@ -25,6 +25,7 @@ __all__ = [
     "OUTPUT",
     "PENULTIMATE",
     "LayerOutput",
+    "Pooled",
     "Reads",
     "read_layers",
     "require_layer",
@@ -278,3 +279,23 @@ class Reads(nn.Module):
 
         read_layers(self.module, x, self._layers, keep, head=self._head)
         return tuple(found[name] for name in self._layers)
+
+
+class Pooled(nn.Module):
+    """One layer's output as a vector for each image: a function to be converted.
+
+    Parameters
+    ----------
+    read : nn.Module
+        Gives the layer's output alone, as `Reads` does.
+    pooling : callable
+        As `featx.pooling` has them.
+    """
+
+    def __init__(self, read: nn.Module, pooling: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.read, self.pooling = read, pooling
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the vectors (B, n_features)."""
+        return self.pooling(self.read(x)[0])

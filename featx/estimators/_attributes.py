@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from sklearn.model_selection import check_cv
 from sklearn.utils.validation import validate_data
 
 from featx._values import answer_array
@@ -210,6 +209,8 @@ class AttributeClassifier(LinearModel):
         if isinstance(self.cv, int | np.integer):
             content = number_copies(self._prepare(X[kept]))
             return deal_attributes(Y[kept], content, int(self.cv), self.random_state)
+        from sklearn.model_selection import check_cv  # slow to import, and no prediction needs it
+
         return read_splits(check_cv(self.cv).split(X, Y), Y)[kept]
 
     def _check_parameters(self) -> None:

@@ -6,6 +6,7 @@ its own constructor and its learned state is a listed set of attributes with lis
 
 from __future__ import annotations
 
+import importlib
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler
 
 from featx.errors import FileFormatError, ParameterError
 from featx.estimators._attributes import AttributeClassifier
 from featx.estimators._linear_probe import LinearProbeClassifier
 from featx.estimators._pca_whitening import PCAWhitening
+from featx.estimators._pipeline import is_pipeline
 from featx.estimators._power import PowerNormalizer
 from featx.estimators.multi_view import MirrorMean, MultiViewClassifier
 
@@ -39,8 +39,8 @@ class Layout:
 
     Parameters
     ----------
-    make : callable
-        The class.
+    make : callable or str
+        The class; its dotted name where it is slow to import.
     arrays : dict of str
         Attribute → letters of its axes; equal letters must have equal lengths, "d" is the number
         of features. A "?" at the end lets the attribute be None.
@@ -50,10 +50,19 @@ class Layout:
         Those of both that no prediction reads, and in which NaN means "does not apply".
     """
 
-    make: Callable[..., Any]
+    make: Callable[..., Any] | str
     arrays: dict[str, str]
     values: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Callable[..., Any]:
+        """The class."""
+        if not isinstance(self.make, str):
+            return self.make
+        module, _, name = self.make.rpartition(".")
+        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        return found
 
 
 PROBE_VALUES = ("C_", "n_splits_", "best_score_", "slope_", "calibration_", "n_iter_")
@@ -90,9 +99,11 @@ CLASSES: dict[str, Layout] = {
     ),
     "PowerNormalizer": Layout(PowerNormalizer, {}),
     "MirrorMean": Layout(MirrorMean, {}),
-    "Normalizer": Layout(Normalizer, {}),
+    "Normalizer": Layout("sklearn.preprocessing.Normalizer", {}),
     "StandardScaler": Layout(
-        StandardScaler, {"mean_": "d?", "var_": "d?", "scale_": "d?"}, ("n_samples_seen_",)
+        "sklearn.preprocessing.StandardScaler",
+        {"mean_": "d?", "var_": "d?", "scale_": "d?"},
+        ("n_samples_seen_",),
     ),
 }
 
@@ -106,7 +117,7 @@ def encode(model: Any, arrays: Arrays, prefix: str = "") -> dict[str, Any]:
         For a class outside the table, a parameter that JSON cannot hold, or learned numbers that
         are not finite.
     """
-    if type(model) is Pipeline:
+    if is_pipeline(model) and type(model).__name__ == "Pipeline":
         steps = [
             [name, step if isinstance(step, str) else encode(step, arrays, f"{prefix}{i}.")]
             for i, (name, step) in enumerate(model.steps)
@@ -118,7 +129,7 @@ def encode(model: Any, arrays: Arrays, prefix: str = "") -> dict[str, Any]:
         return {"class": "MultiViewClassifier", "n_views": int(model.n_views), "estimator": inner}
     name = type(model).__name__
     layout = CLASSES.get(name)
-    if layout is None or layout.make is not type(model):
+    if layout is None or layout.kind is not type(model):
         raise ParameterError(
             f"save_model: got a {type(model).__module__}.{name}, expected one of "
             f"{', '.join(CLASSES)}, or a Pipeline or MultiViewClassifier of them; "
@@ -190,6 +201,8 @@ def decode(tree: Any, arrays: Arrays, depth: int = 0) -> Any:
         steps = tree.get("steps")
         if not isinstance(steps, list) or not steps or not all(_is_step(step) for step in steps):
             raise FileFormatError("Pipeline: got no list of [name, estimator] steps")
+        from sklearn.pipeline import Pipeline
+
         return Pipeline(
             [(n, s if isinstance(s, str) else decode(s, arrays, depth + 1)) for n, s in steps]
         )
@@ -202,7 +215,7 @@ def decode(tree: Any, arrays: Arrays, depth: int = 0) -> Any:
     try:
         params = {k: _take(v, arrays) for k, v in tree["params"].items()}
         state = {k: _take(v, arrays) for k, v in tree["state"].items()}
-        model = layout.make(**params)
+        model = layout.kind(**params)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as err:
         raise FileFormatError(f"{name}: parameters or state do not fit: {err}") from err
     _check_state(name, layout, state)

@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.model_selection import check_cv
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
@@ -271,6 +270,8 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
             folds = deal(codes, content, int(self.cv), self.random_state)
             parts = split(folds, codes, content)
             return [(train[:, None], np.flatnonzero(test)) for train, test in parts]
+        from sklearn.model_selection import check_cv  # slow to import, and no prediction needs it
+
         place = np.cumsum(kept) - 1  # a splitter numbers all rows, weightless ones too
         splits = []
         for train, test in check_cv(self.cv, y, classifier=True).split(X, y):

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.pipeline import Pipeline
 
 from featx.estimators._folds import deal, number_copies, split
 from featx.estimators._linear_probe import LinearProbeClassifier
 from featx.estimators._path import FINAL_SHARE
+from featx.estimators._pipeline import is_pipeline
 from featx.estimators.multi_view import MultiViewClassifier
 from featx.estimators.path_scores import count_folds, score_path
 
@@ -20,7 +20,7 @@ __all__ = ["final_estimator", "predict_held_out"]
 
 def final_estimator(model: Any) -> Any:
     """Return the linear model of a fitted pipeline, or of all views; else the model itself."""
-    if isinstance(model, Pipeline):
+    if is_pipeline(model):
         return final_estimator(model[-1])
     return final_estimator(model.estimator_) if isinstance(model, MultiViewClassifier) else model
 
@@ -98,7 +98,7 @@ def predict_held_out(
 
 def _feed(model: Any, X: NDArray[Any]) -> NDArray[Any]:
     """Return the rows as the linear model deals them into its folds."""
-    if isinstance(model, Pipeline):
+    if is_pipeline(model):
         return _feed(model[-1], model[:-1].transform(X))
     return X if isinstance(model, MultiViewClassifier) else np.asarray(model._prepare(X))
 

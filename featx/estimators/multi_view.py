@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
-from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 
@@ -148,6 +147,8 @@ class MultiViewClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: ign
         n = min(n_splits, len(labels) if labels.ndim > 1 else int(counts.min()))
         if self.n_views == 1 or n < 2:
             return []
+        from sklearn.model_selection import KFold, StratifiedKFold
+
         maker = KFold if labels.ndim > 1 else StratifiedKFold
         split = maker(n, shuffle=True, random_state=0).split(labels, labels)
         offsets = np.arange(self.n_views)

@@ -25,7 +25,7 @@ from featx.recipe import Recipe
 
 if TYPE_CHECKING:
     from featx.backbones import Backbone
-    from featx.engines.choice import EngineChoice
+    from featx.engines.chosen import EngineChoice
     from featx.pooling import Pooling
 
 __all__ = ["LoadedEncoder"]

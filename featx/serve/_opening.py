@@ -7,7 +7,7 @@ from pathlib import Path
 
 from featx.errors import ParameterError
 from featx.extraction import LoadedEncoder, RunOptions
-from featx.extraction.embed import load_by_recipe
+from featx.extraction.kept import load_soon
 from featx.files.locks import hold_index
 from featx.retrieval import InstanceIndex, RetrievalIndex, load_index
 from featx.serve._database import Database, file_state
@@ -33,7 +33,7 @@ def _load_network(
         return LocalNetwork(index, options.max_pixels)
     index.set_params(weights=weights)
     run = RunOptions(device, max_pixels=options.max_pixels)
-    network = load_by_recipe(
+    network = load_soon(
         index.recipe_, index.made_with_, run, weights=weights, thing=f"index {path!r}"
     )
     network.choose_engine(1)  # int8 is calibrated before it can be asked

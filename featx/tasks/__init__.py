@@ -1,16 +1,27 @@
-"""What helps with one's own images: a classifier, networks compared, an extraction measured."""
+"""What helps with one's own images: a classifier, networks compared, an extraction measured.
 
-from featx.tasks.bench import benchmark
-from featx.tasks.classifier import Classifier
+Names are loaded on first use, so that a prediction does not wait for what draws pages; but for
+`compare`, which the module of its name would take the place of.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from featx.tasks.compare import compare
-from featx.tasks.pages import (
-    benchmark_report,
-    comparison_report,
-    evaluation_report,
-)
-from featx.tasks.predictions_page import predictions_report
-from featx.tasks.tracking import log_to_mlflow
-from featx.tasks.training import train
+
+if TYPE_CHECKING:
+    from featx.tasks.bench import benchmark
+    from featx.tasks.classifier import Classifier
+    from featx.tasks.pages import (
+        benchmark_report,
+        comparison_report,
+        evaluation_report,
+    )
+    from featx.tasks.predictions_page import predictions_report
+    from featx.tasks.tracking import log_to_mlflow
+    from featx.tasks.training import train
 
 __all__ = [
     "Classifier",
@@ -23,3 +34,21 @@ __all__ = [
     "predictions_report",
     "train",
 ]
+
+_HOMES = {
+    "Classifier": "classifier",
+    "benchmark": "bench",
+    "benchmark_report": "pages",
+    "comparison_report": "pages",
+    "evaluation_report": "pages",
+    "log_to_mlflow": "tracking",
+    "predictions_report": "predictions_page",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'featx.tasks' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"featx.tasks.{_HOMES[name]}"), name)

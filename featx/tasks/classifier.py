@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from featx import evaluation
 from featx._repr import OneLine, as_table, show_count
 from featx.errors import FileFormatError, ParameterError
 from featx.estimators import SavedModel, load_model
 from featx.estimators.held_out import final_estimator
-from featx.evaluation import calibration_error, evaluate_attributes, evaluate_classes
 from featx.images import attribute_labels, class_labels
 from featx.images.join import AttributeLabels, ClassLabels, Coverage
 from featx.store import FeatureStore
@@ -78,11 +78,13 @@ class Evaluation(OneLine):
         """Compute the figures."""
         p = predictions
         if p.y_true.ndim == 2:
-            figures = evaluate_attributes(p.y_true, p.scores)
+            figures = evaluation.evaluate_attributes(p.y_true, p.scores)
         else:
-            figures = evaluate_classes(p.y_true, p.y_pred, p.scores, p.classes)
+            figures = evaluation.evaluate_classes(p.y_true, p.y_pred, p.scores, p.classes)
             is_right = p.y_true == p.y_pred
-            figures["calibration_error"] = calibration_error(p.scores.max(axis=1), is_right)
+            figures["calibration_error"] = evaluation.calibration_error(
+                p.scores.max(axis=1), is_right
+            )
         return cls(figures, predictions, coverage, n_seen)
 
     def _repr_html_(self) -> str:

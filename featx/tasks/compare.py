@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
+from featx import evaluation
 from featx._repr import OneLine, as_table, show_count
 from featx._values import require_known
 from featx.errors import ParameterError
 from featx.estimators import Preset
 from featx.estimators.presets import get_preset
-from featx.evaluation import wilson_interval
 from featx.extraction import Encoder, RunOptions, extract
 from featx.extraction.embed import embed_images
 from featx.extraction.encoder import DEFAULT_BACKBONE
@@ -257,7 +256,7 @@ def compare(
                     layer=recipe.layer,
                     pooling=recipe.pooling,
                     n_features=recipe.n_features,
-                    accuracy=Figure(float(right.mean()), *wilson_interval(right)),
+                    accuracy=Figure(float(right.mean()), *evaluation.wilson_interval(right)),
                     images_per_second=median,
                     speed_range=(slowest, fastest),
                     depth=depth,
@@ -344,6 +343,8 @@ def _find_right(
 ) -> tuple[NDArray[np.bool_], int]:
     """Return which images are told right when their fold is left out, and how many folds."""
     n = min(n_folds, int(np.unique(y, return_counts=True)[1].min()))
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
     folds = StratifiedKFold(n, shuffle=True, random_state=random_state)
     return cross_val_predict(preset.classifier(), X, y, cv=folds) == y, n
 

@@ -21,9 +21,9 @@ from featx.cli.main import main
 from featx.deployment import export_model
 from featx.deployment._answer import Answer
 from featx.deployment._compare import predict
-from featx.deployment._onnx import Session, convert, describe
+from featx.deployment._onnx import Session, describe
 from featx.deployment._pixels import make_pixels
-from featx.deployment.export import _Features
+from featx.engines.onnx import convert
 from featx.errors import BackboneError, MissingDependencyError, ParameterError, StoreWriteError
 from featx.estimators import (
     AttributeClassifier,
@@ -131,7 +131,9 @@ def test_registers_are_no_patches_in_a_file_either() -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype(np.uint8)
     encoder = Encoder("timm/test_vit3", weights=None, layers="last2", poolings="patch",
                       resize_px=96, crop_px=96, precision="float32")  # fmt: skip
-    found = _Features(encoder.load(RunOptions("cpu", "torch")))(torch.from_numpy(images))
+    loaded = encoder.load(RunOptions("cpu", "torch"))
+    spec = loaded.specs[0]
+    found = loaded.backbone.as_module(spec.layer, spec.pooling)(torch.from_numpy(images))
     np.testing.assert_allclose(found.numpy(), encoder.encode(images), atol=1e-5)
 
 

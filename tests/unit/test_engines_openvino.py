@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import logging
 import subprocess
@@ -24,7 +25,7 @@ from featx.backbones.embedded import build_embedded
 from featx.cli.main import main
 from featx.engines import _openvino, placement
 from featx.engines import choice as choice_module
-from featx.engines.choice import EngineChoice
+from featx.engines.chosen import EngineChoice
 from featx.engines.placement import Placement, Precision
 from featx.errors import BackboneError, MissingDependencyError, ParameterError
 from featx.extraction.embed import embed_images
@@ -34,7 +35,7 @@ CPU = {"device": "cpu", "precision": "float32"}
 AVG, NONE = get_pooling("avg"), get_pooling("none")
 PENULTIMATE = [("penultimate", NONE)]
 HAS_BFLOAT16 = placement.has_bfloat16(torch.device("cpu"))
-is_there = choice_module.importlib.util.find_spec("openvino") is not None
+is_there = importlib.util.find_spec("openvino") is not None
 needs_openvino = pytest.mark.skipif(not is_there, reason="needs openvino (featx[openvino])")
 needs_bfloat16 = pytest.mark.skipif(not HAS_BFLOAT16, reason="needs a CPU with bfloat16")
 
@@ -236,7 +237,7 @@ SHAPE = [(160, 160, 3)]
 
 
 def test_auto_is_torch_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice_module.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     net = load_backbone(**CPU)
     choice = net.choose_engine(["penultimate"], SHAPE, n_images=1000)
     assert choice == EngineChoice(

@@ -1,0 +1,241 @@
+"""Converted networks that are kept on disk, so that a few images need no torch.
+
+A graph is a folder beside torch hub's weights: the network from one view to its vector as ONNX, a
+few views with the vectors that torch gives for them, and a note with the files' digests. It is
+compared with those vectors each time that it is opened, and one that is not what was written, or
+answers otherwise, is made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx._version import __version__
+from featx.engines._forks import has_lost_threads
+from featx.engines.sessions import Session, choose_runtime, open_session
+from featx.errors import BackboneError, one_line
+from featx.files.atomic import seal, sync_folder
+from featx.fingerprint import file_digest
+
+__all__ = ["SWITCH", "Graph", "Made", "graphs_dir", "is_wanted", "keep_graph", "load_graph"]
+
+SWITCH = "FEATX_GRAPHS"
+MODEL, TRIAL, NOTE = "graph.onnx", "trial.npz", "note.json"
+# In float32 the largest difference to torch, as a share of the vectors' largest element.
+TOLERANCE = 1e-4
+# In bfloat16, 1 - cosine to float32 may be this many times torch's own, and this much more.
+TIMES_TORCH, MORE_THAN_TORCH = 2.0, 1e-3
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A network converted, and what torch gives for trial views.
+
+    Parameters
+    ----------
+    model : bytes
+        As ONNX, from views (n, H, W, 3), uint8, to vectors (n, n_features), float32.
+    views : ndarray of shape (n, H, W, 3), uint8
+    exact, by_torch : ndarray of shape (n, n_features), float32
+        Their vectors by torch, in float32 and in the precision that the graph is for.
+    """
+
+    model: bytes
+    views: NDArray[np.uint8]
+    exact: NDArray[np.float32]
+    by_torch: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A kept graph that is ready to run.
+
+    Parameters
+    ----------
+    session : Session
+    runtime : {"onnxruntime", "openvino"}
+    """
+
+    session: Session
+    runtime: str
+
+    def run(self, view: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the vectors (n, n_features) of views (n, H, W, 3)."""
+        found: NDArray[np.float32] = self.session.run(view)[0]
+        return found
+
+
+def graphs_dir() -> Path:
+    """Return the folder of kept graphs: ``FEATX_GRAPHS``, or beside torch hub's weights."""
+    named = os.environ.get(SWITCH)
+    if named:
+        return Path(named)
+    if "torch" in sys.modules:
+        return Path(sys.modules["torch"].hub.get_dir()) / "featx-graphs"
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"  # as torch.hub.get_dir says
+    home = os.environ.get("TORCH_HOME") or str(Path(cache, "torch"))
+    return Path(home).expanduser() / "hub" / "featx-graphs"
+
+
+def is_wanted(precision: str) -> bool:
+    """Tell whether a graph in this precision can run here, and is not switched off."""
+    runtime = choose_runtime(precision)
+    return (
+        runtime is not None and os.environ.get(SWITCH) != "off" and not has_lost_threads(runtime)
+    )
+
+
+def load_graph(name: str, precision: str) -> Graph | None:
+    """Open a kept graph and compare it with torch; None where there is none that fits.
+
+    Parameters
+    ----------
+    name : str
+        What it was kept under.
+    precision : {"float32", "bfloat16"}
+    """
+    folder, runtime = graphs_dir() / name, choose_runtime(precision)
+    if runtime is None or not folder.is_dir():
+        return None
+    try:
+        note = _read_note(folder)
+        if note["made"] != _describe(runtime) or "reason" in note:
+            return None
+        with np.load(folder / TRIAL) as trial:
+            one = {key: trial[key][:1] for key in trial.files}
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        log.warning("kept graph %s: cannot be read (%s), made anew", folder, one_line(err))
+        return None
+    try:
+        return Graph(_open_same(folder / MODEL, precision, **one), runtime)
+    except BackboneError as err:
+        log.warning("kept graph %s: not used on this machine: %s", folder, err)
+        return None
+
+
+def keep_graph(name: str, precision: str, make: Callable[[], Made]) -> None:
+    """Make a graph and keep it, where there is none that fits.
+
+    Where it cannot be made, the reason is kept instead, so that nobody tries again before featx
+    or what runs the graph changes.
+
+    Parameters
+    ----------
+    name : str
+        What to keep it under.
+    precision : {"float32", "bfloat16"}
+    make : callable
+        Raises a BackboneError where the network cannot be converted.
+    """
+    folder, runtime = graphs_dir() / name, choose_runtime(precision)
+    assert runtime is not None
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        if _read_note(folder)["made"] == _describe(runtime):
+            return
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix="."))
+    except OSError as err:
+        log.info("kept graph %s: cannot be written (%s)", folder, err)
+        return
+    try:
+        _write(beside, precision, make, {"made": _describe(runtime)})
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            beside.rename(folder)
+        sync_folder(folder.parent)
+    except OSError as err:
+        log.warning("kept graph %s: cannot be written (%s)", folder, err)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _write(folder: Path, precision: str, make: Callable[[], Made], note: dict[str, Any]) -> None:
+    try:
+        made = make()
+        (folder / MODEL).write_bytes(made.model)
+        views, exact, by_torch = made.views, made.exact, made.by_torch
+        np.savez(folder / TRIAL, views=views, exact=exact, by_torch=by_torch)
+        _open_same(folder / MODEL, precision, views, exact, by_torch)
+    except BackboneError as err:
+        log.info("kept graph: %s", err)
+        for path in folder.iterdir():
+            path.unlink()
+        note = {**note, "reason": str(err)}
+    note["digests"] = {path.name: file_digest(path) for path in folder.iterdir()}
+    (folder / NOTE).write_text(json.dumps(note))
+    for path in folder.iterdir():
+        seal(path)
+    folder.chmod(0o755)
+
+
+def _read_note(folder: Path) -> dict[str, Any]:
+    """Return what is said of a graph, after checking that its files are what was written."""
+    note: dict[str, Any] = json.loads((folder / NOTE).read_text())
+    for name, digest in note["digests"].items():
+        if file_digest(folder / name) != digest:
+            raise ValueError(f"{name} is not what was written")
+    return note
+
+
+def _describe(runtime: str) -> dict[str, str]:
+    return {"featx": __version__, runtime: importlib.metadata.version(runtime)}
+
+
+def _open_same(
+    model: Path,
+    precision: str,
+    views: NDArray[np.uint8],
+    exact: NDArray[np.float32],
+    by_torch: NDArray[np.float32],
+) -> Session:
+    """Open a graph, and require of it the vectors that torch gives.
+
+    Raises
+    ------
+    BackboneError
+        If they differ or are not of the same shape, or it does not run.
+    """
+    try:
+        session = open_session(model, precision)
+        found = session.run(views)[0]
+    except BackboneError:
+        raise
+    except Exception as err:
+        raise BackboneError(f"it does not run ({type(err).__name__}: {one_line(err)})") from err
+    if found.shape != exact.shape:
+        raise BackboneError(f"it gives vectors of shape {found.shape}, torch of {exact.shape}")
+    if precision == "float32":
+        off = float(
+            np.abs(found - exact).max(initial=0) / max(np.abs(exact).max(initial=0), 1e-30)
+        )
+        allowed = TOLERANCE
+    else:
+        off = 1 - _least_cosine(found, exact)
+        allowed = TIMES_TORCH * (1 - _least_cosine(by_torch, exact)) + MORE_THAN_TORCH
+    if not off <= allowed:
+        raise BackboneError(
+            f"its vectors are {off:.2g} from torch's in float32, expected at most {allowed:.2g}"
+        )
+    return session
+
+
+def _least_cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
+    return float(((x * y).sum(axis=1) / np.where(lengths, lengths, 1)).min(initial=1.0))
