@@ -18,7 +18,14 @@ from featx.errors import WeightsError
 from featx.files.atomic import replacing
 from featx.fingerprint import file_digest
 
-__all__ = ["content_problem", "digest_of", "fetch_file", "path_in_cache", "read_hash"]
+__all__ = [
+    "content_problem",
+    "digest_of",
+    "download",
+    "fetch_file",
+    "path_in_cache",
+    "read_hash",
+]
 
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 2**20
@@ -117,7 +124,7 @@ def fetch_file(url: str, *, name: str) -> Path:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _download(url, path)
+        download(url, path)
     except (OSError, http.client.HTTPException, ValueError) as err:
         reason = " ".join(str(getattr(err, "reason", err)).split()) or type(err).__name__
         raise WeightsError(
@@ -128,7 +135,14 @@ def fetch_file(url: str, *, name: str) -> Path:
     return path
 
 
-def _download(url: str, path: Path) -> None:
+def download(url: str, path: Path) -> None:
+    """Fetch a file whole, with progress, or leave nothing.
+
+    Raises
+    ------
+    OSError, http.client.HTTPException, ValueError
+        If it does not come, or its SHA-256 is not the one in its name.
+    """
     digest = hashlib.sha256()
     with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, replacing(path) as beside:
         expected, got = max(0, int(response.headers.get("Content-Length") or 0)), 0

@@ -13,6 +13,7 @@ from featx.errors import ParameterError
 
 TABLES = {".npz": "npz", ".npy": "npy", ".parquet": "parquet", ".csv": "csv"}
 NETWORKS = {".onnx": "onnx"}
+OF_NETWORK = ("weights", "check", "precision", "html", "onnxruntime_web")
 OF_ENCODER = tuple(name for name in ENCODER if name not in ("backbone", "weights", "precision"))
 
 
@@ -50,6 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", default=argparse.SUPPRESS, metavar="P",
         help="float32 (default), or int8, which is smaller and less accurate",
     )  # fmt: skip
+    add_output(
+        network, "--html", "page", metavar="OUT.html",
+        help="also write a page that runs a model in the browser: drop a picture, get the label",
+    )  # fmt: skip
+    network.add_argument(
+        "--onnxruntime-web", metavar="FOLDER",
+        help="folder of this npm package for the page (default: fetched once)",
+    )  # fmt: skip
     add_options(network, Encoder, OF_ENCODER)
 
 
@@ -59,7 +68,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return _export_network(args)
     from featx.store import export_store, open_store
 
-    given = [n for n in (*OF_ENCODER, "weights", "check", "precision") if getattr(args, n, None)]
+    given = [name for name in (*OF_ENCODER, *OF_NETWORK) if getattr(args, name, None)]
     if given:
         raise ParameterError(
             f"{given[0]}: got one for {str(args.out)!r}, a table, expected it for a file that "
@@ -98,6 +107,8 @@ def _export_network(args: argparse.Namespace) -> dict[str, Any]:
         weights=options["weights"] if is_file and options["weights"] != "default" else None,
         check=as_source(args.check) if args.check else None,
         precision=precision,
+        html=args.html,
+        onnxruntime_web=args.onnxruntime_web,
     )
     found: dict[str, Any] = {
         "out": done.out,
@@ -114,7 +125,7 @@ def _export_network(args: argparse.Namespace) -> dict[str, Any]:
         "classes": list(done.classes),
         "bytes": done.n_bytes,
     }
-    return found
+    return found if args.html is None else {**found, "html": str(args.html)}
 
 
 def show(result: dict[str, Any]) -> str:

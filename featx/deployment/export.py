@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,9 @@ from featx.deployment import _compare
 from featx.deployment._answer import Answer
 from featx.deployment._compare import Comparison
 from featx.deployment._onnx import Session, describe, join, quantise
+from featx.deployment._page import render_page
 from featx.deployment._pixels import make_pixels
+from featx.deployment._runtime import find_runtime
 from featx.engines.onnx import convert
 from featx.errors import BackboneError, ParameterError, choose
 from featx.estimators import SavedModel, load_model
@@ -80,6 +83,8 @@ def export_model(
     weights: str | os.PathLike[str] | None = None,
     check: Any = None,
     precision: str = "float32",
+    html: str | os.PathLike[str] | None = None,
+    onnxruntime_web: str | os.PathLike[str] | None = None,
 ) -> Exported:
     """Write a trained model, or an encoder alone, as one file that runs without featx.
 
@@ -97,6 +102,11 @@ def export_model(
     precision : {"float32", "int8"}, default "float32"
         What the network computes in. int8 is calibrated with the package's sample images, and its
         loss is in the result.
+    html : path, optional
+        Also write a page that runs the model in a browser, with all that it needs inside.
+    onnxruntime_web : path, optional
+        Folder of the npm package of this name for the page. Default: fetched once from npm's
+        registry, 31 MB, and kept beside torch hub's weights.
 
     Returns
     -------
@@ -105,12 +115,13 @@ def export_model(
     Raises
     ------
     ParameterError
-        If the model, or how its images are prepared, has no counterpart in ONNX.
+        If the model, or how its images are prepared, has no counterpart in ONNX; or a page is
+        asked for of an encoder, which has no answer to show.
     BackboneError
         If the network has an operator that does not export, or the file gives other answers than
         featx.
     MissingDependencyError
-        If onnx or onnxruntime is not installed.
+        If onnx or onnxruntime is not installed, or onnxruntime-web cannot be fetched.
     StoreWriteError
         If the file cannot be written; nothing is left of it then.
 
@@ -125,6 +136,7 @@ def export_model(
     choose("precision", precision, PRECISIONS)
     inputs = [] if isinstance(what, Encoder) else [what]
     check_output(out, "onnx", inputs=inputs)
+    runtime = None if html is None else _prepare_page(what, html, onnxruntime_web, inputs)
     loaded, saved = _load(what, weights)
     thing = f"backbone {loaded.backbone.name!r}"
     sources = _samples() if check is None else ImageManifest.from_source(check).paths
@@ -148,6 +160,10 @@ def export_model(
     data = describe(model, metadata)
     with write_output(out, "onnx", inputs=inputs) as beside:
         beside.write_bytes(data)
+    if html is not None and runtime is not None:
+        page = render_page(Path(out).stem, data, metadata, runtime)
+        with write_output(html, "page", inputs=inputs) as beside:
+            beside.write_text(page, "utf-8")
     return Exported(
         out=os.fspath(out),
         outputs=session.outputs,
@@ -157,6 +173,25 @@ def export_model(
         whole=whole,
         as_trained=_compare_as_trained(session, what, weights, sources),
     )
+
+
+def _prepare_page(
+    what: Any, html: str | os.PathLike[str], folder: Any, inputs: Sequence[Any]
+) -> tuple[bytes, bytes]:
+    """Return what runs a model in a browser, before the work.
+
+    Raises
+    ------
+    ParameterError
+        If there is no model.
+    """
+    if isinstance(what, Encoder):
+        raise ParameterError(
+            f"html: got {os.fspath(html)!r} for a network alone, which has no answer "
+            "to show, expected a model of featx train"
+        )
+    check_output(html, "page", inputs=inputs)
+    return find_runtime(folder)
 
 
 def _load(what: Any, weights: Any) -> tuple[LoadedEncoder, SavedModel | None]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from _browser import AXE, needs_browser, size, start_browser, until, violations
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.pipeline import make_pipeline
@@ -18,11 +24,13 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 
 from featx import Encoder
 from featx.cli.main import main
-from featx.deployment import export_model
+from featx.deployment import _runtime, export_model
 from featx.deployment._answer import Answer
 from featx.deployment._compare import predict
 from featx.deployment._onnx import Session, describe
+from featx.deployment._page import render_page
 from featx.deployment._pixels import make_pixels
+from featx.deployment._runtime import find_runtime
 from featx.engines.onnx import convert
 from featx.errors import BackboneError, MissingDependencyError, ParameterError, StoreWriteError
 from featx.estimators import (
@@ -207,3 +215,125 @@ def test_a_file_labels_pictures_without_featx(exported, capsys) -> None:
     assert main(["predict", str(path.parent / "m"), *map(str, pictures[:2]), "--json"]) == 0
     predictions = json.loads(capsys.readouterr().out)["predictions"]
     assert told == [p["label"] for p in predictions]
+
+
+# -- the page -----------------------------------------------------------------------------------
+
+
+def test_a_page_of_a_network_alone_is_refused(tmp_path) -> None:
+    with pytest.raises(ParameterError, match=r"'p\.html' for a network alone"):
+        export_model(Encoder("featx_small"), tmp_path / "a.onnx", html="p.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_runtime_is_that_which_was_published(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    (tmp_path / "dist").mkdir()
+    files = {"a.mjs": b"var x=1;export{x as default};", "a.wasm": b"\0asm"}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    monkeypatch.setattr(_runtime, "DIGESTS", digests)
+    monkeypatch.setattr(_runtime, "SCRIPT", "a.mjs")
+    monkeypatch.setattr(_runtime, "WASM", "a.wasm")
+    archive = tmp_path / "package.tgz"
+    with tarfile.open(archive, "w:gz") as package:
+        for name, data in files.items():
+            (tmp_path / "dist" / name).write_bytes(data)
+            package.add(tmp_path / "dist" / name, f"package/dist/{name}")
+    assert find_runtime(tmp_path) == find_runtime(tmp_path / "dist") == (*files.values(),)
+    monkeypatch.setattr(_runtime, "URL", archive.as_uri())
+    assert find_runtime() == (*files.values(),)
+    archive.unlink()
+    assert find_runtime() == (*files.values(),)  # kept, and the archive is not
+    (kept,) = (tmp_path / "hub" / "hub").iterdir()
+    assert sorted(path.name for path in kept.iterdir()) == sorted(files)
+    (kept / "a.wasm").write_bytes(b"\0asm!")
+    with pytest.raises(MissingDependencyError, match=r"cannot be fetched .*--onnxruntime-web"):
+        find_runtime()
+    (tmp_path / "dist" / "a.mjs").write_bytes(b"other")
+    with pytest.raises(ParameterError, match=r"expected the folder of the npm package .*1\.27\.0"):
+        find_runtime(tmp_path)
+
+
+def test_a_page_holds_names_as_text() -> None:
+    notes = {
+        "kind": "classifier",
+        "classes": ["</script><b>", "b"],
+        "min_px": None,
+        "self_test": [],
+    }
+    runtime = (
+        b"var q=1,r=2;export{q as InferenceSession,r as env};\n//# sourceMappingURL=x",
+        b"wasm",
+    )
+    page = render_page("<i>", b"model", notes, runtime)
+    assert "</script><b>" not in page
+    assert "<i>" not in page
+    assert "globalThis.featxRuntime={InferenceSession:q,env:r};\n</script>" in page
+    packed = re.search(r'id="model" type="text/plain">([^<]+)<', page)[1]
+    assert gzip.decompress(base64.b64decode(packed)) == b"model"
+
+
+@pytest.fixture(scope="module")
+def page(exported):
+    path, command = exported
+    out = path.with_suffix(".html")
+    try:
+        find_runtime(os.environ.get("FEATX_ONNXRUNTIME_WEB"))
+    except MissingDependencyError as err:
+        pytest.skip(f"no onnxruntime-web here, nor from npm's registry: {err}")
+    folder = os.environ.get("FEATX_ONNXRUNTIME_WEB")
+    given = ["--onnxruntime-web", folder] if folder else []
+    words = [*command[:2], str(path.with_name("page.onnx")), "--html", str(out), *given]
+    assert main(words) == 0
+    return out
+
+
+@pytest.mark.slow
+@needs_browser
+def test_a_page_labels_dropped_and_chosen_pictures(page, capsys) -> None:
+    pictures = sorted((sample_data_dir() / "scenes").rglob("*.jpg"))[::12]
+    assert main(["predict", str(page.with_name("m")), *map(str, pictures), "--json"]) == 0
+    expected = json.loads(capsys.readouterr().out)["predictions"]
+    driver = start_browser()
+    try:
+        size(driver, 390, 800)
+        driver.get(page.as_uri())
+        until(driver, "return document.body.dataset.ready")
+        state = "return document.getElementById('state').textContent"
+        assert driver.execute_script(state) == (
+            "Ready: 3 sample pictures were answered as by featx."
+        )
+        data = base64.b64encode(pictures[0].read_bytes()).decode()
+        driver.execute_script(DROP, data)
+        until(driver, "return document.querySelectorAll('#answers li').length === 1")
+        focused = "document.getElementById('files').focus();return document.activeElement.id"
+        assert driver.execute_script(focused) == "files"  # by the keyboard alone
+        driver.find_element("id", "files").send_keys("\n".join(map(str, pictures[1:])))
+        until(
+            driver, f"return document.querySelectorAll('#answers li').length === {len(pictures)}"
+        )
+        rows = driver.execute_script(ROWS)[::-1]  # the last answer is the first
+        assert [label for label, _ in rows] == [p["label"] for p in expected]
+        for (_, sure), prediction in zip(rows, expected, strict=True):
+            assert float(sure.split(" %")[0]) / 100 == pytest.approx(
+                prediction["confidence"], abs=0.1
+            )
+        assert driver.execute_script("return document.documentElement.scrollWidth") == 390
+        assert not [e for e in driver.get_log("browser") if e["level"] == "SEVERE"]
+        if AXE.is_file():
+            assert violations(driver) == []
+    finally:
+        driver.quit()
+
+
+DROP = """
+const bytes = Uint8Array.from(atob(arguments[0]), (c) => c.charCodeAt(0));
+const dropped = new DataTransfer();
+dropped.items.add(new File([bytes], "dropped.jpg", {type: "image/jpeg"}));
+document.getElementById("drop").dispatchEvent(
+  new DragEvent("drop", {dataTransfer: dropped, bubbles: true, cancelable: true}));
+"""
+ROWS = """
+return [...document.querySelectorAll("#answers li")].map((row) =>
+  [row.querySelector("h2").textContent, row.querySelector(".sure").textContent]);
+"""
