@@ -13,6 +13,7 @@ from featx.errors import ParameterError
 
 TABLES = {".npz": "npz", ".npy": "npy", ".parquet": "parquet", ".csv": "csv"}
 NETWORKS = {".onnx": "onnx"}
+INSTEAD = {".xml": " For OpenVINO export to .onnx, and save that as docs/deploy.md shows."}
 OF_NETWORK = ("weights", "check", "precision", "html", "onnxruntime_web")
 OF_ENCODER = tuple(name for name in ENCODER if name not in ("backbone", "weights", "precision"))
 
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         "out",
         TABLES | NETWORKS,
+        instead=INSTEAD,
         metavar="OUT",
         help="ends in .npz (arrays features, paths, labels), .npy (features), .parquet or .csv "
         "(columns path, label); or in .onnx, which runs without featx",

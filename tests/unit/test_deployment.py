@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import hashlib
+import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -31,6 +34,7 @@ from featx.deployment._onnx import Session, describe
 from featx.deployment._page import render_page
 from featx.deployment._pixels import make_pixels
 from featx.deployment._runtime import find_runtime
+from featx.engines._graphs import import_openvino
 from featx.engines.onnx import convert
 from featx.errors import BackboneError, MissingDependencyError, ParameterError, StoreWriteError
 from featx.estimators import (
@@ -183,21 +187,31 @@ def test_an_output_replaces_its_own_kind_only(tmp_path, digits) -> None:
         export_model(model, tmp_path / "ours.onnx")
 
 
+RUNTIME = os.environ.get("FEATX_ONNXRUNTIME_WEB")  # its folder; default: fetched once
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
+    """A model of the sample scenes, its file, what the command says, and its page or why none."""
     folder = tmp_path_factory.mktemp("exported")
-    source = sample_data_dir() / "scenes"
-    assert main(["train", str(source), "--out", str(folder / "m"), "--precision", "float32"]) == 0
-    path = folder / "scenes.onnx"
-    command = ["export", str(folder / "m"), str(path), "--check", str(source), "--json"]
-    return path, command
+    source, model = sample_data_dir() / "scenes", folder / "m"
+    assert main(["train", str(source), "--out", str(model), "--precision", "float32"]) == 0
+    words = ["export", str(model), str(folder / "scenes.onnx"), "--check", str(source), "--json"]
+    try:
+        find_runtime(RUNTIME)
+        page: Path | str = folder / "scenes.html"
+        words += ["--html", str(page), *(["--onnxruntime-web", RUNTIME] if RUNTIME else [])]
+    except MissingDependencyError as err:
+        page = str(err)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert main(words) == 0
+    return folder / "scenes.onnx", json.loads(said.getvalue()), page
 
 
 @pytest.mark.slow
 def test_a_file_labels_pictures_without_featx(exported, capsys) -> None:
-    path, command = exported
-    assert main(command) == 0
-    result = json.loads(capsys.readouterr().out)
+    path, result, _ = exported
     assert result["max_difference"] < 1e-4
     assert result["n_same_labels"] == result["n_samples"] > 50
     pictures = sorted((sample_data_dir() / "scenes").rglob("*.jpg"))[::10]
@@ -215,6 +229,33 @@ def test_a_file_labels_pictures_without_featx(exported, capsys) -> None:
     assert main(["predict", str(path.parent / "m"), *map(str, pictures[:2]), "--json"]) == 0
     predictions = json.loads(capsys.readouterr().out)["predictions"]
     assert told == [p["label"] for p in predictions]
+
+
+@pytest.mark.slow
+def test_openvino_answers_alike_after_the_lines_of_the_page(exported, monkeypatch) -> None:
+    pytest.importorskip("openvino", reason="needs pip install 'featx[openvino]'")
+    import_openvino()  # without its telemetry
+    monkeypatch.chdir(exported[0].parent)
+    shutil.copy(exported[0], "pets.onnx")
+    text = (DOCS / "deploy.md").read_text("utf-8")
+    found: dict = {}
+    exec(re.search(r"```python\n(import openvino.*?)```", text, re.DOTALL)[1], found)
+    assert Path("pets.xml").is_file()
+    by_onnxruntime = Session(Path("pets.onnx").read_bytes())
+    for path in sorted((sample_data_dir() / "scenes").rglob("*.jpg"))[::20]:
+        picture = Image.open(path)
+        resized, whole = picture.resize((182, 182)), picture.resize((300, 200))
+        for image, tolerance in ((resized, 1e-4), (whole, 0.05)):
+            pixels = np.asarray(image)[None]
+            expected, answers = by_onnxruntime.run(pixels), found["session"](pixels)
+            for name, values in expected.items():
+                off = np.abs(np.asarray(answers[name], float) - values)
+                assert off.max() <= tolerance * (values.max() if name == "features" else 1), name
+
+
+def test_an_openvino_file_is_refused_with_what_to_do(tmp_path, capsys) -> None:
+    assert main(["export", "featx_small", str(tmp_path / "a.xml")]) == 1
+    assert "For OpenVINO export to .onnx" in capsys.readouterr().err
 
 
 # -- the page -----------------------------------------------------------------------------------
@@ -273,24 +314,12 @@ def test_a_page_holds_names_as_text() -> None:
     assert gzip.decompress(base64.b64decode(packed)) == b"model"
 
 
-@pytest.fixture(scope="module")
-def page(exported):
-    path, command = exported
-    out = path.with_suffix(".html")
-    try:
-        find_runtime(os.environ.get("FEATX_ONNXRUNTIME_WEB"))
-    except MissingDependencyError as err:
-        pytest.skip(f"no onnxruntime-web here, nor from npm's registry: {err}")
-    folder = os.environ.get("FEATX_ONNXRUNTIME_WEB")
-    given = ["--onnxruntime-web", folder] if folder else []
-    words = [*command[:2], str(path.with_name("page.onnx")), "--html", str(out), *given]
-    assert main(words) == 0
-    return out
-
-
 @pytest.mark.slow
 @needs_browser
-def test_a_page_labels_dropped_and_chosen_pictures(page, capsys) -> None:
+def test_a_page_labels_dropped_and_chosen_pictures(exported, capsys) -> None:
+    page = exported[2]
+    if isinstance(page, str):
+        pytest.skip(page)
     pictures = sorted((sample_data_dir() / "scenes").rglob("*.jpg"))[::12]
     assert main(["predict", str(page.with_name("m")), *map(str, pictures), "--json"]) == 0
     expected = json.loads(capsys.readouterr().out)["predictions"]

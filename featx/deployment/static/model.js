@@ -114,21 +114,27 @@ function say(text, isWrong = false) {
 }
 
 async function answer(session, files) {
+  let read = 0;
   for (const file of files) {
     say(`Looking at ${file.name}…`);
     try {
       const found = await ask(session, file);
       show(file, (row) => fillAnswer(row, found));
+      read++;
     } catch (error) {
       show(file, (row) => {
-        row.querySelector("h2").textContent = "Not read";
-        row.querySelector(".sure").textContent = "";
-        warn(row, `This browser cannot read it as a picture (${error.message || error}).`);
+        row.classList.add("unread");
+        row.querySelector("img").remove();
+        row.querySelector("h2").textContent = "No answer";
+        warn(row, error.message || String(error));
       });
     }
   }
-  say(`${files.length === 1 ? "One picture" : `${files.length} pictures`} answered.`);
+  const unread = files.length - read;
+  say(`${count(read)} answered${unread ? `, ${count(unread)} without an answer` : ""}.`);
 }
+
+const count = (n) => (n === 1 ? "1 picture" : `${n} pictures`);
 
 try {
   const session = await open();
@@ -136,7 +142,10 @@ try {
   if (same === n) say(`Ready: ${n} sample pictures were answered as by featx.`);
   else say(`Only ${same} of ${n} sample pictures were answered as by featx: do not rely on this browser.`, true);
   let queue = Promise.resolve();
-  const take = (files) => { queue = queue.then(() => answer(session, [...files])); };
+  const take = (list) => {
+    const files = [...list];  // the browser empties its list after the event
+    queue = queue.then(() => answer(session, files));
+  };
   by("files").disabled = false;
   by("files").onchange = () => { take(by("files").files); by("files").value = ""; };
   const drop = by("drop");
