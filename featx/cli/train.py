@@ -64,9 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Train and save."""
+    from featx.cli._later import import_scikit_learn
+
+    import_scikit_learn()
     from featx.extraction.kept import keep_network
-    from featx.tasks import evaluation_report, train
-    from featx.tasks.class_maps import ClassMaps
+    from featx.tasks import train
 
     start = time.monotonic()
     preset = read_preset(args)
@@ -86,6 +88,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         keep_network(store.recipe, store.made_with)
         result = {**training.to_dict(), "task": args.task, "out": args.out, "store": store.path}
         if args.html:
+            from featx.tasks import evaluation_report
+            from featx.tasks.class_maps import ClassMaps
+
             try:
                 found = training.cross_validate(store)
             except ParameterError as err:

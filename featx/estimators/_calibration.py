@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, softmax
 
 __all__ = ["DEFAULT_SLOPE", "fit_class_slope", "fit_column_slope", "to_probabilities"]
@@ -73,4 +72,6 @@ def fit_column_slope(scores: Array, signs: Array, weights: Array) -> float:
 
 
 def _minimise(loss: object) -> float:
+    from scipy.optimize import minimize_scalar  # slow to import, and no prediction needs it
+
     return float(np.exp(minimize_scalar(loss, bounds=LOG_RANGE, method="bounded").x))

@@ -1,20 +1,20 @@
 """The GPU stage: images through a network into a store, and the same as a transformer.
 
-The transformer is loaded on first use: an extraction that nobody asks for one does not wait for
-scikit-learn, and a process of a cluster neither.
+Names are loaded on first use: an extraction does not wait for scikit-learn, and a query of one
+image does not wait for HDF5.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from featx.extraction.cluster import RayOptions
-from featx.extraction.encoder import Encoder
-from featx.extraction.into_store import extract
-from featx.extraction.loaded import LoadedEncoder
-from featx.extraction.options import RunOptions
-
 if TYPE_CHECKING:
+    from featx.extraction.cluster import RayOptions
+    from featx.extraction.encoder import Encoder
+    from featx.extraction.into_store import extract
+    from featx.extraction.loaded import LoadedEncoder
+    from featx.extraction.options import RunOptions
     from featx.extraction.transformer import FeatureExtractor
 
 __all__ = [
@@ -26,12 +26,18 @@ __all__ = [
     "extract",
 ]
 
+_HOMES = {
+    "Encoder": "encoder",
+    "FeatureExtractor": "transformer",
+    "LoadedEncoder": "loaded",
+    "RayOptions": "cluster",
+    "RunOptions": "options",
+    "extract": "into_store",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Load the transformer on first use."""
-    if name != "FeatureExtractor":
+    """Load a name on first use."""
+    if name not in _HOMES:
         raise AttributeError(f"module 'featx.extraction' has no attribute {name!r}")
-    from featx.extraction.transformer import FeatureExtractor
-
-    globals()[name] = FeatureExtractor
-    return FeatureExtractor
+    return getattr(importlib.import_module(f"featx.extraction.{_HOMES[name]}"), name)

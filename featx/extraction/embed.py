@@ -15,7 +15,6 @@ from PIL import Image
 from featx._progress import Progress, hide_progress
 from featx._repr import OneLine
 from featx.errors import BackboneError, ImageDecodeError
-from featx.extraction.encoder import Encoder
 from featx.extraction.loaded import LoadedEncoder
 from featx.extraction.options import RunOptions
 from featx.images.inputs import decode_source
@@ -81,6 +80,8 @@ def load_by_recipe(
             f"{thing}: its features were made outside featx, so that no network is known for new "
             "images; expected one made from a store of featx extract"
         )
+    from featx.extraction.encoder import Encoder
+
     weights = weights or made_with.get("weights", "default")
     return Encoder.from_recipe(recipe, weights=weights).load(run)
 

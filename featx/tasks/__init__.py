@@ -1,7 +1,6 @@
 """What helps with one's own images: a classifier, networks compared, an extraction measured.
 
-Names are loaded on first use, so that a prediction does not wait for what draws pages; but for
-`compare`, which the module of its name would take the place of.
+Names are loaded on first use, so that a prediction does not wait for what draws pages.
 """
 
 from __future__ import annotations
@@ -9,11 +8,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from featx.tasks.compare import compare
-
 if TYPE_CHECKING:
     from featx.tasks.bench import benchmark
     from featx.tasks.classifier import Classifier
+    from featx.tasks.comparison import compare
     from featx.tasks.pages import (
         benchmark_report,
         comparison_report,
@@ -39,6 +37,7 @@ _HOMES = {
     "Classifier": "classifier",
     "benchmark": "bench",
     "benchmark_report": "pages",
+    "compare": "comparison",
     "comparison_report": "pages",
     "evaluation_report": "pages",
     "log_to_mlflow": "tracking",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from featx.tasks.compare import ComparisonRow
+    from featx.tasks.comparison import ComparisonRow
 
 __all__ = ["answer", "find_unbeaten", "is_faster", "is_more_accurate"]
 

@@ -16,12 +16,11 @@ from featx.estimators import SavedModel, load_model
 from featx.estimators.held_out import final_estimator
 from featx.images import attribute_labels, class_labels
 from featx.images.join import AttributeLabels, ClassLabels, Coverage
-from featx.store import FeatureStore
-from featx.store.info import open_fitting
-from featx.tasks.class_maps import ClassMaps, draw_class_maps
 
 if TYPE_CHECKING:
     from featx.extraction import RunOptions
+    from featx.store import FeatureStore
+    from featx.tasks.class_maps import ClassMaps
 
 __all__ = ["Classifier", "Evaluation", "Predictions", "labels_array"]
 
@@ -164,6 +163,8 @@ class Classifier(OneLine):
         ParameterError
             If the store has no images, or vectors of another width.
         """
+        from featx.store.info import open_fitting  # loads HDF5, which images do not wait for
+
         store = open_fitting(path, self.saved.recipe, maker=self.name, table=table)
         try:
             self._require_width(store.require_images())
@@ -188,6 +189,8 @@ class Classifier(OneLine):
         weights: str | None = None,
     ) -> ClassMaps:
         """Compute where in pictures it sees classes, as `featx.tasks.class_maps` does."""
+        from featx.tasks.class_maps import draw_class_maps
+
         return draw_class_maps(self.saved, wanted, run, weights=weights, name=self.name)
 
     def evaluate(self, store: FeatureStore, labels: Any = None) -> Evaluation:

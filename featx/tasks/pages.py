@@ -15,7 +15,7 @@ from featx.report import Mistake, Report, ScatterPoint
 from featx.tasks.bench import Benchmark
 from featx.tasks.class_maps import ClassMaps, DrawMaps
 from featx.tasks.classifier import Evaluation, Predictions
-from featx.tasks.compare import Comparison, ComparisonRow
+from featx.tasks.comparison import Comparison, ComparisonRow
 
 __all__ = [
     "add_predictions",

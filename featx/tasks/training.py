@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from featx.estimators import Preset, SavedModel, save_model
 from featx.estimators.certainty import learn_certainty
 from featx.estimators.held_out import final_estimator, predict_held_out
 from featx.estimators.presets import get_preset
-from featx.evaluation import FewLabelCurve, few_label_curve
 from featx.images import ImageManifest, attribute_labels, class_labels
 from featx.images.augmentation import Augmentation
 from featx.images.join import AttributeLabels, ClassLabels, Coverage
@@ -29,6 +28,9 @@ from featx.tasks.classifier import (
     Predictions,
     labels_array,
 )
+
+if TYPE_CHECKING:
+    from featx.evaluation import FewLabelCurve
 
 __all__ = ["Training", "find_labels", "train"]
 
@@ -138,6 +140,8 @@ class Training(OneLine):
         sizes = [n for n in CURVE_SIZES if n < counts.min() and n * n_rows <= MOST_CURVE_ROWS]
         if len(sizes) < 2:
             return None
+        from featx.evaluation import few_label_curve  # whose statistics are slow to import
+
         return few_label_curve(
             store[self.rows], self.y, {self.preset.name: clone(model)}, n_per_class=sizes,
             n_repeats=3, progress=False,

@@ -14,7 +14,7 @@ from featx.estimators.presets import get_preset
 from featx.evaluation import bootstrap_interval, evaluate_attributes, find_leaks
 from featx.extraction import Encoder, RunOptions
 from featx.tasks.classifier import Predictions
-from featx.tasks.compare import Figure
+from featx.tasks.comparison import Figure
 from pipelines.datasets import ImageDataset
 from pipelines.protocols.features import prepare_features
 from pipelines.protocols.metrics import average_precision_voc, mean_roc_auc

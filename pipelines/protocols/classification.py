@@ -15,7 +15,7 @@ from featx.estimators import Preset
 from featx.evaluation import evaluate_classes, few_label_splits, find_leaks
 from featx.extraction import Encoder, RunOptions
 from featx.tasks.classifier import Predictions
-from featx.tasks.compare import Figure
+from featx.tasks.comparison import Figure
 from pipelines.datasets import ImageDataset
 from pipelines.protocols.features import Features, prepare_features
 from pipelines.protocols.pairs import PairPreset, find_preset

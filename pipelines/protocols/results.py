@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import featx
 from featx._repr import OneLine
 from featx.tasks.classifier import Predictions
-from featx.tasks.compare import Figure
+from featx.tasks.comparison import Figure
 
 __all__ = ["Rankings", "TaskResult"]
 

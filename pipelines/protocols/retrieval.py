@@ -23,7 +23,7 @@ from featx.evaluation import (
 )
 from featx.extraction import Encoder, RunOptions
 from featx.retrieval import RetrievalIndex, SpatialSearch
-from featx.tasks.compare import Figure
+from featx.tasks.comparison import Figure
 from pipelines.datasets import RetrievalDataset
 from pipelines.protocols.features import Features, prepare_features
 from pipelines.protocols.results import Rankings, TaskResult

@@ -22,7 +22,7 @@ from featx.recipe import Preprocessing, Recipe
 from featx.retrieval import SpatialSearch
 from featx.store import store_info, verify_store, write_features
 from featx.tasks.classifier import Evaluation, Predictions
-from featx.tasks.compare import Comparison, ComparisonRow, Figure
+from featx.tasks.comparison import Comparison, ComparisonRow, Figure
 
 PATHS = tuple(f"/a/rather/long/folder/of/photographs/{i}.jpg" for i in range(5000))
 RECIPE = Recipe(

@@ -24,7 +24,7 @@ from featx.errors import BackboneError, ParameterError
 from featx.extraction import RunOptions
 from featx.tasks import compare, comparison_report
 from featx.tasks._verdict import answer, find_unbeaten, is_more_accurate
-from featx.tasks.compare import Comparison, ComparisonRow, Figure, _name_networks
+from featx.tasks.comparison import Comparison, ComparisonRow, Figure, _name_networks
 from featx.tasks.layers import spread_layers
 from pipelines.datasets import read_dataset
 

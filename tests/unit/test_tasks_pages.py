@@ -17,7 +17,7 @@ from featx.evaluation import FewLabelCurve
 from featx.report import Report
 from featx.tasks import comparison_report
 from featx.tasks.classifier import Predictions
-from featx.tasks.compare import Comparison, ComparisonRow, Figure
+from featx.tasks.comparison import Comparison, ComparisonRow, Figure
 from pipelines.protocols import Rankings, TaskResult, curve_report, task_report
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
