@@ -16,6 +16,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from featx._version import __version__
+from featx.design import read_style
 from featx.errors import FileFormatError
 from featx.files.remote import is_url
 from featx.mapping._layout import Layout
@@ -96,7 +97,7 @@ def render_shell(title: str) -> tuple[str, str]:
 
 def _render(title: str, data: str, names: tuple[str, ...], policy: str) -> tuple[str, str]:
     scripts = [(STATIC / name).read_text("utf-8") for name in names]
-    style = "\n" + (STATIC / "map.css").read_text("utf-8")
+    style = "\n" + read_style() + (STATIC / "map.css").read_text("utf-8")
     policy += f"; script-src {' '.join(map(_hash, scripts))}; style-src {_hash(style)}"
     page = _template().render(
         title=title,

@@ -10,6 +10,7 @@ from importlib.resources import files
 
 from fastapi import FastAPI, Request, Response
 
+from featx.design import read_style
 from featx.serve._refusal import RefusalError
 
 __all__ = ["add_page"]
@@ -26,6 +27,7 @@ def add_page(app: FastAPI, pages: dict[str, str]) -> None:
     """Add pages by path, and ``/static/*``, which the description leaves out."""
     static = files("featx.serve") / "static"
     content = {file.name: file.read_bytes() for file in static.iterdir() if _type_of(file.name)}
+    content["style.css"] = read_style().encode()
 
     async def page(request: Request) -> Response:
         return _answer(request, content, pages[request.url.path])

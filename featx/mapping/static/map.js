@@ -103,7 +103,7 @@ function tell() {
   at("all").disabled = nShown === n;
   at("paths").textContent = nChosen ? "Save paths (CSV)" : "Save paths of all shown (CSV)";
   at("labels").disabled = !given.size;
-  at("labels").textContent = given.size ? `Save ${given.size.toLocaleString("en")} labels (CSV)` : "Save labels (CSV)";
+  at("labels").textContent = given.size ? `Save ${given.size.toLocaleString("en")} ${given.size === 1 ? "label" : "labels"} (CSV)` : "Save labels (CSV)";
 }
 
 // ---- colours

@@ -3,7 +3,7 @@
 import { parameters, question, read, UNKEPT, write } from "/static/address.js";
 import { captionOf, cardOf, drawOutline, fill, nameOf, rail } from "/static/cards.js";
 import { drawChanges, offerChange, prepareChanges } from "/static/changes.js";
-import { call, forgetThumbnails, made, openDoor, paint, unlock } from "/static/common.js";
+import { call, count, forgetThumbnails, made, openDoor, paint, unlock } from "/static/common.js";
 import { drawFilters, showFilters } from "/static/filters.js";
 import { closeLarge, largeName, prepareLarge, showLarge } from "/static/large.js";
 
@@ -197,8 +197,8 @@ function draw(milliseconds) {
   fill(at("others"), matches.filter((match) => !match.is_copy && match.copy_of === null), matches, handlers());
   at("none").hidden = matches.length > 0;
   at("none").textContent = state.filters.length || state.label ? "Nothing fits these filters." : "Nothing to show.";
-  const parts = [`${matches.length} neighbours in ${Math.round(milliseconds)} ms`];
-  if (copies.length) parts.push(`${copies.length} near-duplicates`);
+  const parts = [`${count(matches.length, "neighbour")} in ${Math.round(milliseconds)} ms`];
+  if (copies.length) parts.push(count(copies.length, "near-duplicate"));
   if (prediction?.labels.length) parts.push(`looks like ${prediction.labels.join(", ")}`);
   if (prediction?.is_unknown) parts.push("unlike anything the model was trained on");
   at("said").textContent = parts.join("; ");

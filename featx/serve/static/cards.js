@@ -1,6 +1,6 @@
 // Images as cards: what the page shows of each, its own page, and the button that opens it large.
 
-import { made, paint } from "/static/common.js";
+import { count, made, paint } from "/static/common.js";
 
 export const nameOf = (image) => image.id ?? String(image.row);
 export const titleOf = (image) =>
@@ -46,7 +46,7 @@ export function rail(share) {
 
 // How alike a match is: of instances the local features that agree, else the distance.
 function measureOf({ inliers = null, distance }) {
-  if (inliers !== null) return inliers ? [`${inliers} features`, " agree"] : ["not verified"];
+  if (inliers !== null) return inliers ? [count(inliers, "feature"), inliers === 1 ? " agrees" : " agree"] : ["not verified"];
   return distance === undefined ? null : [distance.toFixed(3)];
 }
 

@@ -11,6 +11,8 @@ export const made = (tag, name, text) => {
   return node;
 };
 
+export const count = (n, one) => `${n.toLocaleString("en")} ${n === 1 ? one : `${one}s`}`;
+
 let token = new URLSearchParams(location.hash.slice(1)).get("token");
 if (token) history.replaceState(null, "", location.pathname + location.search);
 const thumbnails = new Map();  // row -> promise of a blob: address

@@ -1,7 +1,7 @@
 // The page of featx label. Text from the server or from files is set as text, never as HTML.
 // Every stroke is on the disk before the server answers; what the page shows is what the file has.
 
-import { call, made, openDoor, thumbnail } from "/static/common.js";
+import { call, count, made, openDoor, thumbnail } from "/static/common.js";
 import { nameOfKey, openNames, showNames, type } from "/static/label_names.js";
 
 const at = (id) => document.getElementById(id);
@@ -72,7 +72,7 @@ function hintOfSuggestions() {
 
 openDoor(async () => {
   await refresh();
-  at("empty").textContent = `Looking for what to label first among ${state.n_samples.toLocaleString()} images …`;
+  at("empty").textContent = `Looking for what to label first among ${count(state.n_samples, "image")} …`;
   at("empty").hidden = at("main").hidden = false;
   await load();
   // A table of an audit's findings: all of it has labels, which is why it is opened.
@@ -99,7 +99,7 @@ function attempt(action) {
 // ---- what is shown beside the grid
 
 function showState() {
-  at("about").textContent = `${state.n_samples.toLocaleString()} images · ${state.labels_path}`;
+  at("about").textContent = `${count(state.n_samples, "image")} · ${state.labels_path}`;
   at("names-title").textContent = state.is_multilabel ? "Attributes" : "Classes";
   at("likely-text").textContent = `More of this ${state.is_multilabel ? "attribute" : "class"}`;
   paintNames();
@@ -134,7 +134,7 @@ function showMeasures() {
     at("middle").setAttribute("x", 100 * m.accuracy - 0.4);
   }
   at("bought").textContent = m.bought === null ? ""
-    : `The last 20 labels bought ${(100 * m.bought).toFixed(1)} points (${(100 * m.bought_low).toFixed(1)} to ${(100 * m.bought_high).toFixed(1)}).`;
+    : `The last 20 labels added ${(100 * m.bought).toFixed(1)} points (${(100 * m.bought_low).toFixed(1)} to ${(100 * m.bought_high).toFixed(1)}).`;
   at("forecast").textContent = m.forecasts.length
     ? m.forecasts.slice(0, 3).map((f) => `${f.n_more} more: ${percent(f.accuracy, 0)}`).join(" · ") : "";
   at("advice").textContent = m.advice;
@@ -364,7 +364,7 @@ function acceptPage() {
   const labels = kept.map((s) => ({ row: s.row, label: state.is_multilabel ? { [view.name]: true } : label }));
   for (const s of kept) s.done = view.name;
   const { name } = view;
-  save(labels, true).then((isSaved) => isSaved && say(`${labels.length} images are ${name}.`));
+  save(labels, true).then((isSaved) => isSaved && say(`${count(labels.length, "image")} labelled ${name}.`));
   attempt(load);
 }
 
@@ -377,7 +377,7 @@ function undo() {
     showState();
     const i = shown.findIndex((s) => answer.rows.includes(s.row));
     if (i >= 0) focus(i);
-    say(`Undone: ${answer.rows.length} images.`);
+    say(`Undone: ${count(answer.rows.length, "image")}.`);
   });
   revise();
 }
@@ -397,7 +397,7 @@ function train() {
   attempt(async () => {
     try {
       const result = await (await post("/api/train", {})).json();
-      at("trained").textContent = `Saved to ${result.out}: accuracy ${percent(result.cv_score)} cross-validated, ${result.n_samples} images.`;
+      at("trained").textContent = `Saved to ${result.out}: accuracy ${percent(result.cv_score)} cross-validated, ${count(result.n_samples, "image")}.`;
     } catch (err) {
       at("trained").textContent = "";
       throw err;

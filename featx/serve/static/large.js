@@ -1,6 +1,6 @@
 // One picture large, with what is known of it; the arrows go through the others.
 
-import { call, made } from "/static/common.js";
+import { call, count, made } from "/static/common.js";
 import { captionOf, drawOutline, nameOf, pageLink } from "/static/cards.js";
 
 const at = (id) => document.getElementById(id);
@@ -37,7 +37,7 @@ export async function showLarge(image, place, linkColumn) {
   if (!dialog.open) dialog.showModal();
   at("large-title").textContent = captionOf(image);
   at("large-place").textContent = place;
-  const agree = image.inliers == null ? null : image.inliers ? `${image.inliers} features agree` : "not verified";
+  const agree = image.inliers == null ? null : image.inliers ? `${count(image.inliers, "feature")} ${image.inliers === 1 ? "agrees" : "agree"}` : "not verified";
   const facts = [["distance", image.distance?.toFixed(4)], ["match", agree], ["label", image.label], ["file", image.name],
     ["path", image.path], ...Object.entries(image.metadata), ["id", image.id]].filter(([, value]) => value);
   at("large-facts").replaceChildren(...facts.flatMap(([name, value]) => {
