@@ -94,7 +94,11 @@ def search(report, name, found):
             rows = [
                 [who, *(one.get(c) for c in columns)] for who, one in part["contenders"].items()
             ]
-            report.add_table(rows, ["contender", *columns], title=f"{name}: {group}")
+            report.add_table(
+                rows,
+                ["contender", *(c.replace("_", " ") for c in columns)],
+                title=f"{name}: {group}",
+            )
 
 
 def sweep(report, name, found):
@@ -104,10 +108,10 @@ def sweep(report, name, found):
         report.add_curve(
             values,
             {"end to end": one["images_per_second"]},
-            x_label=setting,
+            x_label=setting.replace("_", " "),
             y_label="images per second",
             log_x=min(values) > 0,
-            title=f"{name}: {setting}",
+            title=f"{name}: {setting.replace('_', ' ')}",
         )
 
 
@@ -141,7 +145,10 @@ def draw(path):
             picture(report, name.replace("_", " "), found[name])
     for name, figures in found.items():
         if not any(name.startswith(kind) for kind in PICTURES):
-            rest += [[name, key, value] for key, value in flat(figures)]
+            rest += [
+                [name.replace("_", " "), key.replace("_", " "), value]
+                for key, value in flat(figures)
+            ]
     report.add_table(
         [[name, key, value if isinstance(value, (int, float)) else json.dumps(value)]
          for name, key, value in rest],

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["MAX_CHARS", "OneLine", "as_table", "shorten", "show_count"]
+__all__ = ["MAX_CHARS", "OneLine", "as_table", "choose_time_unit", "shorten", "show_count"]
 
 MAX_CHARS = 200
 VALUE_CHARS = 60
@@ -32,6 +32,20 @@ def show_count(n: int, one: str, many: str = "") -> str:
     ('1 image', '2,400 classes', '0 queries')
     """
     return f"{n:,} {one if n == 1 else many or one + ('es' if one.endswith('s') else 's')}"
+
+
+def choose_time_unit(seconds: float) -> tuple[float, str]:
+    """Return a time in the unit that people use for it, and that unit.
+
+    Examples
+    --------
+    >>> choose_time_unit(2.5), choose_time_unit(600), choose_time_unit(9000)
+    ((2.5, 'seconds'), (10.0, 'minutes'), (2.5, 'hours'))
+    """
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return seconds / size, unit
+    return seconds, "seconds"
 
 
 class OneLine:

@@ -23,7 +23,7 @@ def make_page(audit: Audit) -> Report:
     """Lay out headline numbers, then a section for each kind."""
     n = audit.n_samples
     counts = f"{show_count(len(audit.findings), 'finding')} in {show_count(n, 'image')}"
-    report = Report("What to look at", subtitle=counts)
+    report = Report("Audit of a collection", subtitle=counts)
     if audit.estimated_label_errors is not None and audit.interval is not None:
         report.add_scores(
             {
@@ -34,7 +34,7 @@ def make_page(audit: Audit) -> Report:
         )
     if audit.findings:
         rows = [[KINDS[kind], count] for kind, count in audit.counts.items()]
-        report.add_table(rows, ["what", "images"], title="Findings")
+        report.add_table(rows, ["finding", "images"], title="Findings")
         report.add_text(REVIEW, title="Review")
     else:
         report.add_text("Nothing was found.", title="Findings")
@@ -44,7 +44,7 @@ def make_page(audit: Audit) -> Report:
         note = f"The {MAX_SHOWN} worst. FINDINGS.csv has all." if count > MAX_SHOWN else ""
         report.add_cards([_card(finding) for finding in found], title=title, note=note)
     if audit.notes:
-        report.add_text("\n\n".join(audit.notes), title="What was left out")
+        report.add_text("\n\n".join(audit.notes), title="Not checked")
     return report
 
 

@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from typing import Any
 
-from featx._repr import show_count
+from featx._repr import choose_time_unit, show_count
 from featx.cli._outputs import add_page
 from featx.cli.options import ENCODER, RUN, add_options, add_sources, as_source, read_options
 
@@ -50,7 +50,7 @@ def show(result: dict[str, Any]) -> str:
     )
     reached = (
         f"{r['ratio_to_ceiling']:.0%} of what decode and network allow "
-        f"({r['ceiling']:.0f} images/s); all of the source: {_show_hours(r['hours'])}"
+        f"({r['ceiling']:.0f} images/s); all of the source: {_show_time(r['hours'])}"
     )
     lines = [
         head,
@@ -70,11 +70,10 @@ def show(result: dict[str, Any]) -> str:
         lines.append(f"{sweep['setting']}: " + ", ".join(f"{v}: {rate:.0f}" for v, rate in rates))
     lines += [f"- {line}" for line in r["advice"]]
     if r["n_failed"]:
-        lines.append(f"{r['n_failed']} of the images could not be read")
+        lines.append(f"{show_count(r['n_failed'], 'image')} could not be read")
     return "\n".join(lines)
 
 
-def _show_hours(hours: float) -> str:
-    if hours >= 1:
-        return f"{hours:.1f} hours"
-    return f"{60 * hours:.0f} minutes" if hours >= 1 / 30 else f"{3600 * hours:.1f} s"
+def _show_time(hours: float) -> str:
+    time, unit = choose_time_unit(3600 * hours)
+    return f"{time:.3g} {unit}"

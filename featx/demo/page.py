@@ -54,7 +54,7 @@ def make_page(samples: Samples, found: Results, pixels: Results, store: FeatureS
         },
         x_label="labels per class",
         y_label="accuracy",
-        title="How few labels suffice (objects)",
+        title="Accuracy by labels per class (objects)",
     )
     _add_retrieval(report, samples, found)
     _add_objects(report, samples, found)
@@ -68,7 +68,7 @@ def make_page(samples: Samples, found: Results, pixels: Results, store: FeatureS
         project(samples.features[rows]),
         samples.labels[rows].tolist(),
         samples.paths[rows].tolist(),
-        title="The objects, near each other where their features are (t-SNE)",
+        title="Map of the objects: similar ones are close (t-SNE)",
     )
     summary = store.summary
     return report.add_key_values(
@@ -94,7 +94,7 @@ def _add_figures(report: Report, samples: Samples, found: Results, pixels: Resul
     report.add_scores(
         {titles[name]: value for name, (_, value) in found.figures().items()},
         intervals={titles[name]: few.interval for name, few in found.few.items()},
-        title="Five tasks, one table of features",
+        title="Results of the five tasks",
     )
     report.add_table(
         [
@@ -102,9 +102,9 @@ def _add_figures(report: Report, samples: Samples, found: Results, pixels: Resul
             for name, (measure, value) in found.figures().items()
         ],
         ["task", "images", "measure", "network", f"pixels at {PIXELS} x {PIXELS}"],
-        title="What the network bought",
+        title="Network features against raw pixels",
         caption="The same classifiers and the same index on the network's features and on raw "
-        "pixels. These are drawings: they show that the tool works, not how well it does on "
+        "pixels. The images are drawings: they show that featx works, not how well it does on "
         "photographs.",
     )
 
@@ -122,14 +122,17 @@ def _add_retrieval(report: Report, samples: Samples, found: Results) -> None:
             for i, distance in zip(near, distances, strict=True)
         )
         shown.append(GalleryRow(paths[query], matches, str(groups[query])))
-    report.add_gallery(shown, title="What looks like this? Posters seen from another side")
+    report.add_gallery(shown, title="Posters and their nearest images")
 
 
 def _add_objects(report: Report, samples: Samples, found: Results) -> None:
     few, rows = found.few["objects"], samples.rows["objects"]
     truth, paths = samples.labels[rows][few.test], samples.paths[rows][few.test]
     report.add_confusion_matrix(
-        truth.tolist(), few.predicted.tolist(), title="Objects: confusions in the first split"
+        truth.tolist(),
+        few.predicted.tolist(),
+        paths=paths.tolist(),
+        title="Objects: confusions in the first split",
     )
     wrong = np.flatnonzero(truth != few.predicted).tolist()
     worst = sorted(wrong, key=lambda i: -few.confidence[i])[:12]
@@ -139,5 +142,5 @@ def _add_objects(report: Report, samples: Samples, found: Results) -> None:
                 Mistake(paths[i], truth[i], few.predicted[i], float(few.confidence[i]))
                 for i in worst
             ],
-            title="Objects: the surest mistakes",
+            title="Objects: most confident mistakes",
         )

@@ -15,8 +15,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from featx._style import read_style
 from featx._version import __version__
-from featx.design import read_style
 from featx.errors import FileFormatError
 from featx.files.remote import is_url
 from featx.mapping._layout import Layout

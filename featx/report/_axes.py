@@ -14,16 +14,19 @@ from featx.errors import ParameterError
 __all__ = ["BOTTOM", "HEIGHT", "WIDTH", "Axes", "Axis", "choose_log_ticks", "choose_ticks",
            "colour_of", "make_axis"]  # fmt: skip
 
-WIDTH, HEIGHT = 480, 300  # of the viewBox; text of 13 units stays readable on a phone
-TOP, BOTTOM = 14, 44
-LEAST_LEFT, LEAST_RIGHT = 52, 14
+WIDTH, HEIGHT = 480, 300  # of the viewBox
+TOP, BOTTOM = 14, 48
+LEAST_LEFT, LEAST_RIGHT = 58, 14
 GOLDEN_ANGLE = 137.508
-DIGIT_WIDTH, GAP = 8, 4  # of text of 13 units
+DIGIT_WIDTH, GAP = 10, 6  # of text of 16 units, as on a phone, where that is 12 px
 
 
 def colour_of(index: int) -> str:
-    """Return a hue for the index-th group; the golden angle keeps neighbours apart."""
-    return f"hsl({(215 + index * GOLDEN_ANGLE) % 360:.0f} 62% 52%)"
+    """Return a colour for the index-th group, of one lightness, which shows on light and dark.
+
+    The golden angle keeps neighbours apart.
+    """
+    return f"oklch(62% .14 {(245 + index * GOLDEN_ANGLE) % 360:.0f})"
 
 
 def choose_ticks(low: float, high: float, n: int = 5) -> list[float]:
@@ -109,6 +112,7 @@ class Axes:
 
     x: Axis
     y: Axis
+    room: float = 0.0  # right of the x axis, for the names of lines
 
     @property
     def left(self) -> int:
@@ -118,7 +122,9 @@ class Axes:
     @property
     def right(self) -> int:
         """Where the x axis ends, with room for half of its last tick."""
-        return WIDTH - max(LEAST_RIGHT, 2 + DIGIT_WIDTH * len(f"{self.x.marks[-1]:g}") // 2)
+        return WIDTH - max(
+            LEAST_RIGHT, math.ceil(self.room), 2 + DIGIT_WIDTH * len(f"{self.x.marks[-1]:g}") // 2
+        )
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Return where a point lies."""

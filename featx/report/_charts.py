@@ -10,11 +10,13 @@ import numpy as np
 
 from featx.errors import ParameterError, choose
 from featx.report._axes import Axes, Axis, choose_ticks, colour_of, make_axis
+from featx.report._labels import end_room, name_ends
 from featx.report._section import Section, as_json, as_text, require_finite, require_length
 
 __all__ = ["bars_section", "curve_section", "precision_recall_section"]
 
 MAX_POINTS = 400  # of a precision-recall line; more are below a pixel
+N_MARKS = 21  # of these that tell their values
 
 
 def require_intervals(intervals: Any, n: int, name: str) -> np.ndarray:
@@ -82,9 +84,10 @@ def curve_section(
     if x_names is not None:
         require_length(x_names, len(xs), "x_names", "x")
     order = np.argsort(xs, kind="stable")
-    places = [as_text(x) for x in xs] if x_names is None else [str(name) for name in x_names]
+    places = [f"{x:g}" for x in xs] if x_names is None else [str(name) for name in x_names]
     everything = np.concatenate([*ys.values(), *(band.ravel() for band in bands.values())])
-    axes = Axes(_curve_axis(xs, log_x), make_axis(everything, name="curves"))
+    room = end_room([str(name) for name in ys])
+    axes = Axes(_curve_axis(xs, log_x), make_axis(everything, name="curves"), room)
     at = axes.at
     lines, data = [], []
     for index, (name, values) in enumerate(ys.items()):
@@ -97,12 +100,19 @@ def curve_section(
         lines.append({"name": name, "colour": colour_of(index), "points": points, "band": edge})
         pairs = None if band is None else band.tolist()
         data.append({"name": name, "values": values.tolist(), "intervals": pairs})
+    ends = _ends(lines, [str(line["name"]) for line in lines], axes) if room else []
     key = [] if x_names is None else [(f"{xs[i]:g}", places[i]) for i in order]
-    view = axes.view(x_label, y_label) | {"lines": lines, "key": key}
+    view = axes.view(x_label, y_label) | {"lines": lines, "key": key, "ends": ends}
     numbers = {"x": xs.tolist(), "x_label": x_label, "y_label": y_label, "log_x": log_x,
                "x_names": None if x_names is None else [str(name) for name in x_names],
                "curves": data}  # fmt: skip
     return Section("curve", title, view, numbers)
+
+
+def _ends(lines: Sequence[dict[str, Any]], names: Sequence[str], axes: Axes) -> Any:
+    """Return where the names of lines stand."""
+    last = [max(line["points"], key=lambda point: point[0])[:2] for line in lines]
+    return name_ends(names, last, [line["colour"] for line in lines], axes.right)
 
 
 def _curve_axis(xs: np.ndarray, is_log: bool) -> Axis:
@@ -126,7 +136,12 @@ def precision_recall_section(
     for name in ap or {}:
         choose("ap", name, curves)
     unit = Axis(0.0, 1.0, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0))
-    axes = Axes(unit, unit)
+    texts = {
+        name: f"{name} {as_text(float(ap[name]))}" if ap and name in ap else name
+        for name in curves
+    }
+    room = end_room([str(text) for text in texts.values()])
+    axes = Axes(unit, unit, room)
     lines, data = [], []
     for index, (name, pair) in enumerate(curves.items()):
         recall, precision = _recall_and_precision(name, pair)
@@ -134,10 +149,18 @@ def precision_recall_section(
         drawn = np.linspace(0, len(recall) - 1, min(len(recall), MAX_POINTS)).astype(int)
         points = [axes.at(recall[i], precision[i]) for i in drawn]
         text = "" if value is None else as_text(float(value))
-        lines.append({"name": name, "colour": colour_of(index), "points": points, "ap": text})
+        some = drawn[np.unique(np.linspace(0, len(drawn) - 1, N_MARKS).astype(int))]
+        marks = [
+            (*axes.at(recall[i], precision[i]),
+             f"precision {as_text(precision[i])} at recall {as_text(recall[i])}")
+            for i in some
+        ]  # fmt: skip
+        lines.append({"name": name, "colour": colour_of(index), "points": points, "ap": text,
+                      "marks": marks})  # fmt: skip
         data.append({"name": name, "recall": recall.tolist(), "precision": precision.tolist(),
                      "ap": as_json(value)})  # fmt: skip
-    view = axes.view("recall", "precision") | {"lines": lines}
+    ends = _ends(lines, [str(text) for text in texts.values()], axes) if room else []
+    view = axes.view("recall", "precision") | {"lines": lines, "ends": ends}
     return Section("precision_recall", title, view, {"curves": data})
 
 

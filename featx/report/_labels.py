@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from featx.report._axes import BOTTOM, HEIGHT, WIDTH
 
-__all__ = ["Box", "Label", "place_labels", "shorten_name"]
+__all__ = ["Box", "Label", "end_room", "name_ends", "place_labels", "shorten_name"]
 
-LONGEST = 24  # characters; a longer name is cut in the figure and whole in its tooltip
-HALF_LINE = 7.5  # half the height of a line of 13 units
+LONGEST = 22  # characters; a longer name is cut in the figure and whole in its tooltip
+HALF_LINE = 8.5  # half the height of a line of 16 units, the size on a phone
 # Beside a point: horizontal and vertical distance, and which end of the text is there. In this
 # order where all are free.
 PLACES = (
@@ -21,6 +21,8 @@ PLACES = (
 OWN, OTHER = 5, 8  # what a label keeps clear of; nearer to another's point it would seem its name
 COVERS, CROSSES = 1000.0, 10.0
 PASSES = 3
+LONGEST_AT_END, LINE = 18, 19  # characters of a name at the end of its line, and units between two
+LEADER = 14  # from the end of a line to its name
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def shorten_name(text: str) -> str:
     Examples
     --------
     >>> shorten_name("timm/convnext_tiny.fb_in22k_ft_in1k")
-    'timm/convnext_tiny.fb_i…'
+    'timm/convnext_tiny.fb…'
     """
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
@@ -119,6 +121,37 @@ def place_labels(
     return kept
 
 
+def end_room(names: Sequence[str]) -> float:
+    """Return how much room names need right of the lines; 0 where a legend has to name them."""
+    most = (HEIGHT - BOTTOM) // LINE
+    if len(names) > most or max(map(len, names)) > LONGEST_AT_END:
+        return 0.0
+    return LEADER + 6 + max(sum(map(_width, name)) for name in names)
+
+
+def name_ends(
+    names: Sequence[str], ends: Sequence[tuple[float, float]], colours: Sequence[str], right: float
+) -> list[dict[str, str | float]]:
+    """Place a name beside the end of each line, moved apart where they would meet."""
+    order = sorted(range(len(names)), key=lambda k: ends[k][1])
+    lowest = HEIGHT - BOTTOM - HALF_LINE
+    ys: list[float] = []
+    for k in order:
+        ys.append(max(ends[k][1], ys[-1] + LINE if ys else HALF_LINE))
+    for back, place in enumerate(reversed(range(len(ys)))):
+        ys[place] = min(ys[place], lowest - back * LINE)
+    return [
+        {
+            "text": names[k],
+            "x": round(right + LEADER, 1),
+            "y": round(y + 5, 1),
+            "start": f"{ends[k][0]},{ends[k][1]} {round(right + LEADER - 3, 1)},{round(y, 1)}",
+            "colour": colours[k],
+        }
+        for k, y in zip(order, ys, strict=True)
+    ]
+
+
 def _fixed_cost(box: Box, room: Box, markers: Sequence[Box], lines: Sequence[Box]) -> float:
     is_inside = (
         box.left >= room.left
@@ -143,9 +176,11 @@ def _place(text: str, x: float, y: float, anchor: str) -> Label:
 
 
 def _width(character: str) -> float:
-    """Return about how wide a character of 13 units is, rather too wide."""
+    """Return about how wide a character of 16 units is, in a wide font such as DejaVu Sans."""
     if unicodedata.east_asian_width(character) in "WF":
-        return 13.0
+        return 16.0
     if character in "iljtfr.,:;'|!()[] ":
-        return 4.6
-    return 9.2 if character.isupper() or character in "mw%@" else 7.4
+        return 6.0
+    if character in "mwMW%@":
+        return 16.0
+    return 11.5 if character.isupper() else 10.0

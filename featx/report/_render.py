@@ -1,11 +1,13 @@
 """From sections to one HTML page, with its numbers inside as JSON.
 
-The page holds no script and asks no other host for anything; a content security policy inside it
-says so to the browser, too.
+The page asks no other host for anything and runs one script, whose hash a content security policy
+inside it names: no other would run, whatever a label holds. It is whole without the script.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Sequence
 from functools import cache
@@ -15,6 +17,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from featx._style import read_style
 from featx.report._section import Section, shorten_paths
 
 __all__ = ["render", "to_json"]
@@ -49,7 +52,16 @@ def render(sections: Sequence[Section], document: dict[str, Any], **page: Any) -
     text = json.dumps(shorten_paths(document), allow_nan=False, separators=(",", ":"))
     numbers = Markup(text.translate(_IN_HTML))  # no character of HTML is left in it
     template = _environment().get_template("page.html.j2")
-    return template.render(sections=sections, numbers=numbers, **page)
+    script = (TEMPLATES / "page.js").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return template.render(
+        sections=sections,
+        numbers=numbers,
+        style=Markup(read_style()),
+        script=Markup(script),
+        script_hash=Markup(f"'sha256-{digest}'"),
+        **page,
+    )
 
 
 def to_json(document: dict[str, Any]) -> str:

@@ -141,13 +141,15 @@ class Report:
         view = {
             "columns": [str(c) for c in columns],
             "numeric": numeric,
-            "rows": [[as_text(v) for v in row] for row in rows],
+            "rows": [[{"text": as_text(v), "exact": as_json(v)} for v in row] for row in rows],
             "caption": caption,
         }
         data = {"columns": [str(c) for c in columns], "rows": as_json([list(r) for r in rows])}
         return self._add(Section("table", title, view, data))
 
-    def add_key_values(self, values: Mapping[str, Any], *, title: str = "What was run") -> Self:
+    def add_key_values(
+        self, values: Mapping[str, Any], *, title: str = "Versions and settings"
+    ) -> Self:
         """Append names with their values: versions, fingerprint, command. Kept as they are."""
         view = {"pairs": [(str(k), str(v)) for k, v in values.items()]}
         return self._add(Section("key_values", title, view, {"values": as_json(dict(values))}))
@@ -158,6 +160,7 @@ class Report:
         y_pred: Sequence[Any],
         labels: Sequence[Any] | None = None,
         *,
+        paths: Sequence[PictureSource] | None = None,
         title: str = "Confusions",
     ) -> Self:
         """Append how often each true label (row) was predicted as each label (column).
@@ -169,6 +172,9 @@ class Report:
         labels : sequence, optional
             Order of rows and columns; default sorted. Over 40 labels the page lists the 40
             commonest confusions instead of a grid; the JSON has every count either way.
+        paths : sequence of image sources, (n_samples,), optional
+            The images: a click on a number shows up to 12 of them, 4 where the label is right. At
+            most 160 pictures are put into the page, those of the commonest confusions first.
         title : str, default "Confusions"
             Heading.
 
@@ -177,7 +183,7 @@ class Report:
         ParameterError
             If lengths differ or a label is not among `labels`.
         """
-        return self._add(confusion_section(y_true, y_pred, labels, title))
+        return self._add(confusion_section(y_true, y_pred, labels, title, paths, self._press))
 
     def add_bars(
         self,
@@ -369,10 +375,11 @@ class Report:
         )
 
     def _repr_html_(self) -> str:
-        """Show the page in a notebook, in a frame so that its style stays inside."""
+        """Show the page in a notebook, in a frame that sees nothing of the notebook."""
         page = html.escape(self.to_html(), quote=True)
-        style = "width:100%;height:720px;border:0"
-        return f'<iframe sandbox title="report" style="{style}" srcdoc="{page}"></iframe>'
+        look = "width:100%;height:720px;border:0"
+        box = 'sandbox="allow-scripts" title="report"'
+        return f'<iframe {box} style="{look}" srcdoc="{page}"></iframe>'
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the page, or its numbers.

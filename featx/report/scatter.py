@@ -94,11 +94,18 @@ def scatter_section(
             "high": high, "group": str(p.group),
             "is_on_frontier": bool(best[k]) if frontier else None,
         })  # fmt: skip
+    named = {  # by their only point
+        p["name"]
+        for p, point in zip(shown, points, strict=True)
+        if p["label"] is not None and p["label"].text == p["name"] == str(point.group)
+    }
     view = axes.view(x_label, y_label) | {
         "points": shown,
         "stairs": stairs,
         "frontier": UNBEATEN if frontier is True else frontier,
-        "legend": [(name, colour_of(k)) for name, k in groups.items() if name],
+        "legend": [
+            (name, colour_of(k)) for name, k in groups.items() if name and name not in named
+        ],
         "unnamed": [(p["name"], p["numbers"]) for p in shown if p["label"] is None],
     }
     numbers = {"x_label": x_label, "y_label": y_label, "log_x": log_x, "points": data}

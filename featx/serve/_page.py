@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from fastapi import FastAPI, Request, Response
 
-from featx.design import read_style
+from featx._style import read_style
 from featx.serve._refusal import RefusalError
 
 __all__ = ["add_page"]

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from featx._repr import show_count
+from featx._repr import choose_time_unit, show_count
 from featx._version import __version__
 from featx.evaluation import FewLabelCurve, mean_over_attributes, precision_recall_points
 from featx.report import Mistake, Report, ScatterPoint
@@ -23,6 +23,7 @@ __all__ = [
     "comparison_report",
     "evaluation_report",
     "list_versions",
+    "name_measure",
 ]
 
 N_WORST, N_BARS = 12, 40
@@ -30,17 +31,36 @@ N_SHOWN_ATTRIBUTES = 6
 N_MAPPED, MIN_MAPPED = 500, 10
 MIN_LAYERS = 3  # of a curve
 VECTOR = "none"  # the pooling of what needs none
+MEASURES = {
+    "map": "mean average precision",
+    "map_step": "mean average precision (step)",
+    "map_voc2007": "mean average precision (VOC 2007)",
+    "ukbench": "right among the first 4 (UKBench)",
+}
+
+
+def name_measure(key: str) -> str:
+    """Return what a page calls a measure.
+
+    Examples
+    --------
+    >>> name_measure("map"), name_measure("balanced_accuracy")
+    ('mean average precision', 'balanced accuracy')
+    """
+    return MEASURES.get(key) or key.replace("_", " ")
 
 
 def comparison_report(found: Comparison, *, command: str = "") -> Report:
     """Make the page of a comparison: the answer, accuracy against speed, layers, and a table."""
     n_networks = len({row.backbone for row in found.rows})
     report = Report(
-        "Which network?" if n_networks > 1 or len(found.rows) < 2 else "Which layer?",
+        "Comparison of networks"
+        if n_networks > 1 or len(found.rows) < 2
+        else "Comparison of layers",
         subtitle=f"{show_count(found.n_images, 'image')} of "
         f"{show_count(found.n_classes, 'class')}, {show_count(found.n_folds, 'fold')}",
     )
-    report.add_text(found.answer, title="The answer")
+    report.add_text(found.answer, title="Which to choose")
     report.add_scatter(
         [
             ScatterPoint(
@@ -68,11 +88,12 @@ def comparison_report(found: Comparison, *, command: str = "") -> Report:
             ]
             for r in found.rows
         ],
-        ["network", "accuracy", "low", "high", "images/s", "length", "as good", "unbeaten"],
-        title="All that was compared",
-        caption="low to high: Wilson's 95 % interval; as good: the images do not tell it from the "
-        "most accurate (McNemar's exact test, 5 %); unbeaten: nothing here is better in accuracy "
-        "or speed, beyond noise, and no worse in the other",
+        ["network", "accuracy", "from", "to", "images per second", "features", "as good as best",
+         "unbeaten"],
+        title="Everything compared",
+        caption="From and to are the ends of Wilson's 95 % interval. As good as best: McNemar's "
+        "exact test finds no difference at 5 %. Unbeaten: no other is better in accuracy or "
+        "speed, beyond noise, without being worse in the other.",
     )  # fmt: skip
     fingerprints = ", ".join(r.fingerprint for r in found.rows)
     return report.add_key_values({**list_versions(command), "recipes": fingerprints})
@@ -107,16 +128,17 @@ def _add_layers(report: Report, rows: Sequence[ComparisonRow]) -> None:
 
 def benchmark_report(found: Benchmark, *, command: str = "") -> Report:
     """Make the page of a benchmark: the stages, the sweeps and what would help."""
+    time, unit = choose_time_unit(3600 * found.hours)
     report = Report(
-        "Where the time goes",
-        subtitle=f"{found.backbone} on {found.device}, {found.n_images} of {found.n_in_source} "
-        f"images, median of {found.repeats}",
+        "Speed of feature extraction",
+        subtitle=f"{found.backbone} on {found.device}, {found.n_images:,} of "
+        f"{show_count(found.n_in_source, 'image')}, median of {show_count(found.repeats, 'run')}",
     )
     report.add_scores(
         {
-            "images/s, end to end": found.end_to_end,
-            "of what the stages allow": found.ratio_to_ceiling,
-            "hours for the whole source": found.hours,
+            "images per second, end to end": found.end_to_end,
+            "share of what the stages allow": found.ratio_to_ceiling,
+            f"{unit} for the whole source": time,
         },
         title=f"Bottleneck: {found.bottleneck}",
     )
@@ -124,14 +146,14 @@ def benchmark_report(found: Benchmark, *, command: str = "") -> Report:
         [f"{stage.name}, alone" for stage in found.stages],
         [stage.share for stage in found.stages],
         limit=1.0,
-        title="Share of the time, one stage after the other",
+        title="Share of the time per stage, if each runs alone",
     )
     report.add_table(
         [[s.name, s.images_per_second, s.share, s.idle] for s in found.stages],
-        ["stage", "images/s alone", "share of the time", "idle"],
+        ["stage", "images per second alone", "share of the time", "idle"],
         title="Stages",
-        caption="idle: share of a whole extraction in which the stage, at its own speed, would "
-        "have nothing to do",
+        caption="Idle is the share of a whole extraction in which the stage, at its own speed, "
+        "would have nothing to do.",
     )
     for sweep in found.sweeps:
         name = sweep.setting.replace("_", " ")
@@ -141,7 +163,7 @@ def benchmark_report(found: Benchmark, *, command: str = "") -> Report:
             x_label=name,
             y_label="images per second",
             log_x=min(sweep.values) > 0,
-            title=f"{name.capitalize()}: {sweep.best} is enough",
+            title=f"Images per second by {name}: {sweep.best} is enough",
         )
     if found.advice:
         report.add_text("\n\n".join(found.advice), title="What would help")
@@ -152,8 +174,8 @@ def benchmark_report(found: Benchmark, *, command: str = "") -> Report:
             "precision": found.precision,
             "workers": found.workers,
             "batch size": found.batch_size,
-            "mean file, kB": f"{found.file_bytes / 1e3:.1f}",
-            "unreadable": found.n_failed,
+            "mean size of a file": f"{found.file_bytes / 1e3:.1f} kB",
+            "unreadable images": found.n_failed,
         }
     )
 
@@ -185,10 +207,10 @@ def evaluation_report(
     """
     names = list(found.figures["intervals"])
     spans = {name: span for name, span in found.figures["intervals"].items() if span}
-    report = Report(title, subtitle=subtitle)
+    report = Report(title, subtitle=subtitle, thumbnail_px=256)
     report.add_scores(
-        {name.replace("_", " "): found.figures[name] for name in names},
-        intervals={name.replace("_", " "): span for name, span in spans.items()},
+        {name_measure(name): found.figures[name] for name in names},
+        intervals={name_measure(name): span for name, span in spans.items()},
         title=f"{show_count(found.figures['n_samples'], 'image')}, 95 % intervals",
     )
     add_predictions(report, found.predictions, maps)
@@ -200,15 +222,15 @@ def evaluation_report(
             x_label="labels per class",
             y_label="accuracy on the rest",
             log_x=True,
-            title="What fewer labels would have given",
+            title="Accuracy with fewer labels per class",
         )
     coverage = found.coverage
     return report.add_key_values(
         {
             **list_versions(command),
             "images without a label": coverage.n_unlabelled,
-            "rows of the label file that fit no image": coverage.n_unused,
-            "measured images that the model had seen": "not known"
+            "rows of the label file without an image": coverage.n_unused,
+            "measured images that the model was trained on": "not known"
             if found.n_seen is None
             else found.n_seen,
         }
@@ -226,7 +248,7 @@ def add_predictions(report: Report, found: Predictions, maps: DrawMaps | None = 
 
 
 def _add_classes(report: Report, found: Predictions) -> None:
-    report.add_confusion_matrix(found.y_true.tolist(), found.y_pred.tolist())
+    report.add_confusion_matrix(found.y_true.tolist(), found.y_pred.tolist(), paths=found.paths)
     names = sorted(set(found.y_true.tolist()))
     shares = [float(np.mean(found.y_pred[found.y_true == n] == n)) for n in names]
     worst = sorted(range(len(names)), key=lambda i: shares[i])[:N_BARS]
@@ -250,7 +272,7 @@ def _add_mistakes(report: Report, found: Predictions, maps: DrawMaps | None) -> 
             )
             for i in surest
         ],
-        title="The surest mistakes",
+        title="Most confident mistakes",
         note=drawn.note,
     )  # fmt: skip
 
@@ -265,7 +287,7 @@ def _add_map(report: Report, found: Predictions) -> None:
     report.add_embedding_map(
         project(found.vectors[rows]),
         found.y_true[rows].tolist(),
-        title="Test images, near each other where their features are (t-SNE)",
+        title="Map of the test images: similar ones are close (t-SNE)",
     )
 
 

@@ -15,6 +15,7 @@ from featx.tasks.pages import list_versions
 __all__ = ["predictions_report"]
 
 N_CARDS = 200
+MAX_LARGE = 80  # cards whose pictures are of 256 px, about 15 kB each
 
 
 def predictions_report(
@@ -44,18 +45,27 @@ def predictions_report(
     strange = sorted((p for p in predictions if p["is_unknown"]), key=lambda p: -p["unknown"])
     rest = sorted((p for p in predictions if not p["is_unknown"]), key=lambda p: p["confidence"])
     sure = float(np.mean([p["confidence"] for p in predictions])) if predictions else 0.0
-    report = Report(title, subtitle=show_count(len(predictions), "image"))
-    figures = {"images": len(predictions), "unknown": len(strange), "mean confidence": sure}
-    report.add_scores(figures | ({"not readable": n_unreadable} if n_unreadable else {}))
+    n_shown = min(len(strange), N_CARDS) + min(len(rest), N_CARDS)
+    report = Report(
+        title,
+        subtitle=show_count(len(predictions), "image"),
+        thumbnail_px=256 if n_shown <= MAX_LARGE else 128,
+    )
+    figures = {
+        "images": len(predictions),
+        "unlike all training images": len(strange),
+        "mean confidence": sure,
+    }
+    report.add_scores(figures | ({"unreadable images": n_unreadable} if n_unreadable else {}))
     shown = [*strange[:N_CARDS], *rest[:N_CARDS]]
     mapped = {p["path"]: label for p in shown if (label := _likeliest(p)) is not None}
     drawn = maps({path: (label,) for path, label in mapped.items()}) if maps else ClassMaps()
     if strange:
-        title = "Unlike anything it was trained on"
-        note = "No class or training image is like these: take their labels for guesses."
+        title = "Unlike all training images"
+        note = "These resemble no class and no training image, so their labels are guesses."
         _add_cards(report, strange, title, note, drawn)
     if rest:
-        _add_cards(report, rest, "Least sure first", "", drawn)
+        _add_cards(report, rest, "Least confident first", "", drawn)
     if drawn.note:
         report.add_text(drawn.note)
     return report.add_key_values(list_versions(command))
@@ -78,7 +88,7 @@ def _add_cards(
 ) -> None:
     shown = predictions[:N_CARDS]
     if len(shown) < len(predictions):
-        note = f"{note} The first {N_CARDS} of {len(predictions)}.".strip()
+        note = f"{note} The first {N_CARDS} of {len(predictions):,}.".strip()
     cards = []
     for p in shown:
         over = next(iter(drawn.by_path.get(p["path"], ())), None)

@@ -9,13 +9,20 @@ import numpy as np
 
 from featx.evaluation import FewLabelCurve
 from featx.report import GalleryMatch, GalleryRow, Report
-from featx.tasks.pages import add_predictions, list_versions
+from featx.tasks.pages import add_predictions, list_versions, name_measure
 from pipelines.protocols.results import Rankings, TaskResult
 
 __all__ = ["curve_report", "task_report"]
 
 N_SHOWN_QUERIES = 12
 N_SHOWN_MATCHES = 5
+COUNTS = {
+    "train": "training images",
+    "test": "test images",
+    "failed": "images that could not be read",
+    "leaks": "near-duplicates between training and test images",
+    "database": "images of the database",
+}
 
 
 def task_report(results: Sequence[TaskResult], *, command: str = "") -> Report:
@@ -36,9 +43,9 @@ def task_report(results: Sequence[TaskResult], *, command: str = "") -> Report:
     name = next(iter(best.figures))
     report = Report(f"{best.dataset}: {best.task.replace('_', ' ')}", subtitle=best.protocol)
     report.add_scores(
-        {key: figure.value for key, figure in best.figures.items()},
+        {name_measure(key): figure.value for key, figure in best.figures.items()},
         intervals={
-            key: (f.low, f.high)
+            name_measure(key): (f.low, f.high)
             for key, f in best.figures.items()
             if f.low is not None and f.high is not None
         },
@@ -47,15 +54,21 @@ def task_report(results: Sequence[TaskResult], *, command: str = "") -> Report:
     if len(results) > 1:
         report.add_table(
             [_row(r) for r in results],
-            ["network", "preset", *best.figures, "images/s", *_cost_of(best)],
-            title="All that was run",
-            caption="images/s is empty where features were there already",
+            [
+                "network",
+                "preset",
+                *map(name_measure, best.figures),
+                "images per second",
+                *_cost_of(best),
+            ],
+            title="All results",
+            caption="Images per second is empty where the features existed already.",
         )
         report.add_bars(
             _names(results),
             [r.headline.value for r in results],
             _spans(results),
-            title=name,
+            title=name_measure(name).capitalize(),
         )
     if isinstance(best.details, Rankings):
         _add_rankings(report, best.details)
@@ -65,7 +78,7 @@ def task_report(results: Sequence[TaskResult], *, command: str = "") -> Report:
         {
             **list_versions(command),
             "recipes": ", ".join(sorted({f for r in results for f in r.fingerprints})),
-            **{f"images: {key}": value for key, value in best.counts.items()},
+            **{COUNTS.get(key, key.replace("_", " ")): n for key, n in best.counts.items()},
         }
     )
 
@@ -82,7 +95,7 @@ def curve_report(
         x_label="labels per class",
         y_label="score on the test images",
         log_x=True,
-        title="What few labels buy",
+        title="Score by labels per class",
     )
     report.add_table(
         [
@@ -93,7 +106,7 @@ def curve_report(
         title="Mean over draws",
     )
     if notes:
-        report.add_text("\n\n".join(notes), title="What more labels would buy")
+        report.add_text("\n\n".join(notes), title="What more labels would give")
     return report.add_key_values(list_versions(command))
 
 
@@ -116,8 +129,8 @@ def _row(result: TaskResult) -> list[Any]:
 def _cost_of(result: TaskResult) -> dict[str, str]:
     """Return the column that says what is slow, and where its value is."""
     if "seconds_per_query" in result.costs:
-        return {"s a query": "seconds_per_query"}
-    return {"fit s": "fit_seconds"}
+        return {"seconds per query": "seconds_per_query"}
+    return {"seconds to fit": "fit_seconds"}
 
 
 def _spans(results: Sequence[TaskResult]) -> list[tuple[float, float]] | None:
@@ -140,6 +153,6 @@ def _add_rankings(report: Report, found: Rankings) -> None:
             )
             for k in range(min(N_SHOWN_MATCHES, found.indices.shape[1]))
         )
-        note = f"AP {found.average_precision[query]:.2f}"
+        note = f"average precision {found.average_precision[query]:.2f}"
         rows.append(GalleryRow(found.queries[query], matches, note))
-    report.add_gallery(rows, title="Queries, from the worst answered to the best")
+    report.add_gallery(rows, title="Queries, lowest average precision first")

@@ -501,7 +501,7 @@ def test_the_page_shows_the_unknown_and_then_the_least_sure(
     cards = {s["title"]: s["cards"] for s in numbers["sections"] if s["kind"] == "pictures"}
     rest = [p for p in found["predictions"] if not p["is_unknown"]]
     flagged = found["n_unknown"]
-    assert len(cards.get("Unlike anything it was trained on", [])) == flagged
+    assert len(cards.get("Unlike all training images", [])) == flagged
     shown = [card["path"] for card in cards["Least sure first"]]
     ordered = sorted(rest, key=lambda p: p["confidence"])
     assert shown == ["/".join(Path(p["path"]).parts[-2:]) for p in ordered[:200]]

@@ -109,7 +109,7 @@ def test_the_page_has_the_score_and_the_mistakes_of_images_that_were_held_out(
     scores = {row["name"]: row for row in sections["scores"]["scores"]}
     assert scores["accuracy"]["value"] == pytest.approx(found["cv_score"])
     assert scores["accuracy"]["low"] <= scores["accuracy"]["value"] <= scores["accuracy"]["high"]
-    assert sections["curve"]["title"] == "What fewer labels would have given"
+    assert sections["curve"]["title"] == "Accuracy with fewer labels per class"
     wrong = {Path(m["path"]).name for m in sections["mistakes"]["mistakes"]}
     assert {"4.png", "8.png"} <= wrong
     assert len(wrong) == round(18 * (1 - scores["accuracy"]["value"]))

@@ -128,7 +128,8 @@ def test_json_holds_no_nan_where_the_page_says_nan(tmp_path: Path) -> None:
     assert gallery["rows"][0]["matches"][0]["distance"] is None
     assert gallery["rows"][0]["label"] == 7
     assert mistakes["mistakes"][0]["score"] is None
-    for shown in ("<dd>nan<small>nan to inf", '<td class="n">nan</td><td class="n">-inf</td>'):
+    cells = '<td class="n" data-v="">nan</td><td class="n" data-v="">-inf</td>'
+    for shown in ("<dd>nan<small>nan to inf", cells):
         assert shown in page.read_text(encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featx.cli.bench import _show_hours
+from featx.cli.bench import _show_time
 from featx.cli.main import main
 from featx.errors import ManifestError, ParameterError
 from featx.extraction import LoadedEncoder, RunOptions
@@ -124,7 +124,13 @@ def test_what_cannot_be_measured_is_refused(folder, tmp_path) -> None:
 
 def test_the_page_has_the_stages_and_the_sweeps(found) -> None:
     page = benchmark_report(found).to_html()
-    for text in ("Where the time goes", "decode, alone", "Workers:", "Batch size:", "end to end"):
+    for text in (
+        "Speed of feature extraction",
+        "decode, alone",
+        "by workers:",
+        "by batch size:",
+        "end to end",
+    ):
         assert text in page
 
 
@@ -142,7 +148,7 @@ def test_the_command_prints_figures_and_writes_a_page(folder, tmp_path, capsys) 
 
 
 @pytest.mark.parametrize(
-    ("hours", "text"), [(3.0e-4, "1.1 s"), (0.5, "30 minutes"), (26.04, "26.0 hours")]
+    ("hours", "text"), [(3.0e-4, "1.08 seconds"), (0.5, "30 minutes"), (26.04, "26 hours")]
 )
 def test_the_whole_takes_seconds_minutes_or_hours(hours, text) -> None:
-    assert _show_hours(hours) == text
+    assert _show_time(hours) == text

@@ -6,7 +6,7 @@ A page adds only its layout. No other sheet names a colour, and a test holds the
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 __all__ = ["read_style"]
 
@@ -20,4 +20,4 @@ def read_style() -> str:
     >>> "--ink" in read_style()
     True
     """
-    return (files("featx.design") / "style.css").read_text("utf-8")
+    return (Path(__file__).parent / "style.css").read_text("utf-8")
