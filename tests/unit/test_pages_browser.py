@@ -201,8 +201,12 @@ def test_a_picture_opens_large_with_its_path_and_escape_closes_it(report) -> Non
     assert text(report, "#large p span") == "a line"
     report.switch_to.active_element.send_keys("\ue014")  # right
     assert text(report, "#large b").endswith("/01 pear.png")
-    width = "return document.querySelector('#large img').getBoundingClientRect().width"
-    assert report.execute_script(width) > 400
+    inside = (  # no part of it is cut off
+        "const [i, f] = ['#large img', '#large .frame'].map(s =>"
+        " document.querySelector(s).getBoundingClientRect());"
+        "return [i.width > 400, i.top >= f.top, i.bottom <= f.bottom]"
+    )
+    assert report.execute_script(inside) == [True, True, True]
     report.switch_to.active_element.send_keys("\ue00c")  # Escape
     assert not report.execute_script("return document.getElementById('large').open")
     assert report.execute_script("return document.activeElement.className") == "open"
