@@ -94,10 +94,12 @@ def scatter_section(
             "high": high, "group": str(p.group),
             "is_on_frontier": bool(best[k]) if frontier else None,
         })  # fmt: skip
-    named = {  # by their only point
-        p["name"]
-        for p, point in zip(shown, points, strict=True)
-        if p["label"] is not None and p["label"].text == p["name"] == str(point.group)
+    named = {  # groups of one point that has its name beside it
+        str(p.group)
+        for k, p in enumerate(points)
+        if (label := labels[k]) is not None
+        and label.text == str(p.name) == str(p.group)
+        and sum(str(other.group) == str(p.group) for other in points) == 1
     }
     view = axes.view(x_label, y_label) | {
         "points": shown,

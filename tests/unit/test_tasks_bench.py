@@ -144,7 +144,7 @@ def test_the_command_prints_figures_and_writes_a_page(folder, tmp_path, capsys) 
     assert main(words) == 0
     shown = capsys.readouterr().out
     assert "bottleneck: " in shown
-    assert "1 of the images could not be read" in shown
+    assert "1 image could not be read" in shown
 
 
 @pytest.mark.parametrize(
