@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from nbclient import NotebookClient
-
 import featx
 
 HERE = Path(__file__).resolve().parent
@@ -61,8 +59,7 @@ nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
-# A bar of progress is one line, in its last state; no setting of myst-nb reaches this one.
-NotebookClient.coalesce_streams.default_value = True
+nb_merge_streams = True
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # nothing comes from another server
 
 html_theme = "furo"

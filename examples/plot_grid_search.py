@@ -9,7 +9,7 @@ can choose the layer together with the classifier.
 import matplotlib.pyplot as plt
 import pandas as pd
 from sklearn.model_selection import GridSearchCV
-from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
 import featx
@@ -27,12 +27,12 @@ layers = ["blocks.6", "blocks.13", "penultimate"]
 pipeline = Pipeline(
     [
         ("extract", featx.FeatureExtractor(cache="search.h5", cached_layers=layers)),
-        ("classify", NearestCentroid()),
+        ("classify", KNeighborsClassifier(1)),
     ]
 )
 grid = {
     "extract__layer": layers,
-    "classify": [featx.LinearProbeClassifier(), KNeighborsClassifier(1), NearestCentroid()],
+    "classify": [featx.LinearProbeClassifier(), KNeighborsClassifier(1)],
 }
 search = GridSearchCV(pipeline, grid, cv=3).fit(list(images.paths), list(images.labels))
 print(search.best_params_, f"{search.best_score_:.2f}")

@@ -1,14 +1,18 @@
-"""What the site needs beside Sphinx's own: the command reference, and pictures of figures."""
+"""What the site needs beside Sphinx's own: the command reference, pictures, bars of progress."""
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+# A line of a bar of progress that another state of the same bar follows.
+EARLIER_STATE = re.compile(r"^([\w ]+: ).*\|.*\n(?=\1)", re.MULTILINE)
 
 
 class Commands(SphinxDirective):
@@ -69,7 +73,16 @@ def scrape_figures(block: Any, block_vars: dict[str, Any], gallery_conf: dict[st
     return figure_rst(paths, gallery_conf["src_dir"])
 
 
+def keep_last_states(_: Sphinx, document: nodes.document) -> None:
+    """Leave of each bar in a notebook's output the line that it ended with."""
+    for block in document.findall(nodes.literal_block):
+        if block.get("language") == "myst-ansi":
+            block.rawsource = EARLIER_STATE.sub("", block.astext())
+            block[:] = [nodes.Text(block.rawsource)]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the directive."""
+    """Register the directive, and what is done to pages."""
     app.add_directive("featx-commands", Commands)
+    app.connect("doctree-read", keep_last_states)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

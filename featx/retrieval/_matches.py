@@ -197,13 +197,14 @@ def _cell(source: Any, caption: str) -> str:
         data = thumbnail_jpeg(source, THUMBNAIL_PX).data if isinstance(source, str) else b""
     except ImageDecodeError:
         data = b""
-    picture = name
+    picture, least_px = name, THUMBNAIL_PX + 40
     if data:
         uri = base64.b64encode(data).decode("ascii")
         # At its size, whatever a page says of pictures: a row that is too long scrolls.
         style = 'style="max-width:none"'
+        least_px = THUMBNAIL_PX
         picture = f'<img {style} src="data:image/jpeg;base64,{uri}" alt="{name}" title="{name}">'
-    style = f"text-align:center;max-width:{THUMBNAIL_PX + 40}px;overflow-wrap:anywhere"
+    style = f"text-align:center;min-width:{least_px}px;overflow-wrap:anywhere"
     return f'<td style="{style}">{picture}<br>{html.escape(caption)}</td>'
 
 
