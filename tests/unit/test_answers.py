@@ -502,7 +502,7 @@ def test_the_page_shows_the_unknown_and_then_the_least_sure(
     rest = [p for p in found["predictions"] if not p["is_unknown"]]
     flagged = found["n_unknown"]
     assert len(cards.get("Unlike all training images", [])) == flagged
-    shown = [card["path"] for card in cards["Least sure first"]]
+    shown = [card["path"] for card in cards["Least confident first"]]
     ordered = sorted(rest, key=lambda p: p["confidence"])
     assert shown == ["/".join(Path(p["path"]).parts[-2:]) for p in ordered[:200]]
     assert page.count("data:image/jpeg") >= 60
@@ -514,7 +514,7 @@ def test_the_page_counts_what_could_not_be_read_and_gives_the_unknown_a_guess() 
     predictions = [{**sure, "is_unknown": False, "labels": []}, {**strange, "is_unknown": True}]
     report = predictions_report(predictions, title="t", n_unreadable=3)
     scores = next(s for s in report.to_dict()["sections"] if s["kind"] == "scores")["scores"]
-    assert {row["name"]: row["value"] for row in scores}["not readable"] == 3
+    assert {row["name"]: row["value"] for row in scores}["unreadable images"] == 3
     lines = [line for s in report.to_dict()["sections"] if s["kind"] == "pictures"
              for card in s["cards"] for line in card["lines"]]  # fmt: skip
     assert lines == [
