@@ -629,7 +629,7 @@ def test_the_result_is_a_value_a_table_and_a_page(photo_store, tmp_path) -> None
     for finding in found.findings:
         assert Path(finding.path).name in page
     assert "featx label FINDINGS.csv" in page
-    assert "<script" not in page
+    assert page.count("<script") == 1  # its own
 
 
 def test_the_table_has_each_image_once_and_is_a_source(photo_store, tmp_path) -> None:
@@ -647,7 +647,7 @@ def test_the_table_has_each_image_once_and_is_a_source(photo_store, tmp_path) ->
 def test_hostile_names_are_text_on_the_page() -> None:
     bad = "<script>alert(1)</script>"
     page = Audit((Finding(f"/none/{bad}.jpg", "label", 0.9, bad, bad),), 1, 1, 1, (0, 1)).to_html()
-    assert "<script" not in page
+    assert page.count("<script") == 1  # its own
 
 
 @pytest.mark.parametrize("n", [0, 61])
