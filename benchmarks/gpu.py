@@ -37,7 +37,12 @@ from featx.extraction import RunOptions
 from featx.pooling import get_pooling
 from featx.tasks import benchmark
 
-NETWORKS = {"resnet50": None, "mobilenet_v2": WEIGHTS, "featx_small": "default"}
+NETWORKS = {
+    "resnet50": None,
+    "mobilenet_v2": WEIGHTS,
+    "featx_base": "default",
+    "featx_small": "default",
+}
 BATCH = 256
 N_BATCHES = 16
 READS = [("penultimate", get_pooling("none"))]

@@ -29,7 +29,8 @@ from featx.backbones.words import imagenet_names
 from featx.extraction.words import ask_words
 
 NETWORKS = {
-    "featx_small": Encoder(),
+    "featx_base": Encoder(),
+    "featx_small": Encoder("featx_small"),
     "mobilenet_v2": Encoder("mobilenet_v2", weights=ASSETS / "weights/mobilenet_v2.pth"),
     "squeezenet1_1": Encoder("squeezenet1_1", weights=ASSETS / "weights/squeezenet1_1.pth"),
     "tf_efficientnet_lite0": Encoder(

@@ -1,7 +1,8 @@
-"""Make the files by which words find images: ImageNet's names, and a classifier's rows.
+r"""Make the files by which words find images: ImageNet's names, and a classifier's rows.
 
     python -m pipelines.words names --wordnet /usr/share/wordnet --out featx/backbones/data
-    python -m pipelines.words rows --weights mobilenet_v2.pth --out featx/backbones/data
+    python -m pipelines.words rows --network featx_small --weights mobilenet_v2.pth \
+        --out featx/backbones/data
 
 WordNet 3.0 is Debian's package ``wordnet-base``; ImageNet's classes are numbered by its places.
 """
@@ -19,12 +20,13 @@ from numpy.typing import NDArray
 
 from featx.backbones import build_network
 from featx.backbones.weights import read_state_dict, state_digest
-from featx.backbones.words import NAMES_FILE, ROWS_FILE
+from featx.backbones.words import NAMES_FILE, rows_file
 
 # A word that means nearly every class finds nothing in particular.
 MOST_CLASSES = 600
 HYPERNYMS = ("@", "@i")
-HEAD = "classifier.1"
+# Where the classifier lies in the weights that a network was derived from.
+HEADS = {"featx_base": "classifier", "featx_small": "classifier.1"}
 Synsets = dict[str, tuple[list[str], list[str]]]
 
 
@@ -35,7 +37,8 @@ def main() -> None:
     names = commands.add_parser("names")
     names.add_argument("--wordnet", type=Path, required=True)
     rows = commands.add_parser("rows")
-    rows.add_argument("--weights", type=Path, required=True, help="torchvision's mobilenet_v2")
+    rows.add_argument("--network", choices=list(HEADS), required=True)
+    rows.add_argument("--weights", type=Path, required=True, help="those that it started from")
     for command in (names, rows):
         command.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -43,7 +46,7 @@ def main() -> None:
         text = "\n".join(list_names(args.wordnet)) + "\n"
         (args.out / NAMES_FILE).write_text(text, "utf-8")
     else:
-        write_rows(args.weights, args.out / ROWS_FILE)
+        write_rows(args.network, args.weights, args.out / rows_file(args.network))
 
 
 def list_names(wordnet: Path) -> Iterator[str]:
@@ -115,16 +118,16 @@ def list_above(place: str, synsets: Synsets) -> set[str]:
     return above
 
 
-def write_rows(weights: Path, out: Path) -> None:
-    """Write the published classifier's rows, as the whole numbers that they were trained to be."""
+def write_rows(name: str, weights: Path, out: Path) -> None:
+    """Write the published classifier's rows as whole numbers with one step between them."""
     from safetensors.numpy import save_file
 
     state = read_state_dict(weights)
-    rows, bias = (state[f"{HEAD}.{part}"].double().numpy() for part in ("weight", "bias"))
+    rows, bias = (state[f"{HEADS[name]}.{part}"].double().numpy() for part in ("weight", "bias"))
     levels, step = to_int8(rows)
     header = {
         "step": json.dumps(step),
-        "weights": state_digest(build_network("featx_small").module),
+        "weights": state_digest(build_network(name).module),
     }
     save_file({"rows": levels, "bias": bias.astype(np.float32)}, out, header)
     error = np.abs(levels * step - rows).max()

@@ -64,7 +64,7 @@ def test_features_equal_a_plain_torchvision_loop(
 def test_the_embedded_network_serves_classification_and_retrieval(
     shared_assets: Path, tmp_path: Path
 ) -> None:
-    """The floors lie well below what docs/featx_small.md measured, and far above chance."""
+    """The floors lie well below what docs/featx_base.md measured, and far above chance."""
     folder = shared_assets / "datasets" / "flowers12"
     flowers = featx.extract([folder / "train", folder / "test"], tmp_path / "f.h5")
     X, species = flowers[:], flowers.labels

@@ -47,7 +47,7 @@ def fetching(backbone: str, repo: str, local: str) -> Iterator[None]:
             f"backbone {backbone!r}: {repo} cannot be fetched from the hub "
             f"({type(err).__name__}: {one_line(err)}); fetch the folder on a machine that can (hf "
             f"download {repo} --local-dir FOLDER) and name backbone '{local}FOLDER', or pass "
-            "--weights FOLDER (weights=FOLDER in Python); without one, backbone 'featx_small' "
+            "--weights FOLDER (weights=FOLDER in Python); without one, backbone 'featx_base' "
             "needs no download"
         ) from err
     finally:

@@ -116,7 +116,7 @@ class TimmSource(BuiltSource):
                 f"backbone {card.name!r}: weights {entry.name!r} cannot be fetched from "
                 f"{entry.url} ({type(err).__name__}: {reason}); fetch the file on a machine that "
                 "can and pass it with --weights FILE (weights=FILE in Python); without one, "
-                "backbone 'featx_small' needs no download"
+                "backbone 'featx_base' needs no download"
             ) from err
         what = f"weights {entry.name!r} for backbone {card.name!r}"
         load_into(module, loaded.state_dict(), name=what)

@@ -130,7 +130,7 @@ def fetch_file(url: str, *, name: str) -> Path:
         raise WeightsError(
             f"{name}: not at {path}, and {url} cannot be fetched ({reason}); fetch that file on "
             "a machine that can, then put it at that path or pass it with --weights FILE "
-            "(weights=FILE in Python); without one, backbone 'featx_small' needs no download"
+            "(weights=FILE in Python); without one, backbone 'featx_base' needs no download"
         ) from err
     return path
 

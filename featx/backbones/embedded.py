@@ -1,9 +1,9 @@
 """The networks whose weights lie inside the package: features with nothing to download.
 
-`FeatxSmall` is MobileNetV2's inverted-residual design (Sandler et al. 2018, arXiv 1801.04381) with
-batch norm already folded into the convolutions, so that a forward pass is convolutions, clips and
-sums, and nothing in it depends on train or eval mode. Its shape is data (`NetworkShape`): the
-distillation pipeline (`pipelines/distill`) makes narrower and shallower ones.
+`InvertedResiduals` is MobileNetV2's design (Sandler et al. 2018, arXiv 1801.04381), which
+EfficientNet-Lite shares, with batch norm already folded into the convolutions, so that a forward
+pass is convolutions, clips and sums, and nothing in it depends on train or eval mode. Its shape is
+data (`NetworkShape`): each file of weights has its own.
 
 Only this module knows where the weights lie. It does not choose devices, precisions or layers.
 """
@@ -11,7 +11,7 @@ Only this module knows where the weights lie. It does not choose devices, precis
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -26,14 +26,18 @@ from featx.recipe import Preprocessing
 
 __all__ = [
     "EMBEDDED",
+    "LITE0",
+    "THIN_LITE0",
     "EmbeddedSource",
-    "FeatxSmall",
+    "InvertedResiduals",
     "NetworkShape",
     "build_embedded",
     "load_network",
 ]
 
 _SMALL = Preprocessing(resize_px=182, crop_px=160)
+_HALF = (0.5, 0.5, 0.5)
+_BASE = Preprocessing(resize_px=219, crop_px=192, mean=_HALF, std=_HALF)
 # (hidden channels, output channels, stride) of each block of MobileNetV2 at width 1.
 _MOBILENET_V2 = (
     (32, 16, 1),
@@ -53,18 +57,22 @@ _MOBILENET_V2 = (
 
 @dataclass(frozen=True)
 class NetworkShape:
-    """Widths and strides of a `FeatxSmall`.
+    """Widths and strides of an `InvertedResiduals`.
 
     Parameters
     ----------
     n_stem : int
         Output channels of the first convolution, which halves the resolution.
-    blocks : tuple of (int, int, int)
-        Hidden channels, output channels and stride of each block. A block whose hidden channels
-        equal its input's has no expanding convolution; one of stride 1 that keeps the channel
-        count adds its input to its output. Cost grows with hidden times output channels.
+    blocks : tuple of tuple of int
+        Hidden channels, output channels and stride of each block, and the side of its kernel
+        where that is not 3. A block whose hidden channels equal its input's has no expanding
+        convolution; one of stride 1 that keeps the channel count adds its input to its output.
+        Cost grows with hidden times output channels.
     n_features : int
         Length of the feature vector.
+    pads_after : bool, default False
+        Pad a halving convolution by one less before than after, as TensorFlow does to an even
+        side ("SAME"), not by the same on both.
 
     Examples
     --------
@@ -73,28 +81,74 @@ class NetworkShape:
     """
 
     n_stem: int = 32
-    blocks: tuple[tuple[int, int, int], ...] = _MOBILENET_V2
+    blocks: tuple[tuple[int, ...], ...] = _MOBILENET_V2
     n_features: int = 1280
+    pads_after: bool = False
 
     @classmethod
     def from_json(cls, text: str) -> NetworkShape:
         """Rebuild from `to_json`'s result."""
         fields = json.loads(text)
-        blocks = tuple((int(a), int(b), int(c)) for a, b, c in fields["blocks"])
-        return cls(int(fields["n_stem"]), blocks, int(fields["n_features"]))
+        blocks = tuple(tuple(int(n) for n in block) for block in fields["blocks"])
+        pads_after = bool(fields.get("pads_after", False))
+        return cls(int(fields["n_stem"]), blocks, int(fields["n_features"]), pads_after)
 
     def to_json(self) -> str:
         """Return the fields as one line of JSON, as the weights file's header keeps them."""
         return json.dumps(asdict(self))
 
 
-class _Block(nn.Module):
-    """Expand (1 x 1), filter each channel (3 x 3), project (1 x 1); add the input if it fits."""
+LITE0 = NetworkShape(
+    blocks=(
+        (32, 16, 1),
+        (96, 24, 2),
+        (144, 24, 1),
+        (144, 40, 2, 5),
+        (240, 40, 1, 5),
+        (240, 80, 2),
+        *((480, 80, 1),) * 2,
+        (480, 112, 1, 5),
+        *((672, 112, 1, 5),) * 2,
+        (672, 192, 2, 5),
+        *((1152, 192, 1, 5),) * 3,
+        (1152, 320, 1),
+    ),
+    pads_after=True,
+)
 
-    def __init__(self, n_in: int, n_hidden: int, n_out: int, stride: int) -> None:
+
+# Most of the time goes where maps are large, so only those blocks have fewer hidden channels.
+THIN_LITE0 = replace(
+    LITE0,
+    blocks=(
+        (32, 16, 1),
+        (64, 24, 2),
+        (64, 24, 1),
+        (96, 40, 2, 5),
+        (112, 40, 1, 5),
+        (160, 80, 2),
+        *LITE0.blocks[6:],
+    ),
+)
+
+
+class _Block(nn.Module):
+    """Expand (1 x 1), filter each channel, project (1 x 1); add the input if it fits."""
+
+    def __init__(
+        self,
+        n_in: int,
+        n_hidden: int,
+        n_out: int,
+        stride: int,
+        kernel: int = 3,
+        *,
+        pads_after: bool,
+    ) -> None:
         super().__init__()
         self.expand = nn.Conv2d(n_in, n_hidden, 1) if n_hidden != n_in else None
-        self.depthwise = nn.Conv2d(n_hidden, n_hidden, 3, stride, 1, groups=n_hidden)
+        kind = _convolution(stride, pads_after=pads_after)
+        self.depthwise = kind(n_hidden, n_hidden, kernel, stride, kernel // 2, groups=n_hidden)
         self.project = nn.Conv2d(n_hidden, n_out, 1)
         self.has_residual = stride == 1 and n_in == n_out
 
@@ -104,7 +158,26 @@ class _Block(nn.Module):
         return x + out if self.has_residual else out
 
 
-class FeatxSmall(nn.Module):
+def _convolution(stride: int, *, pads_after: bool) -> type[nn.Conv2d]:
+    return _PadsAfter if pads_after and stride == 2 else nn.Conv2d
+
+
+class _PadsAfter(nn.Conv2d):
+    """A halving convolution that pads an even side by one less before than after."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # One more on both sides and without the first result: as good as padding by hand, which
+        # copies the largest maps of the network.
+        half = self.kernel_size[0] // 2
+        down, right = (1 - n % 2 for n in x.shape[2:])
+        padding = (half + down, half + right)
+        out = functional.conv2d(
+            x, self.weight, self.bias, self.stride, padding, groups=self.groups
+        )
+        return out[:, :, down:, right:]
+
+
+class InvertedResiduals(nn.Module):
     """Map (B, 3, H, W) normalised images to (B, n_features) vectors.
 
     Parameters
@@ -114,7 +187,7 @@ class FeatxSmall(nn.Module):
 
     Examples
     --------
-    >>> network = FeatxSmall(NetworkShape(8, ((8, 8, 1), (16, 12, 2)), 20)).eval()
+    >>> network = InvertedResiduals(NetworkShape(8, ((8, 8, 1), (16, 12, 2)), 20)).eval()
     >>> network(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 20])
     """
@@ -122,10 +195,14 @@ class FeatxSmall(nn.Module):
     def __init__(self, shape: NetworkShape | None = None) -> None:
         super().__init__()
         self.shape = shape or NetworkShape()
-        self.stem = nn.Conv2d(3, self.shape.n_stem, 3, 2, 1)
-        widths = [self.shape.n_stem, *(n_out for _, n_out, _ in self.shape.blocks)]
+        pads_after = self.shape.pads_after
+        self.stem = _convolution(2, pads_after=pads_after)(3, self.shape.n_stem, 3, 2, 1)
+        widths = [self.shape.n_stem, *(block[1] for block in self.shape.blocks)]
         self.blocks = nn.Sequential(
-            *(_Block(n_in, *row) for n_in, row in zip(widths[:-1], self.shape.blocks, strict=True))
+            *(
+                _Block(n_in, *row, pads_after=pads_after)
+                for n_in, row in zip(widths[:-1], self.shape.blocks, strict=True)
+            )
         )
         self.head = nn.Conv2d(widths[-1], self.shape.n_features, 1)
 
@@ -140,14 +217,18 @@ class FeatxSmall(nn.Module):
 
 
 EMBEDDED: dict[str, BackboneCard] = {
-    "featx_small": BackboneCard(
-        name="featx_small",
+    name: BackboneCard(
+        name=name,
         source="featx",
-        weights=(WeightsEntry("EMBEDDED", None, _SMALL, "Apache-2.0"),),
-        local=_SMALL,
+        weights=(WeightsEntry("EMBEDDED", None, preprocessing, "Apache-2.0"),),
+        local=preprocessing,
     )
+    for name, preprocessing in (("featx_base", _BASE), ("featx_small", _SMALL))
 }
-_ORIGINS = {"featx_small": "derived from torchvision's mobilenet_v2 (docs/featx_small.md)"}
+_ORIGINS = {
+    "featx_base": "derived from timm's tf_efficientnet_lite0 (docs/featx_base.md)",
+    "featx_small": "derived from torchvision's mobilenet_v2 (docs/featx_small.md)",
+}
 
 
 class EmbeddedSource(BuiltSource):
@@ -165,7 +246,7 @@ class EmbeddedSource(BuiltSource):
         self, card: BackboneCard, *, px: int | None, any_size: bool
     ) -> tuple[nn.Module, str | None]:
         """Build the network in the embedded weights' shape, which takes images of any size."""
-        return FeatxSmall(build_embedded(card.name).shape), None
+        return InvertedResiduals(build_embedded(card.name).shape), None
 
     def fetch(self, card: BackboneCard, entry: WeightsEntry, module: nn.Module) -> str:
         """Load the weights inside the package."""
@@ -173,7 +254,7 @@ class EmbeddedSource(BuiltSource):
         return f"embedded in featx ({_ORIGINS[card.name]})"
 
 
-def build_embedded(name: str) -> FeatxSmall:
+def build_embedded(name: str) -> InvertedResiduals:
     """Build an embedded network with its weights, float32 and in eval mode.
 
     Parameters
@@ -183,7 +264,7 @@ def build_embedded(name: str) -> FeatxSmall:
 
     Returns
     -------
-    FeatxSmall
+    InvertedResiduals
         On the CPU, gradients off.
 
     Raises
@@ -202,7 +283,7 @@ def build_embedded(name: str) -> FeatxSmall:
         raise WeightsError(f"{err}; the file belongs to featx: reinstall it") from err
 
 
-def load_network(path: str | Path) -> FeatxSmall:
+def load_network(path: str | Path) -> InvertedResiduals:
     """Build the network that a file of `pipelines.distill` holds.
 
     Parameters
@@ -212,7 +293,7 @@ def load_network(path: str | Path) -> FeatxSmall:
 
     Returns
     -------
-    FeatxSmall
+    InvertedResiduals
         Float32, eval mode, on the CPU, gradients off.
 
     Raises
@@ -230,7 +311,7 @@ def load_network(path: str | Path) -> FeatxSmall:
             "with its shape in the header; make one with python -m pipelines.distill"
         ) from err
     with torch.device("meta"):  # no time spent on random weights that are replaced at once
-        network = FeatxSmall(shape)
+        network = InvertedResiduals(shape)
     try:
         network.load_state_dict(tensors, assign=True)
     except RuntimeError as err:

@@ -29,7 +29,7 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def load_backbone(
-    backbone: str | nn.Module = "featx_small",
+    backbone: str | nn.Module = "featx_base",
     *,
     weights: str | os.PathLike[str] | None = "default",
     transform: Callable[[Any], Any] | None = None,
@@ -43,7 +43,7 @@ def load_backbone(
 
     Parameters
     ----------
-    backbone : str or nn.Module, default "featx_small"
+    backbone : str or nn.Module, default "featx_base"
         A name from `list_backbones`, or a network of your own, which is copied.
     weights : str, path or None, default "default"
         "default": the best published ones, for a network of your own those it has. A name such as

@@ -25,13 +25,22 @@ from featx._repr import OneLine
 from featx.errors import ParameterError
 from featx.recipe import Recipe
 
-__all__ = ["ClassWords", "Meaning", "Names", "Words", "embedded_words", "imagenet_names"]
+__all__ = [
+    "ClassWords",
+    "Meaning",
+    "Names",
+    "Words",
+    "embedded_words",
+    "imagenet_names",
+    "rows_file",
+]
 
-NAMES_FILE, ROWS_FILE = "imagenet_names.tsv", "featx_small_words.safetensors"
+NAMES_FILE = "imagenet_names.tsv"
+EMBEDDED = ("featx_base", "featx_small")
 N_CLASSES = 1000
 WITH_WORDS = (
-    "words are known to 'featx_small', to networks of torchvision and timm with their ImageNet "
-    "weights, and to 'clip/NAME'"
+    "words are known to 'featx_base' and 'featx_small', to networks of torchvision and timm with "
+    "their ImageNet weights, and to 'clip/NAME'"
 )
 SHOWN, N_NEAR = 3, 3
 TINY = 1e-300  # so that what underflows has a logarithm
@@ -261,16 +270,23 @@ def _forms(word: str) -> list[str]:
 
 def embedded_words(recipe: Recipe) -> ClassWords | None:
     """Return the words of a network inside the package; None of any other, or of other weights."""
-    words, weights = _read_embedded()
+    if recipe.backbone not in EMBEDDED:
+        return None
+    words, weights = _read_embedded(recipe.backbone)
     return words if recipe.weights == weights else None
 
 
+def rows_file(name: str) -> str:
+    """Return the name of the file with the classifier's rows of a network inside the package."""
+    return f"{name}_words.safetensors"
+
+
 @functools.cache
-def _read_embedded() -> tuple[ClassWords, str]:
+def _read_embedded(name: str) -> tuple[ClassWords, str]:
     """Return the words, and the digest of the weights that they are for."""
     from safetensors import safe_open
 
-    place = resources.files("featx.backbones") / "data" / ROWS_FILE
+    place = resources.files("featx.backbones") / "data" / rows_file(name)
     with resources.as_file(place) as path, safe_open(path, framework="numpy") as file:
         notes = file.metadata()
         rows = file.get_tensor("rows") * np.float32(json.loads(notes["step"]))

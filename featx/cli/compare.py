@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[=FILE]",
         help="a network, with its weights file if it is not downloaded; also local-dir:FOLDER, "
         "hf/FOLDER, or a network of another package; give it several times "
-        "(default featx_small)",
+        "(default featx_base)",
     )
     add_options(parser, Encoder, COMPARED)
     add_preset(parser, "views and classifier for all networks (default plain)")

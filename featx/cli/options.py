@@ -45,7 +45,7 @@ FLAGS = {"layers": "--layer", "poolings": "--pooling", "resize_px": "--resize",
          "crop_px": "--crop", "n_images": "--images", "n_folds": "--folds",
          "cors_origins": "--cors-origin"}  # fmt: skip
 HELP = {
-    "backbone": "a network; featx backbones lists them, and featx_small needs no download",
+    "backbone": "a network; featx backbones lists them, and featx_base needs no download",
     "weights": "a .pth or .safetensors file, or the name of published weights",
     "layers": "module to read, by its dotted name; may be given several times",
     "poolings": "avg, max, gem(3), spoc, crow, mac, rmac, cls, flatten; may be given several "

@@ -129,7 +129,7 @@ def export_model(
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     done = export_model(Encoder("featx_small"), f"{folder}/enc.onnx")
+    ...     done = export_model(Encoder("featx_base"), f"{folder}/enc.onnx")
     >>> done.outputs, done.max_difference < 1e-4
     (('features',), True)
     """

@@ -109,8 +109,10 @@ def find_leaks(
     have a cosine of at least 0.95. Of 23 million pairs of different files 128 have, and about 100
     of these are copies or shots of one scene; the others are daisies and portraits that look
     alike. At 0.98: 17, 100, 71, 63, 7 and 39, 17 %, and 75 pairs, all copies. At 0.9: over 98 % of
-    all but grey, and 7,709 pairs, most of them no copies. Another network has other cosines: look
-    at the pairs.
+    all but grey, and 7,709 pairs, most of them no copies. `featx_base` finds fewer at 0.95: of 420
+    photographs of three sets 91 % of the mirrored copies (`featx_small` 96 %), 95 % of those of
+    JPEG quality 50 (99 %) and 67 % of those at half size (86 %). Another network has other
+    cosines: look at the pairs.
 
     Examples
     --------

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_BACKBONE", "Encoder"]
 
-DEFAULT_BACKBONE = "featx_small"
+DEFAULT_BACKBONE = "featx_base"
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,7 +48,7 @@ class Encoder(OneLine):
 
     Parameters
     ----------
-    backbone : str or nn.Module, default "featx_small"
+    backbone : str or nn.Module, default "featx_base"
         A name from `featx.list_backbones`, or a network of your own.
     weights : str, path or None, default "default"
         The catalogue's best weights, the name of others, a local ``.pth`` or ``.safetensors``
@@ -295,7 +295,7 @@ class Encoder(OneLine):
 
         Examples
         --------
-        >>> encoder = Encoder("featx_small")
+        >>> encoder = Encoder("featx_base")
         >>> dog, hound, boat = encoder.encode_text(["dog", "hound", "boat"])
         >>> bool(dog @ hound > dog @ boat)
         True

@@ -62,7 +62,7 @@ def extract(
     store : path or URL
         The HDF5 file; made if absent, else added to. One at a URL is written in a copy on this
         machine, which is put there at the end.
-    encoder : Encoder, str or nn.Module, default "featx_small"
+    encoder : Encoder, str or nn.Module, default "featx_base"
         What is read from which network; or the network alone, by name or your own, with fields
         of `featx.Encoder` as options: ``extract(source, store, "resnet50", augment="hflip")``.
     on_error : {"record", "raise"}, default "record"

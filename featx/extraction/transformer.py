@@ -40,7 +40,7 @@ class FeatureExtractor(OneLine, ClassNamePrefixFeaturesOutMixin, TransformerMixi
 
     Parameters
     ----------
-    backbone : str or nn.Module, default "featx_small"
+    backbone : str or nn.Module, default "featx_base"
         A name from `featx.list_backbones`, or a network of your own.
     weights : str, path or None, default "default"
         As for `featx.extract`.

@@ -40,7 +40,7 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
 
     Parameters
     ----------
-    backbone : str or nn.Module, default "featx_small"
+    backbone : str or nn.Module, default "featx_base"
         As for `featx.FeatureExtractor`.
     weights : str, path or None, default "default"
         As for `featx.FeatureExtractor`. None trains random weights: the baseline from scratch,
@@ -154,14 +154,14 @@ class FineTuneClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: igno
     >>> y = ["dark"] * 6 + ["light"] * 6
     >>> clf = FineTuneClassifier(n_views=1, epochs=1, crop_px=48, resize_px=48).fit(X, y)
     >>> clf.train_from_, clf.strategy_, len(clf.history_)
-    ('blocks.12', 'activations', 2)
+    ('blocks.11', 'activations', 2)
     >>> clf.predict_proba(X).shape
     (12, 2)
     """
 
     def __init__(
         self,
-        backbone: str | nn.Module = "featx_small",
+        backbone: str | nn.Module = "featx_base",
         *,
         weights: str | os.PathLike[str] | None = "default",
         train_from: str | None = None,

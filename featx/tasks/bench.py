@@ -146,7 +146,7 @@ def benchmark(
     ----------
     source : path, glob, CSV manifest, sequence of these, or ImageManifest
         As for `featx.extract`.
-    encoder : str or Encoder, default "featx_small"
+    encoder : str or Encoder, default "featx_base"
         A backbone's name, or an encoder. Of several layers and poolings all run,
         and the first is written.
     run : RunOptions, optional

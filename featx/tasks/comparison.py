@@ -185,7 +185,7 @@ def compare(
         One label for each; every class needs two images or more.
     store : path
         HDF5 file that keeps all features: the chosen network's need not be extracted again.
-    encoders : sequence of str or Encoder, default ("featx_small",)
+    encoders : sequence of str or Encoder, default ("featx_base",)
         Backbones' names, or encoders, also of a network of your own. All layers and poolings of
         one encoder come from one pass.
     run : RunOptions, optional

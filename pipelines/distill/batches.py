@@ -11,20 +11,18 @@ from numpy.typing import NDArray
 
 from pipelines.distill.config import DistillConfig
 from pipelines.distill.photographs import Photographs
-from pipelines.distill.views import crop_view
+from pipelines.distill.views import make_view
 
 __all__ = ["batches", "steps_an_epoch"]
 
 
-def steps_an_epoch(features: NDArray[np.float16], config: DistillConfig) -> int:
+def steps_an_epoch(n_photographs: int, config: DistillConfig) -> int:
     """Count full batches in a pass over all views; the rest comes up in another order."""
-    n_views = int(features.shape[0] * features.shape[1])
-    return max(1, n_views // config.batch_size)
+    return max(1, n_photographs * config.n_views // config.batch_size)
 
 
 def batches(
     photographs: Photographs,
-    features: NDArray[np.float16],
     config: DistillConfig,
     steps: range,
     n_readers: int,
@@ -36,8 +34,6 @@ def batches(
 
     Parameters
     ----------
-    features : ndarray of float16, (n_photographs, n_views, D)
-        Only its shape is used.
     steps : range
         Steps of the whole run, so that a resumed one starts in the middle.
     n_readers : int
@@ -45,14 +41,12 @@ def batches(
     """
 
     def one(row: int, px: int) -> NDArray[np.uint8]:
-        photograph, view = divmod(row, config.n_views)
-        key = (config.seed, photograph, view)
-        return crop_view(photographs[photograph], px, min_scale=config.min_scale, key=key)
+        return make_view(photographs, config, *divmod(row, config.n_views), px)
 
     with ThreadPoolExecutor(n_readers) as pool:
         ahead: list[tuple[list[Any], NDArray[np.intp]]] = []
         for step in steps:
-            rows, px = _plan(step, features, config)
+            rows, px = _plan(step, len(photographs), config)
             ahead.append(([pool.submit(one, int(r), px) for r in rows], rows))
             if len(ahead) > 2:
                 futures, due = ahead.pop(0)
@@ -61,12 +55,10 @@ def batches(
             yield np.stack([f.result() for f in futures]), due
 
 
-def _plan(
-    step: int, features: NDArray[np.float16], config: DistillConfig
-) -> tuple[NDArray[np.intp], int]:
+def _plan(step: int, n_photographs: int, config: DistillConfig) -> tuple[NDArray[np.intp], int]:
     """Rows and side of one step: a fresh order each epoch, one of the sides each step."""
-    epoch, at = divmod(step, steps_an_epoch(features, config))
-    n = features.shape[0] * features.shape[1]
+    epoch, at = divmod(step, steps_an_epoch(n_photographs, config))
+    n = n_photographs * config.n_views
     order = np.random.default_rng((config.seed, epoch, 0)).permutation(n)
     side = np.random.default_rng((config.seed, step, 1)).choice(config.student_px)
     return order[at * config.batch_size : (at + 1) * config.batch_size], int(side)

@@ -17,17 +17,21 @@ class DistillConfig:
 
     Parameters
     ----------
-    teacher : str, default "mobilenet_v2"
-        A torchvision classification network.
+    teachers : tuple of str, default ("mobilenet_v2",)
+        Backbones of featx. The student's vector is to be the first one's; those of the others
+        are to be a linear function of it.
     student : str, default "featx_small"
         A key of `pipelines.distill.students.STUDENTS`.
     init_from_teacher : bool, default False
-        Start from the teacher's weights; only mobilenet_v2's family can.
+        Start from the first teacher's weights, where `student` can.
     n_views : int, default 3
-        Crops of each photograph whose teacher features are computed once. Cost of that pass and
+        Views of each photograph whose teacher features are computed once. Cost of that pass and
         its file grow with it.
-    teacher_px : int, default 160
-        Side of the teacher's input. Small photographs hold no more than this.
+    n_mosaics : int, default 0
+        How many of the views are four photographs side by side, which show small photographs at
+        twice the side without blur; the others are crops.
+    teacher_px : tuple of int, default (160,)
+        Side of each teacher's input.
     student_px : tuple of int, default (96, 112, 128, 144, 160, 176)
         Sides of the student's input; each batch draws one.
     min_scale : float, default 0.25
@@ -53,11 +57,12 @@ class DistillConfig:
         If a number lies outside its range.
     """
 
-    teacher: str = "mobilenet_v2"
+    teachers: tuple[str, ...] = ("mobilenet_v2",)
     student: str = "featx_small"
     init_from_teacher: bool = False
     n_views: int = 3
-    teacher_px: int = 160
+    n_mosaics: int = 0
+    teacher_px: tuple[int, ...] = (160,)
     student_px: tuple[int, ...] = (96, 112, 128, 144, 160, 176)
     min_scale: float = 0.25
     colour: float = 0.3
@@ -69,14 +74,23 @@ class DistillConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, low in (("n_views", 1), ("teacher_px", 32), ("epochs", 0), ("batch_size", 2)):
+        for name, low in (("n_views", 1), ("epochs", 0), ("batch_size", 2)):
             if getattr(self, name) < low:
                 raise ParameterError(
                     f"{name}: got {getattr(self, name)!r}, expected at least {low}; raise it"
                 )
-        if not self.student_px or min(self.student_px) < 32:
+        for name in ("student_px", "teacher_px"):
+            sides = getattr(self, name)
+            if not sides or min(sides) < 32:
+                raise ParameterError(f"{name}: got {sides!r}, expected sides of at least 32 px")
+        if not self.teachers or len(self.teacher_px) != len(self.teachers):
             raise ParameterError(
-                f"student_px: got {self.student_px!r}, expected sides of at least 32 px"
+                f"teacher_px: got {len(self.teacher_px)} for {len(self.teachers)} teachers, "
+                "expected a side for each"
+            )
+        if not 0 <= self.n_mosaics <= self.n_views:
+            raise ParameterError(
+                f"n_mosaics: got {self.n_mosaics}, expected from 0 to n_views, {self.n_views}"
             )
         if not 0 < self.min_scale <= 1:
             raise ParameterError(

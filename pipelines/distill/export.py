@@ -5,22 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from featx.backbones.embedded import FeatxSmall
-from pipelines.distill.plain import PlainSmall
+from featx.backbones.embedded import InvertedResiduals
 
 __all__ = ["export"]
 
 
-def export(student: nn.Module, path: Path, *, history: str) -> int:
+def export(student: InvertedResiduals, path: Path, *, history: str) -> int:
     """Write beside and rename.
 
     Parameters
     ----------
-    student : Module
-        A `FeatxSmall`, which `featx.backbones.embedded.load_network` reads back, or a
-        `PlainSmall`, which is folded first.
+    student : InvertedResiduals
+        `featx.backbones.embedded.load_network` reads it back.
     path : Path
         The safetensors file.
     history : str
@@ -33,11 +30,8 @@ def export(student: nn.Module, path: Path, *, history: str) -> int:
     """
     from safetensors.torch import save
 
-    header = {"format": "featx-embedded-1", "history": history}
-    if isinstance(student, FeatxSmall):
-        header["shape"] = student.shape.to_json()
-    elif isinstance(student, PlainSmall):
-        student = student.eval().cpu().folded()
+    shape = student.shape.to_json()
+    header = {"format": "featx-embedded-1", "history": history, "shape": shape}
     tensors = {
         k: v.detach().to("cpu", torch.float16).contiguous()
         for k, v in student.state_dict().items()

@@ -1,43 +1,82 @@
-"""The teacher's features of every view, computed once and kept on disk.
+"""The teachers' features of every view, computed once and kept on disk.
 
-Two files in the work folder: ``teacher.npy`` (n, n_views, D) float16, and ``teacher.json`` with
-how many photographs are done and what the features were made with. The second is replaced only
-after the first has reached the disk, so a killed run repeats one chunk at most.
+Two files in the work folder for each teacher: ``teacher-0.npy`` (n, n_views, D) float16, and
+``teacher-0.json`` with how many photographs are done and what the features were made with. The
+second is replaced only after the first has reached the disk, so a killed run repeats one chunk at
+most.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
+from featx import Encoder
 from featx._progress import Progress
 from featx.errors import FingerprintMismatchError
 from pipelines.distill.config import DistillConfig
 from pipelines.distill.photographs import Photographs
-from pipelines.distill.views import crop_view, standardise, to_unit
+from pipelines.distill.views import make_view
 
-__all__ = ["precompute", "write_json"]
+__all__ = ["Teacher", "open_teacher", "precompute", "write_json"]
 
-FIELDS = ("teacher", "n_views", "teacher_px", "min_scale", "seed")
+FIELDS = ("n_views", "n_mosaics", "min_scale", "seed")
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What gives a target.
+
+    Parameters
+    ----------
+    embed : callable
+        Uint8 views (B, px, px, 3) to float32 vectors (B, D).
+    key : str
+        Changes with everything that changes the vectors.
+    px : int
+        Side of its input.
+    standard : tuple
+        Mean and deviation of its input, per channel.
+    """
+
+    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    key: str
+    px: int
+    standard: tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def open_teacher(name: str, weights: Path, px: int, device: str) -> Teacher:
+    """Take a backbone of featx, with weights from a file, as a teacher."""
+    encoder = Encoder(name, weights=weights, resize_px=px, crop_px=px)
+    (recipe,) = encoder.load().recipes
+    standard = (recipe.preprocessing.mean, recipe.preprocessing.std)
+    return Teacher(
+        lambda views: encoder.encode(views, device=device), recipe.fingerprint, px, standard
+    )
 
 
 def precompute(
-    teacher: nn.Module,
+    teacher: Teacher,
     photographs: Photographs,
     config: DistillConfig,
     *,
-    work_dir: Path,
-    device: torch.device,
+    stem: Path,
     progress: bool | None = None,
 ) -> NDArray[np.float16]:
-    """Return the teacher's features, computing those that the work folder lacks.
+    """Return a teacher's features, computing those that are not on disk.
+
+    Parameters
+    ----------
+    stem : Path
+        The two files' path without their suffix.
 
     Returns
     -------
@@ -47,19 +86,23 @@ def precompute(
     Raises
     ------
     FingerprintMismatchError
-        If the folder holds features of other photographs, views or another teacher.
+        If the files hold features of other photographs, views or another teacher.
     """
-    array_path, note_path = work_dir / "teacher.npy", work_dir / "teacher.json"
-    key = f"{config.digest(*FIELDS)[:16]}-{_weights_digest(teacher)}-{photographs.digest[:16]}"
+    array_path, note_path = stem.with_suffix(".npy"), stem.with_suffix(".json")
+    key = f"{config.digest(*FIELDS)[:16]}-{teacher.key[:16]}-{photographs.digest[:16]}"
     done = _done(note_path, key)
-    teacher = teacher.to(device).to(memory_format=torch.channels_last)
-    step = max(1, 64 // config.n_views)
-    with Progress(len(photographs), "teacher", enabled=progress) as bar:
+    step = max(1, 4 * BATCH_SIZE // config.n_views)
+    with Progress(len(photographs), stem.name, enabled=progress) as bar:
         bar.advance(done)
         while done < len(photographs):
             rows = range(done, min(done + step, len(photographs)))
-            chunk = _features(teacher, photographs, rows, config, device)
-            _write(array_path, chunk, rows, len(photographs))
+            views = [
+                make_view(photographs, config, i, v, teacher.px)
+                for i in rows
+                for v in range(config.n_views)
+            ]
+            chunk = teacher.embed(np.stack(views)).reshape(len(rows), config.n_views, -1)
+            _write(array_path, chunk.astype(np.float16), rows, len(photographs))
             done = rows.stop
             write_json(note_path, {"key": key, "done": done})
             bar.advance(len(rows))
@@ -87,35 +130,6 @@ def _done(note_path: Path, key: str) -> int:
             "(settings, teacher weights, photographs); give another --work folder"
         )
     return int(note["done"])
-
-
-def _weights_digest(network: nn.Module) -> str:
-    from featx.fingerprint import array_digest, json_digest
-
-    state = network.state_dict().items()
-    return json_digest({k: array_digest(v.cpu().numpy()) for k, v in state})[:16]
-
-
-@torch.inference_mode()
-def _features(
-    teacher: nn.Module,
-    photographs: Photographs,
-    rows: range,
-    config: DistillConfig,
-    device: torch.device,
-) -> NDArray[np.float16]:
-    views = []
-    for i in rows:
-        pixels = photographs[i]
-        views += [
-            crop_view(
-                pixels, config.teacher_px, min_scale=config.min_scale, key=(config.seed, i, v)
-            )
-            for v in range(config.n_views)
-        ]
-    vectors = teacher(standardise(to_unit(np.stack(views), device))).float().cpu().numpy()
-    shaped: NDArray[np.float16] = vectors.reshape(len(rows), config.n_views, -1).astype(np.float16)
-    return shaped
 
 
 def _write(path: Path, chunk: NDArray[np.float16], rows: range, n: int) -> None:

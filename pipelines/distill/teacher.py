@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
-from featx.backbones.embedded import FeatxSmall, NetworkShape
+from featx.backbones.embedded import LITE0, InvertedResiduals, NetworkShape
 from featx.errors import ParameterError, nearest
 
-__all__ = ["fold_mobilenet_v2", "load_teacher"]
+__all__ = ["fold_lite0", "fold_mobilenet_v2", "load_teacher"]
 
 
 def load_teacher(name: str, weights: str | Path) -> nn.Module:
-    """Build a torchvision network that returns its penultimate vector (B, D).
+    """Build a network that returns its penultimate vector (B, D).
 
     Parameters
     ----------
     name : str
-        A torchvision classification network with a `classifier` or `fc` at its end.
+        A torchvision classification network with a `classifier` or `fc` at its end, or
+        ``timm/NAME``.
     weights : str or Path
         Its state dict, as torch saved it; read with ``weights_only=True``.
 
@@ -29,6 +30,8 @@ def load_teacher(name: str, weights: str | Path) -> nn.Module:
     ParameterError
         If torchvision has no such network, or it ends in neither `classifier` nor `fc`.
     """
+    if name.startswith("timm/"):
+        return _load_timm(name.removeprefix("timm/"), weights)
     from torchvision import models
 
     if name not in models.list_models(module=models):
@@ -52,8 +55,45 @@ def load_teacher(name: str, weights: str | Path) -> nn.Module:
     return ready
 
 
-def fold_mobilenet_v2(teacher: nn.Module, keep: tuple[int, ...] | None = None) -> FeatxSmall:
-    """Copy torchvision's mobilenet_v2 into a `FeatxSmall`, batch norms folded into convolutions.
+def _load_timm(name: str, weights: str | Path) -> nn.Module:
+    import timm
+
+    if not timm.is_model(name):
+        raise ParameterError(
+            f"--teacher: got {name!r}, expected a network of timm"
+            f"{nearest(name, timm.list_models())}"
+        )
+    network: Any = timm.create_model(name, pretrained=False)
+    network.load_state_dict(torch.load(weights, weights_only=True, map_location="cpu"))  # noqa: TID251
+    network.reset_classifier(0)
+    ready: nn.Module = network.eval().requires_grad_(False)
+    return ready
+
+
+def fold_lite0(teacher: nn.Module) -> InvertedResiduals:
+    """Copy timm's tf_efficientnet_lite0 into the embedded design, batch norms folded.
+
+    The result computes what the teacher computes.
+    """
+    student, source = InvertedResiduals(LITE0), cast("Any", teacher)
+    _fold(source.conv_stem, source.bn1, student.stem)
+    blocks: list[Any] = [block for stage in source.blocks for block in stage]
+    for target, block in zip(cast("Any", student.blocks), blocks, strict=True):
+        if target.expand is None:
+            _fold(block.conv_dw, block.bn1, target.depthwise)
+            _fold(block.conv_pw, block.bn2, target.project)
+        else:
+            _fold(block.conv_pw, block.bn1, target.expand)
+            _fold(block.conv_dw, block.bn2, target.depthwise)
+            _fold(block.conv_pwl, block.bn3, target.project)
+    _fold(source.conv_head, source.bn2, student.head)
+    return student.eval()
+
+
+def fold_mobilenet_v2(
+    teacher: nn.Module, keep: tuple[int, ...] | None = None
+) -> InvertedResiduals:
+    """Copy torchvision's mobilenet_v2 into an `InvertedResiduals`, batch norms folded.
 
     Parameters
     ----------
@@ -71,7 +111,7 @@ def fold_mobilenet_v2(teacher: nn.Module, keep: tuple[int, ...] | None = None) -
     full = NetworkShape()
     kept = tuple(range(len(full.blocks))) if keep is None else keep
     _require_droppable(set(range(len(full.blocks))) - set(kept), full)
-    student = FeatxSmall(NetworkShape(blocks=tuple(full.blocks[i] for i in kept)))
+    student = InvertedResiduals(NetworkShape(blocks=tuple(full.blocks[i] for i in kept)))
     features: Any = teacher.features
     _fold(features[0][0], features[0][1], student.stem)
     for target, i in zip(student.blocks, kept, strict=True):

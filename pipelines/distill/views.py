@@ -8,20 +8,47 @@ would have seen.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["colour_jitter", "crop_view", "standardise", "to_unit"]
+if TYPE_CHECKING:
+    from pipelines.distill.config import DistillConfig
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+__all__ = ["colour_jitter", "crop_view", "make_view", "standardise", "to_unit"]
+
+
+def make_view(
+    photographs: Sequence[NDArray[np.uint8]],
+    config: DistillConfig,
+    photograph: int,
+    view: int,
+    px: int,
+) -> NDArray[np.uint8]:
+    """Return a view of a photograph, (px, px, 3).
+
+    The first views are crops, the last `config.n_mosaics` four crops side by side, three of them
+    of other photographs.
+    """
+    key = (config.seed, photograph, view)
+    if view < config.n_views - config.n_mosaics:
+        return crop_view(photographs[photograph], px, min_scale=config.min_scale, key=key)
+    others = np.random.default_rng((*key, 3)).integers(0, len(photographs), 3)
+    half = px - px // 2
+    parts = [
+        crop_view(photographs[i], half, min_scale=config.min_scale, key=(*key, int(i)))
+        for i in (photograph, *others.tolist())
+    ]
+    rows = [np.concatenate(parts[i : i + 2], axis=1) for i in (0, 2)]
+    return np.concatenate(rows)[:px, :px]
 
 
 def crop_view(
-    pixels: NDArray[np.uint8], px: int, *, min_scale: float, key: tuple[int, int, int]
+    pixels: NDArray[np.uint8], px: int, *, min_scale: float, key: tuple[int, ...]
 ) -> NDArray[np.uint8]:
     """Cut a random rectangle and resize it to (px, px, 3).
 
@@ -33,8 +60,8 @@ def crop_view(
     min_scale : float
         Smallest share of the area; the aspect ratio lies in [3/4, 4/3], as in Szegedy et al.
         2015, section 6.
-    key : tuple of 3 int
-        Seed, photograph and view: the same key gives the same rectangle at every `px`.
+    key : tuple of int
+        Seed, photograph and view, say: the same key gives the same rectangle at every `px`.
     """
     rng = np.random.default_rng(key)
     height, width = pixels.shape[:2]
@@ -55,11 +82,11 @@ def to_unit(views: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
     return torch.from_numpy(views).to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
 
 
-def standardise(x: torch.Tensor) -> torch.Tensor:
-    """Subtract ImageNet's mean and divide by its deviation, per channel."""
-    mean = torch.tensor(IMAGENET_MEAN, device=x.device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=x.device).view(1, 3, 1, 1)
-    return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+def standardise(x: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """Subtract a mean and divide by a deviation, per channel."""
+    means = torch.tensor(mean, device=x.device).view(1, 3, 1, 1)
+    stds = torch.tensor(std, device=x.device).view(1, 3, 1, 1)
+    return ((x - means) / stds).contiguous(memory_format=torch.channels_last)
 
 
 def colour_jitter(x: torch.Tensor, strength: float, rng: np.random.Generator) -> torch.Tensor:

@@ -11,7 +11,7 @@ OF_RUN = {field.name for field in dataclasses.fields(RunOptions)}
 
 
 def load_encoder(
-    backbone: Any = "featx_small", *, known: Any = (), **options: Any
+    backbone: Any = "featx_base", *, known: Any = (), **options: Any
 ) -> LoadedEncoder:
     run = RunOptions(**{name: options.pop(name) for name in OF_RUN & options.keys()})
     return Encoder(backbone, **options).load(run, known=known)

@@ -63,8 +63,8 @@ def test_every_torchvision_network_ends_in_the_classifier_that_is_cut_off() -> N
 
 def test_list_has_featx_first_then_torchvisions_classification_networks_only() -> None:
     names = list_backbones()
-    assert names[0] == "featx_small"
-    assert set(names[1:]) == set(torchvision.models.list_models(module=torchvision.models))
+    assert names[:2] == ["featx_base", "featx_small"]
+    assert set(names[2:]) == set(torchvision.models.list_models(module=torchvision.models))
     assert list_backbones("mobilenet*") == sorted(n for n in names if n.startswith("mobilenet"))
 
 
@@ -218,7 +218,7 @@ def test_offline_says_which_file_to_fetch_and_where_to_put_it(
     expected = (
         rf"weights 'IMAGENET1K_V1': not at {tmp_path}/hub/checkpoints/resnet18-f37072fd\.pth, and "
         r"https://download\.pytorch\.org/models/resnet18-f37072fd\.pth cannot be fetched .*"
-        r"--weights FILE .*'featx_small' needs no download"
+        r"--weights FILE .*'featx_base' needs no download"
     )
     with pytest.raises(WeightsError, match=expected) as caught:
         load_backbone("resnet18")

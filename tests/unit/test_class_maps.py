@@ -162,7 +162,7 @@ def test_maps_of_the_embedded_network_are_weights_times_its_last_map(world) -> N
     names = list(saved.classes)
     found = draw_class_maps(saved, dict.fromkeys(paths, names), RUN)
     assert found.why_not == ""
-    network, made = build_embedded("featx_small"), saved.recipe.preprocessing
+    network, made = build_embedded("featx_base"), saved.recipe.preprocessing
     for path, vector in zip(paths, world["X"], strict=False):
         pixels = ImagePreprocessor(made)(Image.open(path).convert("RGB"))[0] / 255
         x = (pixels - made.mean) / made.std
@@ -207,7 +207,7 @@ def test_where_maps_would_not_be_exact_a_reason_stands_in_their_place(world) -> 
         ({"augment": "ten-crop"}, r"several views of a picture (augment 'ten-crop')"),
         ({"augment": "hflip:keep"}, r"several views of a picture (augment 'hflip:keep')"),
         ({"precision": "int8(160, nncf 3)"}, "int8, whose maps are rounded"),
-        ({"layer": "blocks.16", "pooling": "gem(3)", "n_features": 320}, "is no mean over places"),
+        ({"layer": "blocks.15", "pooling": "gem(3)", "n_features": 320}, "is no mean over places"),
     ):
         assert text in why_not(recipe=dataclasses.replace(recipe, **change)), change
     power = make_pipeline(PowerNormalizer(), PROBE(Cs=1.0)).fit(world["X"], world["y"])

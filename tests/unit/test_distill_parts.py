@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,16 @@ from sklearn.metrics import average_precision_score
 from sklearn.preprocessing import normalize
 from torch import nn
 
+from featx.backbones.embedded import InvertedResiduals, NetworkShape
 from featx.errors import ManifestError, ParameterError
 from pipelines.distill.config import DistillConfig
 from pipelines.distill.evaluate import leave_one_out_map
 from pipelines.distill.losses import FeatureScale, feature_loss
 from pipelines.distill.photographs import find_photographs
-from pipelines.distill.plain import PlainSmall
-from pipelines.distill.students import build_student
+from pipelines.distill.prune import keep_channels, prune
+from pipelines.distill.students import STUDENTS, build_student, start_student
 from pipelines.distill.teacher import fold_mobilenet_v2, load_teacher
-from pipelines.distill.views import crop_view
+from pipelines.distill.views import crop_view, make_view
 
 
 def _picture(seed: int) -> Image.Image:
@@ -79,6 +81,19 @@ def test_a_view_shows_the_same_place_at_every_size() -> None:
     assert np.abs(other - small).mean() > 2
 
 
+def test_a_mosaic_shows_four_photographs_at_every_size() -> None:
+    """Flat pictures, so that each quarter has one of their greys, the first its own."""
+    flat = [np.full((40, 50, 3), 10 * i, np.uint8) for i in range(20)]
+    config = DistillConfig(n_views=2, n_mosaics=1)
+    small, large = (make_view(flat, config, 7, 1, px) for px in (33, 96))
+    assert (small.shape, large.shape) == ((33, 33, 3), (96, 96, 3))
+    corners = [(0, 0), (0, -1), (-1, 0), (-1, -1)]
+    assert [large[y, x, 0] for y, x in corners] == [small[y, x, 0] for y, x in corners]
+    assert large[0, 0, 0] == large[47, 47, 0] == 70
+    assert len({int(large[y, x, 0]) for y, x in corners}) > 2
+    assert len(np.unique(make_view(flat, config, 7, 0, 96))) == 1
+
+
 def test_loss_terms_equal_their_numpy_formulas() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(2, 3, (50, 2, 6)).astype(np.float16)
@@ -93,15 +108,32 @@ def test_loss_terms_equal_their_numpy_formulas() -> None:
     assert float(found) == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_plain_network_folds_into_the_same_function() -> None:
+def _no_views() -> torch.Tensor:
+    raise AssertionError("only a thinner student needs views")
+
+
+def _unsettle(network: nn.Module) -> nn.Module:
+    for m in network.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            nn.init.uniform_(m.running_mean, -0.1, 0.1)
+            nn.init.uniform_(m.running_var, 0.8, 1.2)
+            nn.init.uniform_(m.weight, 0.8, 1.2)
+            nn.init.uniform_(m.bias, -0.1, 0.1)
+    return network
+
+
+@pytest.mark.parametrize("px", [64, 75, 88])
+def test_folded_lite0_computes_what_timm_computes(px: int) -> None:
+    """Sides that stay even, are odd, and turn odd on the way: TensorFlow pads each otherwise."""
+    timm = pytest.importorskip("timm")
     torch.manual_seed(0)
-    network = PlainSmall(7)
-    x = torch.rand(4, 3, 64, 64)
-    for _ in range(3):  # moves the running statistics away from 0 and 1
-        network(x)
-    folded = network.eval().folded()
-    torch.testing.assert_close(folded(x), network(x), rtol=1e-4, atol=1e-5)
-    assert sum(isinstance(m, nn.Conv2d) for m in folded.modules()) == 7
+    teacher = _unsettle(timm.create_model("tf_efficientnet_lite0", num_classes=0)).eval()
+    x = torch.rand(1, 3, px, px)
+    with torch.inference_mode():
+        expected = teacher(x)
+        found = start_student("lite0", teacher, _no_views)(x)
+    assert float(expected.std()) > 1e-3
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_folded_mobilenet_computes_what_torchvision_computes() -> None:
@@ -109,13 +141,7 @@ def test_folded_mobilenet_computes_what_torchvision_computes() -> None:
     from torchvision import models
 
     torch.manual_seed(0)
-    teacher = models.mobilenet_v2(weights=None)
-    for m in teacher.modules():
-        if isinstance(m, nn.BatchNorm2d):
-            nn.init.uniform_(m.running_mean, -0.1, 0.1)
-            nn.init.uniform_(m.running_var, 0.8, 1.2)
-            nn.init.uniform_(m.weight, 0.8, 1.2)
-            nn.init.uniform_(m.bias, -0.1, 0.1)
+    teacher = _unsettle(models.mobilenet_v2(weights=None))
     teacher.classifier = nn.Identity()
     x = torch.rand(2, 3, 96, 96)
     with torch.inference_mode():
@@ -132,23 +158,72 @@ def test_unusable_settings_are_named(tmp_path: Path) -> None:
         DistillConfig(min_scale=0)
     with pytest.raises(ParameterError, match=r"student_px: got \(16,\)"):
         DistillConfig(student_px=(16,))
-    with pytest.raises(ParameterError, match=r"'plain_smal', .* Did you mean 'plain_small'"):
-        build_student("plain_smal", 8)
-    with pytest.raises(ParameterError, match=r"'plain_small' cannot start from a Linear"):
-        build_student("plain_small", 8, teacher=nn.Linear(1, 1))
+    with pytest.raises(ParameterError, match=r"teacher_px: got 2 for 1 teachers"):
+        DistillConfig(teacher_px=(160, 224))
+    with pytest.raises(ParameterError, match=r"n_mosaics: got 4, expected from 0 to n_views, 3"):
+        DistillConfig(n_mosaics=4)
+    with pytest.raises(ParameterError, match=r"'featx_smal', .* Did you mean 'featx_small'"):
+        build_student("featx_smal", 8)
+    with pytest.raises(ParameterError, match=r"'featx_base' cannot start from a Linear"):
+        start_student("featx_base", nn.Linear(1, 1), _no_views)
     with pytest.raises(ParameterError, match=r"'resnet19', .* Did you mean 'resnet1"):
         load_teacher("resnet19", tmp_path)
+    pytest.importorskip("timm")
+    with pytest.raises(
+        ParameterError, match=r"'tf_efficientnet_lit0', expected a network of timm"
+    ):
+        load_teacher("timm/tf_efficientnet_lit0", tmp_path)
 
 
-@pytest.mark.parametrize(
-    "name", ["plain_small", "plain_wide", "resnet_slim", "mobilenet_half", "mobilenet_whole"]
-)
+@pytest.mark.parametrize("name", list(STUDENTS))
 def test_every_student_gives_the_teachers_length_and_trains(name: str) -> None:
-    student = build_student(name, 1280).train()
+    student = build_student(name, 40).train()
     found = student(torch.rand(2, 3, 64, 64).contiguous(memory_format=torch.channels_last))
-    assert found.shape == (2, 1280)
+    assert found.shape == (2, 40)
     found.square().mean().backward()
     assert all(p.grad is not None for p in student.parameters())
+
+
+def test_kept_channels_are_those_that_backward_elimination_by_refitting_keeps() -> None:
+    """The reference drops each column in turn and fits the others anew by numpy's lstsq."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 9)) @ rng.normal(size=(9, 9))
+    Y = X @ rng.normal(size=(9, 3)) + rng.normal(size=(200, 3)) + 5
+
+    def fit(columns: list[int]) -> tuple[np.ndarray, float]:
+        padded = np.column_stack([X[:, columns], np.ones(200)])
+        found = np.linalg.lstsq(padded, Y, rcond=None)[0]
+        return found, float(np.square(padded @ found - Y).sum())
+
+    kept = list(range(9))
+    while len(kept) > 4:
+        kept.remove(min(kept, key=lambda c: fit([k for k in kept if k != c])[1]))
+    columns, coefficients = keep_channels(X, Y, 4)
+    assert columns.tolist() == kept
+    np.testing.assert_allclose(coefficients, fit(kept)[0], rtol=1e-3, atol=1e-3)
+
+
+def test_a_network_thinned_of_copies_computes_the_same() -> None:
+    """Each channel of the whole one is there twice, so half of them can tell everything."""
+    torch.manual_seed(0)
+    thin = InvertedResiduals(NetworkShape(8, ((8, 8, 1), (16, 12, 2), (24, 12, 1)), 20)).eval()
+    shape = replace(thin.shape, blocks=((8, 8, 1), (32, 12, 2), (48, 12, 1)))
+    whole = InvertedResiduals(shape).eval()
+    state = thin.state_dict()
+    for name, value in whole.state_dict().items():
+        twice = state[name]
+        for axis, n in enumerate(value.shape):
+            if n != twice.shape[axis]:
+                twice = torch.cat([twice, twice], axis) / (2 if axis else 1)
+        value.copy_(twice)
+    x = torch.rand(20, 3, 64, 64)
+    with torch.inference_mode():
+        expected = whole(x)
+        found = prune(whole, thin.shape, x, progress=False)(x)
+    assert float(expected.std()) > 1e-3
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.std()))
+    with pytest.raises(ParameterError, match=r"expected .* with fewer hidden channels at most"):
+        prune(thin, shape, x, progress=False)
 
 
 def test_leave_one_out_map_is_the_mean_of_scikit_learns_average_precision() -> None:

@@ -17,12 +17,14 @@ from featx.errors import FingerprintMismatchError
 from pipelines.distill.__main__ import main
 from pipelines.distill.config import DistillConfig
 from pipelines.distill.photographs import Photographs, find_photographs
-from pipelines.distill.targets import precompute
-from pipelines.distill.train import TrainResult, train
+from pipelines.distill.targets import Teacher, precompute
+from pipelines.distill.train import TrainResult, WithHeads, train
+from pipelines.distill.views import standardise, to_unit
 
 CONFIG = DistillConfig(
-    n_views=2, teacher_px=32, student_px=(32, 40), epochs=6, batch_size=8, learning_rate=3e-3
+    n_views=2, teacher_px=(32,), student_px=(32, 40), epochs=6, batch_size=8, learning_rate=3e-3
 )
+STANDARD = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 class _Tiny(nn.Module):
@@ -38,6 +40,16 @@ class _Tiny(nn.Module):
 def _tiny(seed: int) -> _Tiny:
     torch.manual_seed(seed)
     return _Tiny()
+
+
+def _teacher(seed: int) -> Teacher:
+    network = _tiny(seed)
+
+    def embed(views: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return network(standardise(to_unit(views, torch.device("cpu")), *STANDARD)).numpy()
+
+    return Teacher(embed, str(seed), 32, STANDARD)
 
 
 @pytest.fixture
@@ -56,15 +68,16 @@ def _run(
     photographs: Photographs, work_dir: Path, config: DistillConfig, student: nn.Module, **stop
 ) -> TrainResult:
     work_dir.mkdir(exist_ok=True)
-    cpu = torch.device("cpu")
     features = precompute(
-        _tiny(1), photographs, config, work_dir=work_dir, device=cpu, progress=False
+        _teacher(1), photographs, config, stem=work_dir / "teacher-0", progress=False
     )
+    cpu = torch.device("cpu")
     return train(
         student,
-        features,
+        [features],
         photographs,
         config,
+        standard=STANDARD,
         checkpoint=work_dir / "checkpoint.pt",
         device=cpu,
         progress=False,
@@ -119,25 +132,36 @@ def test_clock_stops_a_run_that_goes_on_later(photographs: Photographs, tmp_path
 def test_teacher_features_go_on_where_a_killed_run_stopped(
     photographs: Photographs, tmp_path: Path
 ) -> None:
-    cpu, teacher = torch.device("cpu"), _tiny(1)
-    whole = precompute(
-        teacher, photographs, CONFIG, work_dir=tmp_path, device=cpu, progress=False
-    ).copy()
-    note = json.loads((tmp_path / "teacher.json").read_text())
-    kept = np.lib.format.open_memmap(tmp_path / "teacher.npy", "r+")
+    stem = tmp_path / "teacher-0"
+    whole = precompute(_teacher(1), photographs, CONFIG, stem=stem, progress=False).copy()
+    note = json.loads((tmp_path / "teacher-0.json").read_text())
+    kept = np.lib.format.open_memmap(tmp_path / "teacher-0.npy", "r+")
     kept[5:] = 0
     kept.flush()
-    (tmp_path / "teacher.json").write_text(json.dumps({**note, "done": 5}))
-    again = precompute(teacher, photographs, CONFIG, work_dir=tmp_path, device=cpu, progress=False)
+    (tmp_path / "teacher-0.json").write_text(json.dumps({**note, "done": 5}))
+    again = precompute(_teacher(1), photographs, CONFIG, stem=stem, progress=False)
     np.testing.assert_allclose(again, whole, atol=2e-3)
     assert np.abs(whole[5:]).min(axis=-1).max() > 0
+
+
+def test_heads_start_as_the_least_squares_between_the_teachers(
+    photographs: Photographs, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    first = rng.normal(0, 30, (50, 2, 6)).astype(np.float16)
+    second = (first @ rng.normal(size=(6, 3)) + 2).astype(np.float16)
+    rows = torch.from_numpy(first.reshape(-1, 6)).float()
+    found = WithHeads(nn.Identity(), [first, second])(rows)
+    torch.testing.assert_close(found[0], rows)
+    expected = torch.from_numpy(second.reshape(-1, 3)).float()
+    torch.testing.assert_close(found[1], expected, rtol=1e-2, atol=0.2)
 
 
 def test_work_of_other_settings_is_refused(photographs: Photographs, tmp_path: Path) -> None:
     _run(photographs, tmp_path / "w", CONFIG, _tiny(2))
     with pytest.raises(FingerprintMismatchError, match=r"checkpoint\.pt: checkpoint of run"):
         _run(photographs, tmp_path / "w", replace(CONFIG, learning_rate=1e-3), _tiny(2))
-    with pytest.raises(FingerprintMismatchError, match=r"teacher\.json: teacher features were"):
+    with pytest.raises(FingerprintMismatchError, match=r"teacher-0\.json: teacher features were"):
         _run(photographs, tmp_path / "w", replace(CONFIG, seed=1), _tiny(2))
 
 
@@ -151,7 +175,8 @@ def test_command_line_makes_a_file_of_the_teachers_weights(
     torch.manual_seed(0)
     torch.save(models.mobilenet_v2(weights=None).state_dict(), tmp_path / "t.pth")
     out = tmp_path / "small.safetensors"
-    line = ["--images", str(tmp_path / "photos"), "--weights", str(tmp_path / "t.pth")]
+    line = ["--images", str(tmp_path / "photos"), "--teacher", "mobilenet_v2"]
+    line += [str(tmp_path / "t.pth"), "64"]
     line += ["--views", "1", "--init-from-teacher", "--epochs", "0", "--out", str(out)]
     assert main([*line, "--device", "cpu"]) == 0
     assert json.loads(capsys.readouterr().out)["step"] == 0

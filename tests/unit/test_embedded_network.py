@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from featx.backbones.embedded import (
     EMBEDDED,
-    FeatxSmall,
+    THIN_LITE0,
+    InvertedResiduals,
     NetworkShape,
     build_embedded,
     load_network,
@@ -23,17 +26,36 @@ TINY = NetworkShape(8, ((8, 8, 1), (16, 12, 2), (24, 12, 1)), 20)
 @pytest.fixture
 def tiny_file(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    export(FeatxSmall(TINY), tmp_path / "tiny.safetensors", history="a test")
+    export(InvertedResiduals(TINY), tmp_path / "tiny.safetensors", history="a test")
     return tmp_path / "tiny.safetensors"
 
 
-def test_shape_survives_json() -> None:
-    assert NetworkShape.from_json(TINY.to_json()) == TINY
+@pytest.mark.parametrize("shape", [TINY, THIN_LITE0])
+def test_shape_survives_json(shape: NetworkShape) -> None:
+    assert NetworkShape.from_json(shape.to_json()) == shape
+
+
+def test_featx_base_gives_nearly_what_its_teacher_gives(shared_assets: Path) -> None:
+    """timm's own forward pass at 224 px, on photographs that it was not trained on."""
+    timm = pytest.importorskip("timm")
+    weights = shared_assets / "weights" / "tf_efficientnet_lite0.pth"
+    photographs = sorted((shared_assets / "datasets" / "cats_dogs").rglob("*.jpg"))[::40]
+    network = timm.create_model("tf_efficientnet_lite0")
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    network.reset_classifier(0)
+    images = [Image.open(path).convert("RGB").resize((224, 224)) for path in photographs]
+    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 127.5 - 1
+    small = torch.nn.functional.interpolate(x, (192, 192), mode="bilinear", antialias=True)
+    with torch.inference_mode():
+        expected, found = network.eval()(x), build_embedded("featx_base")(small)
+    cosine = torch.nn.functional.cosine_similarity
+    assert cosine(expected, found).min() > 0.75
+    assert cosine(expected, found.roll(1, 0)).mean() < cosine(expected, found).mean() - 0.2
 
 
 def test_saved_network_loads_with_its_shape_and_rounded_weights(tiny_file: Path) -> None:
     torch.manual_seed(0)
-    expected = FeatxSmall(TINY).half().float().eval()
+    expected = InvertedResiduals(TINY).half().float().eval()
     loaded = load_network(tiny_file)
     x = torch.rand(3, 3, 40, 40)
     assert loaded.shape == TINY

@@ -129,12 +129,12 @@ def test_an_image_that_cannot_be_read_is_named(photos, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("encoder", "options", "says"),
     [
-        ("featx_small", {"agument": "hflip"}, "agument: .*Did you mean 'augment'"),
-        ("featx_small", {"backbone": "resnet18"}, None),
+        ("featx_base", {"agument": "hflip"}, "agument: .*Did you mean 'augment'"),
+        ("featx_base", {"backbone": "resnet18"}, None),
         ("resnet50", {"backbone": "resnet18"}, "got 'resnet18' and 'resnet50', expected one"),
         (Encoder(), {"augment": "hflip"}, "augment: got one together with an Encoder"),
-        ("featx_small", {"decode": "half"}, "decode: got 'half'"),
-        ("featx_small", {"batch_size": 0}, "batch_size: got 0, expected an integer"),
+        ("featx_base", {"decode": "half"}, "decode: got 'half'"),
+        ("featx_base", {"batch_size": 0}, "batch_size: got 0, expected an integer"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(encoder, options, says, tmp_path) -> None:

@@ -392,7 +392,7 @@ def test_a_transformer_that_was_tuned_at_another_size_is_loaded_again(
 
 def test_weights_of_another_network_are_refused_for_the_embedded_one(tmp_path, tuned) -> None:
     tuned.save_backbone(tmp_path / "r.safetensors")
-    with pytest.raises(WeightsError, match="does not fit FeatxSmall"):
+    with pytest.raises(WeightsError, match="does not fit InvertedResiduals"):
         load_backbone("featx_small", weights=tmp_path / "r.safetensors")
 
 
@@ -499,7 +499,7 @@ def test_the_command_tunes_and_extraction_takes_what_it_writes(folder, capsys) -
     assert main(words(folder, "--json")) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["classes"] == ["blue", "green", "red"]
-    assert (found["epochs"], found["backbone"], found["train_from"]) == (1, "featx_small", "head")
+    assert (found["epochs"], found["backbone"], found["train_from"]) == (1, "featx_base", "head")
     assert 0 <= found["probe_val_accuracy"] <= found["val_accuracy"] <= 1
     assert (found["n_samples"], found["n_validation"], found["n_unlabelled"]) == (30, 6, 0)
     assert found["best_epoch"] in (0, 1)
@@ -509,7 +509,7 @@ def test_the_command_tunes_and_extraction_takes_what_it_writes(folder, capsys) -
     assert found["depths"][0]["val_accuracy"] == found["probe_val_accuracy"]
     assert found["n_frozen_passes"] == 30 + 8 * 24
     store = str(folder / "f.h5")
-    extract = ["extract", str(folder / "train"), "--store", store, "--backbone", "featx_small"]
+    extract = ["extract", str(folder / "train"), "--store", store, "--backbone", "featx_base"]
     assert main([*extract, "--weights", found["out"], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["extracted"] == 30
 
@@ -518,7 +518,7 @@ def test_the_command_says_that_fine_tuning_hurts_and_keeps_the_probe(folder, cap
     options = ["--train-from", "auto", "--learning-rate", "100"]
     assert main(words(folder, *options, "--json")) == 0
     found = json.loads(capsys.readouterr().out)
-    names = [None, "head", "blocks.16", "blocks.14", "blocks.10"]
+    names = [None, "head", "blocks.15", "blocks.13", "blocks.9"]
     assert [d["train_from"] for d in found["depths"]] == names
     assert (found["kept"], found["train_from"], found["best_epoch"]) == ("probe", None, 0)
     from featx.cli.finetune import show
@@ -539,7 +539,7 @@ def test_the_command_says_how_to_extract_and_takes_labels_from_a_csv(folder, cap
     text = capsys.readouterr().out
     assert text.startswith("2 classes, 24 images, ")
     assert "6 images have no label and were left out" in text
-    assert f"--backbone featx_small --weights {folder / 'tuned.safetensors'}" in text
+    assert f"--backbone featx_base --weights {folder / 'tuned.safetensors'}" in text
 
 
 def test_the_commands_errors_are_one_line(folder, capsys) -> None:

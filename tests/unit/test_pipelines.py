@@ -90,7 +90,7 @@ def test_classification_runs_every_preset_over_drawn_labels(trees, start, tmp_pa
     found = results(tmp_path, "classification")
     assert [r["preset"] for r in found] == ["plain", "svm"]
     for line, result in zip(done.out.splitlines(), found, strict=False):
-        assert line.startswith(f"things featx_small {result['preset']}: accuracy ")
+        assert line.startswith(f"things featx_base {result['preset']}: accuracy ")
         expected = result["figures"]["accuracy"]["value"]
         assert printed_accuracy(line) == pytest.approx(expected, abs=5e-4)
         assert result["counts"] | {"leaks": 0} == {
@@ -129,7 +129,7 @@ def test_layers_measures_each_layer_from_one_pass_and_draws_the_curve(
     assert done.status == 0
     found = results(tmp_path, "layers")
     names = [line.split()[0] for line in done.out.splitlines()[:3]]
-    assert names == ["blocks.0", "blocks.16", "penultimate"]
+    assert names == ["blocks.0", "blocks.15", "penultimate"]
     assert len({tuple(r["fingerprints"]) for r in found}) == 3
     assert [r["costs"]["images_per_second"] for r in found] == [None] * 3  # nothing read anew
 
@@ -143,7 +143,7 @@ def test_scenes_trains_and_tests_on_the_sets_own_split(trees, start, tmp_path) -
     for result in found:
         assert (result["counts"]["train"], result["counts"]["test"]) == (8, 4)
         assert result["protocol"].startswith("the set's own split")
-    assert done.out.startswith("scene15 featx_small plain: accuracy ")
+    assert done.out.startswith("scene15 featx_base plain: accuracy ")
 
 
 def test_fine_grained_reads_any_folders_and_two_layers(trees, start, tmp_path) -> None:

@@ -40,7 +40,7 @@ def test_two_folders_of_views_are_searched_and_shown(views, tmp_path, monkeypatc
     found = json.loads((tmp_path / "out" / "retrieval.results.json").read_text())
     assert [r["preset"] for r in found] == ["plain", "alpha-qe"]
     assert [r["counts"] for r in found] == [{"database": 4, "queries": 4, "failed": 0}] * 2
-    assert "set featx_small plain: map" in capsys.readouterr().out
+    assert "set featx_base plain: map" in capsys.readouterr().out
     assert "data:image/jpeg" in (tmp_path / "out" / "retrieval.html").read_text()
 
 

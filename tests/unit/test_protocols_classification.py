@@ -262,7 +262,7 @@ def test_a_result_is_json_and_holds_its_splits(drawn) -> None:
     assert found["figures"]["accuracy"] == vars(drawn.figures["accuracy"])
     assert found["counts"]["train"] == 12
     assert (found["task"], found["dataset"], found["preset"], found["backbone"]) == (
-        "classification", "things", "plain", "featx_small",
+        "classification", "things", "plain", "featx_base",
     )  # fmt: skip
 
 

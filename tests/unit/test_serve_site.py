@@ -298,7 +298,7 @@ def test_a_vector_is_the_networks_in_the_form_that_clients_know(site, client) ->
     documents = {"images": [base64.b64encode(data).decode() for data in images]}
     both = client.post("/api/embed", json=documents).json()
     assert (one["object"], one["data"][0]["object"]) == ("list", "embedding")
-    assert one["model"].startswith("featx_small/")
+    assert one["model"].startswith("featx_base/")
     assert [d["index"] for d in both["data"]] == [0, 1]
     vectors = np.array([d["embedding"] for d in both["data"]])
     np.testing.assert_allclose(vectors, site.vectors[:2], rtol=0.02, atol=0.02)  # bfloat16

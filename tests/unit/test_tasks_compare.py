@@ -51,7 +51,7 @@ def store(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def found(objects, store) -> Comparison:
     paths, labels = objects
-    encoder = Encoder(layers=["blocks.16", "blocks.7"], poolings=["avg", "max"])
+    encoder = Encoder(layers=["blocks.15", "blocks.7"], poolings=["avg", "max"])
     return compare(paths, labels, store, [encoder], n_folds=3, **RUN)
 
 
@@ -99,13 +99,13 @@ def test_rows_fall_in_accuracy_and_bear_the_name_of_layer_and_pooling(found) -> 
     values = [row.accuracy.value for row in found.rows]
     assert values == sorted(values, reverse=True)
     pairs = {(row.layer, row.pooling): row.name for row in found.rows}
-    assert pairs["blocks.7", "max"] == "featx_small blocks.7 max"
-    assert pairs["blocks.16", "avg"] == "featx_small blocks.16 avg"
+    assert pairs["blocks.7", "max"] == "featx_base blocks.7 max"
+    assert pairs["blocks.15", "avg"] == "featx_base blocks.15 avg"
     assert as_row(0.5, 1).name == "net"
 
 
 def test_one_layer_has_one_speed(found) -> None:
-    speeds = {layer: set() for layer in ("blocks.16", "blocks.7")}
+    speeds = {layer: set() for layer in ("blocks.15", "blocks.7")}
     for row in found.rows:
         speeds[row.layer].add(row.images_per_second)
     assert [len(values) for values in speeds.values()] == [1, 1]
@@ -450,7 +450,7 @@ def test_the_command_prints_a_table_and_counts(world, capsys) -> None:
         (world / "photos" / "car" / "broken.jpg").unlink()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["accuracy", "images/s", "length", "network"]
-    assert lines[1].endswith("24  featx_small blocks.2 avg")
+    assert lines[1].endswith("24  featx_base blocks.2 avg")
     assert lines[-1] == "8 images of 2 classes, 2 folds; 1 could not be read"
 
 

@@ -138,10 +138,19 @@ def test_no_words_are_refused(text: object) -> None:
 def test_the_embedded_rows_are_those_that_were_published(shared_assets: Path) -> None:
     weights = shared_assets / "weights" / "mobilenet_v2.pth"
     state = torch.load(weights, weights_only=True)
-    words = embedded_words(Encoder().recipes[0])
+    words = embedded_words(Encoder("featx_small").recipes[0])
     assert words is not None
     np.testing.assert_allclose(words.rows, state["classifier.1.weight"].numpy(), atol=1e-7)
     np.testing.assert_array_equal(words.bias, state["classifier.1.bias"].numpy())
+
+
+def test_the_rows_of_featx_base_are_those_of_lite0_to_half_a_step(shared_assets: Path) -> None:
+    state = torch.load(shared_assets / "weights" / "tf_efficientnet_lite0.pth", weights_only=True)
+    words = embedded_words(Encoder("featx_base").recipes[0])
+    assert words is not None
+    rows = state["classifier.weight"].numpy()
+    np.testing.assert_allclose(words.rows, rows, atol=np.abs(rows).max() / 254 * 1.001)
+    np.testing.assert_array_equal(words.bias, state["classifier.bias"].numpy())
 
 
 def test_distances_are_what_the_softmax_leaves(index: RetrievalIndex) -> None:
