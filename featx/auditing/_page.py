@@ -9,6 +9,7 @@ from featx.report import Card, Report
 __all__ = ["make_page"]
 
 MAX_SHOWN = 60  # of a kind; the CSV and the JSON have all
+MAX_LARGE = 60  # findings whose pictures are of 256 px, about 15 kB each
 REVIEW = (
     "To go through them, write the findings to a file (--out FINDINGS.csv) and open its images, "
     "the likeliest wrong labels among them, on the page of labelling:\n\n"
@@ -23,7 +24,9 @@ def make_page(audit: Audit) -> Report:
     """Lay out headline numbers, then a section for each kind."""
     n = audit.n_samples
     counts = f"{show_count(len(audit.findings), 'finding')} in {show_count(n, 'image')}"
-    report = Report("Audit of a collection", subtitle=counts)
+    n_shown = sum(min(count, MAX_SHOWN) for count in audit.counts.values())
+    side = 256 if n_shown <= MAX_LARGE else 128
+    report = Report("Audit of a collection", subtitle=counts, thumbnail_px=side)
     if audit.estimated_label_errors is not None and audit.interval is not None:
         report.add_scores(
             {
