@@ -412,7 +412,7 @@ def test_networks_in_folders_are_told_apart_by_their_last_parts(world, tmp_path,
     assert len({row["fingerprint"] for row in rows}) == 2
     by_hand = Encoder(f"local-dir:{folders[1]}").recipes[0].fingerprint
     assert by_hand in {r["fingerprint"] for r in rows if r["backbone"] == "local-dir:b=c/vit"}
-    assert "which network?" in (tmp_path / "p.html").read_text().lower()
+    assert "comparison of networks" in (tmp_path / "p.html").read_text().lower()
     assert str(tmp_path) not in (tmp_path / "p.html").read_text()
 
 
