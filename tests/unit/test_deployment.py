@@ -43,6 +43,7 @@ from featx.estimators import (
     PCAWhitening,
     PowerNormalizer,
     SavedModel,
+    load_model,
     save_model,
 )
 from featx.estimators.certainty import learn_certainty
@@ -242,9 +243,11 @@ def test_openvino_answers_alike_after_the_lines_of_the_page(exported, monkeypatc
     exec(re.search(r"```python\n(import openvino.*?)```", text, re.DOTALL)[1], found)
     assert Path("pets.xml").is_file()
     by_onnxruntime = Session(Path("pets.onnx").read_bytes())
+    recipe = load_model(exported[0].with_name("m")).recipe
+    size = (recipe.preprocessing.resize_px,) * 2  # which is resized no more
     for path in sorted((sample_data_dir() / "scenes").rglob("*.jpg"))[::20]:
         picture = Image.open(path)
-        resized, whole = picture.resize((182, 182)), picture.resize((300, 200))
+        resized, whole = picture.resize(size), picture.resize((400, 300))
         for image, tolerance in ((resized, 1e-4), (whole, 0.05)):
             pixels = np.asarray(image)[None]
             expected, answers = by_onnxruntime.run(pixels), found["session"](pixels)
