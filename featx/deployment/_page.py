@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from featx._style import read_style
 from featx._version import __version__
 
 __all__ = ["render_page"]
@@ -46,7 +47,7 @@ def render_page(
     """
     ort, wasm = runtime
     scripts = [_as_global(ort.decode()), "\n" + (STATIC / "model.js").read_text("utf-8")]
-    style = "\n" + (STATIC / "model.css").read_text("utf-8")
+    style = "\n" + read_style() + (STATIC / "model.css").read_text("utf-8")
     allowed = " ".join(map(_hash, scripts))
     policy = f"{POLICY}; script-src 'wasm-unsafe-eval' {allowed}; style-src {_hash(style)}"
     notes = json.dumps({name: metadata[name] for name in NOTES}, separators=(",", ":"))
