@@ -93,12 +93,22 @@ def _add_figures(report: Report, samples: Samples, found: Results, pixels: Resul
     }
     report.add_scores(
         {titles[name]: value for name, (_, value) in found.figures().items()},
-        intervals={titles[name]: few.interval for name, few in found.few.items()},
+        intervals={  # splits without a mistake tell nothing of how many there would be
+            titles[name]: few.interval
+            for name, few in found.few.items()
+            if few.interval[0] < few.interval[1]
+        },
         title="Results of the five tasks",
     )
     report.add_table(
         [
-            [NAMES[name], len(samples.rows[name]), measure, value, pixels.figures()[name][1]]
+            [
+                NAMES[name],
+                len(samples.rows[name]),
+                MEASURES[measure],
+                value,
+                pixels.figures()[name][1],
+            ]
             for name, (measure, value) in found.figures().items()
         ],
         ["task", "images", "measure", "network", f"pixels at {PIXELS} x {PIXELS}"],
