@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-all check docs bench faults clean
+.PHONY: demo test test-slow test-all check docs bench bench-quick faults clean
 
 demo: $(READY)
 	$(BIN)/featx demo --out demo-out
@@ -37,6 +37,10 @@ docs: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
+
+# A few ratios in under five minutes, beside the last ones that were kept.
+bench-quick: $(READY)
+	$(BIN)/python benchmarks/quick.py
 
 faults: $(READY)
 	$(BIN)/python tests/faults/run.py
