@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.skipif(not is_there, reason="needs nncf (featx[int8])"),
 ]
 REST = Precision.parse("auto", torch.device("cpu")).rest
-INT8 = {"device": "cpu", "precision": "int8"}
+INT8 = {"backbone": "featx_small", "device": "cpu", "precision": "int8"}
 
 
 @pytest.fixture(scope="module")

@@ -218,7 +218,7 @@ def test_a_noisy_size_weighs_less() -> None:
 def test_few_labels_foretell_more_on_photographs(shared_assets: Path, tmp_path: Path) -> None:
     # The pairs were looked at with features of this size.
     folder = shared_assets / "datasets" / "flowers12"
-    store = featx.extract([folder / "train", folder / "test"], tmp_path / "f.h5",
+    store = featx.extract([folder / "train", folder / "test"], tmp_path / "f.h5", "featx_small",
                           resize_px=164, crop_px=144)  # fmt: skip
     species, parts = store.labels, np.array([Path(p).parent.parent.name for p in store.paths])
     train, test = np.flatnonzero(parts == "train"), np.flatnonzero(parts == "test")

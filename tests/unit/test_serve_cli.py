@@ -214,7 +214,10 @@ def test_every_answer_is_as_the_description_says(index, tmp_path, mode) -> None:
 
 
 def try_out(operation, mode, client, statuses) -> None:
-    @settings(max_examples=12, deadline=None, database=None, suppress_health_check=HealthCheck)
+    # the same requests in every run: seldom a request made up to violate a form's schema is sent
+    # as one that fits it, and to accept that would be called an error
+    @settings(max_examples=12, deadline=None, database=None, derandomize=True,
+              suppress_health_check=HealthCheck)  # fmt: skip
     @given(case=operation.as_strategy(mode))
     def check(case) -> None:
         case.headers = {**(case.headers or {}), "Authorization": f"Bearer {TOKEN}"}
