@@ -264,7 +264,7 @@ def test_candidates_that_are_gone_are_counted_and_stand_below(world, tmp_path) -
     other = RetrievalIndex().fit(index._vectors.data, ids=ids)
     vectors = index._vectors.data[:1]
     for _ in range(2):
-        with pytest.warns(UserWarning, match=r"1 of 12 candidates could not .*gone\.png', and are"):
+        with pytest.warns(UserWarning, match=r"1 of 12 candidates could not .*gone\.png', and"):
             found = other.query(vectors, k=12, rerank="spatial", images=queries(root, 0))
     row = found.ids[0].tolist().index(ids[0])
     assert found.inliers[0, row] == -1
