@@ -11,12 +11,14 @@ __all__ = ["make_page"]
 MAX_SHOWN = 60  # of a kind; the CSV and the JSON have all
 MAX_LARGE = 60  # findings whose pictures are of 256 px, about 15 kB each
 REVIEW = (
-    "To go through them, write the findings to a file (--out FINDINGS.csv) and open its images, "
-    "the likeliest wrong labels among them, on the page of labelling:\n\n"
-    "featx label FINDINGS.csv --labels L.csv\n\n"
-    "Press r there for the labels that it doubts. Where the labels are folders, write them to "
-    "that file first:\n\nfeatx export F.h5 L.csv --labels-only\n\n"
-    "What you decide goes to L.csv, which featx audit, train and evaluate take with --labels."
+    "To correct labels, open all images on the page of labelling, and press r there: the labels "
+    "that fit the other images least come first.\n\n"
+    "featx label photos.h5 --labels labels.csv\n\n"
+    "Where the labels are folders, write them to that file first:\n\n"
+    "featx export photos.h5 labels.csv --labels-only\n\n"
+    "What you decide goes to labels.csv, which featx audit, train and evaluate take with "
+    "--labels. featx label FINDINGS.csv --labels labels.csv shows the images of the findings "
+    "alone."
 )
 
 

@@ -246,7 +246,7 @@ def show(result: dict[str, Any]) -> str:
     if n := result["n_unknown"]:
         lines.append(
             f"{n} of {show_count(len(predictions), 'image')} {'is' if n == 1 else 'are'} unlike "
-            "anything the model was trained on; of "
-            f"images like those at most {100 * result['false_alarms']:g} % would be called so"
+            "anything the model was trained on; at most "
+            f"{100 * result['false_alarms']:g} % of images like the training images are flagged so"
         )
     return "\n".join(lines)

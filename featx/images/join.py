@@ -189,7 +189,8 @@ def class_labels(images: Any, table: LabelSource | None = None) -> ClassLabels:
         hint = nearest(LABEL, columns) if like is None else f" Is it {like!r}?"
         raise ManifestError(
             f"{found.table.thing}: got the columns {columns}, expected one named 'label'; name "
-            f"the column of classes 'label'.{hint}"
+            "the column of classes 'label', or give --task attributes for columns of 0 and 1."
+            f"{hint}"
         )
     labels = np.array(found.table.labels, dtype=np.str_)[found.table_rows]
     has_label = labels != ""

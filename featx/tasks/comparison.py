@@ -29,7 +29,7 @@ from featx.tasks.layers import spread_layers
 
 __all__ = ["Comparison", "ComparisonRow", "Figure", "compare"]
 
-STAR = "nothing here is better, beyond noise, in accuracy or speed and no worse"
+STAR = "no other network here beats it in accuracy or speed without losing in the other"
 N_TIMED, N_ROUNDS = 64, 3  # images, and how often they are read
 
 
