@@ -207,6 +207,11 @@ def evaluation_report(
     """
     names = list(found.figures["intervals"])
     spans = {name: span for name, span in found.figures["intervals"].items() if span}
+    if found.n_seen:
+        subtitle += (
+            f"{'. ' if subtitle else ''}The model was trained on {found.n_seen} of these images: "
+            "what it reaches on new ones is probably less"
+        )
     report = Report(title, subtitle=subtitle, thumbnail_px=256)
     report.add_scores(
         {name_measure(name): found.figures[name] for name in names},

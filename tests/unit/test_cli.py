@@ -259,8 +259,11 @@ def test_an_evaluation_counts_the_images_that_the_model_was_trained_on(
     assert result(capsys, "evaluate", world / "model", tmp_path / "new.h5")[
         "n_seen_in_training"
     ] == 1  # fmt: skip
-    assert run("evaluate", world / "model", tmp_path / "new.h5") == 0
+    page = tmp_path / "page.html"
+    assert run("evaluate", world / "model", tmp_path / "new.h5", "--html", page) == 0
     assert "the model was trained on 1 of these images" in capsys.readouterr().out
+    head = page.read_text(encoding="utf-8").partition("</header>")[0]
+    assert "The model was trained on 1 of these images" in head
 
 
 def test_a_model_that_does_not_know_its_images_says_so(world, capsys, tmp_path) -> None:
