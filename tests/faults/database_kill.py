@@ -152,8 +152,12 @@ class Server:
     def crash(self) -> None:
         """Stop the server as a power cut would, and start it again."""
         if self._server is not None:
-            os.kill(self._server.get_pid(), signal.SIGQUIT)
-            while self._server.get_pid() is not None:
+            import psutil
+
+            server = psutil.Process(self._server.get_pid())
+            server.send_signal(signal.SIGQUIT)
+            # dead, if not yet fetched by the process that inherited it
+            while server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
                 time.sleep(0.05)
             self._server.ensure_postgres_running()
 
