@@ -6,9 +6,9 @@ scikit-learn.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from featx._lazy import load_later
 from featx._version import __version__ as __version__
 
 _HOMES = {
@@ -82,13 +82,7 @@ if TYPE_CHECKING:
     from featx.store import FeatureStore, open_store
 
 
-def __getattr__(name: str) -> Any:
-    """Load a public name from its room on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'featx' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = load_later(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -8,8 +8,9 @@ need no torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from featx._lazy import load_later
 
 if TYPE_CHECKING:
     from featx.backbones.backbone import Backbone
@@ -44,9 +45,4 @@ _HOMES = {
     "load_backbone": "featx.backbones.load",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load a name on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'featx.backbones' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__ = load_later(__name__, _HOMES)

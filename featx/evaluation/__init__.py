@@ -5,8 +5,9 @@ Names are loaded on first use: a prediction does not wait for what measures pred
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from featx._lazy import load_later
 
 if TYPE_CHECKING:
     from featx.evaluation._duplicates import duplicate_groups, find_leaks
@@ -57,31 +58,26 @@ __all__ = [
 ]
 
 _HOMES = {
-    "FewLabelCurve": "_learning_curve",
-    "Relevance": "_ranking",
-    "average_precision_scores": "_ranking",
-    "bootstrap_interval": "_summaries",
-    "calibration_error": "_scores",
-    "duplicate_groups": "_duplicates",
-    "evaluate_attributes": "_summaries",
-    "evaluate_classes": "_summaries",
-    "extrapolate": "_power_law",
-    "few_label_curve": "_learning_curve",
-    "few_label_splits": "_splits",
-    "find_leaks": "_duplicates",
-    "labels_needed": "_power_law",
-    "mean_average_precision_score": "_ranking",
-    "mean_over_attributes": "_scores",
-    "mean_precision_at_k": "_ranking",
-    "precision_recall_points": "_scores",
-    "recall_at_k": "_ranking",
-    "relevance_from_labels": "_ranking",
-    "wilson_interval": "_summaries",
+    "FewLabelCurve": "._learning_curve",
+    "Relevance": "._ranking",
+    "average_precision_scores": "._ranking",
+    "bootstrap_interval": "._summaries",
+    "calibration_error": "._scores",
+    "duplicate_groups": "._duplicates",
+    "evaluate_attributes": "._summaries",
+    "evaluate_classes": "._summaries",
+    "extrapolate": "._power_law",
+    "few_label_curve": "._learning_curve",
+    "few_label_splits": "._splits",
+    "find_leaks": "._duplicates",
+    "labels_needed": "._power_law",
+    "mean_average_precision_score": "._ranking",
+    "mean_over_attributes": "._scores",
+    "mean_precision_at_k": "._ranking",
+    "precision_recall_points": "._scores",
+    "recall_at_k": "._ranking",
+    "relevance_from_labels": "._ranking",
+    "wilson_interval": "._summaries",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load a name on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'featx.evaluation' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"featx.evaluation.{_HOMES[name]}"), name)
+__getattr__ = load_later(__name__, _HOMES)

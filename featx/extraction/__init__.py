@@ -6,8 +6,9 @@ image does not wait for HDF5.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from featx._lazy import load_later
 
 if TYPE_CHECKING:
     from featx.extraction.cluster import RayOptions
@@ -27,17 +28,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Encoder": "encoder",
-    "FeatureExtractor": "transformer",
-    "LoadedEncoder": "loaded",
-    "RayOptions": "cluster",
-    "RunOptions": "options",
-    "extract": "into_store",
+    "Encoder": ".encoder",
+    "FeatureExtractor": ".transformer",
+    "LoadedEncoder": ".loaded",
+    "RayOptions": ".cluster",
+    "RunOptions": ".options",
+    "extract": ".into_store",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load a name on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'featx.extraction' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"featx.extraction.{_HOMES[name]}"), name)
+__getattr__ = load_later(__name__, _HOMES)

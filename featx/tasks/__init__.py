@@ -5,8 +5,9 @@ Names are loaded on first use, so that a prediction does not wait for what draws
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from featx._lazy import load_later
 
 if TYPE_CHECKING:
     from featx.tasks.bench import benchmark
@@ -34,20 +35,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Classifier": "classifier",
-    "benchmark": "bench",
-    "benchmark_report": "pages",
-    "compare": "comparison",
-    "comparison_report": "pages",
-    "evaluation_report": "pages",
-    "log_to_mlflow": "tracking",
-    "predictions_report": "predictions_page",
-    "train": "training",
+    "Classifier": ".classifier",
+    "benchmark": ".bench",
+    "benchmark_report": ".pages",
+    "compare": ".comparison",
+    "comparison_report": ".pages",
+    "evaluation_report": ".pages",
+    "log_to_mlflow": ".tracking",
+    "predictions_report": ".predictions_page",
+    "train": ".training",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load a name on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'featx.tasks' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"featx.tasks.{_HOMES[name]}"), name)
+__getattr__ = load_later(__name__, _HOMES)
