@@ -8,7 +8,9 @@ import shlex
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -228,6 +230,41 @@ def test_a_sync_that_was_cut_off_says_so_until_the_next(
             assert (result.added, result.updated) == (N - n_left, n_left - 20)
             assert open_quietly(url) == N
         assert held(url) == rows_of(b)
+
+
+@pytest.mark.slow
+def test_postgresql_asks_its_index_for_few_rows_of_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The graph answers for all rows; where few fit, comparing with them is exact and faster."""
+    monkeypatch.setattr("featx.databases._postgresql.INDEX_FROM", 1000)
+    url = url_of("postgresql", tmp_path)
+    n, vectors = 5000, np.random.default_rng(0).normal(size=(5000, 600)).astype(np.float32)
+    labels = np.where(np.arange(n) % 1000 == 0, "rare", "other")
+    with write_features(
+        tmp_path / "f.h5", vectors, paths=map(str, range(n)), labels=labels
+    ) as store:
+        sync(store, url)
+    plans = []
+    with DatabaseIndex(url) as index:
+        database = index._database
+        run = database.run
+
+        def explain(statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+            if statement.startswith("SELECT id"):
+                plans.append(str(run(f"EXPLAIN {statement}", parameters)))
+            return run(statement, parameters)
+
+        monkeypatch.setattr(database, "run", explain)
+        (near,) = index.query(vectors[7], 3)
+        (rare,) = index.query(vectors[7], 3, filter="label=rare")
+    assert "Index Scan using" in plans[0]
+    assert "_hnsw" in plans[0]
+    assert "_hnsw" not in plans[1]
+    assert near[0]["path"] == "7"
+    cosines = vectors[7] @ (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).T
+    cosines[labels != "rare"] = -np.inf
+    assert [m["path"] for m in rare] == list(map(str, np.argsort(-cosines)[:3]))
 
 
 @pytest.mark.filterwarnings("ignore")
