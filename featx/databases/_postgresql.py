@@ -17,9 +17,9 @@ __all__ = ["PostgresDatabase"]
 INDEX_FROM = 10_000  # rows; below, comparing with all takes a few milliseconds
 MAX_INDEXED = 2000  # numbers of a vector that pgvector's index takes
 TIMEOUT_S = 10
-# The planner counts a distance as a comparison of two integers and leaves out that long vectors lie
-# in a table of their own, so that it would scan all of them. With 8 times the default it used the
-# index, of 100,000 x 1,280, from the conditions on that 1 row of 10 fits.
+# The planner takes a distance for as cheap as a comparison of two integers, and leaves out that
+# long vectors lie in a table of their own; so it would scan them all. At 8 times the default it
+# takes the graph where no condition is set, or 1 row of 10 fits (100,000 x 1,280).
 OPERATOR_COST = 0.02
 
 
