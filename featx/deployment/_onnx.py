@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from featx._optional import require
 from featx._version import __version__
-from featx.engines.onnx import IR_VERSION
+from featx.engines.conversion import IR_VERSION
 from featx.engines.sessions import OnnxSession
 
 __all__ = ["Session", "describe", "join", "quantise"]

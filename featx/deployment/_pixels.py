@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from featx._optional import require
-from featx.engines.onnx import IR_VERSION, OPSET
+from featx.engines.conversion import IR_VERSION, OPSET
 from featx.errors import ParameterError
 from featx.recipe import Preprocessing
 

@@ -25,7 +25,7 @@ from featx.deployment._onnx import Session, describe, join, quantise
 from featx.deployment._page import render_page
 from featx.deployment._pixels import make_pixels
 from featx.deployment._runtime import find_runtime
-from featx.engines.onnx import convert
+from featx.engines.conversion import to_onnx
 from featx.errors import BackboneError, ParameterError, choose
 from featx.estimators import SavedModel, load_model
 from featx.extraction import Encoder, LoadedEncoder, RunOptions
@@ -264,12 +264,12 @@ def _convert(
     if augment.kind == "hflip":
         module = _Mirrored(module, keeps_views=augment.keeps_views)
     few = torch.from_numpy(views[:2])
-    network = convert(module, few, ("view", ["features"]), thing=thing)
+    network = to_onnx(module, few, ("view", ["features"]), thing=thing)
     if saved is None:
         return pixels, network, None
     answer = Answer(saved)
     rows = torch.rand(2, loaded.recipes[0].n_features)
-    return pixels, network, convert(answer, rows, ("features", answer.outputs), thing=thing)
+    return pixels, network, to_onnx(answer, rows, ("features", answer.outputs), thing=thing)
 
 
 def _require_same(

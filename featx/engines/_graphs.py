@@ -1,7 +1,4 @@
-"""OpenVINO's graphs: a module converted, compiled for a processor's cores, and run there.
-
-Only the conversion needs torch.
-"""
+"""OpenVINO's graphs, compiled for a processor's cores and run there; nothing here needs torch."""
 
 from __future__ import annotations
 
@@ -22,7 +19,6 @@ from featx.errors import BackboneError
 __all__ = [
     "Compiled",
     "compile_graph",
-    "convert",
     "count_images_at_once",
     "count_streams",
     "count_threads",
@@ -131,17 +127,6 @@ def count_images_at_once(n_images: int, n_streams: int, shape: Sequence[int], dt
     image_bytes = math.prod(shape) * ITEM_BYTES[dtype]
     share = -(-n_images // n_streams)
     return max(min(round(AT_ONCE_BYTES / image_bytes), share), 1)
-
-
-def convert(traced: Any, x: Any) -> Any:
-    """Convert a trace as ``openvino.convert_model`` does, which also sets up the root logger."""
-    import_openvino()  # first of all, without its telemetry
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
-    front_end = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchScriptPythonDecoder(traced, example_input=x)  # must outlive the conversion
-    return front_end.convert(front_end.load(decoder))
 
 
 def compile_graph(graph: Any, dtype: str, n_streams: int) -> Compiled:

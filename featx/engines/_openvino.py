@@ -7,11 +7,9 @@ it is used. Nothing is kept on disk: docs/benchmarks/engines.md has the times.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,12 +21,12 @@ from torch import nn
 from featx.engines._graphs import (
     Compiled,
     compile_graph,
-    convert,
     count_images_at_once,
     count_streams,
     import_openvino,
 )
 from featx.engines._int8 import Loss, load_quantised, quantise
+from featx.engines.conversion import to_openvino
 from featx.engines.engine import (
     Engine,
     Finish,
@@ -231,14 +229,10 @@ class OpenVINOEngine:
         """Convert in float32 and require what torch gives for trial views, which is returned."""
         reads = Reads(self._module.eval(), layers, self._network.head)
         whole = nn.Sequential(self._normalise, reads)
-        with torch.inference_mode(), _use_one_thread(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tracing is deprecated; its successor cannot do hooks
-            x = torch.from_numpy(probe)
+        x = torch.from_numpy(probe)
+        with torch.inference_mode():
             expected = whole(x)
-            trace: Any = torch.jit.trace
-            traced = trace(whole, x[:N_TRACED], check_trace=False, strict=False)
-            graph = convert(traced, x[:N_TRACED])
-        graph.reshape([-1, *probe.shape[1:]])
+        graph = to_openvino(whole, x[:N_TRACED], thing=str(self._network))
         compiled = compile_graph(graph, "float32", n_streams)
         for name, a, found in zip(layers, expected, compiled.infer(probe), strict=True):
             b = torch.from_numpy(found)
@@ -264,14 +258,3 @@ class OpenVINOEngine:
                 f"{layer!r} with a cosine of {1 - loss:.4f} to float32, expected at least "
                 f"{1 - allowed:.4f}; use engine 'torch', or precision 'float32'"
             )
-
-
-@contextlib.contextmanager
-def _use_one_thread() -> Iterator[None]:
-    """Trace on one thread: its many small steps wait for one another where cores are busy."""
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n)

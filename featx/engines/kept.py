@@ -1,9 +1,9 @@
 """Converted networks that are kept on disk, so that a few images need no torch.
 
-A graph is a folder beside torch hub's weights: the network from one view to its vector as ONNX, a
-few views with the vectors that torch gives for them, and a note with the files' digests. It is
-compared with those vectors each time that it is opened, and one that is not what was written, or
-answers otherwise, is made anew.
+A graph is a folder beside torch hub's weights: the network from one view to its vector, as what
+runs it reads it; a few views with the vectors that torch gives for them; and a note with the
+files' digests. It is compared with those vectors each time that it is opened, and one that is not
+what was written, or answers otherwise, is made anew.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from featx._version import __version__
 from featx.engines._forks import has_lost_threads
-from featx.engines.sessions import Session, choose_runtime, open_session
+from featx.engines.sessions import GRAPHS, Session, choose_runtime, open_session, save_graph
 from featx.errors import BackboneError, one_line
 from featx.files.atomic import seal, sync_folder
 from featx.fingerprint import file_digest
@@ -34,7 +34,7 @@ from featx.fingerprint import file_digest
 __all__ = ["SWITCH", "Graph", "Made", "graphs_dir", "is_wanted", "keep_graph", "load_graph"]
 
 SWITCH = "FEATX_GRAPHS"
-MODEL, TRIAL, NOTE = "graph.onnx", "trial.npz", "note.json"
+TRIAL, NOTE = "trial.npz", "note.json"
 # In float32 the largest difference to torch, as a share of the vectors' largest element.
 TOLERANCE = 1e-4
 # In bfloat16, 1 - cosine to float32 may be this many times torch's own, and this much more.
@@ -48,14 +48,14 @@ class Made:
 
     Parameters
     ----------
-    model : bytes
-        As ONNX, from views (n, H, W, 3), uint8, to vectors (n, n_features), float32.
+    graph : openvino.Model or onnx.ModelProto
+        As its runtime takes it: views (n, H, W, 3), uint8, to vectors (n, n_features), float32.
     views : ndarray of shape (n, H, W, 3), uint8
     exact, by_torch : ndarray of shape (n, n_features), float32
         Their vectors by torch, in float32 and in the precision that the graph is for.
     """
 
-    model: bytes
+    graph: Any
     views: NDArray[np.uint8]
     exact: NDArray[np.float32]
     by_torch: NDArray[np.float32]
@@ -68,7 +68,7 @@ class Graph:
     Parameters
     ----------
     session : Session
-    runtime : {"onnxruntime", "openvino"}
+    runtime : {"openvino", "onnxruntime"}
     """
 
     session: Session
@@ -114,7 +114,10 @@ def load_graph(name: str, precision: str) -> Graph | None:
         return None
     try:
         note = _read_note(folder)
-        if note["made"] != _describe(runtime) or "reason" in note:
+        if note["made"] != _describe(runtime):
+            log.info("kept graph %s: made for %s, made anew", folder, note["made"])
+            return None
+        if "reason" in note:
             return None
         with np.load(folder / TRIAL) as trial:
             one = {key: trial[key][:1] for key in trial.files}
@@ -122,13 +125,13 @@ def load_graph(name: str, precision: str) -> Graph | None:
         log.warning("kept graph %s: cannot be read (%s), made anew", folder, one_line(err))
         return None
     try:
-        return Graph(_open_same(folder / MODEL, precision, **one), runtime)
+        return Graph(_open_same(folder, runtime, precision, **one), runtime)
     except BackboneError as err:
         log.warning("kept graph %s: not used on this machine: %s", folder, err)
         return None
 
 
-def keep_graph(name: str, precision: str, make: Callable[[], Made]) -> None:
+def keep_graph(name: str, precision: str, make: Callable[[str], Made]) -> None:
     """Make a graph and keep it, where there is none that fits.
 
     Where it cannot be made, the reason is kept instead, so that nobody tries again before featx
@@ -140,7 +143,7 @@ def keep_graph(name: str, precision: str, make: Callable[[], Made]) -> None:
         What to keep it under.
     precision : {"float32", "bfloat16"}
     make : callable
-        Raises a BackboneError where the network cannot be converted.
+        Given the runtime; raises a BackboneError where the network cannot be converted.
     """
     folder, runtime = graphs_dir() / name, choose_runtime(precision)
     assert runtime is not None
@@ -154,7 +157,7 @@ def keep_graph(name: str, precision: str, make: Callable[[], Made]) -> None:
         log.info("kept graph %s: cannot be written (%s)", folder, err)
         return
     try:
-        _write(beside, precision, make, {"made": _describe(runtime)})
+        _write(beside, runtime, precision, make)
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(FileExistsError):  # another process was faster
             beside.rename(folder)
@@ -165,18 +168,19 @@ def keep_graph(name: str, precision: str, make: Callable[[], Made]) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _write(folder: Path, precision: str, make: Callable[[], Made], note: dict[str, Any]) -> None:
+def _write(folder: Path, runtime: str, precision: str, make: Callable[[str], Made]) -> None:
+    note: dict[str, Any] = {"made": _describe(runtime)}
     try:
-        made = make()
-        (folder / MODEL).write_bytes(made.model)
+        made = make(runtime)
+        save_graph(made.graph, folder, runtime)
         views, exact, by_torch = made.views, made.exact, made.by_torch
         np.savez(folder / TRIAL, views=views, exact=exact, by_torch=by_torch)
-        _open_same(folder / MODEL, precision, views, exact, by_torch)
+        _open_same(folder, runtime, precision, views, exact, by_torch)
     except BackboneError as err:
         log.info("kept graph: %s", err)
         for path in folder.iterdir():
             path.unlink()
-        note = {**note, "reason": str(err)}
+        note["reason"] = str(err)
     note["digests"] = {path.name: file_digest(path) for path in folder.iterdir()}
     (folder / NOTE).write_text(json.dumps(note))
     for path in folder.iterdir():
@@ -194,11 +198,13 @@ def _read_note(folder: Path) -> dict[str, Any]:
 
 
 def _describe(runtime: str) -> dict[str, str]:
-    return {"featx": __version__, runtime: importlib.metadata.version(runtime)}
+    version = importlib.metadata.version(runtime)
+    return {"featx": __version__, runtime: version, "file": GRAPHS[runtime]}
 
 
 def _open_same(
-    model: Path,
+    folder: Path,
+    runtime: str,
     precision: str,
     views: NDArray[np.uint8],
     exact: NDArray[np.float32],
@@ -212,7 +218,7 @@ def _open_same(
         If they differ or are not of the same shape, or it does not run.
     """
     try:
-        session = open_session(model, precision)
+        session = open_session(folder, runtime, precision)
         found = session.run(views)[0]
     except BackboneError:
         raise

@@ -1,16 +1,21 @@
-"""What runs an ONNX file on the CPU: onnxruntime or OpenVINO, without torch."""
+"""What runs a converted network on the CPU without torch: OpenVINO, or onnxruntime."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from featx._optional import is_installed, require
 from featx.engines._graphs import HINTS, compile_graph, count_threads, import_openvino
+from featx.errors import one_line
 
-__all__ = ["OnnxSession", "Session", "choose_runtime", "open_session"]
+__all__ = ["GRAPHS", "OnnxSession", "Session", "choose_runtime", "open_session", "save_graph"]
+
+# Runtime -> the file that it starts from.
+GRAPHS = {"openvino": "graph.xml", "onnxruntime": "graph.onnx"}
 
 
 class Session(Protocol):
@@ -57,6 +62,7 @@ class OpenVINOSession:
     Parameters
     ----------
     model : path
+        An ``.xml`` beside its ``.bin``.
     precision : {"float32", "bfloat16"}
         What it computes in.
     """
@@ -71,26 +77,54 @@ class OpenVINOSession:
 
 
 def choose_runtime(precision: str) -> str | None:
-    """Return what runs a file in a precision here, the one that starts fastest; None for nothing.
+    """Return what runs a graph in a precision here; None for nothing.
+
+    OpenVINO where it is installed, as nearly everywhere on x86: it computes in either precision,
+    and what it has kept it can also run an extraction with. Else onnxruntime, with the package
+    that makes its files.
 
     Examples
     --------
     >>> choose_runtime("float16") is None
     True
     """
-    if precision == "float32" and is_installed("onnxruntime"):
-        return "onnxruntime"
-    return "openvino" if precision in HINTS and is_installed("openvino") else None
+    if precision in HINTS and is_installed("openvino"):
+        return "openvino"
+    has_onnx = is_installed("onnxruntime") and is_installed("onnx")
+    return "onnxruntime" if precision == "float32" and has_onnx else None
 
 
-def open_session(model: os.PathLike[str], precision: str) -> Session:
-    """Open a file with what `choose_runtime` says.
+def save_graph(graph: Any, folder: Path, runtime: str) -> None:
+    """Write what `featx.engines.conversion` has made for a runtime, in float32.
+
+    Parameters
+    ----------
+    graph : openvino.Model or onnx.ModelProto
+    folder : path
+    runtime : {"openvino", "onnxruntime"}
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    if runtime == "onnxruntime":
+        (folder / GRAPHS[runtime]).write_bytes(graph.SerializeToString())
+        return
+    try:
+        import_openvino().save_model(graph, folder / GRAPHS[runtime], compress_to_fp16=False)
+    except RuntimeError as err:  # of a full disk too
+        raise OSError(one_line(err)) from err
+
+
+def open_session(folder: Path, runtime: str, precision: str) -> Session:
+    """Open what `save_graph` has written.
 
     Raises
     ------
     BackboneError
         If this processor does not compute in the precision.
     """
-    if choose_runtime(precision) == "onnxruntime":
-        return OnnxSession(model, purpose="a kept graph")
-    return OpenVINOSession(model, precision)
+    if runtime == "openvino":
+        return OpenVINOSession(folder / GRAPHS[runtime], precision)
+    return OnnxSession(folder / GRAPHS[runtime], purpose="a kept graph")

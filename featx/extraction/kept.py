@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -18,7 +19,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featx._arrays import join_views
-from featx._optional import is_installed
 from featx.backbones.names import is_own
 from featx.engines.chosen import MIN_PASSES, EngineChoice
 from featx.engines.kept import Graph, Made, is_wanted, keep_graph, load_graph
@@ -142,10 +142,10 @@ def keep_network(recipe: Recipe | None, made_with: Mapping[str, Any]) -> None:
     recipe, made_with
         As for `load_by_recipe`.
     """
-    if recipe is None or not _can_be_kept(recipe) or not is_installed("onnx"):
+    if recipe is None or not _can_be_kept(recipe):
         return
     try:
-        keep_graph(recipe.fingerprint, recipe.precision, lambda: _make(recipe, made_with))
+        keep_graph(recipe.fingerprint, recipe.precision, partial(_make, recipe, made_with))
     except FeatxError as err:
         log.info("no graph is kept for recipe %s: %s", recipe.fingerprint, err)
 
@@ -173,7 +173,7 @@ def _may_have_gpu() -> bool:
     return Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
 
 
-def _make(recipe: Recipe, made_with: Mapping[str, Any]) -> Made:
+def _make(recipe: Recipe, made_with: Mapping[str, Any], runtime: str) -> Made:
     """Convert a recipe's network in float32, with trial views and what torch says of them.
 
     Raises
@@ -183,8 +183,8 @@ def _make(recipe: Recipe, made_with: Mapping[str, Any]) -> Made:
     """
     import torch
 
+    from featx.engines.conversion import to_onnx, to_openvino
     from featx.engines.engine import make_trial_views
-    from featx.engines.onnx import convert
 
     thing = f"recipe {recipe.fingerprint}"
     by_torch = load_by_recipe(recipe, made_with, BY_TORCH, thing=thing)
@@ -198,9 +198,10 @@ def _make(recipe: Recipe, made_with: Mapping[str, Any]) -> Made:
     spec = exact.specs[0]
     module = exact.backbone.as_module(spec.layer, spec.pooling)
     x = torch.from_numpy(views[:N_TRACED])
-    model = convert(
-        module, x, ("view", ["features"]), thing=thing, purpose="a kept graph"
-    ).SerializeToString()
+    if runtime == "openvino":
+        graph = to_openvino(module, x, thing=thing)
+    else:
+        graph = to_onnx(module, x, ("view", ["features"]), thing=thing, purpose="a kept graph")
     reads = [(spec.layer, spec.pooling)]
     vectors = [each.backbone.features([views], reads)[0] for each in (exact, by_torch)]
-    return Made(model, views, *vectors)
+    return Made(graph, views, *vectors)

@@ -35,7 +35,7 @@ from featx.deployment._page import render_page
 from featx.deployment._pixels import make_pixels
 from featx.deployment._runtime import find_runtime
 from featx.engines._graphs import import_openvino
-from featx.engines.onnx import convert
+from featx.engines.conversion import to_onnx
 from featx.errors import BackboneError, MissingDependencyError, ParameterError, StoreWriteError
 from featx.estimators import (
     AttributeClassifier,
@@ -162,7 +162,7 @@ def test_an_operator_without_a_counterpart_is_named() -> None:
             return torch.special.i0e(x)
 
     with pytest.raises(BackboneError, match=r"'mine': .*'aten::special_i0e' has no counterpart"):
-        convert(Odd(), torch.zeros(2, 3), ("x", ["y"]), thing="backbone 'mine'")
+        to_onnx(Odd(), torch.zeros(2, 3), ("x", ["y"]), thing="backbone 'mine'")
 
 
 def test_a_missing_package_names_its_install_command(monkeypatch) -> None:

@@ -14,10 +14,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from featx._optional import is_installed
 from featx.cli.main import main
-from featx.engines import kept
+from featx.engines import kept, sessions
+from featx.engines._graphs import import_openvino
+from featx.engines.conversion import to_onnx, to_openvino
 from featx.engines.kept import Made, graphs_dir, is_wanted, keep_graph, load_graph
-from featx.engines.onnx import convert
 from featx.engines.placement import has_bfloat16
 from featx.errors import BackboneError
 from featx.extraction import Encoder, RunOptions
@@ -26,9 +28,10 @@ from featx.extraction.embed import embed_images
 from featx.extraction.kept import KeptNetwork, keep_network, load_soon
 from featx.images import sample_data_dir
 
-pytest.importorskip("onnx", reason="needs pip install 'featx[onnx]'")
-pytest.importorskip("onnxruntime", reason="needs pip install 'featx[onnx]'")
 CPU = RunOptions(device="cpu", progress=False)
+needs_openvino = pytest.mark.skipif(
+    not is_installed("openvino"), reason="needs pip install 'featx[openvino]'"
+)
 HAS_BFLOAT16 = has_bfloat16(torch.device("cpu"))
 
 
@@ -48,70 +51,90 @@ class Tiny(nn.Module):
         return self.conv(view.permute(0, 3, 1, 2).float() / 255).mean((2, 3))
 
 
-@pytest.fixture(scope="module")
-def made() -> Made:
+@pytest.fixture(params=["openvino", "onnxruntime"])
+def runtime(request, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What of the two runs graphs, whichever a plain install has on this machine."""
+    pytest.importorskip(request.param)
+    if request.param == "onnxruntime":
+        pytest.importorskip("onnx")
+        monkeypatch.setattr(sessions, "is_installed", lambda name: name != "openvino")
+    return request.param
+
+
+def make(runtime: str) -> Made:
     net = Tiny()
     views = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
     x = torch.from_numpy(views)
-    model = convert(net, x[:2], ("view", ["features"]), thing="tiny").SerializeToString()
+    if runtime == "openvino":
+        graph = to_openvino(net, x[:2], thing="tiny")
+    else:
+        graph = to_onnx(net, x[:2], ("view", ["features"]), thing="tiny")
     with torch.no_grad():
         vectors = net(x).numpy()
-    return Made(model, views, vectors, vectors)
+    return Made(graph, views, vectors, vectors)
 
 
-def refuse() -> Made:
+def refuse(*_: object) -> Made:
     raise AssertionError("made again")
 
 
-def test_a_kept_graph_gives_torchs_vectors(folder, made) -> None:
+def test_a_kept_graph_gives_torchs_vectors(folder, runtime) -> None:
     assert load_graph("a", "float32") is None
-    keep_graph("a", "float32", lambda: made)
+    keep_graph("a", "float32", make)
     keep_graph("a", "float32", refuse)
-    graph = load_graph("a", "float32")
-    assert graph.runtime == "onnxruntime"
+    graph, made = load_graph("a", "float32"), make(runtime)
+    assert graph.runtime == runtime
     assert np.abs(graph.run(made.views) - made.exact).max() < 1e-6
     assert sorted(path.name for path in folder.iterdir()) == ["a"]  # nothing half written beside
 
 
+@needs_openvino
 @pytest.mark.skipif(not HAS_BFLOAT16, reason="needs a CPU with bfloat16")
-def test_bfloat16_is_openvinos(folder, made) -> None:
-    pytest.importorskip("openvino", reason="needs pip install 'featx[openvino]'")
-    keep_graph("b", "bfloat16", lambda: made)
-    graph = load_graph("b", "bfloat16")
-    assert graph.runtime == "openvino"
+def test_bfloat16_is_openvinos(folder) -> None:
+    keep_graph("b", "bfloat16", make)
+    graph, made = load_graph("b", "bfloat16"), make("openvino")
     assert np.abs(graph.run(made.views) - made.exact).max() < 0.01
 
 
-@pytest.mark.parametrize("name", ["graph.onnx", "trial.npz", "note.json"])
-def test_a_damaged_graph_is_said_and_made_anew(folder, made, caplog, name) -> None:
-    keep_graph("a", "float32", lambda: made)
-    path = folder / "a" / name
+@pytest.mark.parametrize("name", ["the network", "trial.npz", "note.json"])
+def test_a_damaged_graph_is_said_and_made_anew(folder, runtime, caplog, name) -> None:
+    keep_graph("a", "float32", make)
+    largest = {"openvino": "graph.bin", "onnxruntime": "graph.onnx"}[runtime]
+    path = folder / "a" / (largest if name == "the network" else name)
     path.write_bytes(path.read_bytes()[:-9] + b"123456789")
     assert load_graph("a", "float32") is None
     assert f"{folder / 'a'}: cannot be read" in caplog.text
-    keep_graph("a", "float32", lambda: made)
+    keep_graph("a", "float32", make)
     assert load_graph("a", "float32") is not None
 
 
-def test_a_graph_of_another_version_is_made_anew(folder, made, monkeypatch) -> None:
-    keep_graph("a", "float32", lambda: made)
-    monkeypatch.setattr(kept, "__version__", "99")
-    assert load_graph("a", "float32") is None
-    with pytest.raises(AssertionError, match="made again"):
-        keep_graph("a", "float32", refuse)
+@needs_openvino
+@pytest.mark.parametrize("other", [{"featx": "99"}, {"openvino": "1.0"}, {"file": "graph.onnx"}])
+def test_a_graph_of_another_version_or_format_is_made_anew(folder, caplog, other) -> None:
+    keep_graph("a", "float32", make)
+    path = folder / "a" / "note.json"
+    note = json.loads(path.read_text())
+    path.write_text(json.dumps({**note, "made": {**note["made"], **other}}))
+    with caplog.at_level("INFO"):
+        assert load_graph("a", "float32") is None
+    assert f"{folder / 'a'}: made for" in caplog.text
+    keep_graph("a", "float32", make)
+    assert load_graph("a", "float32") is not None
 
 
-def test_a_graph_that_answers_otherwise_is_never_used(folder, made, caplog) -> None:
-    other = Made(made.model, made.views, made.exact * 1.001, made.by_torch)
-    keep_graph("a", "float32", lambda: other)
+def test_a_graph_that_answers_otherwise_is_never_used(folder, runtime) -> None:
+    made = make(runtime)
+    other = Made(made.graph, made.views, made.exact * 1.001, made.by_torch)
+    keep_graph("a", "float32", lambda _: other)
     assert (
         "from torch's in float32" in json.loads((folder / "a" / "note.json").read_text())["reason"]
     )
     assert load_graph("a", "float32") is None
 
 
+@needs_openvino
 def test_what_cannot_be_converted_is_tried_once(folder) -> None:
-    def fail() -> Made:
+    def fail(_: str) -> Made:
         raise BackboneError("no such operator")
 
     keep_graph("a", "float32", fail)
@@ -119,18 +142,30 @@ def test_what_cannot_be_converted_is_tried_once(folder) -> None:
     assert load_graph("a", "float32") is None
 
 
-def test_a_full_or_closed_disk_costs_the_graph_alone(folder, made, monkeypatch, caplog) -> None:
+@needs_openvino
+@pytest.mark.parametrize(
+    ("what", "error"), [("numpy.savez", OSError), ("openvino.save_model", RuntimeError)]
+)
+def test_a_full_or_closed_disk_costs_the_graph_alone(
+    folder, monkeypatch, caplog, what, error
+) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise error("No space left on device")
 
-    monkeypatch.setattr(kept.np, "savez", fail)
-    keep_graph("a", "float32", lambda: made)
+    import_openvino()
+    monkeypatch.setattr(what, fail)
+    keep_graph("a", "float32", make)
     assert "No space left" in caplog.text
     assert not list(folder.iterdir())
-    monkeypatch.setattr(kept.Path, "mkdir", fail)
+
+    def refuse_folder(*_: object, **__: object) -> None:
+        raise OSError("closed")
+
+    monkeypatch.setattr(kept.Path, "mkdir", refuse_folder)
     keep_graph("a", "float32", refuse)  # nothing is converted that cannot be kept
 
 
+@needs_openvino
 def test_it_can_be_switched_off_and_lies_beside_torchs_weights(monkeypatch) -> None:
     monkeypatch.setenv("FEATX_GRAPHS", "off")
     assert not is_wanted("float32")
@@ -156,20 +191,23 @@ def photographs() -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("options", "precision"),
+    ("options", "precision", "runtime"),
     [
-        ({}, "float32"),
-        ({"augment": "hflip:keep"}, "float32"),
-        ({"layers": "blocks.3", "poolings": "gem(3)", "augment": "ten-crop"}, "float32"),
-        ({}, "bfloat16"),
+        ({}, "float32", "onnxruntime"),
+        ({"augment": "hflip:keep"}, "float32", "openvino"),
+        (
+            {"layers": "blocks.3", "poolings": "gem(3)", "augment": "ten-crop"},
+            "float32",
+            "openvino",
+        ),
+        ({}, "bfloat16", "openvino"),
     ],
     ids=["plain", "mirrored", "another-layer", "bfloat16"],
+    indirect=["runtime"],
 )
-def test_features_are_torchs(folder, photographs, options, precision) -> None:
-    if precision == "bfloat16":
-        pytest.importorskip("openvino", reason="needs pip install 'featx[openvino]'")
-        if not HAS_BFLOAT16:
-            pytest.skip("needs a CPU with bfloat16")
+def test_features_are_torchs(folder, photographs, options, precision, runtime) -> None:
+    if precision == "bfloat16" and not HAS_BFLOAT16:
+        pytest.skip("needs a CPU with bfloat16")
     loaded = Encoder("featx_small", precision=precision, **options).load(
         RunOptions(device="cpu", engine="torch", progress=False)
     )

@@ -1,4 +1,4 @@
-"""A module of torch as ONNX, which onnxruntime and OpenVINO both read."""
+"""A module of torch as a graph that runs without it: ONNX, or OpenVINO's."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ import torch
 from torch import nn
 
 from featx._optional import require
+from featx.engines._graphs import import_openvino
 from featx.errors import BackboneError, one_line
 
-__all__ = ["IR_VERSION", "OPSET", "convert"]
+__all__ = ["IR_VERSION", "OPSET", "to_onnx", "to_openvino"]
 
 IR_VERSION, OPSET = 8, 18
 OPERATOR = re.compile(r"operator '?([\w:.]+)'?")
 
 
-def convert(
+def to_onnx(
     module: nn.Module,
     x: torch.Tensor,
     names: tuple[str, Sequence[str]],
@@ -76,20 +77,73 @@ def convert(
     return model
 
 
+def to_openvino(module: nn.Module, x: torch.Tensor, *, thing: str) -> Any:
+    """Convert a module of one input, whose first axis stays open.
+
+    As ``openvino.convert_model`` does, which reports to its makers and sets up the root logger.
+
+    Parameters
+    ----------
+    module : nn.Module
+        On the CPU.
+    x : Tensor
+        An example of its input, of two rows: of one, the axis would look fixed.
+    thing : str
+        The network, for messages.
+
+    Returns
+    -------
+    openvino.Model
+
+    Raises
+    ------
+    BackboneError
+        If it cannot be traced, or has an operator that OpenVINO has none for.
+    """
+    import_openvino()  # first of all, without its telemetry
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    trace: Any = torch.jit.trace
+    try:
+        with torch.inference_mode(), _tracing():
+            traced = trace(module.eval(), x, check_trace=False, strict=False)
+            front_end = FrontEndManager().load_by_framework("pytorch")
+            decoder = TorchScriptPythonDecoder(traced, example_input=x)  # must outlive the rest
+            graph = front_end.convert(front_end.load(decoder))
+        graph.reshape([-1, *x.shape[1:]])
+    except Exception as err:
+        raise BackboneError(
+            f"{thing}: OpenVINO cannot run it ({type(err).__name__}: {one_line(err)}), expected a "
+            "network that torch.jit.trace and OpenVINO's converter take; use engine 'torch'"
+        ) from err
+    return graph
+
+
+@contextlib.contextmanager
+def _tracing() -> Iterator[None]:
+    """Trace on one thread: many small steps wait for one another where cores are busy."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tracing is deprecated; what follows it has no hooks
+            yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
 @contextlib.contextmanager
 def _exporting() -> Iterator[None]:
     """Trace with the exporter that takes hooks, whose successor cannot, and without its notes."""
-    fast, n_threads = torch.backends.mha.get_fastpath_enabled(), torch.get_num_threads()
+    fast = torch.backends.mha.get_fastpath_enabled()
     level = logging.getLogger("torch.onnx").level
     # transformers' fused attention has no counterpart, and is the same function
     torch.backends.mha.set_fastpath_enabled(False)
-    torch.set_num_threads(1)  # as for OpenVINO: many small steps wait for one another
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
+        with _tracing(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        torch.set_num_threads(n_threads)
         logging.getLogger("torch.onnx").setLevel(level)
