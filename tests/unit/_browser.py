@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import importlib.resources
 import shutil
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,18 +13,11 @@ BROWSER = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
 DRIVER = shutil.which("chromedriver")
-AXE = Path(
-    os.environ.get("FEATX_AXE")
-    or Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
-)
 WAIT_S = 60
 
 needs_browser = pytest.mark.skipif(
     not (BROWSER and DRIVER),
     reason="needs a browser and its driver: apt-get install -y chromium chromium-driver",
-)
-needs_axe = pytest.mark.skipif(
-    not AXE.is_file(), reason="needs axe-core: npm install axe-core, or FEATX_AXE=axe.min.js"
 )
 
 
@@ -66,6 +58,13 @@ def size(driver: Any, width: int, height: int) -> None:
     )
 
 
+def show_in(driver: Any, scheme: str) -> None:
+    """Have pages drawn in a colour scheme, without transitions: a colour between two is faint."""
+    asked = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
+    features = [{"name": name, "value": value} for name, value in asked.items()]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
 def until(driver: Any, script: str) -> None:
     """Wait until a script returns something true."""
     from selenium.webdriver.support.ui import WebDriverWait
@@ -75,8 +74,9 @@ def until(driver: Any, script: str) -> None:
 
 def violations(driver: Any) -> list[Any]:
     """Return what axe-core finds: each rule, and the elements that break it."""
+    axe = importlib.resources.files("selenium_axe_python") / "axe-core" / "axe.min.js"
     script = (
-        AXE.read_text("utf-8") + ";axe.run().then((r) => r.violations.map((v) => "
+        axe.read_text("utf-8") + ";axe.run().then((r) => r.violations.map((v) => "
         "[v.id, ...v.nodes.map((n) => n.html.slice(0, 120))]))"
     )
     parameters = {"expression": script, "awaitPromise": True, "returnByValue": True}

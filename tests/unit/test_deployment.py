@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from _browser import AXE, needs_browser, size, start_browser, until, violations
+from _browser import needs_browser, show_in, size, start_browser, until, violations
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.pipeline import make_pipeline
@@ -352,7 +352,8 @@ def test_a_page_labels_dropped_and_chosen_pictures(exported, capsys) -> None:
             )
         assert driver.execute_script("return document.documentElement.scrollWidth") == 390
         assert not [e for e in driver.get_log("browser") if e["level"] == "SEVERE"]
-        if AXE.is_file():
+        for scheme in ("light", "dark"):
+            show_in(driver, scheme)
             assert violations(driver) == []
     finally:
         driver.quit()

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _browser import (
-    needs_axe,
     needs_browser,
     serve_on_thread,
+    show_in,
     size,
     start_browser,
     until,
@@ -18,6 +18,7 @@ from _browser import (
 from PIL import Image
 
 from featx import LabelSession
+from featx.auditing.result import KINDS, PAIRS, Audit, Finding
 from featx.mapping import draw_map
 from featx.report import (
     Card,
@@ -80,6 +81,15 @@ def make_report(paths: list[str], labels: list[str]) -> Report:
     )  # fmt: skip
 
 
+def make_audit(paths: list[str]) -> Audit:
+    """Return an audit with a finding of every kind."""
+    findings = [
+        Finding(paths[k], kind, 0.9, "apple", paths[k + 1] if kind in PAIRS else "pear")
+        for k, kind in enumerate(KINDS)
+    ]
+    return Audit(tuple(findings), len(paths), len(paths), 1, (0, 3), notes=("No words.",))
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory) -> dict[str, str]:
     """The address of each page, over the same 28 pictures."""
@@ -93,6 +103,7 @@ def pages(tmp_path_factory) -> dict[str, str]:
     write_features(root / "f.h5", X.astype(np.float32), paths=paths, labels=labels)
     draw_map(root / "f.h5", root / "map.html", workers=0)
     report = make_report(paths, labels).save(root / "report.html")
+    audit = make_audit(paths).to_report().save(root / "audit.html")
     session = LabelSession(root / "f.h5", root / "labels.csv", classes=CLASSES)
     options = ServeOptions(port=0, rate=0)
     served = serve_on_thread(
@@ -100,6 +111,7 @@ def pages(tmp_path_factory) -> dict[str, str]:
     )
     return {
         "report": report.as_uri(),
+        "audit": audit.as_uri(),
         "map": Path(root / "map.html").as_uri(),
         "label": served,
     }
@@ -114,19 +126,18 @@ def driver():
 
 def look(driver, width: int, scheme: str) -> None:
     size(driver, width, 844)
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    show_in(driver, scheme)
 
 
-@needs_axe
-@pytest.mark.parametrize("name", ["report", "map", "label"])
+@pytest.mark.parametrize("name", ["report", "audit", "map", "label"])
 def test_a_page_keeps_nobody_out_and_cuts_nothing_off(driver, pages, name) -> None:
     driver.get(pages[name])
     if name == "label":
         until(driver, "return document.querySelectorAll('.card img[src]').length > 3")
     for width, scheme in LOOKS:
         look(driver, width, scheme)
-        assert violations(driver) == []
+        if (width, scheme) in LOOKS[:2]:  # the other two have the same colours and the same parts
+            assert violations(driver) == []
         assert driver.execute_script("return document.documentElement.scrollWidth") <= width
         assert driver.execute_script(SMALL_TEXTS) == []
 
