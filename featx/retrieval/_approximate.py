@@ -88,7 +88,9 @@ class ApproximateFinder(Finder):
         with self.lock:
             parameters = self._search_parameters(self._select_codes(among), wanted)
             _, codes = self.index.search(np.ascontiguousarray(queries), wanted, params=parameters)
-        named: Rows = np.where(codes < 0, -1, self.row_of[np.maximum(codes, 0)])
+        named: Rows = self.row_of[codes]
+        if codes.min() < 0:
+            named[codes < 0] = -1
         return named
 
     def products(self, vectors: Vectors, queries: Floats, rows: Rows) -> Floats:

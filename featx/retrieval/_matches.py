@@ -6,7 +6,7 @@ import base64
 import html
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ THUMBNAIL_PX = 96
 MAX_SHOWN = 20
 # Cormack et al. chose 60 in a pilot and found that little depends on it.
 RANK_OFFSET = 60
-COLUMNS = ("ids", "distances", "indices", "labels", "inliers", "regions")
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,16 +70,18 @@ class Matches:
         """Return the matches of one query of several."""
         if self.ids.ndim == 1:
             raise ParameterError("matches of one query: got an index, expected none; use .ids")
-        return replace(self._take(query), queries=(self.queries[query],))
+        return self._take(query, (self.queries[query],))
 
     def select(self, kept: Any) -> Matches:
         """Return some matches of a single query, by number or mask."""
-        return self._take(kept)
+        return self._take(kept, self.queries)
 
-    def _take(self, at: Any) -> Matches:
-        columns: dict[str, Any] = {name: getattr(self, name) for name in COLUMNS}
-        taken: dict[str, Any] = {n: None if c is None else c[at] for n, c in columns.items()}
-        return replace(self, **taken)
+    def _take(self, at: Any, queries: tuple[str, ...]) -> Matches:
+        columns = (None if c is None else c[at] for c in (self.labels, self.inliers, self.regions))
+        labels, inliers, regions = columns
+        return Matches(
+            self.ids[at], self.distances[at], self.indices[at], labels, queries, inliers, regions
+        )
 
     @property
     def n_queries(self) -> int:

@@ -124,7 +124,7 @@ def _as_shown(index: QueriedIndex, X: Any, images: Any, rotations: int) -> Queri
     vectors = _as_vectors(X)
     if vectors is not None:
         is_single = vectors.ndim == 1
-        rows = check_vectors(np.atleast_2d(vectors), width)
+        rows = check_vectors(vectors[None] if is_single else np.atleast_2d(vectors), width)
         if len(rows) % rotations:
             raise ParameterError(
                 f"X: got {len(rows)} vectors with rotations={rotations}, expected {rotations} in "
@@ -183,6 +183,8 @@ def check_vectors(X: NDArray[Any], n_features: int | None = None) -> NDArray[np.
 
 def _as_vectors(X: Any) -> NDArray[Any] | None:
     """Return X as an array if it holds vectors, None if it holds images."""
+    if type(X) is np.ndarray:  # most often; a subclass may have columns
+        return X if X.ndim <= 2 and X.dtype.kind in "fiu" else None
     if hasattr(X, "detach"):  # a tensor: vectors have one or two dimensions, images three or four
         X = X.detach().cpu().numpy()
     if is_frame(X) or hasattr(X, "to_numpy"):

@@ -64,18 +64,26 @@ def search(
     distances to it, and 8192 queries at a time. With a finder, queries for which it names fewer
     than k are compared with all.
     """
-    n_queries = len(queries)
-    rows = np.empty((n_queries, k), np.intp)
-    distances = np.empty((n_queries, k), np.float32)
-    for start in range(0, n_queries if k else 0, QUERIES_TO_A_FINDER):
+    parts = []
+    for start in range(0, len(queries) if k else 0, QUERIES_TO_A_FINDER):
         part = slice(start, start + QUERIES_TO_A_FINDER)
         asked = scale_for(vectors.metric, queries[part])
         left_out = None if exclude is None else exclude[part]
         candidates = _find_candidates(vectors, asked, k, left_out, among)
-        rows[part], distances[part] = _refine(vectors, asked, candidates, k)
+        parts.append(_refine(vectors, asked, candidates, k))
+    rows, distances = _join(parts, (len(queries), k))
     if not np.isfinite(distances).all():
         raise _too_large()
     return rows, distances
+
+
+def _join(parts: list[tuple[Rows, Floats]], shape: tuple[int, int]) -> tuple[Rows, Floats]:
+    if len(parts) == 1:  # copies nothing
+        return parts[0]
+    if not parts:
+        return np.empty(shape, np.intp), np.empty(shape, np.float32)
+    rows, distances = zip(*parts, strict=True)
+    return np.concatenate(rows), np.concatenate(distances)
 
 
 def search_within(
@@ -130,10 +138,10 @@ def scale_for(metric: str, X: Floats) -> Floats:
     """Scale vectors to length 1, zeros aside, where the metric is cosine."""
     if metric != "cosine":
         return X
-    squares = np.einsum("ij,ij->i", X, X)
+    squares = np.einsum("ij,ij->i", X, X)[:, None]
     # Sums of squares that have all their digits need no care, which one query would pay most for.
     if len(X) and squares.min() > LEAST_EXACT and squares.max() < MOST_EXACT:
-        unit: Floats = X / np.sqrt(squares)[:, None]
+        unit: Floats = X / np.sqrt(squares)
         return unit
     return scale_to_unit(X)
 
@@ -150,6 +158,8 @@ def _find_candidates(
         return _compare_all(vectors, queries, k, exclude, allowed)
     if exclude is not None:
         found = np.where(found == exclude[:, None], -1, found)
+    if found.min() >= 0:
+        return found
     short = np.flatnonzero((found >= 0).sum(axis=1) < k)
     if len(short):
         left_out = None if exclude is None else exclude[short]
@@ -233,22 +243,30 @@ def _fill_keys(keys: Floats, block: Block, norms: Floats, queries: Floats, metri
     if metric == "euclidean":
         keys += norms**2
     if metric == "cosine":
-        # a row of zeros is at right angles to everything
-        keys *= np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
+        keys *= _invert(norms)
+
+
+def _invert(norms: Floats) -> Floats:
+    """Return what vectors are scaled by; a row of zeros is at right angles to everything."""
+    if norms.min(initial=1) > 0:
+        return 1 / norms
+    return np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
 
 
 def _refine(vectors: Vectors, queries: Floats, candidates: Rows, k: int) -> tuple[Rows, Floats]:
     """Return the k nearest candidates, of which -1 is none, and their distances."""
-    distances = np.empty(candidates.shape, np.float32)
     step = max(1, BLOCK_BYTES // (4 * max(queries.shape[1] * candidates.shape[1], 1)))
-    for start in range(0, len(queries), step):
-        part = slice(start, start + step)
-        rows = np.maximum(candidates[part], 0)
-        distances[part] = _measure(vectors, queries[part], rows)
+    rows = np.maximum(candidates, 0)
+    parts = [
+        _measure(vectors, queries[start : start + step], rows[start : start + step])
+        for start in range(0, len(queries), step)
+    ]
+    distances = parts[0] if len(parts) == 1 else np.concatenate(parts)
     distances[candidates < 0] = np.inf
     order = np.lexsort((candidates, distances), axis=1)[:, :k]
-    each = np.arange(len(queries))[:, None]
-    return candidates[each, order], distances[each, order]
+    if len(order) == 1:  # plain indexing takes a third of the time
+        return candidates[0, order[0]][None], distances[0, order[0]][None]
+    return np.take_along_axis(candidates, order, 1), np.take_along_axis(distances, order, 1)
 
 
 def _measure(vectors: Vectors, queries: Floats, rows: Rows) -> Floats:
@@ -258,7 +276,7 @@ def _measure(vectors: Vectors, queries: Floats, rows: Rows) -> Floats:
         return -products
     norms = vectors.norms[rows]
     if metric == "cosine":
-        lengths = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
+        lengths = _invert(norms)
         products *= lengths
         both = np.float32(2)  # of unit vectors |a|^2 + |b|^2 = 2, and 1 - cos = |a - b|^2 / 2
     else:
