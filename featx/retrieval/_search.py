@@ -249,7 +249,7 @@ def _fill_keys(keys: Floats, block: Block, norms: Floats, queries: Floats, metri
 def _invert(norms: Floats) -> Floats:
     """Return what vectors are scaled by; a row of zeros is at right angles to everything."""
     if norms.min(initial=1) > 0:
-        return 1 / norms
+        return np.reciprocal(norms)
     return np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
 
 
