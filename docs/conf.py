@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
 import featx
+
+# The theme's a11y_pygments sets the root logger to INFO unless somebody has set it before.
+logging.basicConfig(level=logging.WARNING)
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "_extensions"))

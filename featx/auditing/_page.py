@@ -49,7 +49,7 @@ def make_page(audit: Audit) -> Report:
         note = f"The {MAX_SHOWN} worst. FINDINGS.csv has all." if count > MAX_SHOWN else ""
         report.add_cards([_card(finding) for finding in found], title=title, note=note)
     if audit.notes:
-        report.add_text("\n\n".join(audit.notes), title="Not checked")
+        report.add_text("\n\n".join(audit.notes), title="Notes")
     return report
 
 

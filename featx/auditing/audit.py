@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._arrays import scale_to_unit
+from featx._repr import show_count
 from featx.auditing._labels import (
     Given,
     Judgement,
@@ -36,6 +37,7 @@ Floats = NDArray[np.float32]
 
 COPY = 0.95  # as `featx.evaluation.find_leaks`, which has what it finds
 ROUNDING = 1e-6
+NOT_EQUAL = 1 - ROUNDING  # the most that a leak with other bytes scores
 LEAST_FOR_OUTLIERS = 30  # images, for a usual distance
 BLOCK_ROWS = 4096
 
@@ -133,7 +135,13 @@ def audit(
         findings += _copies(X, near, digests, paths, texts, copy_threshold)
         findings += _outliers(near, paths, texts, notes)
     if other is not None:
-        findings += _leaks(X, digests, paths, texts, other, copy_threshold, progress)
+        leaks = list(_leaks(X, digests, paths, texts, other, copy_threshold, progress))
+        findings += leaks
+        if not leaks:
+            notes.append(
+                f"none of the {n:,} images is also in {other.path} "
+                f"({show_count(len(other), 'image')})"
+            )
     judged = _judge(X, given, groups, digests, paths, progress, random_state)
     findings += judged.findings
     if pictures:
@@ -224,9 +232,10 @@ def _leaks(
     theirs = other.paths
     place_of = {digest: i for i, digest in enumerate(other.digests.tolist()) if digest}
     for row, digest in enumerate(digests.tolist()):
-        place = place_of.get(digest, int(near.rows[row, 0]))
-        cosine = float(np.clip(X[row] @ Y[place], -1, 1))
-        if digest in place_of or cosine >= threshold - ROUNDING:
+        is_same = digest in place_of
+        place = place_of[digest] if is_same else int(near.rows[row, 0])
+        cosine = 1.0 if is_same else min(float(X[row] @ Y[place]), NOT_EQUAL)
+        if is_same or cosine >= threshold - ROUNDING:
             yield Finding(str(paths[row]), "leak", cosine, texts[row], str(theirs[place]))
 
 

@@ -52,9 +52,11 @@ def show_score(kind: str, score: float) -> str:
     --------
     >>> show_score("near copy", 0.9996), show_score("near copy", 0.9512), show_score("label", 1)
     ('nearly identical', 'cosine 0.951', '1.00')
+    >>> show_score("copy", 1), show_score("leak", 1), show_score("leak", 0.999999)
+    ('identical', 'identical', 'nearly identical')
     """
-    if kind == "copy":
-        return "same file"
+    if kind == "copy" or (kind == "leak" and score == 1):
+        return "identical"
     if kind in PAIRS:
         return f"cosine {score:.3f}" if score < SAME_COSINE else "nearly identical"
     return f"{score:.2f}"
@@ -72,9 +74,10 @@ class Finding(OneLine):
         One of `KINDS`.
     score : float
         How bad it is, comparable within a kind: of a label the probability that it is wrong; of a
-        copy or a leak the cosine; of an outlier how many times the usual distance it is from its
-        neighbours; of classes 1 where they are told apart by chance alone; of a shape the longer
-        side over the shorter; of dark, blurred, blank and tiny pictures from 0 to 1.
+        copy or a leak the cosine, 1 only for a leak whose bytes are equal; of an outlier how many
+        times the usual distance it is from its neighbours; of classes 1 where they are told apart
+        by chance alone; of a shape the longer side over the shorter; of dark, blurred, blank and
+        tiny pictures from 0 to 1.
     given : str, default ""
         The label that it has; of an attribute ``name=1`` or ``name=0``; of classes the one.
     suggested : str, default ""
@@ -112,7 +115,7 @@ class Audit(OneLine):
         Probability that each image's label is wrong, of attributes the largest; NaN where it was
         not judged.
     notes : tuple of str
-        What was left out, and why.
+        What was left out, and why; that no image is also in the other store.
     """
 
     findings: tuple[Finding, ...]

@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from featx._optional import is_installed, require
+from featx.backbones._hub import asking_hub
 from featx.backbones.licenses import read_license
 from featx.backbones.sources import BackboneCard, Source, WeightsEntry
 from featx.backbones.weights import load_into, read_state_dict, state_digest
@@ -271,7 +272,7 @@ def _load(name: str, path: Path | None, *, is_published: bool) -> tuple[_Towers,
 def _fetch(model: str, tag: str) -> nn.Module:
     """Load published weights through open_clip, which keeps its own cache."""
     try:
-        with _quiet():
+        with _quiet(), asking_hub():
             found: nn.Module = _open_clip().create_model(model, pretrained=tag)
     except Exception as err:
         raise WeightsError(
@@ -362,10 +363,13 @@ def _digest_words(towers: _Towers, model: nn.Module) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep open_clip from warning of what is intended: weights are loaded later."""
+    """Keep open_clip from warning of what is intended, since weights are loaded later.
+
+    It also logs the errors that it raises.
+    """
     log, nowhere = logging.getLogger(), logging.NullHandler()
     level = log.level
-    log.setLevel(logging.ERROR)
+    log.setLevel(logging.CRITICAL)
     log.addHandler(nowhere)  # else the first warning would give the root logger one of its own
     try:
         with warnings.catch_warnings():

@@ -17,6 +17,7 @@ from typing import Any
 from torch import nn
 
 from featx._optional import is_installed, require
+from featx.backbones._hub import asking_hub
 from featx.backbones._timm_sizes import resize_network
 from featx.backbones.sources import BackboneCard, BuiltSource, WeightsEntry
 from featx.backbones.weights import load_into
@@ -109,7 +110,8 @@ class TimmSource(BuiltSource):
             If timm cannot fetch or fit them.
         """
         try:
-            loaded, _ = self._create(card, pretrained=True)
+            with asking_hub():
+                loaded, _ = self._create(card, pretrained=True)
         except Exception as err:
             reason = one_line(err)
             raise WeightsError(

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from featx._optional import is_installed, require
-from featx.backbones._hub import fetching
+from featx.backbones._hub import asking_hub, fetching
 from featx.backbones._processor import PROCESSOR, preprocessing_of
 from featx.backbones.licenses import README, read_license
 from featx.backbones.sources import SEED, BackboneCard, Source, WeightsEntry
@@ -223,7 +223,8 @@ def _repo(name: str) -> str:
 def _terms(name: str, repo: str) -> str | None:
     hub = require("huggingface_hub", extra="transformers", purpose=f"backbone {name!r}")
     try:
-        return read_license(Path(hub.hf_hub_download(repo, README)).parent)
+        with asking_hub():
+            return read_license(Path(hub.hf_hub_download(repo, README)).parent)
     except (hub.errors.EntryNotFoundError, OSError):  # then the terms are not known, which is said
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,12 @@ from featx.cli._streams import show_name
 from featx.cli.options import add_moved_weights, add_options, as_source, read_options
 from featx.errors import ParameterError
 
+if TYPE_CHECKING:
+    from featx.extraction.words import WordQuery
+
 MAX_NAMES = 5
+BY_CLASSES = "distance (1 - probability)"
+SURE = 0.5  # of such a distance: below it the words have more than half of the probability
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,17 +94,25 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         asked = _read_text(args, index)
         paths, features, failures = _read_queries(args, index)
         results: list[dict[str, Any]] = []
+        best = 0.0
         if paths or not args.image:
             if "rerank" in options and paths:
                 options["images"] = paths
             results = _ask(index, features, args, options)
+            best = results[0]["matches"][0]["distance"] if results[0]["matches"] else 0.0
             _leave_out_far(results, args.max_distance)
     names = paths if args.image else [" ".join(args.text)]
     for one, name in zip(results, names, strict=True):
         one["query"] = name
-    result: dict[str, Any] = {"results": results, "failures": failures}
-    if args.text:
-        result["text"] = asked
+    result: dict[str, Any] = {
+        "results": results,
+        "failures": failures,
+        "distance": _name_distance(args, index, asked),
+    }
+    if asked is not None:
+        result["text"] = asked.to_dicts()
+    if result["distance"] == BY_CLASSES and not args.image and best > SURE:
+        result["probability"] = 1 - best
     if not results:
         return {**result, "ok": False, "error": describe_failures(failures)}
     if args.html:
@@ -124,7 +137,20 @@ def _ask(
     return results
 
 
-def _read_text(args: argparse.Namespace, index: Any) -> list[dict[str, Any]]:
+def _name_distance(args: argparse.Namespace, index: Any, asked: WordQuery | None) -> str:
+    """Say what is printed before each match; docs/similar.md and docs/words.md explain it."""
+    from featx.retrieval import InstanceIndex
+
+    if set(args.rerank or ()) - {"none"}:
+        return "distance after re-ranking"
+    if asked is not None and asked.words.has_classes:
+        return BY_CLASSES
+    if isinstance(index, InstanceIndex):
+        return "distance (1 or less: verified)"
+    return f"{getattr(index, 'metric', 'cosine')} distance"  # a database's is the cosine
+
+
+def _read_text(args: argparse.Namespace, index: Any) -> WordQuery | None:
     """Return what the words were taken as, before any image is read."""
     from featx.extraction.words import ask_words
 
@@ -136,9 +162,8 @@ def _read_text(args: argparse.Namespace, index: Any) -> list[dict[str, Any]]:
             "beside the words, or another order"
         )
     if not args.text:
-        return []
-    asked = ask_words(args.text, index.recipe_, index.made_with_, weights=args.weights)
-    return asked.to_dicts()
+        return None
+    return ask_words(args.text, index.recipe_, index.made_with_, weights=args.weights)
 
 
 def _read_queries(
@@ -236,13 +261,20 @@ def _meaning(words: dict[str, Any]) -> str:
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """Name the images that could not be read."""
-    return list_failures(result["failures"])
+    """Name the images that could not be read, and say whether words found anything."""
+    lines = list_failures(result["failures"])
+    if "probability" in result:
+        lines.append(
+            f"the best match of {result['results'][0]['query']!r} is unsure: its probability is "
+            f"{result['probability']:.2g}, so that it may show something else"
+        )
+    return lines
 
 
 def show(result: dict[str, Any]) -> str:
     """Print what words were taken as, and a block per image."""
     lines = [_meaning(one) for one in result.get("text", ()) if one["names"] != [one["text"]]]
+    lines.append(f"{result['distance']}, image, label:")
     for r in result["results"]:
         lines.append(show_name(r["query"]))
         lines += [
@@ -251,4 +283,5 @@ def show(result: dict[str, Any]) -> str:
             + (f"  ({agreeing})" if (agreeing := describe_agreement(m)) else "")
             for m in r["matches"]
         ]
+        lines += [] if r["matches"] else ["  none"]
     return "\n".join(lines)

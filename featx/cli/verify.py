@@ -24,10 +24,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "n_rows_checked": found.n_rows_checked,
     }
     if not found.ok:
-        n = len(found.problems)
         result["error"] = (
-            f"store {args.store!r}: {n} problem{'' if n == 1 else 's'}, expected none; the first: "
-            f"{found.problems[0]}"
+            f"store {args.store!r}: {show_count(len(found.problems), 'problem')}, expected none; "
+            "a damaged store cannot be mended: extract the images into a new one (featx extract "
+            "SOURCE --store NEW.h5)"
         )
     return result
 

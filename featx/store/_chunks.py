@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import FileFormatError
+from featx.files.formats import STORE
 from featx.store._layout import feature_crcs
 from featx.store._transaction import PatchedFile
 
@@ -31,7 +32,7 @@ _HEAP = struct.Struct("<4sB3xQ")  # signature, version, size in bytes with this
 _OBJECT = struct.Struct("<H6xQ")
 # A heap is 4 KiB, or as large as its one large text: a damaged size is not to fill the memory.
 _SLACK_BYTES = 16 * 1024 * 1024
-_ADVICE = "the file is damaged there: run featx verify, and extract into a new file"
+_ADVICE = f"the file is damaged: {STORE.remedy}"
 
 
 def read_run(dataset: Any, start: int, stop: int) -> NDArray[Any]:
@@ -151,10 +152,7 @@ def _read_heap(file: PatchedFile, address: int, length: int) -> dict[int, bytes]
 
 
 def _make_heap_error(address: int) -> FileFormatError:
-    return FileFormatError(
-        f"the heap of texts at byte {address} is damaged: run featx verify, and extract into a "
-        "new file"
-    )
+    return FileFormatError(f"the heap of texts at byte {address} is damaged: {STORE.remedy}")
 
 
 class Vectors:

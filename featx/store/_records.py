@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featx.errors import FileFormatError, ParameterError
+from featx.files.formats import STORE
 from featx.store._chunks import read_text
 from featx.store._layout import (
     FEATURES,
@@ -122,8 +123,7 @@ class Records:
         if len(bad):
             raise FileFormatError(
                 f"table {group.name.split('/')[-1]!r}: {len(bad)} rows do not fit their checksum, "
-                f"first row {start + int(bad[0])}; the file is damaged there: run featx verify, "
-                "and extract into a new file"
+                f"first row {start + int(bad[0])}; the file is damaged: {STORE.remedy}"
             )
         return records
 

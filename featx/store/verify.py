@@ -86,7 +86,7 @@ def verify_store(path: str | os.PathLike[str]) -> VerifyResult:
     except FileFormatError as err:
         if os.path.isdir(path):  # noqa: PTH112
             raise
-        return VerifyResult(False, (str(err),), 0)
+        return VerifyResult(False, (_without_remedy(err),), 0)
     problems: list[str] = []
     checked = 0
     with file:
@@ -177,5 +177,10 @@ def _collect(
     try:
         return file.read(checked)
     except FileFormatError as err:
-        problems.append(str(err))
+        problems.append(_without_remedy(err))
         return None
+
+
+def _without_remedy(err: FileFormatError) -> str:
+    """Return what does not fit, without the advice to run this very check."""
+    return str(err).removesuffix(f": {STORE.remedy}").removesuffix("; the file is damaged")

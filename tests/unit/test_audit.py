@@ -367,6 +367,10 @@ def test_copies_within_and_across_are_found(tmp_path) -> None:
     assert copy.score == pytest.approx(1)
     (leak,) = of_kind(found, "leak")
     assert (leak.path, leak.suggested) == ("/none/10.jpg", "/other/0.jpg")
+    assert leak.score < 1  # equal features, but nobody knows whether the files are equal
+    apart = write_features(tmp_path / "c.h5", -X[20:30], paths=[f"/c/{i}.jpg" for i in range(10)])
+    note = f"none of the {len(X)} images is also in {tmp_path / 'c.h5'} (10 images)"
+    assert quick(store, against=apart).notes[-1] == note
 
 
 def test_another_recipe_cannot_be_compared_with(tmp_path, photos) -> None:
@@ -707,6 +711,11 @@ def test_the_command_gives_what_scripts_rely_on(photo_store, tmp_path, capsys) -
     assert "labels were not judged" in shown
     assert main(["audit", str(photo_store), "--html", str(page)]) == 0
     assert capsys.readouterr().out.count("page: ") == 1
+    itself = ["--against", str(photo_store), "--no-pictures"]
+    assert main(["audit", str(photo_store), *itself]) == 0
+    shown = capsys.readouterr().out
+    assert "  identical " in shown
+    assert "nearly identical" not in shown
 
 
 def test_the_command_replaces_no_other_table(photo_store, tmp_path, capsys) -> None:

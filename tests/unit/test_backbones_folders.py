@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 import featx
 from featx import Encoder
 from featx.backbones import backbone_card, load_backbone
+from featx.backbones._hub import _find_obstacle
 from featx.cli.main import main
 from featx.errors import MissingDependencyError, ParameterError, WeightsError
 from featx.extraction.embed import load_by_recipe
@@ -172,6 +174,36 @@ def test_a_hub_gives_what_its_folder_gives_and_a_machine_without_one_too(
         r"owner/other --local-dir FOLDER\) and name backbone 'local-dir:FOLDER'",
     ):
         Encoder("hf-hub:owner/other", **F32).load()
+
+
+def test_a_hub_that_cannot_be_reached_is_said_at_once_and_its_cache_serves(
+    hub: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Would catch the hub's own retries: five waits for each file, and two lines of log each."""
+    constants = pytest.importorskip("huggingface_hub").constants
+    assert backbone_card("hf-hub:owner/vit").license == "apache-2.0"
+    with socket.socket() as held:  # nobody listens at it
+        held.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{held.getsockname()[1]}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits for another try"))
+        assert backbone_card("hf-hub:owner/vit").license == "apache-2.0"  # from the cache
+        why = rf"{address} cannot be reached \(Connection refused\), and the cache has no copy"
+        for name in ("hf-hub:owner/other", "timm/resnet10t.c3_in1k"):
+            with pytest.raises(WeightsError, match=why):
+                Encoder(name, **F32).load()
+    assert not constants.HF_HUB_OFFLINE
+    assert capfd.readouterr().err == ""
+
+
+def test_a_proxy_is_what_has_to_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        monkeypatch.setenv("no_proxy", "other.invalid")
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        assert _find_obstacle("https://hub.invalid", 0) == ""
+    assert _find_obstacle("https://hub.invalid", 1) == "Connection refused"
 
 
 def test_what_a_hub_does_not_have_is_said_on_one_line(

@@ -135,6 +135,11 @@ def test_verify_exits_with_1_where_bytes_were_changed(world, capsys, tmp_path) -
     found = json.loads(capsys.readouterr().out)
     assert not found["ok"]
     assert "rows 0..23" in found["problems"][0]
+    assert run("verify", tmp_path / "f.h5") == 1
+    out, err = capsys.readouterr()
+    assert "rows 0..23 cannot be read" in out
+    assert "1 problem, expected none; a damaged store cannot be mended: extract" in err
+    assert "featx verify says" not in out + err
 
 
 def test_train_predict_evaluate(world, capsys) -> None:

@@ -137,6 +137,8 @@ def test_the_command_line_takes_a_folder(
     said = json.loads(capsys.readouterr().out)
     assert said["text"] == [{"text": "a red circle", "is_wanted": True, "names": ["a red circle"]}]
     assert len(said["results"][0]["matches"]) == 2
+    assert said["distance"] == "cosine distance"
+    assert "probability" not in said
 
 
 @pytest.mark.parametrize("changed", ["text tower", "heads", "context length", "scale of logits"])

@@ -330,6 +330,21 @@ def test_the_command_says_what_words_were_taken_as(
     assert "(dog: Chihuahua, Japanese spaniel, " in capsys.readouterr().out
 
 
+def test_the_command_says_where_words_found_nothing_sure(
+    saved: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for word, is_there in (("dog", False), ("clock", True)):  # of drawn objects
+        assert main(["query", saved, "--text", word, "-k", "1"]) == 0
+        out, err = capsys.readouterr()
+        assert "distance (1 - probability), image, label:" in out
+        assert (float(out.splitlines()[-1].split()[0]) < 0.5) == is_there
+        assert (f"the best match of '{word}' is unsure" in err) != is_there
+    assert main(["query", saved, "--text", "dog", "--max-distance", "0.5"]) == 0
+    out, err = capsys.readouterr()
+    assert out.endswith("dog\n  none\n")
+    assert "the best match of 'dog' is unsure" in err
+
+
 def test_the_page_has_the_words_as_a_heading(saved: str, tmp_path: Path) -> None:
     page = tmp_path / "found.html"
     assert main(["query", saved, "--text", "cup -pot", "-k", "2", "--html", str(page)]) == 0
