@@ -222,8 +222,12 @@ EMBEDDED: dict[str, BackboneCard] = {
         source="featx",
         weights=(WeightsEntry("EMBEDDED", None, preprocessing, "Apache-2.0"),),
         local=preprocessing,
+        n_parameters=n_parameters,
     )
-    for name, preprocessing in (("featx_base", _BASE), ("featx_small", _SMALL))
+    for name, preprocessing, n_parameters in (
+        ("featx_base", _BASE, 3_315_104),
+        ("featx_small", _SMALL, 2_206_816),
+    )
 }
 _ORIGINS = {
     "featx_base": "derived from timm's tf_efficientnet_lite0 (docs/featx_base.md)",

@@ -102,7 +102,8 @@ def choose_weights(name: str, weights: str | os.PathLike[str] | None) -> ChosenW
         )
     entry = card.default if weights == "default" else published.get(os.fspath(weights))
     if entry is not None:
-        reason = f"as {entry.name} was evaluated"
+        made = name if entry.url is None else entry.name  # None: inside the package
+        reason = f"as {made} was evaluated"
         return ChosenWeights(card, source, entry, None, entry.preprocessing, reason, entry.license)
     if path is None:
         raise WeightsError(

@@ -73,9 +73,13 @@ def show(result: dict[str, Any]) -> str:
         millions = f"{b['n_parameters'] / 1e6:.1f} M" if b["n_parameters"] else "-"
         size = b["crop_px"] or "-"
         weights = ", ".join(_name_weights(b)) or b.get("unusable") or "none published"
+        if b["source"] == "featx":
+            weights = "in the package"
         lines.append(
             f"{b['name']:{width}}{b['source']:13}{millions:>9}  {size:>4}  {said:{wide}}{weights}"
         )
+    if any(b["n_parameters"] is None for b in shown):
+        lines.append("params -: known only once the network is built")
     if len(result["backbones"]) > len(shown):
         lines.append(
             f"... and {len(result['backbones']) - len(shown)} more: give more of the name, or "

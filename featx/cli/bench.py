@@ -10,6 +10,11 @@ from featx._repr import choose_time_unit, show_count
 from featx.cli._outputs import add_page
 from featx.cli.options import ENCODER, RUN, add_options, add_sources, as_source, read_options
 
+COLUMNS = """\
+  images/s  the stage by itself
+  share     of the time that the stages take one after the other
+  idle      of the time end to end, in which the stage waits for the others"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
@@ -25,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         sweep="also measure other numbers of workers and batch sizes",
     )  # fmt: skip
     add_page(parser, "plots")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = f"columns of the table:\n{COLUMNS}"
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -54,7 +61,7 @@ def show(result: dict[str, Any]) -> str:
     )
     lines = [
         head,
-        f"{'':12}{'images/s':>10}{'of the time':>14}{'idle':>8}",
+        f"{'':12}{'images/s':>10}{'share':>14}{'idle':>8}",
     ]
     lines += [
         f"{s['name']:12}{s['images_per_second']:10.0f}{s['share']:14.0%}{s['idle']:8.0%}"
@@ -62,6 +69,7 @@ def show(result: dict[str, Any]) -> str:
     ]
     lines += [
         f"{'end to end':12}{r['end_to_end']:10.0f}",
+        COLUMNS,
         reached,
         f"bottleneck: {r['bottleneck']}",
     ]

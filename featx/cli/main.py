@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 from featx._version import __version__
 from featx.cli._streams import prepare_streams, print_error
@@ -23,7 +23,7 @@ EXIT_INTERRUPTED = 130  # as a shell reports SIGINT
 # name -> one line of help; each lives in featx/cli/<name>.py
 COMMANDS = {
     "demo": "run five tasks on the sample images and write a report",
-    "extract": "run a network over images once and keep the features in a store",
+    "extract": "run a network over images once and keep its features",
     "info": "show what a store holds, or the versions for a bug report",
     "verify": "compare every row of a store with its checksum",
     "export": "write a store as a table, or a model or network as .onnx",
@@ -33,7 +33,7 @@ COMMANDS = {
     "finetune": "train the later layers of a network on labelled images",
     "predict": "label images with a trained classifier",
     "evaluate": "measure the accuracy of a classifier on a store with labels",
-    "audit": "find wrong labels, outliers, copies and poor pictures in a store",
+    "audit": "find wrong labels, outliers, copies and poor pictures",
     "index": "build a retrieval index from a store",
     "sync": "copy a store's rows to a database and keep them in step",
     "query": "find images of an index by example images or words",
@@ -47,7 +47,20 @@ COMMANDS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with the nearest name on a miss."""
+    """argparse with the nearest name on a miss, and the usage of the command that was meant."""
+
+    commands: Mapping[str, argparse.ArgumentParser]
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse a word that the command does not take, with the command's own usage."""
+        found, left = self.parse_known_args(args, namespace)
+        if left:
+            from featx.errors import nearest
+
+            command = self.commands[found.command]
+            hint = nearest(left[0], command._option_string_actions)
+            command.error(f"unrecognized arguments: {' '.join(left)}{hint and '.' + hint}")
+        return found
 
     def error(self, message: str) -> NoReturn:
         """Print usage and the message, exit with status 2."""
@@ -68,8 +81,10 @@ def build_parser(only: str | None = None) -> Parser:
         prog="featx",
         description="Classify and search images with features of pretrained networks.",
     )
-    parser.add_argument("--version", action="version", version=f"featx {__version__}")
+    # with -V, so that the column is wide enough for the names of the commands below it
+    parser.add_argument("-V", "--version", action="version", version=f"featx {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser.commands = commands.choices
     for name, line in COMMANDS.items():
         command = commands.add_parser(
             name, help=line, description=line[0].upper() + line[1:] + "."

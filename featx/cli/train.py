@@ -137,16 +137,24 @@ def notes(result: dict[str, Any]) -> list[str]:
     return [*list_failures(result["failures"]), *result["notes"]]
 
 
+def _show_score(result: dict[str, Any]) -> tuple[str, str]:
+    """Return the score as text and what it is: a loss as itself, not its negative."""
+    score, name = result["cv_score"], result["cv_metric"]
+    if not name.startswith("neg_log_loss"):
+        return show_figure(score), name
+    return show_figure(None if score is None else -score), "mean log loss (0 is perfect)"
+
+
 def show(result: dict[str, Any]) -> str:
     """Say what was trained."""
-    score = show_figure(result["cv_score"])
+    score, measure = _show_score(result)
     what = "class" if result["task"] == "classification" else "attribute"
     how = "" if score == "not measured" else " cross-validated"
     lines = [
         (
             f"{result['task']}: {show_count(len(result['classes']), what)}, "
             f"{show_count(result['n_samples'], 'image')}, "
-            f"{result['cv_metric']} {score}{how}, "
+            f"{measure} {score}{how}, "
             f"in {result['seconds']:.1f} s; saved to {result['out']}"
         ),
         f"preset {result['preset']}, features of {result['store']}",

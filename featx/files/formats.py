@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featx.errors import FeatxError, FileFormatError, nearest, one_line
+from featx.errors import FeatxError, FileFormatError, one_line
+from featx.files.paths import nearest_file
 
 __all__ = [
     "INDEX",
@@ -76,12 +77,9 @@ class FileFormat:
         try:
             yield
         except FileNotFoundError as err:
-            place = Path(path)
-            folder = place.parent if place.parent.is_dir() else Path()
-            names = [other.name for other in folder.iterdir() if other.suffix == place.suffix]
             raise MissingFileError(
                 f"{self.describe(path)}: there is no such file, expected one made by "
-                f"{self.maker}.{nearest(place.name, names)}"
+                f"{self.maker}.{nearest_file(path)}"
             ) from err
         except (OSError, ValueError) as err:
             reason = getattr(err, "strerror", None) or err

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
 import unicodedata
 
-__all__ = ["common_form", "existing_form", "pattern_forms", "read_shown", "show_path"]
+from featx.errors import nearest
 
+__all__ = [
+    "common_form",
+    "existing_form",
+    "nearest_file",
+    "pattern_forms",
+    "read_shown",
+    "show_path",
+]
+
+MAX_NAMES_COMPARED = 5000
+MAX_NAMES_SHOWN = 3
 _SURROGATE = "[\ud800-\udfff]"
 _SHOWN_BYTE = r"\\x([89a-f][0-9a-f])"  # as `show_path` writes it
 
@@ -36,6 +48,32 @@ def pattern_forms(pattern: str) -> list[str]:
         fixed = os.path.dirname(fixed)  # noqa: PTH120
     folder, rest = existing_form(fixed), pattern[len(fixed) :]
     return list(dict.fromkeys(folder + r for r in (rest, *_normalize(rest))))
+
+
+def nearest_file(path: str | os.PathLike[str]) -> str:
+    """Say which name was probably meant by a path that does not exist, or what its folder has.
+
+    Returns
+    -------
+    str
+        A sentence with a space before it; empty if there is nothing to say.
+    """
+    parent, name = os.path.split(os.path.abspath(path))  # noqa: PTH100
+    try:
+        with os.scandir(parent) as entries:
+            names = [e.name for e in itertools.islice(entries, MAX_NAMES_COMPARED)]
+    except OSError:
+        return f" Its folder {parent!r} cannot be read either."
+    suffix = os.path.splitext(name)[1]  # noqa: PTH122
+    hint = nearest(name, names)
+    if hint or not suffix:
+        return hint
+    alike = sorted(n for n in names if n.endswith(suffix))
+    if not alike:
+        return f" Its folder has no file that ends in {suffix!r}."
+    more = len(alike) - MAX_NAMES_SHOWN
+    shown = ", ".join(map(repr, alike[:MAX_NAMES_SHOWN]))
+    return f" Its folder has {shown}{f' and {more} more' if more > 0 else ''}."
 
 
 def show_path(path: str | os.PathLike[str]) -> str:

@@ -106,7 +106,9 @@ class Pools:
             self.plain.kept = self.training.kept = None
         else:
             part = cutter.between(before.train_from, layer)
-            with Progress(self.n_kept, "next part", unit="view", enabled=self.progress) as bar:
+            with Progress(
+                self.n_kept, f"frozen part up to {layer}", unit="view", enabled=self.progress
+            ) as bar:
                 for pool, kept in zip((self.plain, self.training), tensors, strict=True):
                     assert kept is not None
                     pool.advance(part, kept, bar)
@@ -188,7 +190,8 @@ class Sweep:
             if i:
                 everything.restore(start)
                 self.pools.advance(self.cutter, layer)
-            depth, history = self._train()
+            number = f" ({i + 1} of {len(layers)})" if len(layers) > 1 else ""
+            depth, history = self._train(f"finetune from {layer}{number}")
             depths.insert(1, depth)
             histories.insert(1, history)
             if len(layers) == 1 or find_best_depth(depths) == 1:
@@ -197,7 +200,7 @@ class Sweep:
         kept = 1 if len(layers) == 1 else find_best_depth(depths)
         return histories[kept], tuple(depths), kept
 
-    def _train(self) -> tuple[Depth, tuple[Epoch, ...]]:
+    def _train(self, label: str) -> tuple[Depth, tuple[Epoch, ...]]:
         begin = time.monotonic()
         torch.manual_seed(self.schedule.seed)
         tunable = self.pools.stage.tunable
@@ -207,6 +210,7 @@ class Sweep:
             self.pools.held_out,
             self.schedule,
             first=self.first,
+            label=label,
             progress=self.progress,
         )
         best = history[find_best(history)]

@@ -140,6 +140,7 @@ def train(
     schedule: Schedule,
     *,
     first: Epoch,
+    label: str,
     progress: bool | None,
 ) -> tuple[Epoch, ...]:
     """Train in place, and leave the best epoch's weights.
@@ -152,6 +153,8 @@ def train(
     schedule : Schedule
     first : Epoch
         The figures before training.
+    label : str
+        What the progress bar is called.
     progress : bool or None
 
     Raises
@@ -162,7 +165,7 @@ def train(
     optimiser = _make_optimiser(model, schedule)
     history, best = [first], model.copy_state()
     n_views = schedule.epochs * pool.n_views * len(pool)
-    with Progress(n_views, "finetune", unit="view", enabled=progress) as bar:
+    with Progress(n_views, label, unit="view", enabled=progress) as bar:
         for epoch in range(1, schedule.epochs + 1):
             start = time.monotonic()
             loss = _run_epoch(model, pool, schedule, optimiser, epoch, bar)

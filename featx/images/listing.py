@@ -7,13 +7,12 @@ cannot be listed is named with the reason.
 from __future__ import annotations
 
 import glob
-import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from featx.errors import FeatxError, ManifestError, nearest
+from featx.errors import FeatxError, ManifestError
 from featx.files.atomic import open_regular
 from featx.files.paths import pattern_forms, show_path
 from featx.files.remote import RemoteFile, list_files, reason_of
@@ -29,7 +28,6 @@ __all__ = [
     "list_folder",
     "list_glob",
     "list_url",
-    "nearest_file",
 ]
 
 SUFFIXES = (
@@ -46,7 +44,6 @@ UNREAD_IMAGES = (
 )  # fmt: skip
 MAX_KINDS_SHOWN = 8
 # Comparing names costs about 10 us each.
-MAX_NAMES_COMPARED = 5000
 
 
 @dataclass
@@ -183,17 +180,6 @@ def list_url(url: str, found: Listing) -> list[tuple[str, str]]:
         else:
             found.ignored[suffix_of(file.url)] += 1
     return images
-
-
-def nearest_file(path: str) -> str:
-    """Say which existing name was probably meant by a path that does not exist."""
-    parent, name = os.path.split(os.path.abspath(path))  # noqa: PTH100
-    try:
-        with os.scandir(parent) as entries:
-            names = [e.name for e in itertools.islice(entries, MAX_NAMES_COMPARED)]
-    except OSError:
-        return f" Its folder {parent!r} cannot be read either."
-    return nearest(name, names)
 
 
 def _entries(folder: str) -> list[tuple[str, bool]]:

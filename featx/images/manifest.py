@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike
 from featx._repr import OneLine
 from featx._values import as_texts, plain_values
 from featx.errors import ManifestError
+from featx.files.paths import nearest_file
 from featx.files.remote import RemoteFile, is_url, look_at_all
 from featx.images.inputs import as_sources, source_digest
 from featx.images.labels import LabelTable, read_labels
-from featx.images.listing import Listing, nearest_file
+from featx.images.listing import Listing
 from featx.images.paths import absolute_path
 from featx.images.sources import find_images, path_of
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from featx.errors import FeatxWarning, ManifestError
-from featx.files.paths import existing_form
+from featx.files.paths import existing_form, nearest_file
 from featx.files.remote import is_url, plain_path
 from featx.images.labels import LabelTable, is_table, read_labels
 from featx.images.listing import (
@@ -24,7 +24,6 @@ from featx.images.listing import (
     list_folder,
     list_glob,
     list_url,
-    nearest_file,
 )
 from featx.images.paths import absolute_path
 from featx.images.tables import TABLE_SUFFIXES

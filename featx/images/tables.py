@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featx.errors import FeatxError, ManifestError, nearest
+from featx.files.paths import nearest_file
 from featx.files.remote import fetch, is_url, look, reason_of
-from featx.images.listing import is_named_as_image, nearest_file
+from featx.images.listing import is_named_as_image
 
 __all__ = ["LABEL", "PATH", "TABLE_SUFFIXES", "Table", "name_columns", "read_table"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from featx._repr import OneLine
+from featx._repr import OneLine, show_count
 from featx.errors import ManifestError, ParameterError, choose
 from featx.estimators import Preset, SavedModel, save_model
 from featx.estimators.certainty import learn_certainty
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Training", "find_labels", "train"]
 
+MAX_NAMED = 10
 TASKS = ("classification", "attributes")
 CURVE_SIZES = (1, 2, 5, 10, 20, 50)  # labels per class
 MOST_CURVE_ROWS = 500  # that train at a time: more takes more than seconds
@@ -224,7 +226,8 @@ def train(
         certainty=learn_certainty(model, X, y),
     )
     classifier = Classifier(saved, "the model")
-    return Training(classifier, chosen, rows, y, found.coverage, _compare(chosen, store), failures)
+    notes = (*_compare(chosen, store), *_name_rare(y, classifier.classes))
+    return Training(classifier, chosen, rows, y, found.coverage, notes, failures)
 
 
 def find_labels(
@@ -246,6 +249,26 @@ def _count_views(store: FeatureStore) -> int:
     """Return how many views' vectors lie side by side in a row."""
     augmentation = Augmentation.parse("none" if store.recipe is None else store.recipe.augment)
     return augmentation.n_views if augmentation.keeps_views else 1
+
+
+def _name_rare(y: NDArray[Any], names: Sequence[str]) -> tuple[str, ...]:
+    """Name attributes that at most one image has, or at most one lacks: none can be held out."""
+    if y.ndim == 1:
+        return ()
+    yes, no = (y == 1).sum(axis=0).tolist(), (y == 0).sum(axis=0).tolist()
+    rare = [
+        f"{name} ({min(a, b)} {'yes' if a < b else 'no'})"
+        for name, a, b in zip(names, yes, no, strict=True)
+        if min(a, b) < 2
+    ]
+    if not rare:
+        return ()
+    more = f" and {len(rare) - MAX_NAMED} more" if len(rare) > MAX_NAMED else ""
+    note = (
+        f"{show_count(len(rare), 'attribute')} with a single yes or no, or none, cannot be "
+        f"measured: {', '.join(rare[:MAX_NAMED])}{more}; label at least two images of each"
+    )
+    return (note,)
 
 
 def _compare(preset: Preset, store: FeatureStore) -> tuple[str, ...]:

@@ -380,6 +380,10 @@ def test_backbones_by_pattern(capsys) -> None:
     assert found["backbones"][0]["weights"] == ["IMAGENET1K_V2", "IMAGENET1K_V1"]
     assert len(result(capsys, "backbones", "bilenet")["backbones"]) == len(found["backbones"])
     assert "nothing fits 'resnot18'" in refused(capsys, "backbones", "resnot18")
+    assert run("backbones", "featx") == 0
+    (_, base, small) = capsys.readouterr().out.splitlines()
+    assert "3.3 M   192  Apache-2.0  in the package" in base
+    assert "2.2 M   160  Apache-2.0  in the package" in small
 
 
 @pytest.mark.parametrize(
@@ -398,6 +402,8 @@ def test_backbones_by_pattern(capsys) -> None:
         (["train", "ROOT/train.h5", "--out", "ROOT/no/such/m"], ["no/such"]),
         (["export", "ROOT/train.h5", "ROOT/x.txt"], ["x.txt", ".npz"]),
         (["train", "ROOT/train.h5", "--labels", "ROOT/none.csv", "--out", "m"], ["none.csv"]),
+        (["audit", "ROOT/nix.h5"], ["nix.h5", "Its folder has "]),
+        (["info", "ROOT/no/nix.h5"], ["cannot be read either"]),
     ],
     ids=lambda v: "-".join(v[:2]) if isinstance(v, list) else "",
 )  # fmt: skip
@@ -479,6 +485,21 @@ def test_wrong_usage_exits_with_2(capsys) -> None:
         with pytest.raises(SystemExit, match="2"):
             run(*words)
         assert says in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        run("compare", "x", "--store", "f.h5", "--weigths", "X", "--precison", "int8")
+    error = capsys.readouterr().err
+    assert error.startswith("usage: featx compare [-h] --store F.h5 [--backbone NAME[=FILE]]")
+    assert "featx compare: unrecognized arguments: --weigths X --precison int8" in error
+    with pytest.raises(SystemExit, match="2"):
+        run("info", "--josn")
+    assert "unrecognized arguments: --josn. Did you mean '--json'?" in capsys.readouterr().err
+
+
+def test_each_command_has_one_line_of_help_at_80_columns(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = build_parser("").format_help().splitlines()
+    for name, text in COMMANDS.items():
+        assert any(line.split() == [name, *text.split()] for line in lines), name
 
 
 def test_warnings_have_the_time_and_quiet_hides_progress(capsys, monkeypatch) -> None:

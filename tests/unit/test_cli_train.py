@@ -212,6 +212,22 @@ def test_attributes_of_a_folder_with_a_preset_and_a_page(photos, tmp_path, capsy
     assert (tmp_path / "e.html").stat().st_size > 1000
 
 
+def test_attributes_print_a_loss_and_name_those_of_one_image(store, tmp_path, capsys) -> None:
+    with featx.open_store(store) as opened:
+        rows = [f"{p},{int(i % 2)},{int(i == 0)}" for i, p in enumerate(opened.paths)]
+    (tmp_path / "a.csv").write_text("\n".join(["path,odd,first", *rows]))
+    words = ["train", store, "--task", "attributes", "--labels", tmp_path / "a.csv"]
+    assert run(*words, "--out", tmp_path / "m") == 0
+    out, err = capsys.readouterr()
+    assert re.search(
+        r"2 attributes, 18 images, mean log loss \(0 is perfect\) \d\.\d{3} cross-", out
+    )
+    assert (
+        "1 attribute with a single yes or no, or none, cannot be measured: first (1 yes);" in err
+    )
+    assert result(capsys, *words, "--out", tmp_path / "m")["cv_score"] < 0  # scripts rely on it
+
+
 def test_an_evaluation_writes_a_page(photos, store, tmp_path, capsys) -> None:
     assert run("train", store, "--out", tmp_path / "m") == 0
     found = result(capsys, "evaluate", tmp_path / "m", store, "--html", tmp_path / "e.html")

@@ -119,3 +119,9 @@ def test_tensors_that_do_not_fit_the_shape_are_refused(tmp_path: Path) -> None:
 
 def test_card_agrees_with_its_own_file_name() -> None:
     assert all(card.name == name for name, card in EMBEDDED.items())
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_a_card_has_the_number_of_weights(name: str) -> None:
+    n = sum(weights.numel() for weights in build_embedded(name).parameters())
+    assert EMBEDDED[name].n_parameters == n

@@ -219,12 +219,19 @@ class Chain(nn.Module):
         return self.body(x).mean((2, 3))
 
 
-def test_each_depth_of_a_sweep_is_what_training_from_it_alone_gives(pictures) -> None:
+def test_each_depth_of_a_sweep_is_what_training_from_it_alone_gives(
+    pictures, monkeypatch, capsys
+) -> None:
     """Would catch weights that one depth leaves to the next, and a prefix run for each depth."""
     X, y = pictures
     net = Chain()
     counts = count_images(net, "body.0", "body.3", "body.4")
-    swept = FineTuneClassifier(net, train_from="auto", **QUICK).fit(X, y)
+    monkeypatch.setattr("featx._progress.LINE_EVERY_S", 0)
+    shown = {**QUICK, "progress": None}
+    swept = FineTuneClassifier(net, train_from="auto", **shown).fit(X, y)
+    said = [line.split(" ", 1)[1].split(":")[0] for line in capsys.readouterr().err.splitlines()]
+    for label in ("from body.3 (1 of 3)", "from body.4 (2 of 3)", "from body.5 (3 of 3)"):
+        assert f"finetune {label}" in said
     assert [d.train_from for d in swept.depths_] == [None, "body.5", "body.4", "body.3"]
     assert swept.n_frozen_passes_ == 30 + 2 * 24
     assert counts["body.0"] <= 30 + 2 * 24 + 30

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featx.cli.bench import _show_time
+from featx.cli.bench import _show_time, show
 from featx.cli.main import main
 from featx.errors import ManifestError, ParameterError
 from featx.extraction import LoadedEncoder, RunOptions
@@ -64,6 +64,12 @@ def test_sweeps_name_the_smallest_that_is_as_good(found) -> None:
             if r >= 0.97 * most
         ]
         assert sweep.best == min(fast)
+
+
+def test_the_columns_are_explained_below_the_table(found) -> None:
+    said = show(found.to_dict()).splitlines()
+    names = said[1].split()
+    assert [line.split()[0] for line in said[6:9]] == names == ["images/s", "share", "idle"]
 
 
 def test_a_slow_network_is_the_bottleneck(folder, monkeypatch) -> None:
