@@ -8,7 +8,15 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["MAX_CHARS", "OneLine", "as_table", "choose_time_unit", "shorten", "show_count"]
+__all__ = [
+    "MAX_CHARS",
+    "OneLine",
+    "as_table",
+    "choose_time_unit",
+    "shorten",
+    "show_confidence",
+    "show_count",
+]
 
 MAX_CHARS = 200
 VALUE_CHARS = 60
@@ -32,6 +40,19 @@ def show_count(n: int, one: str, many: str = "") -> str:
     ('1 image', '2,400 classes', '0 queries')
     """
     return f"{n:,} {one if n == 1 else many or one + ('es' if one.endswith('s') else 's')}"
+
+
+def show_confidence(confidence: float) -> str:
+    r"""Return how sure a classifier is; what is not certain is not rounded to 100 %.
+
+    Examples
+    --------
+    >>> show_confidence(0.914), show_confidence(0.9991), show_confidence(1)
+    ('91\xa0% sure', '>99\xa0% sure', '100\xa0% sure')
+    """
+    if 0.99 < confidence < 1:
+        return ">99\u00a0% sure"
+    return f"{100 * confidence:.0f}\u00a0% sure"
 
 
 def choose_time_unit(seconds: float) -> tuple[float, str]:

@@ -11,14 +11,15 @@ __all__ = ["make_page"]
 MAX_SHOWN = 60  # of a kind; the CSV and the JSON have all
 MAX_LARGE = 60  # findings whose pictures are of 256 px, about 15 kB each
 REVIEW = (
-    "To correct labels, open all images on the page of labelling, and press r there: the labels "
-    "that fit the other images least come first.\n\n"
-    "featx label photos.h5 --labels labels.csv\n\n"
-    "Where the labels are folders, write them to that file first:\n\n"
-    "featx export photos.h5 labels.csv --labels-only\n\n"
-    "What you decide goes to labels.csv, which featx audit, train and evaluate take with "
-    "--labels. featx label FINDINGS.csv --labels labels.csv shows the images of the findings "
-    "alone."
+    "To correct labels, open the images for labelling and press r. The labels that fit the other "
+    "images least then come first:\n\n"
+    "    featx label photos.h5 --labels labels.csv\n\n"
+    "If folders give the labels, write them to that file before:\n\n"
+    "    featx export photos.h5 labels.csv --labels-only\n\n"
+    "To see only the images with findings, save these with --out FINDINGS.csv, and open that file:"
+    "\n\n    featx label FINDINGS.csv --labels labels.csv\n\n"
+    "Your decisions are saved in labels.csv. Pass it as --labels to featx audit, train and "
+    "evaluate."
 )
 
 
@@ -32,15 +33,16 @@ def make_page(audit: Audit) -> Report:
     if audit.estimated_label_errors is not None and audit.interval is not None:
         report.add_scores(
             {
-                "labels that are probably wrong (95 % interval)": audit.estimated_label_errors,
-                "of labelled images": audit.n_labelled,
+                "labels that are probably wrong": audit.estimated_label_errors,
+                "labels that were judged": audit.n_labelled,
             },
-            intervals={"labels that are probably wrong (95 % interval)": audit.interval},
+            intervals={"labels that are probably wrong": audit.interval},
+            title="Estimate of wrong labels, with its 95\u00a0% interval",
         )
     if audit.findings:
         rows = [[KINDS[kind], count] for kind, count in audit.counts.items()]
         report.add_table(rows, ["finding", "images"], title="Findings")
-        report.add_text(REVIEW, title="Review")
+        report.add_text(REVIEW, title="How to correct them")
     else:
         report.add_text("Nothing was found.", title="Findings")
     for kind, count in audit.counts.items():
@@ -55,18 +57,19 @@ def make_page(audit: Audit) -> Report:
 
 def _card(finding: Finding) -> Card:
     score = f"{finding.score:.2f}"
+    label = f"label: {finding.given}" if finding.given else ""
+    other = finding.suggested if finding.kind in PAIRS else None
+    lines: tuple[str, ...]
     if finding.kind in PAIRS:
-        lines = (
-            show_score(finding.kind, finding.score),
-            *([finding.given] if finding.given else []),
-        )
-        return Card(finding.path, tuple(filter(None, lines)), other=finding.suggested)
-    if finding.kind == "label":
-        lines = (f"given: {finding.given}", f"suggested: {finding.suggested}", f"wrong: {score}")
+        lines = (show_score(finding.kind, finding.score), label)
+    elif finding.kind == "label":
+        lines = (label, f"suggested: {finding.suggested}", f"probability of an error: {score}")
     elif finding.kind == "classes":
-        lines = (f"{finding.given} or {finding.suggested}?", f"alike: {score}")
+        lines = (f"{finding.given} or {finding.suggested}?", f"confusion: {score} (1 is chance)")
     elif finding.kind == "outlier":
-        lines = (f"{finding.score:.1f} times the usual distance", finding.given)
+        lines = (f"{finding.score:.1f} times the usual distance", label)
+    elif finding.kind == "shape":
+        lines = (f"{finding.score:.1f} times as long as wide", label)
     else:
-        lines = (finding.suggested or score, finding.given)
-    return Card(finding.path, tuple(line for line in lines if line))
+        lines = (finding.suggested or f"score: {score}", label)
+    return Card(finding.path, tuple(filter(None, lines)), other=other)

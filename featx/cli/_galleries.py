@@ -36,9 +36,9 @@ def matches_report(
         Whether a query is the path of an image; else it is words.
     """
     wanted = ", ".join(words)
-    title = "What looks like this" if has_images else f"What the words find: {wanted}"
+    title = "Similar images" if has_images else f"Images that fit the words: {wanted}"
     if has_images and words:
-        title = f"What looks like this and fits the words: {wanted}"
+        title = f"Similar images that fit the words: {wanted}"
     report = _make_report(title, len(results), "query", "queries", [r["matches"] for r in results])
     label = " ".join(words)
     rows = [
@@ -86,7 +86,7 @@ def copies_report(groups: Sequence[dict[str, Any]]) -> Report:
     """
     shown = groups[:MAX_GROUPS]
     pictures = [g["paths"][:MAX_COPIES] for g in shown]
-    report = _make_report("Copies", len(groups), "group", "groups", pictures)
+    report = _make_report("Exact and near copies", len(groups), "group", "groups", pictures)
     if not shown:
         return report.add_text("None found.")
     if len(shown) < len(groups):
@@ -96,9 +96,9 @@ def copies_report(groups: Sequence[dict[str, Any]]) -> Report:
 
 def _as_row(group: dict[str, Any]) -> GalleryRow:
     n = len(group["paths"])
-    heading = f"{n} with the same bytes" if group["exact"] else f"{n} alike"
+    heading = f"{n} images with the same bytes" if group["exact"] else f"{n} similar images"
     if "cosine" in group and not group["exact"]:
-        heading += f", cosine {group['cosine']:.3f}"
+        heading += f", cosine similarity {group['cosine']:.3f}"
     left = n - MAX_COPIES
     note = f"{left:,} more of this group are not shown; --json has all." if left > 0 else ""
     return GalleryRow(None, _with_sizes(group["paths"][:MAX_COPIES]), heading, note)

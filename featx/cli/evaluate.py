@@ -29,8 +29,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         found = classifier.evaluate(store, args.labels)
     result = found.to_dict()
     if args.html:
-        title = f"What {args.model} says of {args.store}"
-        page = evaluation_report(found, title=title, maps=classifier.draw_maps)
+        page = evaluation_report(
+            found, title="Evaluation of a model", subtitle=f"{args.model} on {args.store}",
+            maps=classifier.draw_maps,
+        )  # fmt: skip
         result["report"] = str(page.save(args.html))
     return result
 

@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             classifier.draw_maps, run=read_options(args, RunOptions), weights=args.weights
         )
         page = predictions_report(
-            predictions, title=f"What {args.model} says", n_unreadable=len(failures), maps=draw
+            predictions, model=args.model, n_unreadable=len(failures), maps=draw
         )
         result["report"] = str(page.save(args.html))
     return result

@@ -95,10 +95,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 found = training.cross_validate(store)
             except ParameterError as err:
                 raise ParameterError(f"{err}; the model is saved, without a page") from err
-            title = f"{args.out}, on images that it was not trained on"
-            subtitle = f"cross-validated, preset {preset.name}, features of {store.path}"
+            subtitle = (
+                f"{args.out}, preset {preset.name}, trained on {store.path}. Each image is judged "
+                "by a model that was not trained on it"
+            )
             page = evaluation_report(
-                found, title=title, subtitle=subtitle, curve=training.learning_curve(store),
+                found, title="Cross-validation of a model", subtitle=subtitle,
+                curve=training.learning_curve(store),
                 maps=lambda _: ClassMaps(why_not=NO_MAPS),
             )  # fmt: skip
             result["report"] = str(page.save(args.html))

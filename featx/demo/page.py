@@ -41,8 +41,8 @@ def make_page(samples: Samples, found: Results, pixels: Results, store: FeatureS
     assert store.recipe is not None
     report = Report(
         TITLE,
-        subtitle=f"{len(samples.paths)} drawings through {store.recipe.backbone}, once; "
-        "everything below is trained on those features",
+        subtitle=f"{len(samples.paths)} drawings. The network {store.recipe.backbone} computed "
+        "their features once, and everything below is trained on these",
     )
     _add_figures(report, samples, found, pixels)
     report.add_curve(
@@ -53,7 +53,7 @@ def make_page(samples: Samples, found: Results, pixels: Results, store: FeatureS
             "pixels": [r.interval for r in pixels.curve],
         },
         x_label="labels per class",
-        y_label="accuracy",
+        y_label="accuracy, middle 95 % of splits",
         title="Accuracy by labels per class (objects)",
     )
     _add_retrieval(report, samples, found)
@@ -98,7 +98,7 @@ def _add_figures(report: Report, samples: Samples, found: Results, pixels: Resul
             for name, few in found.few.items()
             if few.interval[0] < few.interval[1]
         },
-        title="Results of the five tasks",
+        title="Results of the five tasks, with the middle 95\u00a0% of the splits",
     )
     report.add_table(
         [

@@ -71,7 +71,7 @@ def _about(metadata: Mapping[str, Any]) -> str:
     names, n = metadata["classes"], len(metadata["classes"])
     kind = "attributes" if metadata["kind"] == "attributes" else "classes"
     listed = ", ".join(names[:8]) + (f" and {n - 8} more" if n > 8 else "")
-    return f"A model of {n} {kind}: {listed}."
+    return f"It knows {n} {kind}: {listed}."
 
 
 def _as_global(module: str) -> str:

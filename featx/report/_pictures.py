@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from featx._repr import show_confidence
 from featx.errors import ParameterError
 from featx.report._axes import colour_of
 from featx.report._maps import PictureMap, lay_over, tell_maps
@@ -118,7 +119,7 @@ class Mistake:
     true, predicted : str
         Labels.
     score : float or None, default None
-        How sure the classifier was.
+        How sure the classifier was, from 0 to 1.
     maps : tuple of PictureMap, default ()
         That of the predicted label, which lies over the image, and that of the true one over a
         copy beside it, if there is one; they can be switched off.
@@ -202,7 +203,7 @@ def mistakes_section(
     _require_all(mistakes, Mistake, "mistakes")
     shown, data = [], []
     for m in mistakes:
-        score = None if m.score is None else as_text(m.score)
+        score = None if m.score is None else show_confidence(m.score)
         labels = {"true": str(m.true), "predicted": str(m.predicted)}
         picture = press.press(m.image)
         maps = lay_over(m.maps, picture, press)

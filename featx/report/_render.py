@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -27,15 +28,22 @@ TEMPLATES = Path(__file__).parent / "templates"
 _IN_HTML = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
 
 
+def _let_break(name: str) -> Markup:
+    """Let a line end behind the parts of a file's name, before it ends within a word."""
+    return Markup("<wbr>").join(re.findall(r"[^/_ -]*[/_ -]+|[^/_ -]+", name))
+
+
 @cache
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,  # whatever the file is called
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["let_break"] = _let_break
+    return environment
 
 
 def render(sections: Sequence[Section], document: dict[str, Any], **page: Any) -> str:

@@ -89,8 +89,12 @@ class Report:
         return self
 
     def add_text(self, text: str, *, title: str = "") -> Self:
-        """Append paragraphs of plain text, divided by blank lines."""
-        paragraphs = [" ".join(p.split()) for p in str(text).split("\n\n") if p.strip()]
+        """Append paragraphs of plain text, divided by blank lines; an indented one is code."""
+        paragraphs = [
+            {"text": " ".join(p.split()), "is_code": p.startswith("    ")}
+            for p in str(text).split("\n\n")
+            if p.strip()
+        ]
         return self._add(Section("text", title, {"paragraphs": paragraphs}, {"text": str(text)}))
 
     def add_scores(

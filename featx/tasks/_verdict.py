@@ -92,11 +92,13 @@ def answer(rows: Sequence[ComparisonRow], n_images: int) -> str:
         return f"{sentences[0]} {less} less accurate, beyond the noise of {n_images} images."
     named = [f"{row.name} ({row.accuracy.value:.3f})" for row in ties[:N_NAMED]]
     more = f" and {len(ties) - N_NAMED} more" if len(ties) > N_NAMED else ""
-    sentences.append(f"{n_images} images do not tell it from {', '.join(named)}{more}.")
+    sentences.append(
+        f"With {n_images} images it cannot be told apart from {', '.join(named)}{more}."
+    )
     fastest = max(ties, key=lambda row: row.images_per_second)
     if is_faster(fastest, best):
         ratio = fastest.images_per_second / best.images_per_second
-        sentences.append(f"Of these {fastest.name} is {ratio:.1f} times as fast as {best.name}.")
+        sentences.append(f"{fastest.name} is {ratio:.1f} times faster.")
     shortest = min(ties, key=lambda row: row.n_features)
     if shortest.n_features < best.n_features:
         sentences.append(

@@ -246,12 +246,12 @@ def _advise(found: Benchmark) -> Iterator[str]:
     on_cpu = found.device == "cpu"
     if found.bottleneck == "network":
         if on_cpu and found.engine == "torch":
-            yield f"engine torch, since {found.engine_reason}"
+            yield f"the engine is torch: {found.engine_reason}"
         if on_cpu and found.precision == "float32":
             yield "precision float32: bfloat16 is faster where the processor computes it natively"
         yield (
-            f"the network takes most of the time: a smaller one, fewer views"
-            f"{' or a GPU' if on_cpu else ''}; featx compare shows what it costs in accuracy"
+            "the network takes most of the time: use a smaller one, fewer views"
+            f"{' or a GPU' if on_cpu else ''}; featx compare shows the loss of accuracy"
         )
         if not on_cpu and found.engine == "torch":
             yield "engine compile: 1.5 to 1.7 times faster, after 15 to 20 s of compiling"
@@ -271,6 +271,6 @@ def _advise(found: Benchmark) -> Iterator[str]:
         rate = dict(zip(sweep.values, sweep.images_per_second, strict=True))
         if now in rate and rate[now] < NEAR * rate[sweep.best]:
             yield (
-                f"{sweep.setting} {sweep.best} instead of {now}: "
+                f"{sweep.setting.replace('_', ' ')} {sweep.best} instead of {now}: "
                 f"{rate[sweep.best] / rate[now]:.2f} times faster"
             )

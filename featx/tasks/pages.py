@@ -31,6 +31,7 @@ N_SHOWN_ATTRIBUTES = 6
 N_MAPPED, MIN_MAPPED = 500, 10
 MIN_LAYERS = 3  # of a curve
 VECTOR = "none"  # the pooling of what needs none
+SETTINGS = {"workers": "number of workers", "batch_size": "batch size"}
 MEASURES = {
     "map": "mean average precision",
     "map_step": "mean average precision (step)",
@@ -71,7 +72,7 @@ def comparison_report(found: Comparison, *, command: str = "") -> Report:
             for row in found.rows
         ],
         x_label="images per second",
-        y_label="accuracy",
+        y_label="accuracy, 95 % interval",
         log_x=True,
         frontier="no other network is both faster and more accurate"
         if n_networks > 1
@@ -90,7 +91,7 @@ def comparison_report(found: Comparison, *, command: str = "") -> Report:
         ],
         ["network", "accuracy", "from", "to", "images per second", "features", "as good as best",
          "unbeaten"],
-        title="Everything compared",
+        title="All results",
         caption="From and to are the ends of Wilson's 95 % interval. As good as best: McNemar's "
         "exact test finds no difference at 5 %. Unbeaten: no other is better in accuracy or "
         "speed, beyond noise, without being worse in the other.",
@@ -120,7 +121,7 @@ def _add_layers(report: Report, rows: Sequence[ComparisonRow]) -> None:
             curves,
             spans,
             x_label="layer, in order of execution",
-            y_label="accuracy",
+            y_label="accuracy, 95 % interval",
             x_names=layers,
             title=f"Accuracy over the layers of {rows[0].backbone}",
         )
@@ -136,37 +137,40 @@ def benchmark_report(found: Benchmark, *, command: str = "") -> Report:
     )
     report.add_scores(
         {
-            "images per second, end to end": found.end_to_end,
-            "share of what the stages allow": found.ratio_to_ceiling,
-            f"{unit} for the whole source": time,
+            "images per second in a whole extraction": found.end_to_end,
+            "share of the speed that the stages allow": found.ratio_to_ceiling,
+            f"{unit} for {show_count(found.n_in_source, 'image')}": time,
         },
-        title=f"Bottleneck: {found.bottleneck}",
+        title=f"Slowest stage: {found.bottleneck}",
     )
     report.add_bars(
-        [f"{stage.name}, alone" for stage in found.stages],
+        [stage.name for stage in found.stages],
         [stage.share for stage in found.stages],
         limit=1.0,
-        title="Share of the time per stage, if each runs alone",
+        title="Share of the time per stage",
     )
     report.add_table(
         [[s.name, s.images_per_second, s.share, s.idle] for s in found.stages],
-        ["stage", "images per second alone", "share of the time", "idle"],
-        title="Stages",
-        caption="Idle is the share of a whole extraction in which the stage, at its own speed, "
-        "would have nothing to do.",
+        ["stage", "images per second", "share of the time", "idle"],
+        title="Each stage alone",
+        caption="Decode reads and decodes the files, network computes the features, write saves "
+        "them. Images per second: the stage has all cores to itself. Share of the time: if the "
+        "stages ran one after the other. Idle: share of a whole extraction in which the stage "
+        "would wait for the others.",
     )
     for sweep in found.sweeps:
-        name = sweep.setting.replace("_", " ")
+        name = SETTINGS[sweep.setting]
         report.add_curve(
             list(sweep.values),
-            {"end to end": list(sweep.images_per_second)},
+            {"whole extraction": list(sweep.images_per_second)},
             x_label=name,
             y_label="images per second",
             log_x=min(sweep.values) > 0,
-            title=f"Images per second by {name}: {sweep.best} is enough",
+            title=f"Speed by {name}: choose {sweep.best}",
         )
     if found.advice:
-        report.add_text("\n\n".join(found.advice), title="What would help")
+        advice = [f"{line[0].upper()}{line[1:]}." for line in found.advice]
+        report.add_text("\n\n".join(advice), title="How to make it faster")
     return report.add_key_values(
         {
             **list_versions(command),
@@ -209,14 +213,15 @@ def evaluation_report(
     spans = {name: span for name, span in found.figures["intervals"].items() if span}
     if found.n_seen:
         subtitle += (
-            f"{'. ' if subtitle else ''}The model was trained on {found.n_seen} of these images: "
-            "what it reaches on new ones is probably less"
+            f"{'. ' if subtitle else ''}The model was trained on {found.n_seen} of these images, "
+            "so expect less on new ones"
         )
     report = Report(title, subtitle=subtitle, thumbnail_px=256)
+    counted = show_count(found.figures["n_samples"], "image")
     report.add_scores(
         {name_measure(name): found.figures[name] for name in names},
         intervals={name_measure(name): span for name, span in spans.items()},
-        title=f"{show_count(found.figures['n_samples'], 'image')}, 95 % intervals",
+        title=f"Scores on {counted}, with 95\u00a0% intervals",
     )
     add_predictions(report, found.predictions, maps)
     if curve is not None:
@@ -225,7 +230,7 @@ def evaluation_report(
             curve.mean,
             curve.intervals,
             x_label="labels per class",
-            y_label="accuracy on the rest",
+            y_label="accuracy, 95 % interval",
             log_x=True,
             title="Accuracy with fewer labels per class",
         )
@@ -235,7 +240,7 @@ def evaluation_report(
             **list_versions(command),
             "images without a label": coverage.n_unlabelled,
             "rows of the label file without an image": coverage.n_unused,
-            "measured images that the model was trained on": "not known"
+            "evaluated images that the model was trained on": "not known"
             if found.n_seen is None
             else found.n_seen,
         }

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from featx._repr import show_count
+from featx._repr import show_confidence, show_count
 from featx.report import Card, Report
 from featx.tasks.class_maps import ClassMaps, DrawMaps
 from featx.tasks.pages import list_versions
@@ -21,7 +21,7 @@ MAX_LARGE = 80  # cards whose pictures are of 256 px, about 15 kB each
 def predictions_report(
     predictions: Sequence[Mapping[str, Any]],
     *,
-    title: str,
+    model: str,
     n_unreadable: int = 0,
     maps: DrawMaps | None = None,
     command: str = "",
@@ -32,8 +32,8 @@ def predictions_report(
     ----------
     predictions : sequence of mapping
         As ``featx predict --json`` gives them.
-    title : str
-        What the page says of it.
+    model : str
+        What the page calls the model, such as its file.
     n_unreadable : int, default 0
         Images that could not be read, which the page counts.
     maps : callable, optional
@@ -47,8 +47,8 @@ def predictions_report(
     sure = float(np.mean([p["confidence"] for p in predictions])) if predictions else 0.0
     n_shown = min(len(strange), N_CARDS) + min(len(rest), N_CARDS)
     report = Report(
-        title,
-        subtitle=show_count(len(predictions), "image"),
+        "Predicted labels",
+        subtitle=f"{show_count(len(predictions), 'image')}, labelled by the model {model}",
         thumbnail_px=256 if n_shown <= MAX_LARGE else 128,
     )
     figures = {
@@ -62,7 +62,7 @@ def predictions_report(
     drawn = maps({path: (label,) for path, label in mapped.items()}) if maps else ClassMaps()
     if strange:
         title = "Unlike all training images"
-        note = "These resemble no class and no training image, so their labels are guesses."
+        note = "These resemble no training image, so the labels are guesses."
         _add_cards(report, strange, title, note, drawn)
     if rest:
         _add_cards(report, rest, "Least confident first", "", drawn)
@@ -103,14 +103,10 @@ def _describe(prediction: Mapping[str, Any]) -> tuple[str, ...]:
     label = prediction["label"]
     names = [label] if isinstance(label, str) else label
     label = ", ".join(names) or "none"
-    lines = [f"{label}, {100 * prediction['confidence']:.0f}\u00a0% sure"]
+    lines = [f"{label}, {show_confidence(prediction['confidence'])}"]
     if prediction["is_unknown"]:  # how sure the classes are of each other says nothing here
-        lines = [f"guess: {label}"]
-    possible = prediction.get("labels", names)
-    if others := [name for name in possible if name not in names]:
-        lines.append(f"or {', '.join(others)}")
-    elif names and not possible:
-        lines.append("set of labels: empty")
-    if prediction["unknown"] is not None:
-        lines.append(f"unknown {prediction['unknown']:.2f}")
+        stranger = f"{100 * prediction['unknown']:.0f}\u00a0%"
+        lines = [f"guess: {label}", f"stranger than {stranger} of the training images"]
+    if "labels" in prediction:  # as featx predict prints them
+        lines.append(f"possible: {', '.join(prediction['labels']) or 'none'}")
     return tuple(lines)

@@ -512,14 +512,14 @@ def test_the_page_counts_what_could_not_be_read_and_gives_the_unknown_a_guess() 
     sure = {"path": "/a.jpg", "label": "red", "confidence": 0.9, "unknown": 0.1}
     strange = {"path": "/b.jpg", "label": "blue", "confidence": 0.99, "unknown": 0.98}
     predictions = [{**sure, "is_unknown": False, "labels": []}, {**strange, "is_unknown": True}]
-    report = predictions_report(predictions, title="t", n_unreadable=3)
+    report = predictions_report(predictions, model="m", n_unreadable=3)
     scores = next(s for s in report.to_dict()["sections"] if s["kind"] == "scores")["scores"]
     assert {row["name"]: row["value"] for row in scores}["unreadable images"] == 3
     lines = [line for s in report.to_dict()["sections"] if s["kind"] == "pictures"
              for card in s["cards"] for line in card["lines"]]  # fmt: skip
     assert lines == [
-        "guess: blue", "unknown 0.98", "red, 90\u00a0% sure", "set of labels: empty",
-        "unknown 0.10",
+        "guess: blue", "stranger than 98\u00a0% of the training images",
+        "red, 90\u00a0% sure", "possible: none",
     ]  # fmt: skip
 
 

@@ -318,7 +318,7 @@ def test_of_several_labels_the_page_names_the_one_that_is_mapped() -> None:
         return ClassMaps({"/x.jpg": (picture,)})
 
     none = {**prediction, "path": "/y.jpg", "label": []}
-    report = predictions_report([prediction, none], title="t", maps=draw)
+    report = predictions_report([prediction, none], model="m", maps=draw)
     assert asked == {"/x.jpg": ("b",)}
     (section,) = [s for s in report.to_dict()["sections"] if s["kind"] == "pictures"]
     assert [card["lines"][-1] for card in section["cards"]] == ["map of b", "none, 80\u00a0% sure"]

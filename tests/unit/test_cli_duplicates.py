@@ -92,7 +92,7 @@ def test_a_page_says_which_copy_is_the_largest(tmp_path, capsys) -> None:
     result = found(capsys, store, "--threshold", "0.5", "--html", tmp_path / "copies.html")
     page = Path(result["report"]).read_text()
     assert page.count("<span>300 x 200 px</span>") == 2
-    assert page.count("<b>largest</b><span>in/large.jpg</span>") == 1
+    assert page.count("<b>largest</b><span>in/<wbr>large.jpg</span>") == 1
     for name in ("large.jpg", "small.jpg"):
         n_bytes = (tmp_path / "in" / name).stat().st_size
         assert f"<span>{n_bytes / 1000:,.0f} kB</span>" in page

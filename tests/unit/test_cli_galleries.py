@@ -28,10 +28,10 @@ def test_words_are_a_heading_and_not_a_picture_that_is_missing() -> None:
     report = matches_report(results, words=["umbrella", "-red"], has_images=False)
     assert (rows_of(report)[0]["query"], rows_of(report)[0]["label"]) == (None, "umbrella -red")
     assert "<h3>umbrella -red</h3>" in report.to_html()
-    assert report.title == "What the words find: umbrella, -red"
+    assert report.title == "Images that fit the words: umbrella, -red"
     beside = matches_report(results, words=["-red"], has_images=True)
     assert (rows_of(beside)[0]["query"], rows_of(beside)[0]["label"]) == ("umbrella -red", "-red")
-    assert beside.title == "What looks like this and fits the words: -red"
+    assert beside.title == "Similar images that fit the words: -red"
 
 
 def test_where_instances_agree_is_drawn_and_where_not_is_said() -> None:

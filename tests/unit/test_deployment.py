@@ -333,7 +333,7 @@ def test_a_page_labels_dropped_and_chosen_pictures(exported, capsys) -> None:
         until(driver, "return document.body.dataset.ready")
         state = "return document.getElementById('state').textContent"
         assert driver.execute_script(state) == (
-            "Ready: 3 sample pictures were answered as by featx."
+            "Ready. In a test on 3 pictures this browser gave the answers of featx."
         )
         data = base64.b64encode(pictures[0].read_bytes()).decode()
         driver.execute_script(DROP, data)

@@ -272,7 +272,7 @@ def test_pictures_beside_the_page_are_loaded_and_missed(page, folder, monkeypatc
     monkeypatch.setattr(drawing_module, "MAX_INSIDE", 10)
     draw_map(folder / "f.h5", folder / "beside.html", workers=0)
     page.get((folder / "beside.html").as_uri())
-    assert wait_for(lambda: state(page)["nDrawn"]) > 3
+    assert wait_for(lambda: state(page)["nDrawn"]) >= 3  # one of each group finds room
     shutil.rmtree(folder / "beside_files")
     page.get((folder / "beside.html").as_uri())
     wait_for(lambda: "are not beside this page" in text(page, "note"))

@@ -142,6 +142,21 @@ def test_a_page_keeps_nobody_out_and_cuts_nothing_off(driver, pages, name) -> No
         assert driver.execute_script(SMALL_TEXTS) == []
 
 
+def test_the_strip_of_a_phone_covers_no_framed_picture(driver, pages) -> None:
+    """On a phone the classes stand at the bottom, over the pictures."""
+    look(driver, 390, "light")
+    driver.get("about:blank")
+    driver.get(pages["label"])
+    until(driver, "return document.querySelectorAll('.card img[src]').length > 3")
+    covered = (
+        "return document.querySelector('.card[aria-current=true]').getBoundingClientRect().bottom"
+        " > document.getElementById('strip').getBoundingClientRect().top"
+    )
+    for _ in range(6):
+        driver.switch_to.active_element.send_keys("\ue015")  # down
+        assert not driver.execute_script(covered)
+
+
 @pytest.fixture
 def report(driver, pages):
     look(driver, 1280, "light")

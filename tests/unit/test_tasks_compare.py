@@ -282,9 +282,9 @@ def test_the_answer_names_ties_the_faster_and_the_shorter() -> None:
     worse = as_row(0.5, 900.0, "worse")
     text = answer([best, slow, fast, worse], 400)
     assert text == (
-        "big is the most accurate: 0.910. 400 images do not tell it from short (0.905), fast "
-        "(0.900). Of these fast is 2.0 times as fast as big. The shortest of them is short: 64 "
-        "numbers per image instead of 1000."
+        "big is the most accurate: 0.910. With 400 images it cannot be told apart "
+        "from short (0.905), fast (0.900). fast is 2.0 times faster. The shortest of them is "
+        "short: 64 numbers per image instead of 1000."
     )
     assert answer([best, worse], 400) == (
         "big is the most accurate: 0.910. The other one is less accurate, beyond the noise of "

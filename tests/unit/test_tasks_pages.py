@@ -41,7 +41,7 @@ class Page(HTMLParser):
         self.headings: list[str] = []
         self.text, self.style = "", ""
         self.open: list[str] = []
-        self.feed(page)
+        self.feed(page.replace("<wbr>", ""))  # where the names of files may break
         self.close()
         assert not self.open
 
@@ -279,7 +279,7 @@ def test_the_page_of_a_comparison_has_a_plot_a_table_and_what_nothing_beats(tmp_
     page, numbers = saved(comparison_report(found, command="featx compare"), tmp_path)
     assert page.headings[0] == "Comparison of networks"
     assert page.headings[1:] == [
-        "Which to choose", "Accuracy against speed", "Everything compared",
+        "Which to choose", "Accuracy against speed", "All results",
         "Versions and settings",
     ]  # fmt: skip
     assert HOSTILE[3] in page.text

@@ -139,8 +139,8 @@ const count = (n) => (n === 1 ? "1 picture" : `${n} pictures`);
 try {
   const session = await open();
   const n = notes.self_test.length, same = await test(session);
-  if (same === n) say(`Ready: ${n} sample pictures were answered as by featx.`);
-  else say(`Only ${same} of ${n} sample pictures were answered as by featx: do not rely on this browser.`, true);
+  if (same === n) say(`Ready. In a test on ${count(n)} this browser gave the answers of featx.`);
+  else say(`Do not rely on this browser: in a test it gave the answers of featx for only ${same} of ${count(n)}.`, true);
   let queue = Promise.resolve();
   const take = (list) => {
     const files = [...list];  // the browser empties its list after the event

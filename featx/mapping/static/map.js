@@ -154,7 +154,7 @@ function resize() {
 
 // A point of the map is at a * X + b, c * Y... in pixels of the canvas; both axes have one scale.
 function scale() {
-  const side = Math.min(W, H), a = side * view.k;
+  const side = Math.max(1, Math.min(W, H) - THUMB * dpr), a = side * view.k;  // half a picture fits at each edge
   return { a, b: ((W - side) / 2) * view.k + view.x * dpr, c: ((H - side) / 2) * view.k + view.y * dpr };
 }
 

@@ -11,6 +11,9 @@ export const made = (tag, name, text) => {
   return node;
 };
 
+// A line may end behind the parts of a file's name, before it ends within a word.
+export const letBreak = (name) => (name.match(/[^/_ -]*[/_ -]+|[^/_ -]+/g) ?? []).flatMap((part) => [part, made("wbr")]);
+
 export const count = (n, one) => `${n.toLocaleString("en")} ${n === 1 ? one : `${one}s`}`;
 
 let token = new URLSearchParams(location.hash.slice(1)).get("token");

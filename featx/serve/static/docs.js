@@ -69,7 +69,6 @@ function drawRequest(method, path, operation, index) {
   const title = made("h2");
   title.append(made("span", `method ${method}`, method.toUpperCase()), " ", made("code", "", path));
   section.append(title, made("p", "", operation.description ?? ""), made("pre", "", example(method, path, operation)));
-  section.querySelector("pre").tabIndex = 0;  // it may scroll
   if (operation.parameters?.length) {
     section.append(table("Parameters", operation.parameters.map((one) => [one.name, one.schema, one.description, one.required])));
   }

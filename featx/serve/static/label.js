@@ -1,7 +1,7 @@
 // The page of featx label. Text from the server or from files is set as text, never as HTML.
 // Every stroke is on the disk before the server answers; what the page shows is what the file has.
 
-import { call, count, made, openDoor, thumbnail } from "/static/common.js";
+import { call, count, letBreak, made, openDoor, thumbnail } from "/static/common.js";
 import { nameOfKey, openNames, showNames, type } from "/static/label_names.js";
 
 const at = (id) => document.getElementById(id);
@@ -62,8 +62,8 @@ function hintOfSuggestions() {
   }
   const what = isTouch() ? "Tap a picture, then" : "What is the framed picture?";
   if (!state.names.length) return isTouch() ? `${what} type its class.` : `${what} Type its class, then press Enter.`;
-  if (!state.can_train && !shown.some((s) => s.label)) return isTouch() ? `${what} tap its class or type another. Guesses begin with two classes.`
-    : `${what} Press the number of its class, or type another. Guesses begin with two classes.`;
+  if (!state.can_train && !shown.some((s) => s.label)) return isTouch() ? `${what} tap its class or type another. Guesses begin when two classes have labels.`
+    : `${what} Press the number of its class, or type another. Guesses begin when two classes have labels.`;
   return isTouch() ? "Tap a picture twice to accept its guess, or once and then a class."
     : "Enter accepts the guess of the framed picture; a number or a typed class corrects it.";
 }
@@ -243,7 +243,7 @@ function paint(button, s) {
   button.querySelector(".what").textContent = what;
   button.querySelector(".far").textContent = isDone || s.confidence === null ? "" : percent(s.confidence, 0);
   const why = !isDone ? s.reason : s.isOthers ? "labelled by somebody else" : "";
-  button.querySelector(".where").textContent = why ? `${s.name} · ${why}` : s.name;
+  button.querySelector(".where").replaceChildren(...letBreak(s.name), ...(why ? [` · ${why}`] : []));
   button.querySelector(".tick").hidden = !(isDone || s.struck);
   button.querySelector(".tick").textContent = s.struck ? "✗" : "✓";
   const asWhat = isDone ? "labelled" : s.struck ? "struck out, guess" : guess ? "guess" : "no guess yet";
