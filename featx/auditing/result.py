@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._optional import require
-from featx._repr import OneLine
+from featx._repr import OneLine, as_table, show_count
 from featx.files.kinds import FINDING_COLUMNS
 from featx.files.outputs import write_output
 from featx.files.paths import show_path
@@ -131,6 +131,20 @@ class Audit(OneLine):
         """Number of findings of each kind that was found."""
         found = Counter(finding.kind for finding in self.findings)
         return {kind: found[kind] for kind in KINDS if kind in found}
+
+    def _repr_html_(self) -> str:
+        """Show how many findings there are of each kind in a notebook."""
+        found = show_count(len(self.findings), "finding")
+        notes = list(self.notes)
+        if self.estimated_label_errors is not None and self.interval is not None:
+            low, high = self.interval
+            wrong = (
+                f"about {self.estimated_label_errors:,} of {self.n_labelled:,} labels are wrong"
+            )
+            notes.insert(0, f"{wrong} (95 % interval {low:,} to {high:,})")
+        rows = [(KINDS[kind], f"{n:,}") for kind, n in self.counts.items()]
+        caption = f"{found} in {show_count(self.n_samples, 'image')}"
+        return as_table(caption, rows, head=("finding", "images"), note="; ".join(notes))
 
     def to_dict(self) -> dict[str, Any]:
         """Return findings, counts, estimate and notes as a JSON-serialisable dict."""

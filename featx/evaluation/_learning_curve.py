@@ -17,7 +17,7 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing, check_random_state
 
 from featx._progress import Progress
-from featx._repr import OneLine
+from featx._repr import OneLine, as_table
 from featx.errors import ParameterError, choose, require_count
 from featx.evaluation._scores import mean_per_class_accuracy
 from featx.evaluation._splits import Draw, as_group_numbers, as_labels, as_rows, draw_order
@@ -78,6 +78,19 @@ class FewLabelCurve(OneLine):
             ends = values.mean(axis=1)[:, None] + reach[:, None] * np.array([-1.0, 1.0])
             found[name] = np.clip(ends, 0, 1) if self.scoring in METRICS else ends
         return found
+
+    def _repr_html_(self) -> str:
+        """Show each estimator's mean scores with their intervals in a notebook."""
+        columns = []
+        for name, means in self.mean.items():
+            cells = [f"{mean:.3f}" for mean in means]
+            if name in self.intervals:
+                ends = [f" ({low:.3f} to {high:.3f})" for low, high in self.intervals[name]]
+                cells = [cell + span for cell, span in zip(cells, ends, strict=True)]
+            columns.append(cells)
+        caption = f"{self.scoring.replace('_', ' ').capitalize()}, 95 % interval"
+        rows = zip(self.n_per_class, *columns, strict=True)
+        return as_table(caption, rows, head=("labels per class", *self.mean))
 
 
 def few_label_curve(

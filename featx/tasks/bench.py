@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from featx._repr import OneLine
+from featx._repr import OneLine, as_table, show_count
 from featx.errors import require_count
 from featx.extraction import Encoder, RunOptions
 from featx.extraction.encoder import DEFAULT_BACKBONE
@@ -124,6 +124,17 @@ class Benchmark(OneLine):
     def hours(self) -> float:
         """Time that the whole source would take at this speed, in hours."""
         return self.n_in_source / self.end_to_end / 3600
+
+    def _repr_html_(self) -> str:
+        """Show each stage and what would help in a notebook."""
+        rows = [(s.name, f"{s.images_per_second:,.0f}", f"{s.share:.0%}", f"{s.idle:.0%}")
+                for s in self.stages]  # fmt: skip
+        rows.append(("whole extraction", f"{self.end_to_end:,.0f}", "", ""))
+        caption = (
+            f"Speed of {self.backbone} on {self.device}, {show_count(self.n_images, 'image')}"
+        )
+        head = ("stage", "images per second", "share of the time", "idle")
+        return as_table(caption, rows, head=head, note="; ".join(self.advice))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON-serialisable dict, the rate of each stage by its name."""

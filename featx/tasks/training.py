@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from featx._repr import OneLine, show_count
+from featx._repr import OneLine, as_table, show_count
 from featx.errors import ManifestError, ParameterError, choose
 from featx.estimators import Preset, SavedModel, save_model
 from featx.estimators.certainty import learn_certainty
@@ -90,6 +90,24 @@ class Training(OneLine):
             "failures": [{"path": f.path, "reason": f.reason} for f in self.failures],
             **self.coverage.to_dict(),
         }
+
+    def _repr_html_(self) -> str:
+        """Show preset, score and classes in a notebook."""
+        found = self.to_dict()
+        names, score, C = found["classes"], found["cv_score"], found["C"]
+        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        rows = [
+            ("preset", found["preset"]),
+            (f"cross-validated {found['cv_metric']}", "" if score is None else f"{score:.3f}"),
+            *([] if isinstance(C, dict) else [("C", f"{C:.4g}")]),
+            (
+                show_count(len(names), "class" if self.y.ndim == 1 else "attribute"),
+                f"{', '.join(names[:MAX_NAMED])}{more}",
+            ),
+            ("images without a label", f"{found['n_unlabelled']:,}"),
+        ]
+        caption = f"Classifier trained on {show_count(found['n_samples'], 'image')}"
+        return as_table(caption, rows, note="; ".join(self.notes))
 
     def save(self, path: str | os.PathLike[str], store: FeatureStore) -> None:
         """Write the model, with the store's recipe and the digests of the images it has seen."""

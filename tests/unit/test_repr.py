@@ -13,14 +13,17 @@ from sklearn.pipeline import make_pipeline
 
 import featx
 from featx._repr import MAX_CHARS, shorten
+from featx.auditing.result import Audit, Finding
 from featx.estimators import MultiViewClassifier, SavedModel
-from featx.evaluation import wilson_interval
+from featx.evaluation import FewLabelCurve, wilson_interval
 from featx.extraction.summary import ExtractionSummary
 from featx.images import ImageManifest
 from featx.images.join import Coverage, join_labels
 from featx.recipe import Preprocessing, Recipe
 from featx.retrieval import SpatialSearch
 from featx.store import store_info, verify_store, write_features
+from featx.tasks import train
+from featx.tasks.bench import Benchmark, Stage
 from featx.tasks.classifier import Evaluation, Predictions
 from featx.tasks.comparison import Comparison, ComparisonRow, Figure
 
@@ -161,3 +164,61 @@ def test_a_notebook_shows_a_comparison_as_its_text():
     for text in (found.answer, "0.500 (0.400 to 0.600)", "12", row.name, "*"):
         assert text in str(found)
         assert text in page.text
+
+
+TABLE = {"table", "caption", "tr", "th", "td"}
+
+
+def test_a_notebook_shows_an_audit_as_counts_with_the_estimate():
+    findings = [Finding(f"{i}.jpg", kind, 0.9) for i, kind in enumerate(("label", "copy", "copy"))]
+    page = Cells(
+        Audit(tuple(findings), 1200, 1100, 31, (20, 42), notes=("<no> words",))._repr_html_()
+    )
+    assert page.tags == TABLE | {"p"}
+    for text in (
+        "3 findings in 1,200 images",
+        "label that is probably wrong 1",
+        "the same file as another 2",
+        "about 31 of 1,100 labels are wrong (95 % interval 20 to 42); <no> words",
+    ):
+        assert text in " ".join(page.text.split())
+    assert "labels are wrong" not in Audit((), 3)._repr_html_()
+
+
+def test_a_notebook_shows_a_curve_as_means_with_intervals():
+    scores = np.random.default_rng(0).uniform(0.4, 0.6, (2, 5))
+    page = Cells(FewLabelCurve((1, 10), {"<svm>": scores}, "balanced_accuracy")._repr_html_())
+    assert page.tags == TABLE
+    reach = 2.7764 * scores.std(axis=1, ddof=1) / np.sqrt(5)  # t(4) at 97.5 %, as in tables
+    for n, mean, half in zip((1, 10), scores.mean(axis=1), reach, strict=True):
+        assert f"{n} {mean:.3f} ({mean - half:.3f} to {mean + half:.3f})" in page.text
+    assert "Balanced accuracy, 95 % interval" in page.text
+    assert "<svm>" in page.text
+    once = Cells(FewLabelCurve((1,), {"svm": scores[:1, :1]})._repr_html_())
+    assert f"{scores[0, 0]:.3f}" in once.text
+    assert " to " not in once.text
+
+
+def test_a_notebook_shows_a_training_as_its_classes_and_score(tmp_path):
+    X = np.eye(2, 512).repeat(6, axis=0) + np.random.default_rng(0).normal(0, 0.01, (12, 512))
+    labels = ["<cat>"] * 6 + ["dog"] * 6
+    names = [f"{i}.jpg" for i in range(12)]
+    with write_features(tmp_path / "f.h5", X, paths=names, labels=labels, recipe=RECIPE) as store:
+        page = Cells(train(store)._repr_html_())
+    for text in ("trained on 12 images", "plain", "accuracy 1.000", "2 classes <cat>, dog"):
+        assert text in " ".join(page.text.split())
+
+
+def test_a_notebook_shows_a_benchmark_as_its_stages():
+    stages = (Stage("decode", 1234.4, 0.25, 0.5), Stage("network", 411.0, 0.75, 0.0))
+    found = Benchmark(stages, 300, 308, 0.97, "network", ("a <GPU>", "b"), 9, 0, 9, 1e4, "net",
+                      "cpu", "float32", "torch", "", 2, 32, 3)  # fmt: skip
+    page = Cells(found._repr_html_())
+    assert page.tags == TABLE | {"p"}
+    for text in (
+        "decode 1,234 25% 50%",
+        "network 411 75% 0%",
+        "whole extraction 300",
+        "a <GPU>; b",
+    ):
+        assert text in " ".join(page.text.split())
