@@ -1,6 +1,6 @@
-"""Write one learning curve as three pages: ours, by Observable Plot and by Vega-Lite.
+"""Write one learning curve as four pages: ours, by Observable Plot, by Vega-Lite and by Plotly.
 
-    npm install --prefix N @observablehq/plot d3 vega vega-lite
+    npm install --prefix N @observablehq/plot d3 vega vega-lite plotly.js-basic-dist-min
     python benchmarks/charts.py N/node_modules OUT
 
 Open them, or run axe-core over them; docs/decisions/charts.md has what was found.
@@ -44,9 +44,23 @@ const spec = { data: { values: rows }, width: "container", height: 300, layer: [
   title: "labels per class" } } };
 new vega.View(vega.parse(vegaLite.compile(spec).spec), { renderer: "svg", container: "#c" })
   .runAsync();"""
+PLOTLY = """const names = [...new Set(rows.map((row) => row.name))], traces = [];
+names.forEach((name, k) => {
+  const mine = rows.filter((row) => row.name === name), x = mine.map((row) => row.x);
+  const color = ["#1f77b4", "#ff7f0e"][k], hoverinfo = "skip", showlegend = false;
+  traces.push({ x, y: mine.map((row) => row.high), mode: "lines", line: { width: 0 }, hoverinfo,
+    showlegend });
+  traces.push({ x, y: mine.map((row) => row.low), mode: "lines", line: { width: 0 }, hoverinfo,
+    showlegend, fill: "tonexty", fillcolor: color + "29" });
+  traces.push({ x, y: mine.map((row) => row.y), name, mode: "lines+markers", line: { color } });
+});
+Plotly.newPlot("c", traces, {
+  xaxis: { type: "log", tickvals: [1, 2, 5, 10, 20], title: { text: "labels per class" } },
+  yaxis: { title: { text: "accuracy" } } }, { responsive: true });"""
 PAGES = {
     "plot": (["d3/dist/d3.min.js", "@observablehq/plot/dist/plot.umd.min.js"], PLOT),
     "vega": (["vega/build/vega.min.js", "vega-lite/build/vega-lite.min.js"], VEGA),
+    "plotly": (["plotly.js-basic-dist-min/plotly-basic.min.js"], PLOTLY),
 }
 
 
