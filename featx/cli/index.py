@@ -20,6 +20,9 @@ OF_VECTORS = {"metric": "--metric", "codes": "--codes", "target_recall": "--targ
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
+    from featx.cli._later import import_scikit_learn
+
+    import_scikit_learn()
     from featx.retrieval import RetrievalIndex
 
     parser.add_argument("store", metavar="F.h5", help="a store")

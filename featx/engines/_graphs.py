@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,8 @@ from featx.errors import BackboneError
 
 __all__ = [
     "Compiled",
+    "Streams",
     "compile_graph",
-    "count_images_at_once",
-    "count_streams",
     "count_threads",
     "import_openvino",
     "without_telemetry",
@@ -34,6 +35,10 @@ MAX_STREAMS = 16
 # network's input, as it computes, of which 4 images of 224 px in bfloat16 have so many.
 AT_ONCE_BYTES = 1_200_000
 TELEMETRY = "openvino_telemetry"
+SIBLINGS = "topology/thread_siblings_list"
+
+Use = Callable[[list[NDArray[Any]]], None]
+Finish = Callable[[], None]
 
 
 @contextlib.contextmanager
@@ -88,7 +93,7 @@ class Compiled:
         request.start_async([np.ascontiguousarray(view)], share_inputs=True)
         return request
 
-    def finish(self, request: Any, use: Callable[[list[NDArray[Any]]], None]) -> None:
+    def finish(self, request: Any, use: Use) -> None:
         """Wait for a batch, and hand its outputs over, which `use` must copy."""
         request.wait()
         n = len(self._compiled.outputs)
@@ -102,15 +107,83 @@ class Compiled:
         return found
 
 
-def count_threads() -> int:
-    """Return how many threads torch has; before it is imported OMP_NUM_THREADS, 0 for the default.
+class Streams:
+    """A graph, compiled for as many streams as its batches need.
 
-    So `torch.set_num_threads` holds for every engine.
+    Parameters
+    ----------
+    graph : openvino.Model
+        From views (n, ...), of one input.
+    dtype : {"float32", "bfloat16"}
+        What is computed in, where it is not quantised.
+    """
+
+    def __init__(self, graph: Any, dtype: str) -> None:
+        self._graph, self._dtype = graph, dtype
+        self.compiled: dict[int, Compiled] = {}
+
+    def compile(self, n_images: int) -> Compiled:
+        """Return it compiled for batches of so many images; on first use that takes time."""
+        n_streams = count_streams(n_images)
+        if n_streams not in self.compiled:
+            self.compiled[n_streams] = compile_graph(self._graph, self._dtype, n_streams)
+        return self.compiled[n_streams]
+
+    def begin(self, view: NDArray[Any], use: Use, pad_to: int | None = None) -> Finish:
+        """Begin a batch, some images to a stream at a time.
+
+        Parameters
+        ----------
+        view : ndarray of shape (n, ...)
+            Stays as it is until the end.
+        use : callable
+            Given the outputs of the next images, which it must copy.
+        pad_to : int, optional
+            Compute each image as in a batch of this many, so that its outputs are the same to the
+            last bit however many come with it; blank images' outputs may follow.
+
+        Returns
+        -------
+        callable
+            Waits for the batch, and hands its outputs over.
+        """
+        n = pad_to or len(view)
+        compiled = self.compile(n)
+        size = _count_images_at_once(n, count_streams(n), view.shape[1:], self._dtype)
+        if pad_to is not None and len(view) % size:
+            blank = np.zeros((-len(view) % size, *view.shape[1:]), view.dtype)
+            view = np.concatenate([view, blank])
+        begun = [compiled.start(view[at : at + size]) for at in range(0, max(len(view), 1), size)]
+
+        def finish() -> None:
+            for request in begun:
+                compiled.finish(request, use)
+
+        return finish
+
+
+def count_threads() -> int:
+    """Return how many threads torch has; before it is imported, how many it would take.
+
+    So `torch.set_num_threads` and OMP_NUM_THREADS hold for every engine.
     """
     if "torch" in sys.modules:
         return int(sys.modules["torch"].get_num_threads())
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() else 0
+    return int(asked) if asked.isdecimal() and int(asked) else _count_cores()
+
+
+@functools.cache
+def _count_cores() -> int:
+    """Return the cores that this process may use; two threads of one core count once on Linux."""
+    has_mask = hasattr(os, "sched_getaffinity")
+    cores = set()
+    for i in os.sched_getaffinity(0) if has_mask else range(os.cpu_count() or 1):
+        try:
+            cores.add(Path(f"/sys/devices/system/cpu/cpu{i}/{SIBLINGS}").read_text())
+        except OSError:
+            cores.add(str(i))
+    return len(cores)
 
 
 def count_streams(n_images: int) -> int:
@@ -122,7 +195,7 @@ def count_streams(n_images: int) -> int:
     return n_streams if n_images >= n_streams else 1
 
 
-def count_images_at_once(n_images: int, n_streams: int, shape: Sequence[int], dtype: str) -> int:
+def _count_images_at_once(n_images: int, n_streams: int, shape: Sequence[int], dtype: str) -> int:
     """Return how many of a batch's images, each of `shape`, one stream is given at a time."""
     image_bytes = math.prod(shape) * ITEM_BYTES[dtype]
     share = -(-n_images // n_streams)

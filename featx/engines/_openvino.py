@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from featx.engines._graphs import (
-    Compiled,
-    compile_graph,
-    count_images_at_once,
-    count_streams,
-    import_openvino,
-)
+from featx.engines._graphs import Streams, import_openvino
 from featx.engines._int8 import Loss, load_quantised, quantise
 from featx.engines.conversion import to_openvino
 from featx.engines.engine import (
@@ -63,17 +57,14 @@ class Ready:
 
     Parameters
     ----------
-    graph : openvino.Model
+    streams : Streams
         Agrees with torch.
     loss : Loss or None
         What int8 loses.
-    compiled : dict of int to Compiled
-        By number of streams; each is compiled on first use.
     """
 
-    graph: Any
-    loss: Loss | None
-    compiled: dict[int, Compiled] = field(default_factory=dict)
+    streams: Streams
+    loss: Loss | None = None
 
 
 class OpenVINOEngine:
@@ -107,21 +98,13 @@ class OpenVINOEngine:
 
     def read(self, view: NDArray[Any], layers: Layers, use: Use) -> Finish:
         """Begin one batch; converts the network where this is the first of its size."""
-        n, shape = len(view), view.shape[1:]
-        n_streams = count_streams(n)
-        compiled = self.prepare(layers, shape, view.dtype, n_images=n).compiled[n_streams]
-        size = count_images_at_once(n, n_streams, shape, self._precision.rest)
-        begun = [compiled.start(view[at : at + size]) for at in range(0, max(n, 1), size)]
 
         def hand_over(outputs: list[NDArray[Any]]) -> None:
             for name, output in zip(layers, outputs, strict=True):
                 use(name, torch.from_numpy(output))
 
-        def finish() -> None:
-            for request in begun:
-                compiled.finish(request, hand_over)
-
-        return finish
+        ready = self.prepare(layers, view.shape[1:], view.dtype, n_images=len(view))
+        return ready.streams.begin(view, hand_over)
 
     def prepare(
         self,
@@ -156,17 +139,14 @@ class OpenVINOEngine:
             If it cannot convert the network, or gives other features than torch.
         """
         key = (tuple(layers), tuple(shape), np.dtype(dtype).str)
-        n_streams = count_streams(n_images)
         try:
             if key not in self._ready:
                 if self._precision.is_int8:
-                    self._ready[key] = Ready(*self._quantise(layers, shape, dtype, samples))
+                    self._ready[key] = self._quantise(layers, shape, dtype, samples)
                 else:
-                    self._ready[key] = self._convert(layers, shape, dtype, n_streams)
+                    self._ready[key] = Ready(self._convert(layers, shape, dtype, n_images))
             ready = self._ready[key]
-            if n_streams not in ready.compiled:
-                compiled = compile_graph(ready.graph, self._precision.rest, n_streams)
-                ready.compiled[n_streams] = compiled
+            ready.streams.compile(n_images)
         except (BackboneError, MissingDependencyError):
             raise
         except Exception as err:
@@ -180,20 +160,22 @@ class OpenVINOEngine:
             self._ready.popitem(last=False)
         return ready
 
-    def _convert(self, layers: Layers, shape: Sequence[int], dtype: Any, n_streams: int) -> Ready:
+    def _convert(self, layers: Layers, shape: Sequence[int], dtype: Any, n_images: int) -> Streams:
         """Return the network converted, compiled in its precision and compared with torch."""
         probe = make_trial_views((N_COMPARED, *shape), dtype)
-        graph, compiled, expected = self._make_graph(layers, probe, n_streams)
-        if self._precision.rest != "float32":
-            compiled = compile_graph(graph, self._precision.rest, n_streams)
-            by_torch = collect_outputs(self._torch, probe, layers)
-            for name, a, b in zip(layers, expected, compiled.infer(probe), strict=True):
-                self._require_as_near(name, a, torch.from_numpy(b), by_torch[name].float())
-        return Ready(graph, None, {n_streams: compiled})
+        graph, exact, expected = self._make_graph(layers, probe, n_images)
+        if self._precision.rest == "float32":
+            return exact
+        streams = Streams(graph, self._precision.rest)
+        found = streams.compile(n_images).infer(probe)
+        by_torch = collect_outputs(self._torch, probe, layers)
+        for name, a, b in zip(layers, expected, found, strict=True):
+            self._require_as_near(name, a, torch.from_numpy(b), by_torch[name].float())
+        return streams
 
     def _quantise(
         self, layers: Layers, shape: Sequence[int], dtype: Any, samples: Samples | None
-    ) -> tuple[Any, Loss]:
+    ) -> Ready:
         """Return the network in eight bits, and what that loses."""
         if samples is None:
             raise BackboneError(
@@ -221,11 +203,12 @@ class OpenVINOEngine:
             "precision": str(self._precision),
             "openvino": import_openvino().__version__,
         }
-        return load_quantised(key, make)
+        graph, loss = load_quantised(key, make)
+        return Ready(Streams(graph, self._precision.rest), loss)
 
     def _make_graph(
-        self, layers: Layers, probe: NDArray[Any], n_streams: int
-    ) -> tuple[Any, Compiled, tuple[torch.Tensor, ...]]:
+        self, layers: Layers, probe: NDArray[Any], n_images: int
+    ) -> tuple[Any, Streams, tuple[torch.Tensor, ...]]:
         """Convert in float32 and require what torch gives for trial views, which is returned."""
         reads = Reads(self._module.eval(), layers, self._network.head)
         whole = nn.Sequential(self._normalise, reads)
@@ -233,8 +216,9 @@ class OpenVINOEngine:
         with torch.inference_mode():
             expected = whole(x)
         graph = to_openvino(whole, x[:N_TRACED], thing=str(self._network))
-        compiled = compile_graph(graph, "float32", n_streams)
-        for name, a, found in zip(layers, expected, compiled.infer(probe), strict=True):
+        streams = Streams(graph, "float32")
+        outputs = streams.compile(n_images).infer(probe)
+        for name, a, found in zip(layers, expected, outputs, strict=True):
             b = torch.from_numpy(found)
             scale = float(a.abs().max())
             if a.shape != b.shape or not float((a - b).abs().max()) <= TOLERANCE * scale:
@@ -244,7 +228,7 @@ class OpenVINOEngine:
                     f"{float(b.abs().max()):.6g} and {scale:.6g}, expected them to agree to "
                     f"{TOLERANCE:g} of the largest; use engine 'torch'"
                 )
-        return graph, compiled, expected
+        return graph, streams, expected
 
     def _require_as_near(
         self, layer: str, exact: torch.Tensor, found: torch.Tensor, by_torch: torch.Tensor

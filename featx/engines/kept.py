@@ -26,17 +26,33 @@ from numpy.typing import NDArray
 
 from featx._version import __version__
 from featx.engines._forks import has_lost_threads
-from featx.engines.sessions import GRAPHS, Session, choose_runtime, open_session, save_graph
+from featx.engines.sessions import (
+    GRAPHS,
+    Pending,
+    Session,
+    choose_runtime,
+    open_session,
+    save_graph,
+)
 from featx.errors import BackboneError, one_line
 from featx.files.atomic import seal, sync_folder
 from featx.fingerprint import file_digest
 
-__all__ = ["SWITCH", "Graph", "Made", "graphs_dir", "is_wanted", "keep_graph", "load_graph"]
+__all__ = [
+    "NOTE",
+    "SWITCH",
+    "Graph",
+    "Made",
+    "graphs_dir",
+    "is_wanted",
+    "keep_graph",
+    "load_graph",
+]
 
 SWITCH = "FEATX_GRAPHS"
 TRIAL, NOTE = "trial.npz", "note.json"
 # In float32 the largest difference to torch, as a share of the vectors' largest element.
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 # In bfloat16, 1 - cosine to float32 may be this many times torch's own, and this much more.
 TIMES_TORCH, MORE_THAN_TORCH = 2.0, 1e-3
 log = logging.getLogger(__name__)
@@ -74,10 +90,9 @@ class Graph:
     session: Session
     runtime: str
 
-    def run(self, view: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the vectors (n, n_features) of views (n, H, W, 3)."""
-        found: NDArray[np.float32] = self.session.run(view)[0]
-        return found
+    def begin(self, view: NDArray[np.uint8], pad_to: int | None = None) -> Pending:
+        """Begin views (n, H, W, 3), as `Streams.begin` does; what is returned has the vectors."""
+        return self.session.begin(view, pad_to)
 
 
 def graphs_dir() -> Path:
@@ -100,7 +115,7 @@ def is_wanted(precision: str) -> bool:
     )
 
 
-def load_graph(name: str, precision: str) -> Graph | None:
+def load_graph(name: str, precision: str, *, n_images: int | None = None) -> Graph | None:
     """Open a kept graph and compare it with torch; None where there is none that fits.
 
     Parameters
@@ -108,6 +123,8 @@ def load_graph(name: str, precision: str) -> Graph | None:
     name : str
         What it was kept under.
     precision : {"float32", "bfloat16"}
+    n_images : int, optional
+        Of a batch to come, which it is made ready for.
     """
     folder, runtime = graphs_dir() / name, choose_runtime(precision)
     if runtime is None or not folder.is_dir():
@@ -120,12 +137,13 @@ def load_graph(name: str, precision: str) -> Graph | None:
         if "reason" in note:
             return None
         with np.load(folder / TRIAL) as trial:
-            one = {key: trial[key][:1] for key in trial.files}
+            one = {key: trial[key][:1] for key in ("views", "exact", "by_torch")}
     except (OSError, ValueError, KeyError, TypeError) as err:
         log.warning("kept graph %s: cannot be read (%s), made anew", folder, one_line(err))
         return None
     try:
-        return Graph(_open_same(folder, runtime, precision, **one), runtime)
+        session = _open_same(folder, runtime, precision, **one, n_images=n_images)
+        return Graph(session, runtime)
     except BackboneError as err:
         log.warning("kept graph %s: not used on this machine: %s", folder, err)
         return None
@@ -209,6 +227,7 @@ def _open_same(
     views: NDArray[np.uint8],
     exact: NDArray[np.float32],
     by_torch: NDArray[np.float32],
+    n_images: int | None = None,
 ) -> Session:
     """Open a graph, and require of it the vectors that torch gives.
 
@@ -219,7 +238,7 @@ def _open_same(
     """
     try:
         session = open_session(folder, runtime, precision)
-        found = session.run(views)[0]
+        found = session.begin(views, n_images)()
     except BackboneError:
         raise
     except Exception as err:

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from featx._optional import is_installed, require
-from featx.engines._graphs import HINTS, compile_graph, count_threads, import_openvino
+from featx.engines._graphs import HINTS, Streams, count_threads, import_openvino
 from featx.errors import one_line
 
-__all__ = ["GRAPHS", "OnnxSession", "Session", "choose_runtime", "open_session", "save_graph"]
+__all__ = [
+    "GRAPHS",
+    "OnnxSession",
+    "Pending",
+    "Session",
+    "choose_runtime",
+    "open_session",
+    "save_graph",
+]
 
+Pending = Callable[[], NDArray[Any]]
+"""Waits for a batch, and returns its vectors (n, n_features)."""
 # Runtime -> the file that it starts from.
 GRAPHS = {"openvino": "graph.xml", "onnxruntime": "graph.onnx"}
 
 
 class Session(Protocol):
-    """A file of one input that is ready to run."""
+    """A graph from views to vectors that is ready to run."""
 
-    def run(self, view: NDArray[Any]) -> list[NDArray[Any]]:
-        """Return the outputs for a batch."""
+    def begin(self, view: NDArray[Any], pad_to: int | None = None) -> Pending:
+        """Begin a batch, as `Streams.begin` does; what is returned waits for its vectors."""
 
 
 class OnnxSession:
@@ -55,6 +67,11 @@ class OnnxSession:
         found: list[NDArray[Any]] = self._session.run(None, {self._input: view})
         return found
 
+    def begin(self, view: NDArray[Any], pad_to: int | None = None) -> Pending:
+        """Run a batch."""
+        vectors = self.run(view)[0]
+        return lambda: vectors
+
 
 class OpenVINOSession:
     """A model in OpenVINO.
@@ -69,11 +86,18 @@ class OpenVINOSession:
 
     def __init__(self, model: os.PathLike[str], precision: str) -> None:
         graph = import_openvino().Core().read_model(os.fspath(model))
-        self._compiled = compile_graph(graph, precision, 1)
+        self._streams = Streams(graph, precision)
 
-    def run(self, view: NDArray[Any]) -> list[NDArray[Any]]:
-        """Return the outputs for a batch."""
-        return self._compiled.infer(view)
+    def begin(self, view: NDArray[Any], pad_to: int | None = None) -> Pending:
+        """Begin a batch."""
+        parts: list[NDArray[Any]] = []
+        finish = self._streams.begin(view, lambda found: parts.append(found[0].copy()), pad_to)
+
+        def fetch() -> NDArray[Any]:
+            finish()
+            return np.concatenate(parts)[: len(view)]
+
+        return fetch
 
 
 def choose_runtime(precision: str) -> str | None:

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -77,8 +77,8 @@ def find_encoder(
     encoder: Encoder, run: RunOptions, store: str | os.PathLike[str]
 ) -> NotedEncoder | LoadedEncoder:
     """Return what a store's notes say of an encoder; loaded where they say nothing."""
-    load = functools.partial(load_encoder, encoder, run, store)
     request = _request_digest(encoder, run)
+    load = functools.partial(_load_soon, encoder, run, store, request)
     if request is None or not os.path.isfile(store):  # noqa: PTH113
         return load()
     with contextlib.suppress(FeatxError, OSError):  # whoever writes there says what is wrong
@@ -121,6 +121,32 @@ def load_encoder(
         "preprocessing_reason": loaded.preprocessing_reason,
     }
     return dataclasses.replace(loaded, made_with={**loaded.made_with, NOTE: note})
+
+
+def _load_soon(
+    encoder: Encoder, run: RunOptions, store: str | os.PathLike[str], request: str | None
+) -> LoadedEncoder:
+    """Do what `load_encoder` does, without torch where a graph is kept; keeps one where not."""
+    from featx.extraction.requests import keep_request, load_request
+
+    # what "auto" comes to depends on the tables, and other weights by name on a hub
+    if request is None or "/" in str(encoder.backbone) or ":" in str(encoder.backbone):
+        return load_encoder(encoder, run, store)
+    found = load_request(request, run)
+    known = list_recipes(store) if encoder.precision == "auto" else []
+    if found is not None and not _has_other_precision(found.recipes[0], known):
+        return found
+    loaded = load_encoder(encoder, run, store)
+    is_own_choice = not _has_other_precision(loaded.recipes[0], known)
+    return keep_request(request, loaded) if is_own_choice else loaded
+
+
+def _has_other_precision(recipe: Recipe, known: Sequence[Recipe]) -> bool:
+    """Tell whether a table differs in its precision alone, which "auto" may have to follow."""
+    return any(
+        each != recipe and dataclasses.replace(recipe, precision=each.precision) == each
+        for each in known
+    )
 
 
 def forget_request(writer: StoreWriter, recipes: tuple[Recipe, ...]) -> None:

@@ -22,8 +22,8 @@ class RunOptions:
         after 15 to 20 s for each size of batch, for networks that are slower than reading.
         "openvino" (``pip install 'featx[openvino]'``) is faster on a CPU and gives torch's
         features to 1e-5 of the largest element in float32, so tables are shared. Auto takes it on
-        a CPU for 128 images or more, views counted, where it is installed and agrees with torch
-        on trial images.
+        a CPU where it is installed and agrees with torch on trial images: for 128 images or more,
+        views counted, and for any number where the network's graph is kept (docs/deploy.md).
     batch_size : int, optional
         Images per forward pass: 32 on a CPU, 256 on a GPU, where it is halved until its memory
         takes it. More costs memory and seldom gains beyond 64 on a CPU.

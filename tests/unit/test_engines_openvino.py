@@ -181,7 +181,7 @@ def test_few_images_share_the_cores_and_many_have_one_each(monkeypatch) -> None:
         (found,) = net.features([images[:n]], PENULTIMATE)
         assert share_of_largest(found, expected[:n]) < _openvino.TOLERANCE
         (ready,) = net._engines.openvino._ready.values()
-        assert set(ready.compiled) == streams
+        assert set(ready.streams.compiled) == streams
 
 
 @needs_openvino
