@@ -85,9 +85,11 @@ def _flag(word: str, flags: dict[str, Any]) -> str:
 def describe_failures(failures: list[dict[str, str]]) -> str:
     """Say on one line that no image could be read, and why the first could not."""
     first = failures[0]
-    more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
+    n = len(failures)
+    which = "the image" if n == 1 else f"none of the {n} images"
+    more = f", and {n - 1} more" if n > 1 else ""
     return (
-        f"none of the {len(failures)} images could be read: {first['path']!r} "
+        f"{which} could {'not ' if n == 1 else ''}be read: {first['path']!r} "
         f"({first['reason']}){more}; expected at least one that is whole: check the source"
     )
 

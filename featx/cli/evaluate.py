@@ -39,12 +39,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> str:
     """Print each figure with its interval."""
+    from featx.tasks.pages import name_measure
+
     lines = [show_count(result["n_samples"], "image")]
     for name, span in result["intervals"].items():
         text = (
             f"95 % interval {span[0]:.3f} to {span[1]:.3f}" if span else "too few for an interval"
         )
-        lines.append(f"{name}: {show_figure(result[name])} ({text})")
+        lines.append(f"{name_measure(name)}: {show_figure(result[name])} ({text})")
     if "calibration_error" in result:
         error = result["calibration_error"]
         lines.append(f"calibration error: {error:.3f} (confidence against how often it is right)")

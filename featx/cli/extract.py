@@ -100,9 +100,9 @@ def show(result: dict[str, Any]) -> str:
             f"{r['reused']} reused, {r['failed']} failed, in {r['seconds']:.1f} s "
             f"({r['images_per_second']:.0f} images/s on {r['device']} in {r['precision']})"
         ),
-        f"engine {r['engine']}: {r['engine_reason']}",
-        f"precision {r['precision']}: {r['precision_reason']}",
-        f"images made into {r['preprocessing']}: {r['preprocessing_reason']}",
+        f"engine {r['engine']} ({r['engine_reason']})",
+        f"precision {r['precision']} ({r['precision_reason']})",
+        f"images made into {r['preprocessing']} ({r['preprocessing_reason']})",
     ]
     lines += [f"table {fingerprint} in {r['store']}" for fingerprint in r["fingerprints"]]
     if r["ignored"]:

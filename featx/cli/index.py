@@ -75,12 +75,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _index_instances(args: argparse.Namespace, store: Any, start: float) -> dict[str, Any]:
     from featx.retrieval import InstanceIndex
 
-    given = [flag for name, flag in OF_VECTORS.items() if hasattr(args, name)]
-    if given:
-        raise ParameterError(
-            f"{given[0]}: got one with --kind instances, expected none: such an index compares "
-            "local features of images, and no vectors"
-        )
+    for name, flag in OF_VECTORS.items():
+        if hasattr(args, name):
+            raise ParameterError(
+                f"{flag}: got {getattr(args, name)!r} with --kind instances, which has no vectors "
+                "but local features of images, expected none"
+            )
     index = InstanceIndex().fit(store)
     index.save(args.out)
     return {
@@ -115,5 +115,5 @@ def show(result: dict[str, Any]) -> str:
     return (
         f"{show_count(result['n_samples'], 'image')}, {kind}, {result['metric']}, in "
         f"{result['seconds']:.1f} s; saved to {result['out']}\n"
-        f"kind {result['kind']}: {result['reason']}"
+        f"kind {result['kind']} ({result['reason']})"
     )

@@ -178,6 +178,11 @@ def _read_queries(
     if not args.image:
         return [], None, []
     if isinstance(index, InstanceIndex):
+        if are_stores("IMAGE", args.image):
+            raise ParameterError(
+                f"IMAGE: got the store {args.image[0]!r} for {thing}, which compares images, "
+                "expected images; give the folder that the store was made of"
+            )
         return describe_sources(as_source(args.image), index)
     if are_stores("IMAGE", args.image):
         if args.rotations != 1:
@@ -228,8 +233,8 @@ def _require_images_alone(args: argparse.Namespace, kind: str) -> None:
     for flag, value in (("--text", args.text), ("--rerank", asked), ("--rotations", turns)):
         if value:
             raise ParameterError(
-                f"{flag}: got {value[0]!r} for {args.index!r}, {kind}, which takes images alone "
-                "and has its own order, expected none; make an index of another kind for it"
+                f"{flag}: got {value[0]!r}, but {args.index!r} is {kind}, which is asked with "
+                "images alone; expected none, or an index that featx index makes without --kind"
             )
 
 
@@ -274,7 +279,7 @@ def notes(result: dict[str, Any]) -> list[str]:
 def show(result: dict[str, Any]) -> str:
     """Print what words were taken as, and a block per image."""
     lines = [_meaning(one) for one in result.get("text", ()) if one["names"] != [one["text"]]]
-    lines.append(f"{result['distance']}, image, label:")
+    lines += [f"{result['distance']}, image, label:"] if result["results"] else []
     for r in result["results"]:
         lines.append(show_name(r["query"]))
         lines += [

@@ -130,7 +130,7 @@ def _choose_auto(n_samples: int, n_features: int) -> tuple[str, str]:
     gib = 4 * n_samples * n_features / 2**30
     size = f"{n_samples} x {n_features} float32 are {gib:.2g} GiB"
     if gib * 2**30 <= EXACT_BYTES:
-        return "exact", f"{size}, which a query can read"
+        return "exact", f"{size}, little enough to compare all"
     if importlib.util.find_spec("faiss") is None:
         return "exact", (
             f"{size}, much for each query to read, but faiss is not installed; "

@@ -50,7 +50,7 @@ class LocalReader:
         """Yield the features of the good ones; `rows` says which they are."""
         sources = [self._sources[i] for i in order]
         batches = iter_batches(sources, self._describer, batch_size=READ_AT_ONCE)
-        with Progress(len(sources), "describe") as progress:
+        with Progress(len(sources), "find local features") as progress:
             for batch in batches:
                 self.failures += [(self.first + int(order[i]), why) for i, why in batch.failures]
                 for position, *views in zip(batch.good.tolist(), *batch.views, strict=True):
@@ -65,8 +65,9 @@ class LocalReader:
         if not self.rows and not self._keep_empty:
             row, reason = self.failures[0]
             source = self._sources[row - self.first]
+            name = f"{source!r}" if isinstance(source, str) else f"number {row}"
             raise ImageDecodeError(
-                f"images: none of {len(self.failures)} could be described, "
-                f"{source if isinstance(source, str) else row!r} among them ({reason}), expected "
-                "some; put them where the paths say"
+                f"images: found local features in none of {len(self.failures)}, expected some in "
+                f"one at least; the first is {name} ({reason}): check that the files are where "
+                "their paths say, and that they show more than one colour"
             )

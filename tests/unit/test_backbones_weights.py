@@ -147,7 +147,7 @@ def test_what_is_taken_for_an_unknown_file_is_in_text_and_summary(
     words += ["--backbone", NAME, "--weights", str(tmp_path / "mine.pth"), "--device", "cpu"]
     assert main([*words]) == 0
     said = (
-        "images made into a crop of 224 px from 256 px, bilinear: as for IMAGENET1K_V1: the file "
+        "images made into a crop of 224 px from 256 px, bilinear (as for IMAGENET1K_V1: the file "
         f"is not one that is published for {NAME}"
     )
     assert said in capsys.readouterr().out

@@ -427,7 +427,7 @@ def test_the_command_line_says_what_ran_and_why(
     result = json.loads(capsys.readouterr().out)
     assert (result["engine"], result["engine_reason"]) == ("openvino", "as asked for")
     assert main([*words[:3], str(tmp_path / "g.h5"), *words[4:]]) == 0
-    assert "engine torch: 6 passes do not pay" in capsys.readouterr().out
+    assert "engine torch (6 passes do not pay" in capsys.readouterr().out
     assert main([*words, "--engine", "tvm"]) == 1
     said = capsys.readouterr().err
     assert "engine: got 'tvm', expected one of 'auto', 'torch', 'compile' or 'openvino'" in said

@@ -174,7 +174,9 @@ def test_images_without_local_features_find_nothing_and_are_left_out(index, imag
     assert again.ids_.tolist() == ["good"]
     assert again.failures_[0][0] == "bad"
     assert "no local features" in again.failures_[0][1]
-    with pytest.raises(ImageDecodeError, match=r"none of 1 could be described.*no local features"):
+    with pytest.raises(
+        ImageDecodeError, match=r"found local features in none of 1, .*has no local features"
+    ):
         InstanceIndex().fit([image])
 
 
@@ -313,11 +315,14 @@ def test_a_store_whose_images_are_gone_is_refused_in_one_line(tmp_path, capsys) 
     words = ["index", tmp_path / "s.h5", "--out", tmp_path / "i", "--kind", "instances"]
     assert main([str(word) for word in words]) == 1
     message = capsys.readouterr().err.strip()
-    assert "none of 2 could be described" in message
+    assert "found local features in none of 2" in message
     assert "/gone/a.jpg" in message
     assert not (tmp_path / "i").exists()
     assert main([*map(str, words), "--metric", "dot"]) == 1
-    assert "--metric: got one with --kind instances" in capsys.readouterr().err
+    assert (
+        "--metric: got 'dot' with --kind instances, which has no vectors"
+        in capsys.readouterr().err
+    )
 
 
 def test_an_index_of_instances_refuses_what_it_cannot_answer(index, tmp_path, capsys) -> None:

@@ -293,7 +293,7 @@ def test_misuse_of_verification_is_named(world, tmp_path, monkeypatch) -> None:
     ):
         with pytest.raises(ParameterError, match=message):
             call()
-    with pytest.raises(ImageDecodeError, match=r"none of 12 could be described"):
+    with pytest.raises(ImageDecodeError, match=r"found local features in none of 12"):
         named.query(vector, rerank="spatial", images=path)
     with pytest.raises(ImageDecodeError, match=r"query '.*no\.png': No such file; give another"):
         index.query(vector, rerank="spatial", images=[str(tmp_path / "no.png")])
