@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     from featx.auditing import audit
 
-    parser.add_argument("store", metavar="F.h5", help="a store")
+    parser.add_argument("store", metavar="F.h5", help="a store, which featx extract wrote")
     parser.add_argument(
         "--labels", metavar="L.csv", help="a CSV with the columns path and label, or one per "
         "attribute (default the store's own labels)"

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     from featx.evaluation import duplicate_groups
 
-    parser.add_argument("store", metavar="F.h5", help="a store")
+    parser.add_argument("store", metavar="F.h5", help="a store, which featx extract wrote")
     parser.add_argument(
         "other",
         nargs="?",

@@ -14,7 +14,7 @@ from featx.cli.options import add_labels, add_table
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("model", metavar="MODEL", help="a file of featx train")
-    parser.add_argument("store", metavar="F.h5", help="a store")
+    parser.add_argument("store", metavar="F.h5", help="a store, which featx extract wrote")
     add_labels(parser, attributes=True)
     add_page(parser, "confusions and mistakes, and where in the pictures the model saw the label")
     add_table(parser)

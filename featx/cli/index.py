@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     import_scikit_learn()
     from featx.retrieval import RetrievalIndex
 
-    parser.add_argument("store", metavar="F.h5", help="a store")
+    parser.add_argument("store", metavar="F.h5", help="a store, which featx extract wrote")
     add_output(
         parser, "--out", "index", required=True, metavar="INDEX", help="index file to write"
     )

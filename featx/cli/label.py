@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--port", type=int, default=0, help="port; 0 takes any free one (default 0)"
     )
     parser.add_argument(
-        "--token", help="what the page must know (default a random one, in the address)"
+        "--token", help="secret at the end of the page's address (default a random one)"
     )
     add_table(parser)
     images = parser.add_argument_group("if SOURCE is images")

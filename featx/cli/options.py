@@ -46,10 +46,11 @@ FLAGS = {"layers": "--layer", "poolings": "--pooling", "resize_px": "--resize",
          "cors_origins": "--cors-origin"}  # fmt: skip
 HELP = {
     "backbone": "a network; featx backbones lists them, and featx_base needs no download",
-    "weights": "a .pth or .safetensors file, or the name of published weights",
+    "weights": "a .pth or .safetensors file, or the name of published weights (default those that "
+    "are published for the network)",
     "layers": "module to read, by its dotted name; may be given several times",
-    "poolings": "avg, max, gem(3), spoc, crow, mac, rmac, cls, flatten; may be given several "
-    "times",
+    "poolings": "avg, max, gem(3), spoc, crow, mac, rmac, cls, patch, cls+avg, flatten; may be "
+    "given several times",
     "augment": "none, hflip, multi-scale, ten-crop, sixteen-view, patches(1-6); "
     "averaged, or kept side by side with ':keep'",
     "resize_px": "shorter side in pixels (default as the weights ask)",
@@ -65,6 +66,7 @@ HELP = {
 ENCODER = ("backbone", "weights", "layers", "poolings", "augment", "resize_px", "crop_px",
            "decode", "precision")  # fmt: skip
 RUN = ("device", "engine", "batch_size", "workers", "max_pixels")
+METAVARS = {"int": "N", "float": "X", "backbone": "NAME", "weights": "FILE"}
 SEVERAL = {"layers": "NAME", "poolings": "NAME", "cors_origins": "URL"}
 
 
@@ -98,7 +100,7 @@ def add_options(
             options |= {"type": _split, "metavar": "A,B"}
         else:
             options["type"] = {"int": int, "float": float}.get(kind, str)
-            options["metavar"] = {"int": "N", "float": "X"}.get(kind, name.upper())
+            options["metavar"] = METAVARS.get(kind, METAVARS.get(name, name.upper()))
         parser.add_argument(FLAGS.get(name, f"--{name.replace('_', '-')}"), **options)
 
 
@@ -161,7 +163,8 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     """Add --table."""
     parser.add_argument(
         "--table",
-        help="fingerprint of the table, or its beginning, if the store has several",
+        metavar="T",
+        help="which table, if the store has several: its fingerprint, or how that begins",
     )
 
 
@@ -173,4 +176,6 @@ def add_labels(parser: argparse.ArgumentParser, *, attributes: bool = False) -> 
 
 def add_moved_weights(parser: argparse._ActionsContainer) -> None:
     """Add where a saved recipe's network finds its weights."""
-    parser.add_argument("--weights", help="the weights file, if it has moved since the extraction")
+    parser.add_argument(
+        "--weights", metavar="FILE", help="the weights file, if it has moved since the extraction"
+    )

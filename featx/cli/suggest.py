@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     from featx.labelling import suggest
 
-    parser.add_argument("store", metavar="F.h5", help="a store")
+    parser.add_argument("store", metavar="F.h5", help="a store, which featx extract wrote")
     parser.add_argument(
         "--labels", metavar="L.csv", help="the labels so far (default none; see featx label)"
     )
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         suggest,
         (),
         strategy="auto, typical, uncertain or random",
-        random_state="seed for samples and for the order of random",
+        random_state="seed of what is drawn at random",
     )
     add_table(parser)
 

@@ -14,7 +14,7 @@ GOOD_RECALL = 0.9
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("store", metavar="F.h5", help="a store")
+    parser.add_argument("store", metavar="F.h5", help="a store, which featx extract wrote")
     parser.add_argument(
         "url",
         metavar="URL",

@@ -42,10 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_labels(parser, attributes=True)
     parser.add_argument(
-        "--task", default="classification", choices=["classification", "attributes"]
+        "--task",
+        default="classification",
+        choices=["classification", "attributes"],
+        help="classification: one label per image (default); attributes: a column of 0 and 1 each",
     )
     parser.add_argument(
-        "--attributes", nargs="+", help="columns that are attributes (default all)"
+        "--attributes", nargs="+", metavar="A", help="columns that are attributes (default all)"
     )
     add_preset(parser, "classifier, and views if SOURCE is images (default plain)")
     parser.add_argument(

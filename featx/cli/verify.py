@@ -10,7 +10,7 @@ from featx._repr import show_count
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("store", metavar="F.h5", help="a store")
+    parser.add_argument("store", metavar="F.h5", help="a store, which featx extract wrote")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -330,6 +330,11 @@ def test_an_index_of_instances_refuses_what_it_cannot_answer(index, tmp_path, ca
     for words in (["--rerank", "aqe"], ["--text", "a cat"]):
         assert main(["query", str(tmp_path / "i"), index.ids_[0], *words]) == 1
         assert "an index of instances" in capsys.readouterr().err
+    write_features(tmp_path / "s.h5", np.eye(2), paths=["a.jpg", "b.jpg"])
+    assert main(["query", str(tmp_path / "i"), str(tmp_path / "s.h5")]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "which compares images, expected images; give the folder" in err
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(StoreWriteError, match=r"note\.txt"):
         index.save(Path(tmp_path / "note.txt"))
