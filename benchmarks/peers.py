@@ -37,6 +37,9 @@ processes get one per core, and batches of 32, unless they have a size of their 
   once as it comes, without workers, and once with num_enc_workers.
 - fastembed: ImageEmbedding(specific_model_path=...).embed(files) with its batches of 16; the
   folder has torch.onnx's export and torchvision's preprocessing, under the name of its resnet50.
+- transformers: pipeline("image-feature-extraction", pool=True) on the list of files, in batches of
+  32. Its own form of the network with random weights, so that the features cannot be compared.
+- sentence-transformers: SentenceTransformer(the same folder).encode(files, batch_size=32).
 - featx: FeatureExtractor(...).transform(files), as it comes (engine and precision auto), in
   float32, and both by torch, as without OpenVINO. All else here is float32.
 """
@@ -76,6 +79,7 @@ ENVS = {
     "img2vec": "img2vec-pytorch==1.0.2",
     "embetter": "embetter==0.9.1 pandas==3.1.1 six==1.17.0",
     "imagededup": "imagededup==0.3.3.post2 PyWavelets==1.9.0",
+    "sentence-transformers": "sentence-transformers==6.2.0",
     "onnx": "onnxruntime==1.32.0 fastembed==0.9.1 flatbuffers==25.12.19 protobuf==7.36.2"
     " onnx==1.23.2 onnxscript==0.7.2 onnx-ir==1.1.0 ml_dtypes==0.6.0 tokenizers==0.23.3"
     " loguru==0.7.3 mmh3==5.3.1 py-rust-stemmers==0.1.8",
@@ -284,6 +288,40 @@ def imagededup(args, **workers):
     return ask
 
 
+def in_hugging_face(args):
+    """Return a folder with the network as transformers knows it; its weights are random."""
+    import transformers
+
+    torch.manual_seed(0)
+    if args.network == "resnet50":
+        network = transformers.ResNetModel(transformers.ResNetConfig())
+        processor = transformers.ConvNextImageProcessor(crop_pct=0.875)
+    else:  # sentence-transformers asks for hidden_size
+        config = transformers.MobileNetV2Config(hidden_size=1280)
+        network = transformers.MobileNetV2Model(config)
+        processor = transformers.MobileNetV2ImageProcessor()
+    folder = args.folder / f"{args.contender} model"
+    network.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return str(folder)
+
+
+def transformers_pipeline(args):
+    from transformers import pipeline
+
+    pipe = pipeline(
+        "image-feature-extraction", model=in_hugging_face(args), pool=True, device="cpu"
+    )
+    return lambda folder: np.array([np.ravel(x) for x in pipe(files_of(folder), batch_size=BATCH)])
+
+
+def sentence_transformers(args):
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(in_hugging_face(args), device="cpu")
+    return lambda folder: model.encode(files_of(folder), batch_size=BATCH)
+
+
 def featx(args, **options):
     from featx import FeatureExtractor
 
@@ -321,6 +359,8 @@ CONTENDERS = {
         "imagededup",
         "as the script",
     ),
+    "transformers": (transformers_pipeline, None, "random weights"),
+    "sentence-transformers": (sentence_transformers, "sentence-transformers", "random weights"),
     "featx": (featx, None, f"bfloat16 where the CPU has it; {REDUCED}"),
     "featx, int8": (functools.partial(featx, precision="int8"), None, f"quantised; {REDUCED}"),
     "featx, float32": (functools.partial(featx, precision="float32"), None, REDUCED),
