@@ -1,7 +1,7 @@
 """Time and memory of each task on features, from 1,000 to 1,000,000 images.
 
     python benchmarks/growth_tasks.py [--sizes 1000 10000 100000 1000000] [--tasks train ...]
-                                      [--limit-s 1800] [--folder FOLDER]
+                                      [--limit-s 1800] [--folder FOLDER] [--plot OUT.svg]
 
 Features of 512 numbers are generated to resemble a CNN's: 100 classes in a space of falling
 variances, non-negative, sparse; 2 % are near copies of another. Each task is a command of featx in
@@ -11,7 +11,8 @@ A task that reaches the limit is ended, said, and not run at larger sizes.
 Seconds are by the clock, and of the processor: these depend less on what else runs. Memory is the
 highest resident memory of the process, of which the features are 2 kB per image where they are
 held. The exponent of a task is the slope of log(time) between its last two sizes, where 1 is
-linear; starting Python is measured by `featx --version` and taken off first.
+linear; starting Python is measured by `featx --version` and taken off first. `--plot` needs
+matplotlib.
 """
 
 from __future__ import annotations
@@ -116,6 +117,24 @@ def exponent(figures: dict[int, dict[str, float]], start_s: float) -> float | No
     return round(float(np.log(times[1] / times[0]) / np.log(m / n)), 2)
 
 
+def plot(figures: dict[str, dict[int, dict[str, float]]], path: Path) -> None:
+    """Draw time and memory over images, on logarithmic axes."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot as plt
+
+    shown = (("cpu_seconds", "processor seconds"), ("peak_mib", "peak memory, MiB"))
+    drawing, panels = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    for axes, (key, label) in zip(panels, shown, strict=True):
+        for task, found in figures.items():
+            axes.plot(list(found), [each[key] for each in found.values()], "o-", label=task)
+        axes.set(xscale="log", yscale="log", xlabel="images", ylabel=label)
+        axes.grid(color="0.9")
+    panels[0].legend()
+    drawing.savefig(path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -124,6 +143,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--limit-s", type=float, default=1800)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--plot", type=Path)
     parser.add_argument("--dry", action="store_true", help="print, and keep nothing")
     args = parser.parse_args()
     start = run(["--version"], 60)
@@ -148,6 +168,8 @@ def main() -> None:
                 figures[task][n] = found
     exponents = {t: exponent(f, start["cpu_seconds"]) for t, f in figures.items()}
     print("exponents:", exponents)
+    if args.plot:
+        plot(figures, args.plot)
     if not args.dry:
         keep("growth of tasks", {"tasks": figures, "exponents": exponents, "start": start})
 
