@@ -4,8 +4,8 @@
                                       [--limit-s 1800] [--folder FOLDER] [--plot OUT.svg]
 
 Features of 512 numbers are generated to resemble a CNN's: 100 classes in a space of falling
-variances, non-negative, sparse; 2 % are near copies of another. Each task is a command of featx in
-a process of its own. "labels" ask for the next 24 images where five of each class have a label.
+variances, non-negative, sparse, and no two are copies. Each task is a command of featx in a
+process of its own. "labels" ask for the next 24 images where five of each class have a label.
 A task that reaches the limit is ended, said, and not run at larger sizes.
 
 Seconds are by the clock, and of the processor: these depend less on what else runs. Memory is the
@@ -57,9 +57,6 @@ def make_store(path: Path, n: int) -> None:
         latent = centres[part] + rng.standard_normal((len(part), N_LATENT), np.float32) * spread
         noise = rng.standard_normal((len(part), D), np.float32) * 0.3
         X[start : start + len(part)] = np.maximum(latent @ axes - 0.5 + noise, 0)
-    copies = rng.choice(n, n // 50, replace=False)
-    X[copies] = X[copies[::-1]] * np.float32(1.01)
-    y[copies] = y[copies[::-1]]
     paths = [f"{i // 1000:04}/{i:07}.jpg" for i in range(n)]
     write_features(path, X, paths=paths, labels=[f"class {c}" for c in y]).close()
 

@@ -17,6 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.utils import gen_batches
 
 from featx._arrays import scale_to_unit
+from featx._progress import Progress
 from featx._repr import OneLine
 from featx.errors import ParameterError, require_count, require_number
 
@@ -29,6 +30,9 @@ Array = NDArray[np.float32]
 # Notes of `find_leaks`.
 THRESHOLD = 0.95
 ROUNDING = 1e-6  # of a float32 dot product: a threshold of 1 must still find equal features
+N_AXES, SAMPLE_ROWS = 64, 8192
+MANY_ROWS = 10_000  # fewer are compared whole before the axes are known
+SHORT_ROUNDING = 1e-5  # of products of 65 float32
 MAX_PAIRS = 5_000_000  # 105 MB; so many are no list of copies, but a threshold that is too low
 
 
@@ -90,7 +94,8 @@ def find_leaks(
     threshold : float, default 0.95
         In (0, 1]: smallest cosine of a pair.
     block_size : int, default 1024
-        Rows compared at once. Holds block_size² float32, besides the features as float32.
+        Rows compared at once. Holds block_size² float32, besides the features as float32, and
+        of many rows 65 more numbers each.
 
     Returns
     -------
@@ -137,18 +142,16 @@ def find_leaks(
     require_count("block_size", block_size)
     codes = _number_hashes(("train_hashes", train_hashes, len(train)),
                         ("test_hashes", test_hashes, len(test)))  # fmt: skip
-    found, n_pairs = [], 0
-    for a, b in _iter_blocks(len(train), len(test), block_size):
-        cosine = train[a] @ test[b].T
-        exact = _compare_codes(codes[: len(train)][a], codes[len(train) :][b])
-        i, j = np.nonzero((cosine >= least) | exact)
-        n_pairs += len(i)
-        if n_pairs > MAX_PAIRS:
-            raise ParameterError(
-                f"threshold: {threshold!r} gives over {MAX_PAIRS:,} pairs, expected few; raise it"
-            )
-        found.append((a.start + i, b.start + j, cosine[i, j], exact[i, j]))
-    i, j, cosines, is_exact = (np.concatenate(part) for part in zip(*found, strict=True))
+    codes_a, codes_b = codes[: len(train)], codes[len(train) :]
+    i, j = _equal_pairs(codes_a, codes_b)
+    found, n_pairs = [(i, j, _cosines(train, test, i, j))], len(i)
+    for i, j, cosine in _iter_near(train, test, least, block_size):
+        other = (codes_a[i] != codes_b[j]) | (codes_a[i] < 0)
+        n_pairs += int(other.sum())
+        _require_few(n_pairs, threshold)
+        found.append((i[other], j[other], cosine[other]))
+    i, j, cosines = (np.concatenate(part) for part in zip(*found, strict=True))
+    is_exact = (codes_a[i] == codes_b[j]) & (codes_a[i] >= 0)
     order = np.lexsort((j, i, -cosines, ~is_exact))
     values = np.clip(cosines[order], -1, 1)
     return Leaks(i[order], j[order], values, is_exact[order], float(threshold))
@@ -172,7 +175,8 @@ def duplicate_groups(
     -------
     ndarray of shape (n_samples,), int
         From 0, in the order of each group's first row: for `groups` of `few_label_split` or of
-        scikit-learn's `GroupKFold`. Time grows with the square of n_samples.
+        scikit-learn's `GroupKFold`. Time grows with the square of n_samples; among many rows most
+        pairs are told apart by 65 numbers.
 
     Examples
     --------
@@ -187,10 +191,8 @@ def duplicate_groups(
     known = np.flatnonzero(codes >= 0)
     _, first, inverse = np.unique(codes[known], return_index=True, return_inverse=True)
     groups = _join_groups(np.arange(len(rows)), known, known[first[inverse.reshape(-1)]])
-    for a, b in _iter_blocks(len(rows), len(rows), block_size):
-        if a.start <= b.start:
-            i, j = np.nonzero(rows[a] @ rows[b].T >= least)
-            groups = _join_groups(groups, a.start + i, b.start + j)
+    for i, j, _ in _iter_near(rows, rows, least, block_size):
+        groups = _join_groups(groups, i, j)
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     places = np.argsort(np.argsort(first))[inverse.reshape(-1)]
     return places.astype(np.intp)
@@ -206,10 +208,94 @@ def _join_groups(groups: Rows, i: Rows, j: Rows) -> Rows:
     return components[groups]
 
 
-def _iter_blocks(n: int, m: int, size: int) -> Iterator[tuple[slice, slice]]:
-    for start in range(0, n, size):
-        for other in range(0, m, size):
-            yield slice(start, start + size), slice(other, other + size)
+def _iter_near(
+    train: Array, test: Array, least: float, size: int
+) -> Iterator[tuple[Rows, Rows, Array]]:
+    """Yield pairs of rows with a cosine of at least so much, block by block.
+
+    Where train is test, a pair comes once, and each row with itself.
+    """
+    short, other = _shorten(train, test)
+    is_short = short is not train
+    bound = least - SHORT_ROUNDING if is_short else least
+    starts = [
+        (a, b)
+        for a in range(0, len(train), size)
+        for b in range(a if train is test else 0, len(test), size)
+    ]
+    room = np.empty(min(size, len(train)) * min(size, len(test)), np.float32)
+    with Progress(len(starts), "compare", unit="blocks") as progress:
+        for a, b in starts:
+            one, two = short[a : a + size], other[b : b + size]
+            products = room[: len(one) * len(two)].reshape(len(one), len(two))
+            np.matmul(one, two.T, out=products)  # new memory would take longer than the product
+            i, j = np.divmod(np.flatnonzero(products >= bound), products.shape[1])
+            if is_short and len(i) > size:  # then the block's own product costs less
+                cosines = (train[a : a + size] @ test[b : b + size].T)[i, j]
+            elif is_short:
+                cosines = _cosines(train, test, a + i, b + j)
+            else:
+                cosines = products[i, j]
+            near = cosines >= least
+            yield a + i[near], b + j[near], cosines[near]
+            progress.advance(1)
+
+
+def _shorten(train: Array, test: Array) -> tuple[Array, Array]:
+    """Return vectors of 65 numbers whose products are at least the rows' cosines, where many.
+
+    With P onto some axes at right angles, x.y = Px.Py + (x - Px).(y - Py), whose second part is at
+    most the product of both lengths (Cauchy-Schwarz): the length is the last number. The axes are
+    those of the largest second moments of a sample, so that little is left beside them.
+    """
+    d = train.shape[1]
+    if len(train) * len(test) < MANY_ROWS**2 or d < 4 * N_AXES:
+        return train, test
+    sample = train[:: -(-len(train) // SAMPLE_ROWS)].astype(np.float64)
+    axes = np.linalg.eigh(sample.T @ sample)[1][:, -N_AXES:].astype(np.float32)
+    short = _project(train, axes)
+    return short, short if train is test else _project(test, axes)
+
+
+def _project(rows: Array, axes: Array) -> Array:
+    short = np.empty((len(rows), axes.shape[1] + 1), np.float32)
+    for part in gen_batches(len(rows), 65536):
+        short[part, :-1] = rows[part] @ axes
+        inside = np.einsum("nd,nd->n", short[part, :-1], short[part, :-1])
+        # rounded up: of a row that lies within the axes nearly all digits of the rest are lost
+        short[part, -1] = np.sqrt(np.maximum(1 - inside, 0) + np.float32(1e-6))
+    return short
+
+
+def _cosines(train: Array, test: Array, i: Rows, j: Rows) -> Array:
+    """Return the cosine of each pair of rows."""
+    parts = [
+        np.einsum("nd,nd->n", train[i[start : start + 4096]], test[j[start : start + 4096]])
+        for start in range(0, len(i), 4096)
+    ]
+    return np.concatenate([np.empty(0, np.float32), *parts])
+
+
+def _equal_pairs(a: Rows, b: Rows) -> tuple[Rows, Rows]:
+    """Return all pairs of places where known codes are equal."""
+    order = np.argsort(b, kind="stable")
+    first, end = (np.searchsorted(b[order], a, side) for side in ("left", "right"))
+    counts = np.where(a >= 0, end - first, 0)
+    _require_few(int(counts.sum()))
+    i = np.repeat(np.arange(len(a)), counts)
+    within = np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return i, order[np.repeat(first, counts) + within]
+
+
+def _require_few(n_pairs: int, threshold: float | None = None) -> None:
+    if n_pairs > MAX_PAIRS:
+        if threshold is None:
+            raise ParameterError(
+                f"hashes: over {MAX_PAIRS:,} pairs are equal, expected few; give each image once"
+            )
+        raise ParameterError(
+            f"threshold: {threshold!r} gives over {MAX_PAIRS:,} pairs, expected few; raise it"
+        )
 
 
 def _scale_rows(name: str, features: Any) -> Array:
@@ -242,7 +328,3 @@ def _number_hashes(*sides: tuple[str, Any, int]) -> Rows:
     every = np.concatenate(texts)
     codes = np.unique(every, return_inverse=True)[1].reshape(-1).astype(np.intp)
     return np.where(every == "", -1, codes)
-
-
-def _compare_codes(a: Rows, b: Rows) -> NDArray[np.bool_]:
-    return np.asarray((a[:, None] == b[None, :]) & (a >= 0)[:, None])

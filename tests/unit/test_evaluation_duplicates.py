@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,16 @@ def features(draw: Any) -> tuple[np.ndarray, np.ndarray]:
     x = centres[rng.integers(0, len(centres), n)] + rng.normal(size=(n, 5)) * 0.3
     hashes = np.array([f"h{k}" if k < 12 else "" for k in rng.integers(0, 24, n)])
     return x * rng.uniform(0.1, 10, (n, 1)), hashes
+
+
+@pytest.fixture(params=["whole", "short"], autouse=True)
+def compare(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compare rows whole, or first along one axis, as many are along 64."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "short":
+            patch.setattr(_duplicates, "MANY_ROWS", 0)
+            patch.setattr(_duplicates, "N_AXES", 1)
+        yield
 
 
 SETTINGS = (st.sampled_from([0.5, 0.9, 0.95]), st.sampled_from([1, 3, 7, 64]))
