@@ -25,7 +25,7 @@ import torchvision
 from common import WEIGHTS, gflop_of, keep, need_assets, some_photographs
 
 import featx
-from featx.engines._graphs import compile_graph, import_openvino
+from featx.engines.graphs import compile_graph, import_openvino
 from featx.extraction import Encoder, RunOptions
 from featx.pooling import get_pooling
 

@@ -21,13 +21,11 @@ class Output(str):
     """A path to write to.
 
     ``kinds`` is what `featx.files.outputs.check_output` calls it, or that for each ending that
-    the path may have; ``flag`` is the option, ``instead`` what to do for endings that one may
-    hope for.
+    the path may have; ``flag`` is the option.
     """
 
     kinds: str | dict[str, str]
     flag: str
-    instead: dict[str, str]
 
     @property
     def kind(self) -> str:
@@ -36,10 +34,9 @@ class Output(str):
             return self.kinds
         suffix = os.path.splitext(self)[1].lower()  # noqa: PTH122
         if suffix not in self.kinds:
-            hint = self.instead.get(suffix, nearest(suffix, self.kinds))
             raise ParameterError(
                 f"{self.flag}: got {str(self)!r}, expected a name that ends in "
-                f"{', '.join(self.kinds)}.{hint}"
+                f"{', '.join(self.kinds)}.{nearest(suffix, self.kinds)}"
             )
         return self.kinds[suffix]
 
@@ -48,12 +45,10 @@ def add_output(
     parser: argparse._ActionsContainer,
     flag: str,
     kinds: str | dict[str, str],
-    *,
-    instead: dict[str, str] | None = None,
     **options: Any,
 ) -> None:
-    """Add a path to write to; `instead` has a hint for endings that it may not have."""
-    parser.add_argument(flag, type=_output(flag, kinds, instead or {}), **options)
+    """Add a path to write to."""
+    parser.add_argument(flag, type=_output(flag, kinds), **options)
 
 
 def add_page(parser: argparse.ArgumentParser, text: str) -> None:
@@ -61,12 +56,9 @@ def add_page(parser: argparse.ArgumentParser, text: str) -> None:
     add_output(parser, "--html", PAGE, metavar="OUT.html", help=f"write a page with {text}")
 
 
-def _output(
-    flag: str, kinds: str | dict[str, str], instead: dict[str, str]
-) -> Callable[[str], Output]:
+def _output(flag: str, kinds: str | dict[str, str]) -> Callable[[str], Output]:
     def path(word: str) -> Output:
         found = Output(word)
-        found.instead = instead
         found.kinds, found.flag = kinds, flag if flag.startswith("-") else flag.upper()
         return found
 

@@ -12,8 +12,7 @@ from featx.cli.options import ENCODER, add_moved_weights, add_options, add_table
 from featx.errors import ParameterError
 
 TABLES = {".npz": "npz", ".npy": "npy", ".parquet": "parquet", ".csv": "csv"}
-NETWORKS = {".onnx": "onnx"}
-INSTEAD = {".xml": " For OpenVINO export to .onnx, and save that as docs/deploy.md shows."}
+NETWORKS = {".onnx": "onnx", ".xml": "openvino"}
 OF_NETWORK = ("weights", "check", "precision", "html", "onnxruntime_web")
 OF_ENCODER = tuple(name for name in ENCODER if name not in ("backbone", "weights", "precision"))
 
@@ -26,16 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "store",
         metavar="F.h5|MODEL|BACKBONE",
         help="a store to write as a table; or a file of featx train or the name of a network to "
-        "write as .onnx",
+        "write as .onnx or .xml",
     )
     add_output(
         parser,
         "out",
         TABLES | NETWORKS,
-        instead=INSTEAD,
         metavar="OUT",
         help="ends in .npz (arrays features, paths, labels), .npy (features), .parquet or .csv "
-        "(columns path, label); or in .onnx, which runs without featx",
+        "(columns path, label); or in .onnx, or .xml for OpenVINO, which run without featx",
     )
     parser.add_argument(
         "--labels-only",
@@ -43,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write a .csv without features, which is a label file for featx label",
     )
     add_table(parser)
-    network = parser.add_argument_group("to .onnx")
+    network = parser.add_argument_group("to .onnx and .xml")
     add_moved_weights(network)
     network.add_argument(
         "--check", metavar="SOURCE", nargs="+",
@@ -74,7 +72,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if given:
         raise ParameterError(
             f"{given[0]}: got one for {str(args.out)!r}, a table, expected it for a file that "
-            "ends in .onnx"
+            "ends in .onnx or .xml"
         )
     export_store(args.store, args.out, table=args.table, labels_only=args.labels_only)
     with open_store(args.store, table=args.table) as store:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from featx._progress import Progress
 from featx.deployment._onnx import Session
+from featx.deployment._openvino import OpenVINOSession
 from featx.estimators import SavedModel
 from featx.extraction import LoadedEncoder
 from featx.images.inputs import decode_source
@@ -49,13 +50,16 @@ class Comparison:
 
 
 def compare(
-    session: Session, loaded: LoadedEncoder, saved: SavedModel | None, sources: Sequence[Any]
+    session: Session | OpenVINOSession,
+    loaded: LoadedEncoder,
+    saved: SavedModel | None,
+    sources: Sequence[Any],
 ) -> Comparison:
     """Give decoded images to a file, and the same images to featx.
 
     Parameters
     ----------
-    session : Session
+    session : Session or OpenVINOSession
         The file.
     loaded, saved
         What featx answers with.

@@ -22,6 +22,7 @@ from featx.deployment import _compare
 from featx.deployment._answer import Answer
 from featx.deployment._compare import Comparison
 from featx.deployment._onnx import Session, describe, join, quantise
+from featx.deployment._openvino import OpenVINOSession, check_pair, write_pair
 from featx.deployment._page import render_page
 from featx.deployment._pixels import make_pixels
 from featx.deployment._runtime import find_runtime
@@ -44,6 +45,8 @@ PRECISIONS = ("float32", "int8")
 TOLERANCE = 1e-4
 EVERY_SAMPLE, N_STRICT, N_SELF_TESTS, SELF_TEST_PX = 12, 32, 3, 192
 RUN = RunOptions(device="cpu", engine="torch")
+Runner = type[Session] | type[OpenVINOSession]
+"""What answers by a model of ONNX, given its bytes."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,7 +96,8 @@ def export_model(
     what : path or Encoder
         A model of `featx.save_model`; or what makes features.
     out : path
-        Ends in ``.onnx``.
+        Ends in ``.onnx``; or in ``.xml`` for OpenVINO, which has a file of numbers beside it, of
+        the same name with ``.bin``.
     weights : path, optional
         Weights of the model's network, where they are no longer where they were.
     check : source, optional
@@ -103,7 +107,8 @@ def export_model(
         What the network computes in. int8 is calibrated with the package's sample images, and its
         loss is in the result.
     html : path, optional
-        Also write a page that runs the model in a browser, with all that it needs inside.
+        Also write a page that runs the model in a browser, with all that it needs inside; beside
+        an ``.onnx`` alone.
     onnxruntime_web : path, optional
         Folder of the npm package of this name for the page. Default: fetched once from npm's
         registry, 31 MB, and kept beside torch hub's weights.
@@ -121,7 +126,7 @@ def export_model(
         If the network has an operator that does not export, or the file gives other answers than
         featx.
     MissingDependencyError
-        If onnx or onnxruntime is not installed, or onnxruntime-web cannot be fetched.
+        If onnx or what runs the file is not installed, or onnxruntime-web cannot be fetched.
     StoreWriteError
         If the file cannot be written; nothing is left of it then.
 
@@ -135,21 +140,23 @@ def export_model(
     """
     choose("precision", precision, PRECISIONS)
     inputs = [] if isinstance(what, Encoder) else [what]
-    check_output(out, "onnx", inputs=inputs)
-    runtime = None if html is None else _prepare_page(what, html, onnxruntime_web, inputs)
+    is_pair = Path(out).suffix.lower() == ".xml"
+    run_file: Runner = OpenVINOSession if is_pair else Session
+    _ = check_pair(out) if is_pair else check_output(out, "onnx", inputs=inputs)
+    runtime = None if html is None else _prepare_page(what, out, html, onnxruntime_web, inputs)
     loaded, saved = _load(what, weights)
     thing = f"backbone {loaded.backbone.name!r}"
     sources = _samples() if check is None else ImageManifest.from_source(check).paths
     views = _views(loaded, _samples())
     pixels, network, answer = _convert(loaded, saved, views, thing)
     after = network if answer is None else join(network, answer, through="features", keep=True)
-    max_difference = _require_same(after, loaded, saved, views, thing)
+    max_difference = _require_same(after, run_file, loaded, saved, views, thing)
     if precision == "int8":
         small = quantise(network, [view[None] for view in views])
         after = small if answer is None else join(small, answer, through="features", keep=True)
     model = join(pixels, after, through="view")
     metadata = _metadata(loaded, saved, precision)
-    session = Session(describe(model, metadata))
+    session = run_file(describe(model, metadata))
     whole = _compare.compare(session, loaded, saved, sources)
     if not whole.n_samples:
         raise ParameterError(
@@ -158,8 +165,12 @@ def export_model(
         )
     metadata |= {"max_difference": whole.max_difference, "self_test": _self_test(session)}
     data = describe(model, metadata)
-    with write_output(out, "onnx", inputs=inputs) as beside:
-        beside.write_bytes(data)
+    n_bytes = len(data)
+    if is_pair:
+        n_bytes = write_pair(data, out)
+    else:
+        with write_output(out, "onnx", inputs=inputs) as beside:
+            beside.write_bytes(data)
     if html is not None and runtime is not None:
         page = render_page(Path(out).stem, data, metadata, runtime)
         with write_output(html, "page", inputs=inputs) as beside:
@@ -168,7 +179,7 @@ def export_model(
         out=os.fspath(out),
         outputs=session.outputs,
         classes=() if saved is None else saved.classes,
-        n_bytes=len(data),
+        n_bytes=n_bytes,
         max_difference=max_difference,
         whole=whole,
         as_trained=_compare_as_trained(session, what, weights, sources),
@@ -176,15 +187,20 @@ def export_model(
 
 
 def _prepare_page(
-    what: Any, html: str | os.PathLike[str], folder: Any, inputs: Sequence[Any]
+    what: Any, out: Any, html: str | os.PathLike[str], folder: Any, inputs: Sequence[Any]
 ) -> tuple[bytes, bytes]:
     """Return what runs a model in a browser, before the work.
 
     Raises
     ------
     ParameterError
-        If there is no model.
+        If there is no model, or it is written for OpenVINO, which runs in no browser.
     """
+    if Path(out).suffix.lower() == ".xml":
+        raise ParameterError(
+            f"html: got {os.fspath(html)!r} beside {os.fspath(out)!r}, which no browser runs, "
+            "expected a page beside a file that ends in .onnx"
+        )
     if isinstance(what, Encoder):
         raise ParameterError(
             f"html: got {os.fspath(html)!r} for a network alone, which has no answer "
@@ -226,7 +242,7 @@ def _load_network(what: Any, saved: SavedModel, precision: str, weights: Any) ->
 
 
 def _compare_as_trained(
-    session: Session, what: Any, weights: Any, sources: Sequence[Any]
+    session: Session | OpenVINOSession, what: Any, weights: Any, sources: Sequence[Any]
 ) -> Comparison | None:
     """Compare with the network in the precision that the model was trained in."""
     if isinstance(what, Encoder):
@@ -274,6 +290,7 @@ def _convert(
 
 def _require_same(
     after: Any,
+    run_file: Runner,
     loaded: LoadedEncoder,
     saved: SavedModel | None,
     views: NDArray[np.uint8],
@@ -287,7 +304,7 @@ def _require_same(
         If it is larger than `TOLERANCE`.
     """
     views = views[:N_STRICT]
-    found = Session(after.SerializeToString()).run(views)
+    found = run_file(after.SerializeToString()).run(views)
     has_mirror = loaded.preprocessor().n_views > 1
     features = loaded.embed_views([(v, v[:, ::-1].copy())[: 1 + has_mirror] for v in views])
     expected = {"features": features}
@@ -330,7 +347,7 @@ def _metadata(loaded: LoadedEncoder, saved: SavedModel | None, precision: str) -
     }
 
 
-def _self_test(session: Session) -> list[dict[str, Any]]:
+def _self_test(session: Session | OpenVINOSession) -> list[dict[str, Any]]:
     """Return a few pictures, lossless, and what the file answers for them."""
     tests = []
     paths = _samples()

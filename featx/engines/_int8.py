@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from featx._optional import require
 from featx._progress import Progress
-from featx.engines._graphs import compile_graph, import_openvino, without_telemetry
 from featx.engines.engine import cosines
+from featx.engines.graphs import compile_graph, import_openvino, without_telemetry
 from featx.errors import BackboneError, one_line
 from featx.files.atomic import seal, sync_folder
 from featx.fingerprint import file_digest, json_digest

@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from featx.engines._graphs import Streams, import_openvino
 from featx.engines._int8 import Loss, load_quantised, quantise
 from featx.engines.conversion import to_openvino
 from featx.engines.engine import (
@@ -32,6 +31,7 @@ from featx.engines.engine import (
     cosines,
     make_trial_views,
 )
+from featx.engines.graphs import Streams, import_openvino
 from featx.engines.layers import LayerOutput, Reads
 from featx.engines.placement import Precision
 from featx.errors import BackboneError, MissingDependencyError, one_line

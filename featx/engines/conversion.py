@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from featx._optional import require
-from featx.engines._graphs import import_openvino
+from featx.engines.graphs import import_openvino
 from featx.errors import BackboneError, one_line
 
 __all__ = ["IR_VERSION", "OPSET", "to_onnx", "to_openvino"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from featx.engines._forks import has_lost_threads
-from featx.engines._graphs import import_openvino
+from featx.engines.graphs import import_openvino
 from featx.errors import MissingDependencyError, ParameterError, choose, nearest
 
 __all__ = [

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx._optional import is_installed, require
-from featx.engines._graphs import HINTS, Streams, count_threads, import_openvino
+from featx.engines.graphs import HINTS, Streams, count_threads, import_openvino
 from featx.errors import one_line
 
 __all__ = [

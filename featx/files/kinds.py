@@ -81,6 +81,8 @@ def _pickle_kind(file: IO[bytes], head: bytes) -> str:
 
 
 def _page_kind(file: IO[bytes], head: bytes) -> str:
+    if head.startswith(b'<?xml version="1.0"?>\n<net name="featx"'):
+        return "openvino"
     start = head[:4096].lower()
     found = re.search(rb'name="generator" content="featx [^"]*?(, map)?"', start)
     if found is None or not start.startswith(b"<!doctype html"):
@@ -173,7 +175,7 @@ KINDS: tuple[tuple[bytes, str, Callable[[IO[bytes], bytes], str] | None], ...] =
     *((start, "an image", None) for start in (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")),
     *((start, "an image", None) for start in (b"BM", b"II*\0", b"MM\0*")),
     (b"\x80", "a pickle", _pickle_kind),
-    (b"<", "a page that featx did not make", _page_kind),
+    (b"<", "a page or graph that featx did not make", _page_kind),
     (b"{", "a JSON file", _json_kind),
     (b"\x08", "another kind of file", _onnx_kind),
 )

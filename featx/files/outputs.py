@@ -34,8 +34,8 @@ def check_output(
         Where the output is to be.
     kind : str
         What is to be written, "store", "index", "model", "weights", "page", "map", "numbers",
-        "onnx", "npz", "npy", "csv" or "parquet" (a store's table), "findings", or "predictions"
-        (as CSV or in Parquet); an older file of this kind may be replaced.
+        "onnx", "openvino", "npz", "npy", "csv" or "parquet" (a store's table), "findings", or
+        "predictions" (as CSV or in Parquet); an older file of this kind may be replaced.
     inputs : iterable of path
         Files that are read for it, by whatever names.
 

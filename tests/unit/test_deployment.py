@@ -10,7 +10,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -31,11 +30,12 @@ from featx.deployment import _runtime, export_model
 from featx.deployment._answer import Answer
 from featx.deployment._compare import predict
 from featx.deployment._onnx import Session, describe
+from featx.deployment._openvino import write_pair
 from featx.deployment._page import render_page
 from featx.deployment._pixels import make_pixels
 from featx.deployment._runtime import find_runtime
-from featx.engines._graphs import import_openvino
 from featx.engines.conversion import to_onnx
+from featx.engines.graphs import import_openvino
 from featx.errors import BackboneError, MissingDependencyError, ParameterError, StoreWriteError
 from featx.estimators import (
     AttributeClassifier,
@@ -233,19 +233,27 @@ def test_a_file_labels_pictures_without_featx(exported, capsys) -> None:
 
 
 @pytest.mark.slow
-def test_openvino_answers_alike_after_the_lines_of_the_page(exported, monkeypatch) -> None:
-    pytest.importorskip("openvino", reason="needs pip install 'featx[openvino]'")
+def test_openvino_answers_alike(exported, monkeypatch, capsys) -> None:
     import_openvino()  # without its telemetry
     monkeypatch.chdir(exported[0].parent)
-    shutil.copy(exported[0], "pets.onnx")
+    pictures = sorted((sample_data_dir() / "scenes").rglob("*.jpg"))[::10]
+    check = ["--check", *map(str, pictures)]
+    assert main(["export", "m", "pets.xml", *check, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["max_difference"] < 1e-4
+    assert result["n_same_labels"] == result["n_samples"] == len(pictures)
+    assert result["bytes"] == sum(Path(f"pets.{end}").stat().st_size for end in ("xml", "bin"))
     text = (DOCS / "deploy.md").read_text("utf-8")
-    found: dict = {}
-    exec(re.search(r"```python\n(import openvino.*?)```", text, re.DOTALL)[1], found)
-    assert Path("pets.xml").is_file()
-    by_onnxruntime = Session(Path("pets.onnx").read_bytes())
+    example = re.search(
+        r"```python\n(import json, sys\nimport numpy as np, openvino.*?)```", text, re.DOTALL
+    )[1]
+    by_onnxruntime = Session(exported[0].read_bytes())
     recipe = load_model(exported[0].with_name("m")).recipe
     size = (recipe.preprocessing.resize_px,) * 2  # which is resized no more
-    for path in sorted((sample_data_dir() / "scenes").rglob("*.jpg"))[::20]:
+    for path in pictures[::2]:
+        monkeypatch.setattr(sys, "argv", ["label.py", "pets.xml", str(path)])
+        found: dict = {}
+        exec(example, found)
         picture = Image.open(path)
         resized, whole = picture.resize(size), picture.resize((400, 300))
         for image, tolerance in ((resized, 1e-4), (whole, 0.05)):
@@ -254,11 +262,46 @@ def test_openvino_answers_alike_after_the_lines_of_the_page(exported, monkeypatc
             for name, values in expected.items():
                 off = np.abs(np.asarray(answers[name], float) - values)
                 assert off.max() <= tolerance * (values.max() if name == "features" else 1), name
+        assert capsys.readouterr().out.split()[0] in result["classes"]
+    notes = found["notes"]
+    assert json.loads(notes["classes"]) == result["classes"]
+    assert len(json.loads(notes["self_test"])) == 3
 
 
-def test_an_openvino_file_is_refused_with_what_to_do(tmp_path, capsys) -> None:
-    assert main(["export", "featx_small", str(tmp_path / "a.xml")]) == 1
-    assert "For OpenVINO export to .onnx" in capsys.readouterr().err
+@pytest.fixture(scope="module")
+def identity() -> bytes:
+    """A model of ONNX that hands a picture on."""
+    return describe(make_pixels(Preprocessing(resize_px=None, crop_px=32)), {"kind": "a test"})
+
+
+def test_a_pair_is_replaced_as_a_whole_and_nothing_else(tmp_path, identity, monkeypatch) -> None:
+    pytest.importorskip("openvino", reason="needs pip install 'featx[openvino]'")
+    graph, numbers = tmp_path / "a.xml", tmp_path / "a.bin"
+    for _ in range(2):
+        assert write_pair(identity, graph) == graph.stat().st_size + numbers.stat().st_size
+    assert sorted(tmp_path.iterdir()) == [numbers, graph]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+        with pytest.raises(StoreWriteError, match=r"a\.xml': cannot be written \(killed\)"):
+            write_pair(identity, graph)
+    assert sorted(tmp_path.iterdir()) == [numbers]  # no graph that other numbers are read for
+    for is_there in (True, False):
+        numbers.write_bytes(b"somebody's")
+        with pytest.raises(StoreWriteError, match=r"would replace '.*a\.bin', which featx"):
+            write_pair(identity, graph)
+        assert numbers.read_bytes() == b"somebody's"
+        if is_there:
+            numbers.unlink()
+            write_pair(identity, graph)
+    graph.write_text('<?xml version="1.0"?>\n<net name="theirs"/>')
+    with pytest.raises(StoreWriteError, match="is a page or graph that featx did not make"):
+        export_model(Encoder("featx_small"), graph)
+    assert "theirs" in graph.read_text()
+
+
+def test_a_page_beside_a_graph_of_openvinos_is_refused(tmp_path) -> None:
+    with pytest.raises(ParameterError, match=r"'p\.html' beside '.*a\.xml', which no"):
+        export_model("m", tmp_path / "a.xml", html="p.html")
 
 
 # -- the page -----------------------------------------------------------------------------------

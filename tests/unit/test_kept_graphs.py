@@ -17,8 +17,8 @@ from torch import nn
 from featx._optional import is_installed
 from featx.cli.main import main
 from featx.engines import kept, sessions
-from featx.engines._graphs import import_openvino
 from featx.engines.conversion import to_onnx, to_openvino
+from featx.engines.graphs import import_openvino
 from featx.engines.kept import Made, graphs_dir, is_wanted, keep_graph, load_graph
 from featx.engines.placement import has_bfloat16
 from featx.errors import BackboneError
