@@ -90,44 +90,15 @@ def fold_lite0(teacher: nn.Module) -> InvertedResiduals:
     return student.eval()
 
 
-def fold_mobilenet_v2(
-    teacher: nn.Module, keep: tuple[int, ...] | None = None
-) -> InvertedResiduals:
-    """Copy torchvision's mobilenet_v2 into an `InvertedResiduals`, batch norms folded.
-
-    Parameters
-    ----------
-    teacher : Module
-        `torchvision.models.mobilenet_v2` with weights.
-    keep : tuple of int or None
-        Indices (0 to 16) of the blocks that are kept; only blocks that add their input to their
-        output can be left out. None keeps all, which computes what the teacher computes.
-
-    Raises
-    ------
-    ParameterError
-        If a block that changes the channel count or the resolution would be left out.
-    """
-    full = NetworkShape()
-    kept = tuple(range(len(full.blocks))) if keep is None else keep
-    _require_droppable(set(range(len(full.blocks))) - set(kept), full)
-    student = InvertedResiduals(NetworkShape(blocks=tuple(full.blocks[i] for i in kept)))
+def fold_mobilenet_v2(teacher: nn.Module) -> InvertedResiduals:
+    """Copy torchvision's mobilenet_v2, with its weights, batch norms folded."""
+    student = InvertedResiduals(NetworkShape())
     features: Any = teacher.features
     _fold(features[0][0], features[0][1], student.stem)
-    for target, i in zip(student.blocks, kept, strict=True):
+    for i, target in enumerate(student.blocks):
         _fold_block(features[i + 1].conv, target)
     _fold(features[18][0], features[18][1], student.head)
     return student.eval()
-
-
-def _require_droppable(dropped: set[int], shape: NetworkShape) -> None:
-    rows = shape.blocks
-    for i in sorted(dropped):
-        if i == 0 or rows[i][2] != 1 or rows[i][1] != rows[i - 1][1]:
-            raise ParameterError(
-                f"keep: block {i} is left out but changes channels or resolution; "
-                "expected only blocks with a residual sum to be left out"
-            )
 
 
 def _fold_block(source: Any, target: Any) -> None:
