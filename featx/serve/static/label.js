@@ -85,6 +85,8 @@ async function refresh() {
   showState();
 }
 
+const showHint = () => { at("hint").textContent = shown.length ? VIEWS[view.kind].hint() : ""; };
+
 function say(message, isProblem = false) {
   at("problem").textContent = isProblem ? message : "";
   at("problem").hidden = !(isProblem && message);
@@ -109,7 +111,7 @@ function showState() {
   const message = state.messages.join(" · ");
   at("notice").hidden = !message || message === dismissed;
   at("notice-text").textContent = message;
-  at("hint").textContent = VIEWS[view.kind].hint();
+  showHint();
   showMeasures();
 }
 
@@ -163,7 +165,7 @@ async function load() {
     document.body.classList.remove("busy");
   }
   at("grid-title").textContent = title();
-  at("hint").textContent = VIEWS[view.kind].hint();
+  showHint();
   const isPage = view.kind === "likely";
   at("accept").hidden = !isPage;
   at("more").hidden = at("review").hidden = at("choose").hidden = isPage;

@@ -77,7 +77,7 @@ function listItem({ name, n_labels }, pressed) {
   button.type = "button";
   button.title = name;
   button.setAttribute("aria-pressed", String(pressed.includes(name)));
-  button.append(key ? made("kbd", "", String(key)) : made("span"), made("span", "name", name), made("span", "count", n_labels.toLocaleString()));
+  button.append(key ? made("kbd", "", String(key)) : made("span"), " ", made("span", "name", name), " ", made("span", "count", n_labels.toLocaleString()));
   button.addEventListener("click", () => give(name));
   item.append(button);
   return item;
