@@ -66,6 +66,8 @@ nb_execution_timeout = 600
 nb_merge_streams = True
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # nothing comes from another server
 
+smartquotes_action = "q"  # quotes only: two hyphens begin an option
+
 html_theme = "furo"
 html_title = f"featx {release}"
 html_static_path = ["_static"]

@@ -73,16 +73,18 @@ def scrape_figures(block: Any, block_vars: dict[str, Any], gallery_conf: dict[st
     return figure_rst(paths, gallery_conf["src_dir"])
 
 
-def keep_last_states(_: Sphinx, document: nodes.document) -> None:
-    """Leave of each bar in a notebook's output the line that it ended with."""
+def tidy_blocks(_: Sphinx, document: nodes.document) -> None:
+    """Leave of each bar in a notebook's output its last line, and drop empty lines at the end."""
     for block in document.findall(nodes.literal_block):
-        if block.get("language") == "myst-ansi":
-            block.rawsource = EARLIER_STATE.sub("", block.astext())
+        is_output = block.get("language") == "myst-ansi"
+        if is_output or block.rawsource == block.astext():  # else it has parts, such as links
+            text = EARLIER_STATE.sub("", block.astext()) if is_output else block.rawsource
+            block.rawsource = text.rstrip("\n")
             block[:] = [nodes.Text(block.rawsource)]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directive, and what is done to pages."""
     app.add_directive("featx-commands", Commands)
-    app.connect("doctree-read", keep_last_states)
+    app.connect("doctree-read", tidy_blocks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

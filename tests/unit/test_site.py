@@ -91,6 +91,8 @@ def test_the_site_builds_without_a_warning_or_a_network(tmp_path) -> None:
         text = page.read_text(encoding="utf-8")
         assert not re.findall(r'<(?:script|img)[^>]*\ssrc="(?:https?:)?//[^"]*', text), page
         assert not re.findall(r'<link[^>]*rel="stylesheet"[^>]*href="(?:https?:)?//', text), page
+        assert not re.findall(r"[\s>]\u2013[a-z]", text), page  # two hyphens before an option
+        assert not re.findall(r"\n\n</pre>", text), page
 
 
 def objects(inventory: Path) -> list[str]:
