@@ -55,6 +55,8 @@ TRIAL, NOTE = "trial.npz", "note.json"
 TOLERANCE = 1e-5
 # In bfloat16, 1 - cosine to float32 may be this many times torch's own, and this much more.
 TIMES_TORCH, MORE_THAN_TORCH = 2.0, 1e-3
+# Of all graphs: some twenty of resnet50. Those opened longest ago make room.
+MAX_BYTES = 2 << 30
 log = logging.getLogger(__name__)
 
 
@@ -143,10 +145,12 @@ def load_graph(name: str, precision: str, *, n_images: int | None = None) -> Gra
         return None
     try:
         session = _open_same(folder, runtime, precision, **one, n_images=n_images)
-        return Graph(session, runtime)
     except BackboneError as err:
         log.warning("kept graph %s: not used on this machine: %s", folder, err)
         return None
+    with contextlib.suppress(OSError):  # somebody else's
+        os.utime(folder)
+    return Graph(session, runtime)
 
 
 def keep_graph(name: str, precision: str, make: Callable[[str], Made]) -> None:
@@ -180,6 +184,7 @@ def keep_graph(name: str, precision: str, make: Callable[[str], Made]) -> None:
         with contextlib.suppress(FileExistsError):  # another process was faster
             beside.rename(folder)
         sync_folder(folder.parent)
+        _make_room(folder)
     except OSError as err:
         log.warning("kept graph %s: cannot be written (%s)", folder, err)
     finally:
@@ -204,6 +209,20 @@ def _write(folder: Path, runtime: str, precision: str, make: Callable[[str], Mad
     for path in folder.iterdir():
         seal(path)
     folder.chmod(0o755)
+
+
+def _make_room(newest: Path) -> None:
+    """Remove other graphs until all fit into `MAX_BYTES`, those opened longest ago first."""
+    graphs = [note.parent for note in newest.parent.glob(f"[!.]*/{NOTE}")]
+    graphs.sort(key=lambda folder: (folder != newest, -folder.stat().st_mtime))
+    left = MAX_BYTES
+    for folder in graphs:
+        left -= sum(path.stat().st_size for path in folder.iterdir())
+        if left < 0 and folder != newest:
+            log.info(
+                "kept graph %s: removed, since all take more than %d bytes", folder, MAX_BYTES
+            )
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read_note(folder: Path) -> dict[str, Any]:

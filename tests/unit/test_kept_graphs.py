@@ -166,6 +166,21 @@ def test_a_full_or_closed_disk_costs_the_graph_alone(
 
 
 @needs_openvino
+def test_graphs_that_were_opened_longest_ago_make_room(folder, monkeypatch) -> None:
+    for age, name in enumerate("abc"):
+        keep_graph(name, "float32", make)
+        os.utime(folder / name, (1e9 - age, 1e9 - age))
+    n_bytes = sum(path.stat().st_size for path in (folder / "a").iterdir())
+    monkeypatch.setattr(kept, "MAX_BYTES", 3 * n_bytes + 99)
+    assert load_graph("c", "float32") is not None  # the oldest, now the one used last
+    keep_graph("d", "float32", make)
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "c", "d"]
+    monkeypatch.setattr(kept, "MAX_BYTES", 1)
+    keep_graph("e", "float32", make)
+    assert [path.name for path in folder.iterdir()] == ["e"]
+
+
+@needs_openvino
 def test_it_can_be_switched_off_and_lies_beside_torchs_weights(monkeypatch) -> None:
     monkeypatch.setenv("FEATX_GRAPHS", "off")
     assert not is_wanted("float32")
