@@ -25,6 +25,7 @@ WILD = frozenset("*?[")
 log = logging.getLogger(__name__)
 INSTALL_TIMM = "(timm, which has 1,800 more, is not installed: pip install 'featx[timm]')"
 TIMM = TimmSource()
+LEAST_LETTERS = 4  # of a word that is looked for inside names
 SOURCES: tuple[Source, ...] = (
     EmbeddedSource(), TorchvisionSource(), TIMM, LocalSource(), HubSource(),
     ClipSource(), TransformersSource(),
@@ -163,7 +164,11 @@ def suggest_name(name: str) -> str:
     same = _search(TIMM, full) or _search(TIMM, f"{TIMM.prefix}{architecture}.*")
     if same:
         return nearest(full, same) or f" Did you mean {same[0]!r}?"
-    return nearest(bare, names) or nearest(full, TIMM.names())
+    near = nearest(bare, names)
+    inside = [] if near or len(bare) < LEAST_LETTERS else _search(TIMM, f"{TIMM.prefix}*{bare}*")
+    if inside:
+        return f" featx backbones {bare} lists those of timm, such as {inside[0]!r}."
+    return near or nearest(full, TIMM.names())
 
 
 def backbone_card(name: str) -> BackboneCard:

@@ -35,12 +35,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from featx.store import open_store
 
     # a label file that is not there yet, as before the first label, has none
-    labels = args.labels if args.labels and os.path.lexists(args.labels) else None
+    is_new = bool(args.labels) and not os.path.lexists(args.labels)
+    note = f"--labels {args.labels!r}: there is no such file yet, and no image counts as labelled"
+    labels = None if is_new else args.labels
     with open_store(args.store, table=args.table) as store:
         store.require_images()
         args.store, args.labels = store, labels
         found = read_options(args, suggest)
-    return {"suggestions": [s.to_dict() for s in found], "n": len(found)}
+    suggestions = [s.to_dict() for s in found]
+    return {"suggestions": suggestions, "n": len(found), "notes": [note] if is_new else []}
+
+
+def notes(result: dict[str, Any]) -> list[str]:
+    """Say what may not have been meant."""
+    return list(result["notes"])
 
 
 def show(result: dict[str, Any]) -> str:

@@ -95,6 +95,13 @@ class FileFormat:
         ------
         FileFormatError
         """
+        kinds = {f.name: f.kind for f in (STORE, INDEX, INSTANCES, MODEL)}
+        other = kinds.get(name, self.kind) if isinstance(name, str) else self.kind
+        if other != self.kind:
+            raise FileFormatError(
+                f"{self.describe(path)}: is a file of featx, but of another kind ({other}); give "
+                f"a file made by {self.maker}"
+            )
         if not isinstance(name, str) or name != self.name:
             raise FileFormatError(
                 f"{self.describe(path)}: its attribute 'format' is {name!r:.60}, expected "

@@ -69,7 +69,8 @@ def test_long_lists_are_cut_in_text_only(timm, capsys: pytest.CaptureFixture[str
     lines = capsys.readouterr().out.splitlines()
     n = len(timm.list_pretrained())
     assert lines[-1].startswith(f"... and {n - 100} more: give more of the name")
-    assert len(lines) == 102
+    assert lines[-2] == "params -: known only once the network is built"
+    assert len(lines) == 103
     rows = listed(capsys, "timm/*")["backbones"]
     assert len(rows) == n
     unusable = {row["name"]: row["unusable"] for row in rows if "unusable" in row}
@@ -118,6 +119,7 @@ def test_a_miss_has_the_nearest_name(
         ("RESNET18", "Did you mean 'resnet18'"),
         ("resnet10t", "Did you mean 'timm/resnet10t.c3_in1k'"),
         ("resnet50.tv_in1k", "Did you mean 'timm/resnet50.tv_in1k'"),
+        ("dinov2", r"featx backbones dinov2 lists those of timm, such as 'timm/\w*dinov2\w*\."),
         ("timm/vit_b_16", "which timm does not have, expected 'vit_b_16', which comes without"),
         ("timm/resnet10t.c9", r"has no weights 'c9', expected c3_in1k\.|no weights 'c9'"),
         ("timm/RESNET10T", "Did you mean 'timm/resnet10t'"),

@@ -398,7 +398,7 @@ def test_backbones_by_pattern(capsys) -> None:
         (["info", "ROOT/trian.h5"], ["there is no such file", "Did you mean 'train.h5'"]),
         (["predict", "ROOT/w.pth", "ROOT/test"], ["w.pth"]),
         (["predict", "ROOT/none", "ROOT/test"], ["none"]),
-        (["query", "ROOT/train.h5", "ROOT/test"], ["'featx feature store', expected"]),
+        (["query", "ROOT/train.h5", "ROOT/test"], ["of another kind (store); give a file"]),
         (["train", "ROOT/train.h5", "--out", "ROOT/no/such/m"], ["no/such"]),
         (["export", "ROOT/train.h5", "ROOT/x.txt"], ["x.txt", ".npz"]),
         (["train", "ROOT/train.h5", "--labels", "ROOT/none.csv", "--out", "m"], ["none.csv"]),

@@ -43,6 +43,9 @@ def test_suggest_prints_what_scripts_rely_on(store, tmp_path, capsys):
     status, out, err = run(capsys, "suggest", store, "--labels", labels, "-n", 5, "--json")
     assert (status, err) == (0, "")
     found = json.loads(out)["suggestions"]
+    assert (
+        "l.csv': there is no such file yet" in run(capsys, "suggest", store, "--labels", labels)[2]
+    )
     assert len({s["path"] for s in found}) == 5
     assert set(found[0]) == {"path", "label", "confidence", "reason", "row"}
     assert found[0]["label"] is None

@@ -137,7 +137,7 @@ def test_cut_and_foreign_files_are_refused(tmp_path) -> None:
         with pytest.raises(FileFormatError, match=r"cut': "):
             RetrievalIndex.load(tmp_path / "cut")
     write_features(tmp_path / "f.h5", np.eye(2), paths=["a", "b"])
-    with pytest.raises(FileFormatError, match=r"'format' is 'featx feature store', expected"):
+    with pytest.raises(FileFormatError, match=r"of another kind \(store\); give a file made by"):
         RetrievalIndex.load(tmp_path / "f.h5")
     with pytest.raises(FileFormatError, match=r"gone': there is no such file"):
         RetrievalIndex.load(tmp_path / "gone")
