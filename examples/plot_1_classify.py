@@ -61,6 +61,6 @@ for axis, row in zip(axes, least, strict=True):
     guess = classifier.classes_[probabilities[row].argmax()]
     axis.imshow(plt.imread(store.paths[test[row]]))
     axis.set_title(
-        f"{guess}, {probabilities[row].max():.2f}\n(is {labels[test[row]]})", fontsize=8
+        f"{guess}, {probabilities[row].max():.2f}\n(is {labels[test[row]]})", fontsize=10
     )
     axis.set_axis_off()

@@ -18,7 +18,7 @@ species = sorted(set(images.labels))
 _, axes = plt.subplots(1, len(species), figsize=(8, 2), layout="constrained")
 for axis, name in zip(axes, species, strict=True):
     axis.imshow(plt.imread(images.paths[images.labels.index(name)]))
-    axis.set_title(name, fontsize=8)
+    axis.set_title(name, fontsize=10)
     axis.set_axis_off()
 
 # %%

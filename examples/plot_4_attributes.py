@@ -48,5 +48,5 @@ surest = probabilities[:, names.index("striped")].argsort()[::-1][:6]
 _, axes = plt.subplots(1, 6, figsize=(8, 1.8), layout="constrained")
 for axis, row in zip(axes, surest, strict=True):
     axis.imshow(plt.imread(paths[row]))
-    axis.set_title(f"{probabilities[row, names.index('striped')]:.2f}", fontsize=8)
+    axis.set_title(f"{probabilities[row, names.index('striped')]:.2f}", fontsize=10)
     axis.set_axis_off()

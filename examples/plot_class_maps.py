@@ -45,7 +45,7 @@ for line, (path, both) in zip(axes, maps.items(), strict=True):
     titles = ["the picture", f"is {both[0].name}", f"guessed {both[1].name}"]
     for axis, title in zip(line, titles, strict=True):
         axis.imshow(image)
-        axis.set_title(title, fontsize=9)
+        axis.set_title(title, fontsize=10)
         axis.set_axis_off()
     for axis, one in zip(line[1:], both, strict=True):
         left, top, right, bottom = one.box

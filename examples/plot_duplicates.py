@@ -53,12 +53,12 @@ of_copies = features[len(store) :].reshape(len(rows), len(changes), -1)
 _, axes = plt.subplots(4, 5, figsize=(7, 6.4), layout="constrained")
 for line, row, image, n in zip(axes, rows, originals, range(4), strict=True):
     line[0].imshow(image)
-    line[0].set_title("original", fontsize=9)
+    line[0].set_title("original", fontsize=10)
     for axis, name, k in zip(line[1:], changes, range(4), strict=True):
         vector, copy = features[row], of_copies[n, k]
         cosine = vector @ copy / np.linalg.norm(vector) / np.linalg.norm(copy)
         is_found = groups[len(store) + 4 * n + k] == groups[row]
         axis.imshow(copies[4 * n + k])
-        axis.set_title(f"{name}, {cosine:.2f}", fontsize=9, color="black" if is_found else "red")
+        axis.set_title(f"{name}, {cosine:.2f}", fontsize=10, color="black" if is_found else "red")
     for axis in line:
         axis.set_axis_off()

@@ -51,5 +51,5 @@ plt.legend()
 _, axes = plt.subplots(2, 5, figsize=(7, 3.2), layout="constrained")
 for axis, suggestion in zip(axes.flat, featx.suggest(store, n=10), strict=True):
     axis.imshow(plt.imread(suggestion.path))
-    axis.set_title(truth[suggestion.row], fontsize=9)
+    axis.set_title(truth[suggestion.row], fontsize=10)
     axis.set_axis_off()

@@ -37,5 +37,5 @@ for axis, path in zip(axes, store.paths[5::17], strict=True):
     pixels = np.asarray(Image.open(path))[None]
     label, confidence = session.run(["label", "confidence"], {"image": pixels})
     axis.imshow(pixels[0])
-    axis.set_title(f"{classes[label[0]]}, {confidence[0]:.2f}", fontsize=9)
+    axis.set_title(f"{classes[label[0]]}, {confidence[0]:.2f}", fontsize=10)
     axis.set_axis_off()

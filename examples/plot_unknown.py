@@ -54,9 +54,9 @@ for name, answers in zip(names, (familiar, strange), strict=True):
 # Of the strangers, the three that look most familiar to it, and the three that look least so.
 
 order = np.argsort(strange.unknown)
-_, axes = plt.subplots(1, 6, figsize=(8, 1.7), layout="constrained")
+_, axes = plt.subplots(1, 6, figsize=(8, 1.9), layout="constrained")
 for axis, row in zip(axes, [*order[:3], *order[-3:]], strict=True):
     axis.imshow(plt.imread(store.paths[is_strange][row]))
     verdict = "unknown" if strange.is_unknown[row] else strange.labels[row]
-    axis.set_title(f"{verdict}\n{strange.unknown[row]:.2f}", fontsize=9)
+    axis.set_title(f"{verdict}\n{strange.unknown[row]:.2f}", fontsize=10)
     axis.set_axis_off()

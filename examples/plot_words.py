@@ -29,7 +29,7 @@ def show(rows):
         line[0].text(0.5, 0.5, title.replace(" ", "\n"), ha="center", va="center")
         for axis, path, distance in zip(line[1:], *matches, strict=True):
             axis.imshow(plt.imread(path))
-            axis.set_title(f"{distance:.2f}", fontsize=8)
+            axis.set_title(f"{distance:.2f}", fontsize=10)
         for axis in line:
             axis.set_axis_off()
 

@@ -169,7 +169,7 @@ class Matches:
             titles = ["query", *(f"{d:.3f}" for d in one.distances.tolist())]
             for axis, source, title in zip(row, [one.queries[0], *sources], titles, strict=True):
                 axis.set_axis_off()
-                axis.set_title(title, fontsize=8)
+                axis.set_title(title, fontsize=9)
                 _draw(axis, source)
         return figure
 
