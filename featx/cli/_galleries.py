@@ -18,6 +18,10 @@ __all__ = ["copies_report", "matches_report"]
 
 LARGE_PX, SMALL_PX = 256, 128  # of a picture, about 15 and 5 kB each
 MAX_LARGE = 500  # pictures that a page of 8 MB has room for
+VERIFIED = (
+    "Green lines frame what the query and a match have in common. Too few local features agree "
+    "with a match that is not verified, so it may show anything."
+)
 MAX_GROUPS, MAX_COPIES = 200, 12  # of copies on a page, and in a group
 
 
@@ -40,6 +44,8 @@ def matches_report(
     if has_images and words:
         title = f"Similar images that fit the words: {wanted}"
     report = _make_report(title, len(results), "query", "queries", [r["matches"] for r in results])
+    if any("inliers" in match for result in results for match in result["matches"]):
+        report.add_text(VERIFIED)
     label = " ".join(words)
     rows = [
         GalleryRow(

@@ -40,8 +40,10 @@ def test_where_instances_agree_is_drawn_and_where_not_is_said() -> None:
         {"path": "b.jpg", "distance": 1.2, "inliers": 0, "region": None},
     ]
     results = [{"query": "q.jpg", "matches": matches}]
-    (row,) = rows_of(matches_report(results, words=(), has_images=True))
-    first, second = row["matches"]
+    report = matches_report(results, words=(), has_images=True)
+    text, gallery = report.to_dict()["sections"]
+    assert "not verified, so it may show anything" in text["text"]
+    first, second = gallery["rows"][0]["matches"]
     assert first["lines"] == ["40 features agree"]
     assert sorted(first["outline"]) == sorted(SQUARE)
     assert second["lines"] == ["not verified"]
