@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = [
     "MAX_CHARS",
+    "FieldTable",
     "OneLine",
     "as_table",
     "choose_time_unit",
@@ -110,6 +111,23 @@ class OneLine:
             for name, value in shown.get_params(deep=False).items()
             if shorten(value) != shorten(defaults[name].default)
         }
+
+
+class FieldTable(OneLine):
+    """Show all fields as a table in a notebook, besides the line of text.
+
+    Examples
+    --------
+    >>> @dataclasses.dataclass(repr=False)
+    ... class Images(FieldTable):
+    ...     side_px: int = 224
+    >>> Images()._repr_html_()
+    '<table><caption>Images</caption><tr><th scope="row"...>side_px</th><td...>224</td>...'
+    """
+
+    def _repr_html_(self) -> str:
+        rows = [(name, shorten(value)) for name, value in self._repr_fields().items()]
+        return as_table(type(self).__name__, rows)
 
 
 def shorten(value: Any) -> str:

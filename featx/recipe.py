@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from featx._repr import OneLine
+from featx._repr import FieldTable, OneLine
 from featx.errors import FileFormatError, FingerprintMismatchError, one_line
 from featx.fingerprint import json_digest
 
@@ -97,7 +97,7 @@ class Preprocessing(OneLine):
 
 
 @dataclass(frozen=True, repr=False)
-class Recipe(OneLine):
+class Recipe(FieldTable):
     """Everything that changes a feature vector, except the image.
 
     Parameters

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from featx._repr import OneLine
+from featx._repr import FieldTable
 from featx._version import __version__
 from featx.deployment import _compare
 from featx.deployment._answer import Answer
@@ -50,7 +50,7 @@ Runner = type[Session] | type[OpenVINOSession]
 
 
 @dataclass(frozen=True, repr=False)
-class Exported(OneLine):
+class Exported(FieldTable):
     """A file that was written, and how near it is to featx.
 
     Parameters

@@ -18,7 +18,7 @@ from sklearn.utils import gen_batches
 
 from featx._arrays import scale_to_unit
 from featx._progress import Progress
-from featx._repr import OneLine
+from featx._repr import FieldTable
 from featx.errors import ParameterError, require_count, require_number
 
 __all__ = ["Leaks", "duplicate_groups", "find_leaks"]
@@ -37,7 +37,7 @@ MAX_PAIRS = 5_000_000  # 105 MB; so many are no list of copies, but a threshold 
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Leaks(OneLine):
+class Leaks(FieldTable):
     """Pairs of a train row and a test row that show the same; exact ones first, then by cosine.
 
     Parameters

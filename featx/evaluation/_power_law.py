@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from sklearn.utils import check_random_state
 
-from featx._repr import OneLine
+from featx._repr import FieldTable
 from featx.errors import ParameterError, choose, require_number
 from featx.evaluation._learning_curve import FewLabelCurve
 
@@ -33,7 +33,7 @@ N_RESAMPLES = 500
 
 
 @dataclass(frozen=True, repr=False)
-class Estimate(OneLine):
+class Estimate(FieldTable):
     """What the law says of a number of labels per class and a score: one asked, one answered.
 
     Parameters

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._repr import OneLine, as_table, shorten
+from featx._repr import FieldTable
 from featx.backbones.names import is_own, split_folder
 from featx.errors import (
     BackboneError,
@@ -40,7 +40,7 @@ DEFAULT_BACKBONE = "featx_base"
 
 
 @dataclass(frozen=True, repr=False)
-class Encoder(OneLine):
+class Encoder(FieldTable):
     """A network, what is read from it, and what images are made into for it.
 
     Frozen, hashable and picklable, so that it can be a key and travel to other processes. How it
@@ -116,11 +116,6 @@ class Encoder(OneLine):
         object.__setattr__(self, "weights", weights)
         for name in ("layers", "poolings"):
             object.__setattr__(self, name, _to_tuple(getattr(self, name)))
-
-    def _repr_html_(self) -> str:
-        """Show its parameters in a notebook."""
-        shown = self._repr_fields().items()
-        return as_table("Encoder", [(name, shorten(value)) for name, value in shown])
 
     @classmethod
     def from_recipe(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from featx._repr import OneLine
+from featx._repr import FieldTable
 
 if TYPE_CHECKING:
     from featx.extraction.loaded import LoadedEncoder
@@ -39,7 +39,7 @@ class Tally:
 
 
 @dataclass(frozen=True, repr=False)
-class ExtractionSummary(OneLine):
+class ExtractionSummary(FieldTable):
     """What an extraction did.
 
     Parameters

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._repr import OneLine
+from featx._repr import FieldTable
 from featx.labelling._guesses import new_probe, wilson_interval
 from featx.labelling._probes import Probes
 
@@ -52,7 +52,7 @@ class Forecast:
 
 
 @dataclass(frozen=True, repr=False)
-class Measures(OneLine):
+class Measures(FieldTable):
     """What some labels have bought.
 
     Parameters

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from featx._repr import OneLine
+from featx._repr import FieldTable
 from featx.errors import ParameterError, StoreWriteError
 from featx.files.atomic import replacing
 from featx.files.outputs import check_output, write_output
@@ -34,7 +34,7 @@ SHEET_NAME = re.compile(r"[0-9a-f]{8}-\d{5}\.jpg")
 
 
 @dataclass(frozen=True, repr=False)
-class MapSummary(OneLine):
+class MapSummary(FieldTable):
     """What was drawn.
 
     Parameters

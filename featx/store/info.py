@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from featx._repr import OneLine
+from featx._repr import FieldTable
 from featx.errors import FingerprintMismatchError
 from featx.recipe import Recipe, describe_differences, require_same_recipe
 from featx.store._container import Opened
@@ -22,7 +22,7 @@ MAX_NAMED = 3
 
 
 @dataclass(frozen=True, repr=False)
-class StoreInfo(OneLine):
+class StoreInfo(FieldTable):
     """Tables and failures of a store.
 
     Parameters

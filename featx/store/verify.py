@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from featx._repr import OneLine
+from featx._repr import FieldTable
 from featx.errors import FileFormatError
 from featx.files.formats import STORE, MissingFileError
 from featx.store._chunks import chunk_blocks
@@ -30,7 +30,7 @@ BLOCK_ROWS = 8192
 
 
 @dataclass(frozen=True, repr=False)
-class VerifyResult(OneLine):
+class VerifyResult(FieldTable):
     """What a check of a store found.
 
     Parameters

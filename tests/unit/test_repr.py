@@ -33,6 +33,9 @@ RECIPE = Recipe(
 )
 
 
+TABLE = {"table", "caption", "tr", "th", "td"}
+
+
 class Network:
     def __repr__(self) -> str:
         return "Network(\n  (0): Linear()\n)" * 1000
@@ -120,6 +123,18 @@ def test_a_notebook_shows_an_encoder_as_a_table_of_what_its_text_holds():
         assert field in page.text
 
 
+def test_a_notebook_shows_all_fields_of_a_result(tmp_path):
+    """Of a line of text the last ones are left out."""
+    store = write_features(tmp_path / "f.h5", np.zeros((3, 2)), paths=["<a>", "b", "c"])
+    for result in (store_info(store.path), verify_store(store.path)):
+        page = Cells(result._repr_html_())
+        assert page.tags == TABLE
+        for field in dataclasses.fields(result):
+            if field.repr:
+                assert f" {field.name} " in f" {page.text}"
+                assert shorten(getattr(result, field.name)) in page.text
+
+
 def test_a_notebook_shows_a_store_as_a_table_of_what_its_text_holds(tmp_path):
     names = [f"<i>{i}</i>" for i in range(30)]
     path = tmp_path / "<b>.h5"
@@ -164,9 +179,6 @@ def test_a_notebook_shows_a_comparison_as_its_text():
     for text in (found.answer, "0.500 (0.400 to 0.600)", "12", row.name, "*"):
         assert text in str(found)
         assert text in page.text
-
-
-TABLE = {"table", "caption", "tr", "th", "td"}
 
 
 def test_a_notebook_shows_an_audit_as_counts_with_the_estimate():
