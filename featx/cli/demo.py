@@ -8,6 +8,8 @@ from typing import Any
 from featx.cli._outputs import add_output
 from featx.cli.options import add_options, read_options
 
+MEASURES = {"map": "mean average precision", "accuracy": "accuracy"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
@@ -36,13 +38,13 @@ def show(result: dict[str, Any]) -> str:
     lines = [
         (
             f"{result['images']} sample images through {result['backbone']} in "
-            f"{result['seconds']:.1f} s:"
+            f"{result['seconds']:.1f} s; in brackets the same from raw pixels, without a network:"
         )
     ]
     for name, task in result["tasks"].items():
         measure = "map" if "map" in task else "accuracy"
         lines.append(
-            f"  {name:13} {measure:9} {task[measure]:.3f}   "
-            f"(raw pixels {task[f'{measure}_pixels']:.3f})"
+            f"  {name.replace('_', '-'):14}{MEASURES[measure]:24}{task[measure]:.3f}   "
+            f"({task[f'{measure}_pixels']:.3f})"
         )
     return "\n".join(lines)
