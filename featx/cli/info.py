@@ -13,6 +13,7 @@ from featx._version import __version__
 from featx.cli._streams import show_name
 
 MAX_LISTED = 20
+SHOWN = ("backbone", "weights", "layer", "pooling", "augment", "precision")
 # What decides on results, speed and errors.
 PACKAGES = (
     "torch", "torchvision", "numpy", "scikit-learn", "h5py", "pillow", "openvino", "onnxruntime",
@@ -76,6 +77,16 @@ def _describe_machine() -> dict[str, Any]:
     }
 
 
+def _show_recipe(recipe: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what a person wants to know of a recipe; --json has all of it."""
+    if recipe is None:
+        return {"made": "outside featx"}
+    from featx.recipe import Preprocessing
+
+    shown = {name: recipe[name] for name in SHOWN}
+    return {**shown, "images made into": Preprocessing.from_dict(recipe["preprocessing"]).summary}
+
+
 def show(result: dict[str, Any]) -> str:
     """List tables and failures, or versions."""
     if "packages" in result:
@@ -86,10 +97,10 @@ def show(result: dict[str, Any]) -> str:
     for table in result["tables"]:
         name = table["fingerprint"] or "outside"
         lines.append(
-            f"table {name}: {table['n_samples']} x {table['n_features']} {table['dtype']}"
+            f"table {name}: {show_count(table['n_samples'], 'image')}, each "
+            f"{table['n_features']} numbers of {table['dtype']}"
         )
-        recipe = table["recipe"] or {"made": "outside featx"}
-        lines += [f"  {key}: {value}" for key, value in recipe.items()]
+        lines += [f"  {key}: {value}" for key, value in _show_recipe(table["recipe"]).items()]
     if not result["tables"]:
         lines.append("no table yet")
     failures = result["failures"]

@@ -121,6 +121,8 @@ def test_info_verify_and_export(world, capsys, tmp_path) -> None:
         assert run(command, world / "train.h5") == 0
     text = capsys.readouterr().out
     assert "broken.jpg: damaged JPEG file" in text
+    assert ": 24 images, each 512 numbers of float32\n  backbone: squeezenet1_1\n" in text
+    assert re.search(r"\n  images made into: a crop of \d+ px from \d+ px, bilinear\n", text)
     assert "ok: 24 rows fit their checksums" in text
 
 
