@@ -55,20 +55,14 @@ N_IMAGES, N_PHOTOGRAPHS = (1, 10, 84), 1000
 NETWORK = ("extract", "query", "predict", "serve")  # the commands that need one
 
 
-def prepare(folder: Path) -> dict[str, list[str]]:
-    """Return what is run, by name; makes what it reads."""
+def prepare(folder: Path, only: str) -> dict[str, list[str]]:
+    """Return what is run, by name; makes what the jobs with `only` in their names read."""
     rng = np.random.default_rng(0)
     vectors, store, rows, index, model = (str(folder / name) for name in "vsrim")
     RetrievalIndex().fit(rng.standard_normal((10_000, 512), np.float32)).save(vectors)
     names = [f"{i}.jpg" for i in range(1000)]
     X = rng.standard_normal((1000, 1280), np.float32)
     write_features(rows, X, paths=names, labels=[str(i % 10) for i in range(1000)]).close()
-    for words in (
-        ["extract", str(OBJECTS), "--store", store],
-        ["index", store, "--out", index],
-        ["train", store, "--out", model],
-    ):
-        assert featx([*words, "--quiet"]) == 0
     image, *_ = images = sorted(map(str, OBJECTS.rglob("*.jpg")))
     new, out = str(folder / "new.h5"), str(folder / "out")
     commands = {
@@ -92,6 +86,12 @@ def prepare(folder: Path) -> dict[str, list[str]]:
     for n, given in sources.items():
         words = ["-m", "featx", "extract", *given, "--store", new]
         commands[f"featx extract, images: {n}"] = words
+    commands = {name: words for name, words in commands.items() if only in name}
+    read = {word for words in commands.values() for word in words}
+    steps = {index: ["index", store, "--out", index], model: ["train", store, "--out", model]}
+    if read & steps.keys():
+        for step in (["extract", str(OBJECTS), "--store", store], *steps.values()):
+            assert featx([*step, "--quiet"]) == 0
     return commands
 
 
@@ -103,7 +103,11 @@ def run(words: list[str], tree: Path, graphs: str, by_cpu: bool) -> float:
         Path(words[-1]).unlink(missing_ok=True)
     before, start = os.times(), time.perf_counter()
     with subprocess.Popen(
-        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+        [sys.executable, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        cwd=tree,
     ) as process:
         if "serve" in words:
             url = json.loads(process.stdout.readline())["address"]
@@ -140,11 +144,10 @@ def main() -> None:
         if args.against:
             ways = {"before": (args.against.resolve(), f"{name}/graphs-before"), **ways}
         os.environ["FEATX_GRAPHS"] = f"{name}/graphs"
-        jobs = prepare(Path(name))
+        jobs = prepare(Path(name), args.only)
         times: dict[str, dict[str, list[float]]] = {
             what: {w: [] for w in ways if w != "torch" or what.startswith(_with_network())}
             for what in jobs
-            if args.only in what
         }
         for i in range(args.repeats + 1):
             for what, of_ways in times.items():
