@@ -129,7 +129,9 @@ class Streams:
             self.compiled[n_streams] = compile_graph(self._graph, self._dtype, n_streams)
         return self.compiled[n_streams]
 
-    def begin(self, view: NDArray[Any], use: Use, pad_to: int | None = None) -> Finish:
+    def begin(
+        self, view: NDArray[Any], use: Use, n_images: int | None = None, *, pad: bool = False
+    ) -> Finish:
         """Begin a batch, some images to a stream at a time.
 
         Parameters
@@ -138,19 +140,21 @@ class Streams:
             Stays as it is until the end.
         use : callable
             Given the outputs of the next images, which it must copy.
-        pad_to : int, optional
-            Compute each image as in a batch of this many, so that its outputs are the same to the
-            last bit however many come with it; blank images' outputs may follow.
+        n_images : int, optional
+            Of the batches that it was compiled for; default as many as there are.
+        pad : bool, default False
+            Fill up with blank images, whose outputs follow, so that an image's outputs are the
+            same to the last bit however many of `n_images` come with it.
 
         Returns
         -------
         callable
             Waits for the batch, and hands its outputs over.
         """
-        n = pad_to or len(view)
-        compiled = self.compile(n)
-        size = _count_images_at_once(n, count_streams(n), view.shape[1:], self._dtype)
-        if pad_to is not None and len(view) % size:
+        n = n_images or len(view)
+        compiled, most = self.compile(n), max(n, len(view))
+        size = _count_images_at_once(most, count_streams(n), view.shape[1:], self._dtype)
+        if pad and len(view) % size:
             blank = np.zeros((-len(view) % size, *view.shape[1:]), view.dtype)
             view = np.concatenate([view, blank])
         begun = [compiled.start(view[at : at + size]) for at in range(0, max(len(view), 1), size)]

@@ -40,6 +40,7 @@ from featx.fingerprint import file_digest
 
 __all__ = [
     "NOTE",
+    "N_COMPARED",
     "SWITCH",
     "Graph",
     "Made",
@@ -51,6 +52,7 @@ __all__ = [
 
 SWITCH = "FEATX_GRAPHS"
 TRIAL, NOTE = "trial.npz", "note.json"
+N_COMPARED = 3
 # In float32 the largest difference to torch, as a share of the vectors' largest element.
 TOLERANCE = 1e-5
 # In bfloat16, 1 - cosine to float32 may be this many times torch's own, and this much more.
@@ -92,9 +94,9 @@ class Graph:
     session: Session
     runtime: str
 
-    def begin(self, view: NDArray[np.uint8], pad_to: int | None = None) -> Pending:
+    def begin(self, view: NDArray[np.uint8], *, pad: bool = False) -> Pending:
         """Begin views (n, H, W, 3), as `Streams.begin` does; what is returned has the vectors."""
-        return self.session.begin(view, pad_to)
+        return self.session.begin(view, pad=pad)
 
 
 def graphs_dir() -> Path:
@@ -117,7 +119,7 @@ def is_wanted(precision: str) -> bool:
     )
 
 
-def load_graph(name: str, precision: str, *, n_images: int | None = None) -> Graph | None:
+def load_graph(name: str, precision: str, *, n_images: int = 1) -> Graph | None:
     """Open a kept graph and compare it with torch; None where there is none that fits.
 
     Parameters
@@ -125,8 +127,8 @@ def load_graph(name: str, precision: str, *, n_images: int | None = None) -> Gra
     name : str
         What it was kept under.
     precision : {"float32", "bfloat16"}
-    n_images : int, optional
-        Of a batch to come, which it is made ready for.
+    n_images : int, default 1
+        Of the batches to come, which it is made ready for.
     """
     folder, runtime = graphs_dir() / name, choose_runtime(precision)
     if runtime is None or not folder.is_dir():
@@ -181,8 +183,11 @@ def keep_graph(name: str, precision: str, make: Callable[[str], Made]) -> None:
     try:
         _write(beside, runtime, precision, make)
         shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(FileExistsError):  # another process was faster
+        try:
             beside.rename(folder)
+        except OSError:
+            if not (folder / NOTE).is_file():  # else another process was faster
+                raise
         sync_folder(folder.parent)
         _make_room(folder)
     except OSError as err:
@@ -246,7 +251,7 @@ def _open_same(
     views: NDArray[np.uint8],
     exact: NDArray[np.float32],
     by_torch: NDArray[np.float32],
-    n_images: int | None = None,
+    n_images: int = N_COMPARED,
 ) -> Session:
     """Open a graph, and require of it the vectors that torch gives.
 
@@ -256,8 +261,8 @@ def _open_same(
         If they differ or are not of the same shape, or it does not run.
     """
     try:
-        session = open_session(folder, runtime, precision)
-        found = session.begin(views, n_images)()
+        session = open_session(folder, runtime, precision, n_images)
+        found = session.begin(views, pad=True)()
     except BackboneError:
         raise
     except Exception as err:

@@ -33,7 +33,7 @@ GRAPHS = {"openvino": "graph.xml", "onnxruntime": "graph.onnx"}
 class Session(Protocol):
     """A graph from views to vectors that is ready to run."""
 
-    def begin(self, view: NDArray[Any], pad_to: int | None = None) -> Pending:
+    def begin(self, view: NDArray[Any], *, pad: bool = False) -> Pending:
         """Begin a batch, as `Streams.begin` does; what is returned waits for its vectors."""
 
 
@@ -67,7 +67,7 @@ class OnnxSession:
         found: list[NDArray[Any]] = self._session.run(None, {self._input: view})
         return found
 
-    def begin(self, view: NDArray[Any], pad_to: int | None = None) -> Pending:
+    def begin(self, view: NDArray[Any], *, pad: bool = False) -> Pending:
         """Run a batch."""
         vectors = self.run(view)[0]
         return lambda: vectors
@@ -82,16 +82,22 @@ class OpenVINOSession:
         An ``.xml`` beside its ``.bin``.
     precision : {"float32", "bfloat16"}
         What it computes in.
+    n_images : int
+        Of a batch.
     """
 
-    def __init__(self, model: os.PathLike[str], precision: str) -> None:
+    def __init__(self, model: os.PathLike[str], precision: str, n_images: int) -> None:
         graph = import_openvino().Core().read_model(os.fspath(model))
-        self._streams = Streams(graph, precision)
+        self._streams, self._n_images = Streams(graph, precision), n_images
 
-    def begin(self, view: NDArray[Any], pad_to: int | None = None) -> Pending:
+    def begin(self, view: NDArray[Any], *, pad: bool = False) -> Pending:
         """Begin a batch."""
         parts: list[NDArray[Any]] = []
-        finish = self._streams.begin(view, lambda found: parts.append(found[0].copy()), pad_to)
+
+        def use(found: list[NDArray[Any]]) -> None:
+            parts.append(found[0].copy())
+
+        finish = self._streams.begin(view, use, self._n_images, pad=pad)
 
         def fetch() -> NDArray[Any]:
             finish()
@@ -141,8 +147,8 @@ def save_graph(graph: Any, folder: Path, runtime: str) -> None:
         raise OSError(one_line(err)) from err
 
 
-def open_session(folder: Path, runtime: str, precision: str) -> Session:
-    """Open what `save_graph` has written.
+def open_session(folder: Path, runtime: str, precision: str, n_images: int) -> Session:
+    """Open what `save_graph` has written, for batches of so many images.
 
     Raises
     ------
@@ -150,5 +156,5 @@ def open_session(folder: Path, runtime: str, precision: str) -> Session:
         If this processor does not compute in the precision.
     """
     if runtime == "openvino":
-        return OpenVINOSession(folder / GRAPHS[runtime], precision)
+        return OpenVINOSession(folder / GRAPHS[runtime], precision, n_images)
     return OnnxSession(folder / GRAPHS[runtime], purpose="a kept graph")

@@ -22,7 +22,16 @@ from PIL import Image
 from featx._arrays import join_views
 from featx.backbones.names import is_own
 from featx.engines.chosen import MIN_PASSES, EngineChoice
-from featx.engines.kept import NOTE, Graph, Made, graphs_dir, is_wanted, keep_graph, load_graph
+from featx.engines.kept import (
+    N_COMPARED,
+    NOTE,
+    Graph,
+    Made,
+    graphs_dir,
+    is_wanted,
+    keep_graph,
+    load_graph,
+)
 from featx.engines.sessions import Pending, choose_runtime
 from featx.errors import FeatxError
 from featx.extraction.embed import load_by_recipe
@@ -37,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["KeptNetwork", "is_for_graph", "keep_network", "load_soon", "open_kept"]
 
 ON_CPU = RunOptions(device="cpu")  # the engine that extractions have: the same network in memory
-N_TRACED, N_COMPARED = 2, 3
+N_TRACED = 2
 TRIAL_PX = 256
 AT_ONCE = 2  # batches, so that no core waits for the last part of one
 Tag = TypeVar("Tag")
@@ -97,7 +106,9 @@ class KeptNetwork:
         begun: deque[tuple[Tag, list[Pending]]] = deque()
         for tag, views in batches:
             self.n_images += len(views[0]) if views else 0
-            begun.append((tag, [self._graph.begin(view, pad_to) for view in views]))
+            begun.append(
+                (tag, [self._graph.begin(view, pad=pad_to is not None) for view in views])
+            )
             if len(begun) == AT_ONCE:
                 yield _finish(*begun.popleft(), keep_views)
         for last in begun:
