@@ -208,7 +208,7 @@ def test_messages_name_the_precision_and_whatever_tells_tables_apart(
         featx.open_store(store)
     words = ["extract", str(photos), "--store", str(store), "--device", "cpu", "--workers", "0"]
     assert main([*words, "--precision", "float32"]) == 0
-    assert "precision float32: as asked for" in capsys.readouterr().out
+    assert "precision float32 (as asked for)" in capsys.readouterr().out
     assert main(["info", str(store), "--json"]) == 0
     tables = json.loads(capsys.readouterr().out)["tables"]
     assert {table["recipe"]["precision"] for table in tables} == {"float32", "bfloat16"}
