@@ -18,6 +18,8 @@ from featx.store import FeatureStore
 
 __all__ = ["Columns", "is_text"]
 
+FEW_VALUES = 20  # that a message lists
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -233,11 +235,12 @@ class Columns:
         return {one.column: one.value for one in conditions if one.operator == "="}
 
     def _suggest(self, where: Mapping[str, Any]) -> str:
-        """Give the nearest value for the first text that no row has."""
+        """Give the nearest value, or all few, for the first text that no row has."""
         for name, value in where.items():
             values = {str(v) for v in np.unique(self._column(str(name))).tolist()}
             if isinstance(value, str) and value not in values:
-                return nearest(value, values)
+                few = f" {name} is one of {', '.join(map(repr, sorted(values)))}."
+                return nearest(value, values) + (few if len(values) <= FEW_VALUES else "")
         return ""
 
 

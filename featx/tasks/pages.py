@@ -235,11 +235,14 @@ def evaluation_report(
             title="Accuracy with fewer labels per class",
         )
     coverage = found.coverage
+    unused = (
+        {"rows of the label file without an image": coverage.n_unused} if coverage.n_unused else {}
+    )
     return report.add_key_values(
         {
             **list_versions(command),
             "images without a label": coverage.n_unlabelled,
-            "rows of the label file without an image": coverage.n_unused,
+            **unused,
             "evaluated images that the model was trained on": "not known"
             if found.n_seen is None
             else found.n_seen,

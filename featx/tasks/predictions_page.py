@@ -48,7 +48,7 @@ def predictions_report(
     n_shown = min(len(strange), N_CARDS) + min(len(rest), N_CARDS)
     report = Report(
         "Predicted labels",
-        subtitle=f"{show_count(len(predictions), 'image')}, labelled by the model {model}",
+        subtitle=f"{show_count(len(predictions), 'image')}, labelled by the model in {model}",
         thumbnail_px=256 if n_shown <= MAX_LARGE else 128,
     )
     figures = {
