@@ -43,6 +43,7 @@ __all__ = [
 
 AS_TABLE = "auto: as the table that exists"
 NOTE = "request"
+MAX_CPUINFO = 1 << 13  # of the first core
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "openvino", "nncf")
 
 
@@ -78,7 +79,7 @@ def find_encoder(
 ) -> NotedEncoder | LoadedEncoder:
     """Return what a store's notes say of an encoder; loaded where they say nothing."""
     request = _request_digest(encoder, run)
-    load = functools.partial(_load_soon, encoder, run, store, request)
+    load = functools.partial(_load_soon, encoder, run, store)
     if request is None or not os.path.isfile(store):  # noqa: PTH113
         return load()
     with contextlib.suppress(FeatxError, OSError):  # whoever writes there says what is wrong
@@ -123,13 +124,12 @@ def load_encoder(
     return dataclasses.replace(loaded, made_with={**loaded.made_with, NOTE: note})
 
 
-def _load_soon(
-    encoder: Encoder, run: RunOptions, store: str | os.PathLike[str], request: str | None
-) -> LoadedEncoder:
+def _load_soon(encoder: Encoder, run: RunOptions, store: str | os.PathLike[str]) -> LoadedEncoder:
     """Do what `load_encoder` does, without torch where a graph is kept; keeps one where not."""
     from featx.extraction.requests import keep_request, load_request
 
-    # what "auto" comes to depends on the tables, and other weights by name on a hub
+    request = _request_digest(encoder, run, _processor())
+    # weights by name on a hub may be others by now
     if request is None or "/" in str(encoder.backbone) or ":" in str(encoder.backbone):
         return load_encoder(encoder, run, store)
     found = load_request(request, run)
@@ -170,8 +170,11 @@ def list_recipes(store: str | os.PathLike[str]) -> list[Recipe]:
     return [table.recipe for table in tables if table.recipe is not None]
 
 
-def _request_digest(encoder: Encoder, run: RunOptions) -> str | None:
-    """Return a digest of what is asked for; None where it cannot be told apart from another."""
+def _request_digest(encoder: Encoder, run: RunOptions, machine: str = "") -> str | None:
+    """Return a digest of what is asked for; None where it cannot be told apart from another.
+
+    A machine is known by its name, or by what is given in its place.
+    """
     if not isinstance(encoder.backbone, str) or encoder.transform is not None:
         return None
     if is_plugin(encoder.backbone):
@@ -185,11 +188,23 @@ def _request_digest(encoder: Encoder, run: RunOptions) -> str | None:
         status = os.stat(weights)  # noqa: PTH116
         asked["weights"] = [os.path.abspath(weights), status.st_size, status.st_mtime_ns]  # noqa: PTH100
     packages = {"featx": __version__, **{name: _version(name) for name in PACKAGES}}
-    machine = [platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES"), run.device, run.engine]
+    machine = machine or platform.node()
+    where = [machine, os.environ.get("CUDA_VISIBLE_DEVICES"), run.device, run.engine]
     try:
-        return json_digest([asked, packages, machine])
+        return json_digest([asked, packages, where])
     except TypeError:  # a value that is refused later
         return None
+
+
+@functools.cache
+def _processor() -> str:
+    """Return what the processor is able to do, where Linux says it; each container has a name."""
+    try:
+        with Path("/proc/cpuinfo").open() as file:
+            lines = file.read(MAX_CPUINFO).splitlines()
+    except OSError:
+        return ""
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
 @functools.cache  # reading one takes a millisecond
