@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 RECIPE_FORMAT = 1
+OPTIONS = ("layer", "pooling", "augment", "precision")  # fields that an option sets as they are
 Decode = Literal["reduced", "full"]
 
 
@@ -258,14 +259,33 @@ def require_same_recipe(
     ------
     FingerprintMismatchError
         With every differing field and both its values.
+
+    Examples
+    --------
+    >>> import dataclasses
+    >>> a = Recipe("resnet18", "0" * 64, "layer4", "avg", Preprocessing(), "none", "float32", 256)
+    >>> b = dataclasses.replace(a, augment="hflip")
+    >>> require_same_recipe(a, b, thing="test.h5", maker="model m")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    featx.errors.FingerprintMismatchError: test.h5: ... (--augment hflip on the command line)...
     """
     if found is None or expected is None or found.fingerprint == expected.fingerprint:
         return
     raise FingerprintMismatchError(
         f"{thing}: features of recipe {found.fingerprint} do not fit {maker}, which was made with "
         f"recipe {expected.fingerprint} ({describe_differences(found, expected)}); extract again "
-        f"with the expected settings, or make the {maker.split()[0]} again from these features"
+        f"with the expected settings{_name_options(found, expected)}, or make the "
+        f"{maker.split()[0]} again from these features"
     )
+
+
+def _name_options(found: Recipe, expected: Recipe) -> str:
+    """Return options of the command line that give the expected recipe, where they all do."""
+    differences = found.differences(expected)
+    if not set(differences) <= set(OPTIONS) | {"n_features"}:
+        return ""
+    words = [f"--{name} {wanted}" for name, (_, wanted) in differences.items() if name in OPTIONS]
+    return f" ({' '.join(words)} on the command line)" if words else ""
 
 
 def short_value(value: Any) -> str:
