@@ -77,7 +77,10 @@ def test_conditions_in_text_choose_rows(index, where, expected) -> None:
         ("price", "filter: got 'price', expected COLUMN=VALUE or a range"),
         ("<=3", "filter: got '<=3', expected COLUMN=VALUE or a range"),
         ("price<1", "filter: no row of the index fits 'price<1'"),
-        (["price>5", "colour=bleu"], "no row .*Did you mean 'blue'.* colour is one of '', 'blue',"),
+        (
+            ["price>5", "colour=bleu"],
+            "no row .*Did you mean 'blue'.* colour is one of '', 'blue',",
+        ),
     ],
 )
 def test_wrong_conditions_are_named(index, where, message) -> None:
