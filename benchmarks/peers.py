@@ -82,7 +82,10 @@ ENVS = {
     "sentence-transformers": "sentence-transformers==6.2.0",
     "onnx": "onnxruntime==1.32.0 fastembed==0.9.1 flatbuffers==25.12.19 protobuf==7.36.2"
     " onnx==1.23.2 onnxscript==0.7.2 onnx-ir==1.1.0 ml_dtypes==0.6.0 tokenizers==0.23.3"
-    " loguru==0.7.3 mmh3==5.3.1 py-rust-stemmers==0.1.8",
+    " loguru==0.7.3 mmh3==5.3.1 py-rust-stemmers==0.1.8 PyYAML==6.0.4 anyio==4.16.0 click==8.5.1"
+    " certifi==2026.10.19.post1 charset-normalizer==3.5.3 h11==0.16.0 hf-xet==1.8.0 idna==3.20"
+    " httpcore==1.0.9 httpx==0.28.1 huggingface_hub==1.33.0 packaging==26.4 requests==2.34.2"
+    " urllib3==2.8.0",
 }
 
 # -- contenders: each loads the network, and returns what turns a folder into features ------------
