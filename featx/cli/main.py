@@ -26,7 +26,7 @@ COMMANDS = {
     "extract": "run a network over images once and keep its features",
     "info": "show what a store holds, or the versions for a bug report",
     "verify": "compare every row of a store with its checksum",
-    "export": "write a store as a table, or a model or network as .onnx or .xml",
+    "export": "write a store as a table, or a model as .onnx or .xml",
     "suggest": "choose images to label next",
     "label": "label images on a page that suggests which to label first",
     "train": "train a classifier on labelled images or a store",
