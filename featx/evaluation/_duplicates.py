@@ -148,7 +148,7 @@ def find_leaks(
     for i, j, cosine in _iter_near(train, test, least, block_size):
         other = (codes_a[i] != codes_b[j]) | (codes_a[i] < 0)
         n_pairs += int(other.sum())
-        _require_few(n_pairs, threshold)
+        _require_few(n_pairs, f"threshold: {threshold!r} gives", "raise it")
         found.append((i[other], j[other], cosine[other]))
     i, j, cosines = (np.concatenate(part) for part in zip(*found, strict=True))
     is_exact = (codes_a[i] == codes_b[j]) & (codes_a[i] >= 0)
@@ -281,21 +281,15 @@ def _equal_pairs(a: Rows, b: Rows) -> tuple[Rows, Rows]:
     order = np.argsort(b, kind="stable")
     first, end = (np.searchsorted(b[order], a, side) for side in ("left", "right"))
     counts = np.where(a >= 0, end - first, 0)
-    _require_few(int(counts.sum()))
+    _require_few(int(counts.sum()), "hashes: equal ones give", "give each image once")
     i = np.repeat(np.arange(len(a)), counts)
     within = np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
     return i, order[np.repeat(first, counts) + within]
 
 
-def _require_few(n_pairs: int, threshold: float | None = None) -> None:
+def _require_few(n_pairs: int, what: str, advice: str) -> None:
     if n_pairs > MAX_PAIRS:
-        if threshold is None:
-            raise ParameterError(
-                f"hashes: over {MAX_PAIRS:,} pairs are equal, expected few; give each image once"
-            )
-        raise ParameterError(
-            f"threshold: {threshold!r} gives over {MAX_PAIRS:,} pairs, expected few; raise it"
-        )
+        raise ParameterError(f"{what} over {MAX_PAIRS:,} pairs, expected few; {advice}")
 
 
 def _scale_rows(name: str, features: Any) -> Array:

@@ -77,8 +77,9 @@ class Matches:
         return self._take(kept, self.queries)
 
     def _take(self, at: Any, queries: tuple[str, ...]) -> Matches:
-        columns = (None if c is None else c[at] for c in (self.labels, self.inliers, self.regions))
-        labels, inliers, regions = columns
+        labels, inliers, regions = (
+            None if c is None else c[at] for c in (self.labels, self.inliers, self.regions)
+        )
         return Matches(
             self.ids[at], self.distances[at], self.indices[at], labels, queries, inliers, regions
         )
