@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featx._optional import require
-from featx.databases._sql import SqlDatabase
+from featx._progress import Progress
+from featx.databases._sql import SqlDatabase, quote
 from featx.databases.base import Address, Rows
+from featx.errors import FeatxWarning
 
 __all__ = ["PostgresDatabase"]
 
 INDEX_FROM = 10_000  # rows; below, comparing with all takes a few milliseconds
 MAX_INDEXED = 2000  # numbers of a vector that pgvector's index takes
+NODE_BYTES = 800  # of the graph, besides the vector
+MOST_KIB = 2 * 2**20 - 1  # what a server on Windows takes; its own setting may be larger
+INDEXED = "SELECT tuples_done FROM pg_stat_progress_create_index WHERE pid = %s"
 TIMEOUT_S = 10
 # The planner takes a distance for as cheap as a comparison of two integers, and leaves out that
 # long vectors lie in a table of their own; so it would scan them all. At 8 times the default it
@@ -34,17 +42,20 @@ class PostgresDatabase(SqlDatabase):
 
     def connect(self, address: Address) -> Any:
         """Connect, and have the extension made where it may be."""
-        psycopg = require("psycopg", extra="postgresql", purpose="postgresql://")
-        self.errors = (psycopg.Error,)
+        self._psycopg = require("psycopg", extra="postgresql", purpose="postgresql://")
+        self.errors = (self._psycopg.Error,)
         options = f"?{address.options}" if address.options else ""
-        url = f"postgresql://{address.host}{address.path}{options}"
-        connection = psycopg.connect(url, autocommit=True, connect_timeout=TIMEOUT_S)
+        self._url = f"postgresql://{address.host}{address.path}{options}"
+        connection = self._open()
         try:
-            _add_extension(psycopg, connection)
+            _add_extension(self._psycopg, connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _open(self) -> Any:
+        return self._psycopg.connect(self._url, autocommit=True, connect_timeout=TIMEOUT_S)
 
     def run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement, whose % is a mark only where there are parameters."""
@@ -52,8 +63,7 @@ class PostgresDatabase(SqlDatabase):
 
     def has_table(self, name: str) -> bool:
         """Look it up along the search path."""
-        quoted = '"' + name.replace('"', '""') + '"'
-        return self.run("SELECT to_regclass(%s)", [quoted])[0][0] is not None
+        return self.run("SELECT to_regclass(%s)", [quote(name)])[0][0] is not None
 
     def many(self, statement: str, parameters: Iterable[Sequence[Any]]) -> None:
         """Run a statement for each of some parameters."""
@@ -96,15 +106,59 @@ class PostgresDatabase(SqlDatabase):
 
     def build_index(self) -> None:
         """Make the index once there are enough rows; the database then keeps it up to date."""
-        name = f'"{self.address.table}_featx_hnsw"'
-        if self.n_features <= MAX_INDEXED and self.count() >= INDEX_FROM:
-            # of the default of 64 MB a graph of 10,000 vectors would already be too large
-            self.run("SET maintenance_work_mem = '1GB'")
-            self.run(
-                f"CREATE INDEX IF NOT EXISTS {name} ON {self.table} "
-                "USING hnsw (vector vector_cosine_ops)"
+        name, n = f"{self.address.table}_featx_hnsw", self.count()
+        if self.n_features <= MAX_INDEXED and n >= INDEX_FROM and not self.has_table(name):
+            self._allow_memory(n)
+            statement = (
+                f"CREATE INDEX {quote(name)} ON {self.table} USING hnsw (vector vector_cosine_ops)"
             )
+            with self._show_progress(n):
+                self._build_graph(statement)
         self.run(f"ANALYZE {self.table}")
+
+    def _allow_memory(self, n: int) -> None:
+        """Let the graph be built in memory, which takes minutes where it else takes hours."""
+        kib = min(n * (4 * self.n_features + NODE_BYTES) // 1024 + 1, MOST_KIB)
+        unit = "SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'"
+        if kib > self.run(unit)[0][0]:
+            self.run(f"SET maintenance_work_mem = '{kib}kB'")
+
+    def _build_graph(self, statement: str) -> None:
+        """Build by several processes, or by one where these have too little memory in common."""
+        try:
+            self.run(statement)
+        except self._psycopg.errors.DiskFull:  # that of /dev/shm; a full disk ends the next, too
+            self.run("SET max_parallel_maintenance_workers = 0")
+            self.run(statement)
+            warnings.warn(
+                f"{self.address.name}: one process built the index, since there is too little "
+                "shared memory for several; for a faster one give the server more (docker run "
+                "--shm-size=3g)",
+                FeatxWarning,
+                stacklevel=4,
+            )
+
+    @contextlib.contextmanager
+    def _show_progress(self, n: int) -> Iterator[None]:
+        """Show how many rows are in the index: another connection can ask for that."""
+        me, ended = self.run("SELECT pg_backend_pid()")[0][0], threading.Event()
+
+        def watch() -> None:
+            done = 0
+            with contextlib.suppress(*self.errors), self._open() as other:
+                while not ended.wait(0.5):
+                    found = other.execute(INDEXED, [me]).fetchone() or (0,)
+                    progress.advance(max(0, min(found[0], n) - done))
+                    done = max(done, found[0])
+
+        with Progress(n, "sync: index", unit="rows") as progress:
+            watching = threading.Thread(target=watch, daemon=True)
+            watching.start()
+            try:
+                yield
+            finally:
+                ended.set()
+                watching.join()
 
 
 class _Vector:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from featx.databases.base import Address, Hit, Rows
 from featx.databases.conditions import Clause, write_clauses
 
-__all__ = ["SqlDatabase"]
+__all__ = ["SqlDatabase", "quote"]
 
 
 class SqlDatabase:
@@ -30,8 +30,8 @@ class SqlDatabase:
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self.table = _quote(address.table)
-        self.note_table = _quote(f"{address.table}_featx")
+        self.table = quote(address.table)
+        self.note_table = quote(f"{address.table}_featx")
         self.connection = self.connect(address)
         self.columns: list[str] = []
         self.n_features = 0
@@ -101,7 +101,7 @@ class SqlDatabase:
         """Make both tables at once."""
         self._take(note)
         columns = "".join(
-            f", {_quote(ours)} {self.types[kind]}" for ours, _, kind in note["columns"]
+            f", {quote(ours)} {self.types[kind]}" for ours, _, kind in note["columns"]
         )
         vector = self.types["vector"].format(n=self.n_features)
         text = self.types["text"]
@@ -163,7 +163,7 @@ class SqlDatabase:
             return self.mark
 
         where = write_clauses(clauses, literal)
-        names = ", ".join(map(_quote, self.columns))
+        names = ", ".join(map(quote, self.columns))
         statement = (
             f"SELECT id, {self.distance} AS distance, {names} FROM {self.table}"
             f"{f' WHERE {where}' if where else ''} ORDER BY distance LIMIT {int(k)}"
@@ -184,7 +184,7 @@ class SqlDatabase:
     @property
     def names(self) -> list[str]:
         """All columns, quoted, in the order of `Rows.tuples`."""
-        return [_quote(name) for name in ("id", *self.columns, "vector")]
+        return [quote(name) for name in ("id", *self.columns, "vector")]
 
     def upsert(self, source: str) -> str:
         """Return the statement that inserts or replaces the rows of ``VALUES`` or ``SELECT``."""
@@ -199,5 +199,6 @@ class SqlDatabase:
         self.connection.close()
 
 
-def _quote(name: str) -> str:
+def quote(name: str) -> str:
+    """Return a name as SQL takes it."""
     return '"' + name.replace('"', '""') + '"'

@@ -18,7 +18,9 @@ import pytest
 from featx import RetrievalIndex
 from featx.cli.main import main
 from featx.databases import DatabaseIndex, open_database, sync
+from featx.databases._postgresql import PostgresDatabase
 from featx.databases._sql import SqlDatabase
+from featx.databases.base import Address
 from featx.databases.catalogue import parse_url
 from featx.databases.notes import StoreRows
 from featx.errors import (
@@ -265,6 +267,33 @@ def test_postgresql_asks_its_index_for_few_rows_of_many(
     cosines = vectors[7] @ (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).T
     cosines[labels != "rare"] = -np.inf
     assert [m["path"] for m in rare] == list(map(str, np.argsort(-cosines)[:3]))
+
+
+@pytest.mark.slow
+def test_postgresql_indexes_with_little_shared_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several processes build in /dev/shm, of which a container has 64 MB."""
+    monkeypatch.setattr("featx.databases._postgresql.INDEX_FROM", 10)
+    url = url_of("postgresql", tmp_path)
+    connect = PostgresDatabase.connect
+
+    def connect_to_small_server(self: PostgresDatabase, address: Address) -> Any:
+        connection = connect(self, address)
+        connection.execute("SET min_parallel_table_scan_size = 0")
+        connection.execute("SET maintenance_work_mem = '2047GB'")  # more than /dev/shm has
+        return connection
+
+    monkeypatch.setattr(PostgresDatabase, "connect", connect_to_small_server)
+    with (
+        make(tmp_path / "f.h5", range(N)) as store,
+        pytest.warns(FeatxWarning, match=r"one process built the index.*--shm-size"),
+    ):
+        sync(store, url)
+    with open_database(url) as database:
+        table = database.address.table
+        found = database.run("SELECT indexdef FROM pg_indexes WHERE tablename = %b", [table])
+    assert any("USING hnsw" in text for (text,) in found)
 
 
 @pytest.mark.filterwarnings("ignore")
