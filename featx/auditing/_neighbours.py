@@ -35,10 +35,14 @@ class Neighbours:
     ----------
     rows : ndarray of shape (n_samples, k), intp
     cosines : ndarray of shape (n_samples, k), float32
+    recall : float, optional
+        Share of the nearest ten that an approximate index finds, measured on 500 images. None
+        where all were compared.
     """
 
     rows: Rows
     cosines: Floats
+    recall: float | None = None
 
 
 def find_neighbours(
@@ -58,13 +62,14 @@ def find_neighbours(
 
     Notes
     -----
-    Compares every image with every other, block by block: 100,000 images of 1,280 features take
-    minutes on two cores.
+    Compares every image with every other up to a GiB of features, block by block, as
+    `RetrievalIndex` does: 100,000 images of 1,280 features take minutes on two cores. Above, an
+    approximate index of it finds the nearest, if faiss is installed.
     """
     is_within = others is None
     database = X if others is None else others
     k = min(k, len(database) - is_within)
-    index = RetrievalIndex(kind="exact").fit(database)
+    index = RetrievalIndex().fit(database)
     rows = np.empty((len(X), k), np.intp)
     cosines = np.empty((len(X), k), np.float32)
     with Progress(len(X), "audit: compare images", enabled=show) as progress:
@@ -75,7 +80,7 @@ def find_neighbours(
                 distances, found = _drop_self(distances, found, start)
             rows[block], cosines[block] = found, 1 - distances
             progress.advance(len(found))
-    return Neighbours(rows, cosines)
+    return Neighbours(rows, cosines, index.recall_.recall if index.recall_ else None)
 
 
 def _drop_self(distances: Floats, rows: Rows, start: int) -> tuple[Floats, Rows]:

@@ -94,8 +94,9 @@ def audit(
     -----
     Each label is judged by probes that have seen neither its image nor a copy of it. Holds the
     features as float32, n_samples * n_classes scores, and four times the features of 100,000
-    images; compares every image with every other block by block. docs/audit.md has what it finds
-    on five sets, beside cleanlab, and what it costs.
+    images. Compares every image with every other up to a GiB of features; above, an approximate
+    index finds the nearest, and a note says so. docs/audit.md has what it finds on five sets,
+    beside cleanlab, and what it costs.
 
     Examples
     --------
@@ -131,6 +132,13 @@ def audit(
     groups = np.arange(n)
     if n > 1:
         near = find_neighbours(X, show=progress)
+        if near.recall is not None:
+            notes.append(
+                f"the nearest images were looked for approximately, since comparing {n:,} images "
+                f"with all others would take hours: {near.recall:.1%} of the ten nearest were "
+                "found among 500 images, so a few copies may be missing; featx duplicates "
+                "compares all"
+            )
         groups = copy_groups(near, digests, copy_threshold)
         findings += _copies(X, near, digests, paths, texts, copy_threshold)
         findings += _outliers(near, paths, texts, notes)

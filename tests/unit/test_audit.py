@@ -321,6 +321,28 @@ def test_neighbours_agree_with_a_plain_matrix_and_leave_the_image_out() -> None:
     np.testing.assert_allclose(near.cosines, -np.sort(-cosine, axis=1)[:, :4], atol=1e-5)
     assert not (near.rows == np.arange(len(X))[:, None]).any()
     assert near.rows[8, 0] == 9
+    assert near.recall is None
+
+
+def test_neighbours_of_very_many_are_found_approximately_and_said(tmp_path, monkeypatch) -> None:
+    pytest.importorskip("faiss")
+    monkeypatch.setattr("featx.retrieval._kinds.EXACT_BYTES", 0)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 16))[rng.integers(50, size=3000)] + rng.normal(0, 0.5, (3000, 16))
+    X = (X / np.linalg.norm(X, axis=1, keepdims=True)).astype(np.float32)
+    X[2000:2100] = X[:100]
+    near = find_neighbours(X, show=False)
+    cosine = X @ X.T
+    np.fill_diagonal(cosine, -2)
+    right = -np.partition(-cosine, 9, axis=1)[:, 9:10] - 1e-5
+    assert near.recall == pytest.approx((near.cosines >= right).mean(), abs=0.02)
+    assert 0.93 < near.recall < 1
+    assert not (near.rows == np.arange(3000)[:, None]).any()
+    found = quick(make_store(tmp_path, X))
+    assert {f.path for f in of_kind(found, "near copy")} == {
+        f"/none/{i}.jpg" for i in range(2000, 2100)
+    }
+    assert any("looked for approximately" in note for note in found.notes)
 
 
 def test_more_equal_images_than_neighbours_are_one_group() -> None:
