@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
-__all__ = ["TIME_FORMAT", "Progress", "hide_progress", "time_stamp"]
+__all__ = ["TIME_FORMAT", "Progress", "count_steps", "end_step", "hide_progress", "time_stamp"]
 
 LINE_EVERY_S = 10.0
 NOTEBOOK = "ipykernel.zmqshell"  # the module of a notebook's kernel, by which tqdm.auto knows it
@@ -26,6 +27,27 @@ def hide_progress(hide: bool = True) -> Iterator[None]:
         yield
     finally:
         _hidden[0] = before
+
+
+_at_step: contextvars.ContextVar[Callable[[], Any] | None] = contextvars.ContextVar(
+    "_at_step", default=None
+)
+
+
+@contextlib.contextmanager
+def count_steps(advance: Callable[[], Any]) -> Iterator[None]:
+    """Have `end_step` call `advance` meanwhile: for work that should not know who watches it."""
+    token = _at_step.set(advance)
+    try:
+        yield
+    finally:
+        _at_step.reset(token)
+
+
+def end_step() -> None:
+    """Say that a step of long work has ended."""
+    if (advance := _at_step.get()) is not None:
+        advance()
 
 
 def time_stamp() -> str:

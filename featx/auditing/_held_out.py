@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx._progress import Progress
+from featx._progress import Progress, count_steps
 from featx.auditing._noise import NoiseModel
 from featx.estimators import AttributeClassifier, LinearProbeClassifier
 from featx.estimators.path_scores import score_path
@@ -69,9 +69,11 @@ def hold_out(
     make = AttributeClassifier if y.ndim == 2 else LinearProbeClassifier
     model = make(Cs=STRENGTHS, cv=N_FOLDS, tol=TOL, random_state=random_state)
     n_fits = 2 * N_FOLDS * (len(STRENGTHS) + n_parts)
-    with Progress(n_fits, "audit: judge labels", unit="fit", enabled=show) as progress:
-        options: Any = {"runs": True, "advance": progress.advance}
-        path = score_path(model, X[some], y[some], groups[some], **options)
+    with (
+        Progress(n_fits, "audit: judge labels", unit="fit", enabled=show) as bar,
+        count_steps(bar.advance),
+    ):
+        path = score_path(model, X[some], y[some], groups[some], runs=True)
         best = _find_likeliest(path, y[some])
         if not n_parts:
             return _spread(path[best], y)
@@ -82,7 +84,7 @@ def hold_out(
         part_of = rng.integers(n_parts, size=int(groups.max()) + 1)[groups]
         for part in range(n_parts):
             rows = np.flatnonzero(part_of == part)
-            found = score_path(model, X[rows], y[rows], groups[rows], **options)[0]
+            found = score_path(model, X[rows], y[rows], groups[rows], runs=True)[0]
             scores[rows] = _spread(found, y[rows], shape[1])
     return scores
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from featx._progress import end_step
 from featx.estimators._axes import Axes
 from featx.estimators._calibration import DEFAULT_SLOPE
 from featx.estimators._losses import Loss
@@ -137,6 +138,7 @@ class Folds:
             )
             for i, solution in enumerate(path):
                 self._sums[i] = self._sums[i] + solution.weights
+                end_step()
                 if test.ndim == 1:
                     yield i, test, points[test] @ solution.weights
                 else:
@@ -193,5 +195,6 @@ def fit_linear(
         start=start,
         **design.options,
     )
+    end_step()
     coef, intercept = design.axes.turn_back(solution.weights)
     return Fitted(coef, intercept, C, choice, solution.n_iterations)

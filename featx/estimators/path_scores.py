@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,10 @@ from numpy.typing import NDArray
 from featx.estimators._fit import Folds, Split
 from featx.estimators._folds import deal, deal_attributes, number_copies, split
 from featx.estimators._linear_probe import weigh_classes
-from featx.estimators._path import LEAST_SINGLE_TOL
+from featx.estimators._path import GRIDS, LEAST_SINGLE_TOL
 from featx.estimators._targets import Attributes, Classes
 
-__all__ = ["count_folds", "score_path"]
+__all__ = ["count_fits", "count_folds", "score_path"]
 
 
 def score_path(
@@ -25,7 +24,6 @@ def score_path(
     *,
     runs: bool = False,
     n_apart: int = 1,
-    advance: Callable[[], Any] = lambda: None,
 ) -> NDArray[np.float32]:
     """Score every sample, for each C, by models fitted without it and without its copies.
 
@@ -43,8 +41,6 @@ def score_path(
         then speaks less for its neighbours. Costs as much again.
     n_apart : int, default 1
         Folds that a model has not seen, as for `predict_held_out`.
-    advance : callable
-        Called after each fit, of which there is one for each fold and C.
 
     Returns
     -------
@@ -66,7 +62,6 @@ def score_path(
         counts += test
     for i, test, found in Folds(design, targets, splits):
         np.add(scores[i], found, out=scores[i], where=test, casting="same_kind")
-        advance()
     counts[counts == 0] = np.nan
     scores /= counts
     if y.ndim == 2:
@@ -117,5 +112,21 @@ def _read_targets(model: Any, y: NDArray[Any], classes: NDArray[Any]) -> Classes
 
 def count_folds(model: Any) -> int:
     """Return the most folds that parameters of a model ask for; 5 where they name a splitter."""
-    asked = [value for name, value in model.get_params().items() if name.split("__")[-1] == "cv"]
+    asked = _find_parameters(model, "cv")
     return next((int(value) for value in asked if isinstance(value, int | np.integer)), 5)
+
+
+def count_fits(model: Any) -> int:
+    """Return the fits that choose C, use it, and hold out twice to learn how certain a model is.
+
+    More where attributes have several C.
+    """
+    n_choices = 1
+    for Cs in _find_parameters(model, "Cs"):
+        n_choices = len(GRIDS["logistic"]) if Cs is None else np.size(Cs)
+    return count_folds(model) * (n_choices * (n_choices > 1) + 2) + 1
+
+
+def _find_parameters(model: Any, last: str) -> list[Any]:
+    """Return the values of the parameters of a model, and of all within it, of that last name."""
+    return [value for name, value in model.get_params().items() if name.split("__")[-1] == last]

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from featx._progress import Progress, count_steps
 from featx._repr import OneLine, as_table, show_count
 from featx.errors import ManifestError, ParameterError, choose
 from featx.estimators import Preset, SavedModel, save_model
 from featx.estimators.certainty import learn_certainty
 from featx.estimators.held_out import final_estimator, predict_held_out
+from featx.estimators.path_scores import count_fits
 from featx.estimators.presets import get_preset
 from featx.images import ImageManifest, attribute_labels, class_labels
 from featx.images.augmentation import Augmentation
@@ -236,13 +238,11 @@ def train(
     else:
         model = chosen.classifier(n_views)
     X = store[rows]
-    model.fit(X, y)
-    saved = SavedModel(
-        model,
-        store.recipe,
-        {"task": task, "made_with": store.made_with},
-        certainty=learn_certainty(model, X, y),
-    )
+    with Progress(count_fits(model), "train", unit="fit") as bar, count_steps(bar.advance):
+        model.fit(X, y)
+        certainty = learn_certainty(model, X, y)
+    about = {"task": task, "made_with": store.made_with}
+    saved = SavedModel(model, store.recipe, about, certainty=certainty)
     classifier = Classifier(saved, "the model")
     notes = (*_compare(chosen, store), *_name_rare(y, classifier.classes))
     return Training(classifier, chosen, rows, y, found.coverage, notes, failures)

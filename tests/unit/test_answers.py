@@ -16,6 +16,7 @@ from scipy.special import expit, log_softmax, softmax
 from sklearn.metrics import roc_auc_score
 
 import featx
+from featx._progress import count_steps
 from featx.cli import predict as predict_command
 from featx.cli.main import main
 from featx.errors import FileFormatError, ParameterError
@@ -28,6 +29,7 @@ from featx.estimators import (
 )
 from featx.estimators.certainty import FALSE_ALARMS, Certainty, answer, learn_certainty
 from featx.estimators.held_out import predict_held_out
+from featx.estimators.path_scores import count_fits
 from featx.estimators.presets import get_preset
 from featx.files.kinds import kind_of
 from featx.recipe import Preprocessing, Recipe
@@ -284,6 +286,17 @@ def test_pipelines_of_presets_are_answered(name, tmp_path) -> None:
     answers = load_model(tmp_path / "m").predict(X, coverage=0.9)
     assert (answers.labels == model.predict(X)).all()
     assert answers.sets.shape == (80, 4)
+
+
+@pytest.mark.parametrize("name", ["plain", "svm", "whitened", "hflip"])
+def test_the_fits_of_a_training_are_known_beforehand(name) -> None:
+    X, y = draw(80, 2)
+    model, ends = get_preset(name).classifier(1), []
+    with count_steps(lambda: ends.append(1)):
+        learn_certainty(model.fit(X, y), X, y)
+    assert len(ends) == count_fits(model) == 61
+    model.fit(X, y)
+    assert len(ends) == 61  # nobody asked any more
 
 
 def test_classes_far_apart_in_float32_give_a_model_that_can_be_read(tmp_path) -> None:
