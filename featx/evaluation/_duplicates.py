@@ -218,13 +218,14 @@ def _iter_near(
     short, other = _shorten(train, test)
     is_short = short is not train
     bound = least - SHORT_ROUNDING if is_short else least
-    starts = [
-        (a, b)
-        for a in range(0, len(train), size)
-        for b in range(a if train is test else 0, len(test), size)
-    ]
+    is_one = train is test
+    rows, columns = -(-len(train) // size), -(-len(test) // size)
+    n_blocks = rows * (rows + 1) // 2 if is_one else rows * columns
+    starts = (
+        (a * size, b * size) for a in range(rows) for b in range(a if is_one else 0, columns)
+    )
     room = np.empty(min(size, len(train)) * min(size, len(test)), np.float32)
-    with Progress(len(starts), "compare", unit="blocks") as progress:
+    with Progress(n_blocks, "compare", unit="blocks") as progress:
         for a, b in starts:
             one, two = short[a : a + size], other[b : b + size]
             products = room[: len(one) * len(two)].reshape(len(one), len(two))
