@@ -17,12 +17,16 @@ from featx.databases.conditions import Clause, write_clauses
 __all__ = ["LanceDatabase"]
 
 INDEX_FROM = 50_000  # rows; below, comparing with all takes some tens of milliseconds
+EFFORT = 200  # vertices of the graph held while walking; its default is 15 for 10 rows
 NOTE = "featx"
 IDS_AT_ONCE = 1000
 
 
 class LanceDatabase:
     """The note is metadata of the column of ids, which is made with the table."""
+
+    efforts: tuple[int, ...] = ()
+    effort = 0
 
     def __init__(self, address: Address) -> None:
         lancedb = require("lancedb", extra="lancedb", purpose="lancedb://")
@@ -110,7 +114,7 @@ class LanceDatabase:
     ) -> list[Hit]:
         """Return the nearest rows that fit: a filter goes before the search."""
         query = self._table.search(vector, vector_column_name="vector").distance_type("cosine")
-        query = query.bypass_vector_index() if exact else query.refine_factor(4)
+        query = query.bypass_vector_index() if exact else query.ef(EFFORT).refine_factor(4)
         if clauses:
             query = query.where(write_clauses(clauses, _literal, quote="`"), prefilter=True)
         found = query.select(["id", *self._types, "_distance"]).limit(k).to_list()

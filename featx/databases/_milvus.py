@@ -27,6 +27,9 @@ TIMEOUT_S = 10  # to connect
 class MilvusDatabase:
     """The note is a property of the collection; Milvus Lite keeps no description."""
 
+    efforts: tuple[int, ...] = ()
+    effort = 0
+
     def __init__(self, address: Address) -> None:
         package = require("pymilvus", extra="milvus", purpose="milvus://")
         for name in ("pymilvus", "milvus_lite", "grpc"):  # they print what they raise

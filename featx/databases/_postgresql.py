@@ -39,6 +39,8 @@ class PostgresDatabase(SqlDatabase):
              "vector": "vector({n})"}  # fmt: skip
     mark = "%b"
     distance = "vector <=> %b"
+    efforts = (100, 200, 400, 1000)  # hnsw.ef_search, of which 1000 is pgvector's most
+    effort = 100
 
     def connect(self, address: Address) -> Any:
         """Connect, and have the extension made where it may be."""
@@ -60,6 +62,10 @@ class PostgresDatabase(SqlDatabase):
     def run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement, whose % is a mark only where there are parameters."""
         return super().run(statement, list(parameters) or None)  # type: ignore[arg-type]
+
+    def _take(self, note: dict[str, Any]) -> None:
+        super()._take(note)
+        self.effort = note.get("effort", self.efforts[0])
 
     def has_table(self, name: str) -> bool:
         """Look it up along the search path."""
@@ -96,13 +102,15 @@ class PostgresDatabase(SqlDatabase):
         """Return what the dumper takes."""
         return _Vector(vector)
 
-    def search_exactly(self, exact: bool) -> None:
+    def prepare_search(self, *, exact: bool, has_filter: bool) -> None:
         """Have the index go on until enough rows fit, or leave it out."""
         if exact:
             self.run("SET LOCAL enable_indexscan = off")
         self.run(f"SET LOCAL cpu_operator_cost = {OPERATOR_COST}")
         self.run("SET LOCAL hnsw.iterative_scan = strict_order")
-        self.run("SET LOCAL hnsw.ef_search = 100")
+        # what goes on finds less than what begins with as many
+        effort = self.efforts[-1] if has_filter else self.effort
+        self.run(f"SET LOCAL hnsw.ef_search = {effort}")
 
     def build_index(self) -> None:
         """Make the index once there are enough rows; the database then keeps it up to date."""

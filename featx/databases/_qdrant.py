@@ -26,6 +26,9 @@ RANGES = {"<=": "lte", ">=": "gte", "<": "lt", ">": "gt"}
 class QdrantDatabase:
     """Points have UUIDs made of the ids; the note is the collection's metadata."""
 
+    efforts: tuple[int, ...] = ()
+    effort = 0
+
     def __init__(self, address: Address) -> None:
         client = require("qdrant_client", extra="qdrant", purpose="qdrant://")
         from qdrant_client.http import exceptions

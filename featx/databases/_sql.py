@@ -27,6 +27,8 @@ class SqlDatabase:
     mark = "?"
     distance: str
     errors: tuple[type[Exception], ...] = ()
+    efforts: tuple[int, ...] = ()
+    effort = 0
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -54,8 +56,8 @@ class SqlDatabase:
         """Return a vector as a parameter of a query."""
         raise NotImplementedError
 
-    def search_exactly(self, exact: bool) -> None:
-        """Prepare the transaction of a search."""
+    def prepare_search(self, *, exact: bool, has_filter: bool) -> None:
+        """Set what holds for the transaction of a search."""
 
     def build_index(self) -> None:
         """Have none: the search is exact."""
@@ -171,7 +173,7 @@ class SqlDatabase:
         found: list[tuple[Any, ...]] = []
 
         def ask() -> None:
-            self.search_exactly(exact)
+            self.prepare_search(exact=exact, has_filter=bool(clauses))
             found.extend(self.run(statement, parameters))
 
         self._commit(ask)

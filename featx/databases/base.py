@@ -109,6 +109,8 @@ class Database(Protocol):
     """
 
     errors: tuple[type[Exception], ...]  # what the engine's package raises
+    efforts: tuple[int, ...]  # of an approximate search, the least first; none to choose from
+    effort: int  # the one that `search` takes, which goes with the note
 
     def read_note(self) -> dict[str, Any] | None:
         """Return the note; None where there is no such table.

@@ -240,6 +240,7 @@ def test_postgresql_asks_its_index_for_few_rows_of_many(
 ) -> None:
     """The graph answers for all rows; where few fit, comparing with them is exact and faster."""
     monkeypatch.setattr("featx.databases._postgresql.INDEX_FROM", 1000)
+    monkeypatch.setattr(PostgresDatabase, "efforts", (100,))
     url = url_of("postgresql", tmp_path)
     n, vectors = 5000, np.random.default_rng(0).normal(size=(5000, 600)).astype(np.float32)
     labels = np.where(np.arange(n) % 1000 == 0, "rare", "other")
@@ -269,6 +270,48 @@ def test_postgresql_asks_its_index_for_few_rows_of_many(
     assert [m["path"] for m in rare] == list(map(str, np.argsort(-cosines)[:3]))
 
 
+def set_for_all(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
+    """Have every connection to PostgreSQL begin with some settings."""
+    connect = PostgresDatabase.connect
+
+    def connect_and_set(self: PostgresDatabase, address: Address) -> Any:
+        connection = connect(self, address)
+        for name, value in settings.items():
+            connection.execute(f"SET {name} = '{value}'")
+        return connection
+
+    monkeypatch.setattr(PostgresDatabase, "connect", connect_and_set)
+
+
+@pytest.mark.slow
+def test_postgresql_looks_as_far_as_finds_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featx.databases._postgresql.INDEX_FROM", 1000)
+    monkeypatch.setattr(PostgresDatabase, "efforts", (2, 20, 400, 1000))
+    set_for_all(monkeypatch, enable_seqscan="off")  # at 4,000 rows it would be cheaper
+    url = url_of("postgresql", tmp_path)
+    rng, n = np.random.default_rng(0), 4000
+    vectors, asked = (rng.normal(size=(rows, 600)).astype(np.float32) for rows in (n, 20))
+    with write_features(tmp_path / "f.h5", vectors, paths=map(str, range(n))) as store:
+        first = sync(store, url)
+        again = sync(store, url)
+    assert (again.added, again.updated, again.recall) == (0, 0, first.recall)
+    assert first.recall > 0.98
+    with DatabaseIndex(url) as index:
+        assert index._database.effort == 400
+        found = [{int(m["path"]) for m in matches} for matches in index.query(asked, 10)]
+        index._database.effort = 2
+        poor = [{int(m["path"]) for m in matches} for matches in index.query(asked, 10)]
+    cosines = asked @ (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).T
+    right = [set(row.tolist()) for row in np.argsort(-cosines, axis=1)[:, :10]]
+    shares = [
+        np.mean([len(a & b) / 10 for a, b in zip(some, right, strict=True)])
+        for some in (found, poor)
+    ]
+    assert shares[0] > 0.95 > 0.5 > shares[1]
+
+
 @pytest.mark.slow
 def test_postgresql_indexes_with_little_shared_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -276,15 +319,8 @@ def test_postgresql_indexes_with_little_shared_memory(
     """Several processes build in /dev/shm, of which a container has 64 MB."""
     monkeypatch.setattr("featx.databases._postgresql.INDEX_FROM", 10)
     url = url_of("postgresql", tmp_path)
-    connect = PostgresDatabase.connect
-
-    def connect_to_small_server(self: PostgresDatabase, address: Address) -> Any:
-        connection = connect(self, address)
-        connection.execute("SET min_parallel_table_scan_size = 0")
-        connection.execute("SET maintenance_work_mem = '2047GB'")  # more than /dev/shm has
-        return connection
-
-    monkeypatch.setattr(PostgresDatabase, "connect", connect_to_small_server)
+    memory = "2047GB"  # more than /dev/shm has
+    set_for_all(monkeypatch, min_parallel_table_scan_size="0", maintenance_work_mem=memory)
     with (
         make(tmp_path / "f.h5", range(N)) as store,
         pytest.warns(FeatxWarning, match=r"one process built the index.*--shm-size"),
