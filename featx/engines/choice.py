@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from featx._repr import show_count
 from featx.engines._compile import CompiledEngine
 from featx.engines._forks import require_threads
 from featx.engines._int8 import Loss
@@ -164,7 +163,6 @@ def why_torch(placement: Placement, *, n_images: int, n_views: int | None) -> st
     if n_views is None:
         return "sizes of images are not known beforehand, and openvino converts for each"
     if n_images * n_views < MIN_PASSES:
-        passes = show_count(n_images * n_views, "pass")
-        do = "does" if n_images * n_views == 1 else "do"
-        return f"{passes} {do} not pay for openvino's conversion, {MIN_PASSES} would"
+        n = n_images * n_views
+        return f"openvino's conversion pays off from {MIN_PASSES} passes on, and this run has {n}"
     return None

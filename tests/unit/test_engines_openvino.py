@@ -263,7 +263,7 @@ def test_auto_is_openvino_where_it_pays_and_agrees() -> None:
     assert chosen(SHAPE, 1000).name == "openvino"
     assert "agrees with torch on trial images" in chosen(SHAPE, 1000).reason
     assert chosen(SHAPE, 127) == EngineChoice(
-        "torch", "127 passes do not pay for openvino's conversion, 128 would"
+        "torch", "openvino's conversion pays off from 128 passes on, and this run has 127"
     )
     assert chosen(SHAPE * 2, 64).name == "openvino"
     assert "not known beforehand" in chosen(None, 1000).reason
@@ -400,7 +400,8 @@ def test_the_engine_is_chosen_by_all_images_not_by_those_left(
     for name in ("5.png", "4.png"):
         (photos / name).rename(tmp_path / name)
     first = featx.extract(photos, tmp_path / "f.h5", workers=0, **CPU)
-    assert first.summary.engine_reason == "4 passes do not pay for openvino's conversion, 6 would"
+    reason = "openvino's conversion pays off from 6 passes on, and this run has 4"
+    assert first.summary.engine_reason == reason
     for name in ("5.png", "4.png"):
         (tmp_path / name).rename(photos / name)
     second = featx.extract(photos, tmp_path / "f.h5", workers=0, **CPU)
@@ -427,7 +428,7 @@ def test_the_command_line_says_what_ran_and_why(
     result = json.loads(capsys.readouterr().out)
     assert (result["engine"], result["engine_reason"]) == ("openvino", "as asked for")
     assert main([*words[:3], str(tmp_path / "g.h5"), *words[4:]]) == 0
-    assert "engine torch (6 passes do not pay" in capsys.readouterr().out
+    assert "engine torch (openvino's conversion pays off" in capsys.readouterr().out
     assert main([*words, "--engine", "tvm"]) == 1
     said = capsys.readouterr().err
     assert "engine: got 'tvm', expected one of 'auto', 'torch', 'compile' or 'openvino'" in said
