@@ -1,11 +1,13 @@
-"""Draw the picture at the head of the README from the sample images.
+"""Draw the pictures of README.md and of docs/start.md from the sample images.
 
-python docs/make_picture.py [--out docs/featx.jpg]
+python docs/make_picture.py [--folder docs]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import runpy
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,18 @@ import featx
 from featx.demo import sample_data_dir
 
 N_COLUMNS, N_LABELS = 6, 5
+# The figures of examples, in their order.
+SHOWN = {
+    "plot_1_classify.py": ("start-confusions.png", "start-doubtful.jpg"),
+    "plot_5_search.py": ("start-search.jpg",),
+}
 INK, MUTED, ACCENT = "#1d2733", "#5b6775", "#1f6feb"
 
 
 def main() -> None:
     """Draw and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("featx.jpg"))
+    parser.add_argument("--folder", type=Path, default=Path(__file__).resolve().parent)
     args = parser.parse_args()
     photos = sample_data_dir() / "objects"
     with tempfile.TemporaryDirectory() as folder:
@@ -35,7 +42,8 @@ def main() -> None:
             by_word(store, files),
             predicted(store, labels, files),
         ]
-    draw(rows, args.out)
+    draw(rows, args.folder / "featx.jpg")
+    run_examples(args.folder)
 
 
 Row = tuple[str, list[tuple[Path, str]]]
@@ -67,6 +75,25 @@ def predicted(store: Any, labels: Any, files: list[Path]) -> Row:
 
 def _row(store: Any, name: Any) -> int:
     return [str(path) for path in store.paths].index(str(name))
+
+
+def run_examples(folder: Path) -> None:
+    """Write the figures of the examples that docs/start.md shows."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
+
+    for script, names in SHOWN.items():
+        plt.close("all")
+        path = str(Path(__file__).resolve().parents[1] / "examples" / script)
+        with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
+            found = runpy.run_path(path)
+        drawn = [plt.figure(number) for number in plt.get_fignums()]
+        drawn = drawn or [value for value in found.values() if isinstance(value, Figure)]
+        for figure, name in zip(drawn, names, strict=True):
+            figure.savefig(folder / name, facecolor="white")
 
 
 def draw(rows: list[Row], out: Path) -> None:

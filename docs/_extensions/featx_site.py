@@ -14,6 +14,8 @@ from sphinx.util.docutils import SphinxDirective
 # A line of a bar of progress that another state of the same bar follows.
 EARLIER_STATE = re.compile(r"^([\w ]+: ).*\|.*\n(?=\1)", re.MULTILINE)
 
+EXAMPLE = re.compile(r"\]\(\.\./examples/(\w+)\.py\)")
+
 
 class Commands(SphinxDirective):
     """A section for each command of featx, made from its parser as ``--help`` is."""
@@ -83,8 +85,14 @@ def tidy_blocks(_: Sphinx, document: nodes.document) -> None:
             block[:] = [nodes.Text(block.rawsource)]
 
 
+def link_gallery(_: Sphinx, __: str, source: list[str]) -> None:
+    """Link to an example's page in the gallery, where a checkout has its script."""
+    source[0] = EXAMPLE.sub(r"](gallery/\1.rst)", source[0])
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directive, and what is done to pages."""
     app.add_directive("featx-commands", Commands)
+    app.connect("source-read", link_gallery)
     app.connect("doctree-read", tidy_blocks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
