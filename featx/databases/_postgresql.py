@@ -107,7 +107,8 @@ class PostgresDatabase(SqlDatabase):
         if exact:
             self.run("SET LOCAL enable_indexscan = off")
         self.run(f"SET LOCAL cpu_operator_cost = {OPERATOR_COST}")
-        self.run("SET LOCAL hnsw.iterative_scan = strict_order")
+        # strict order would drop what turns up late; the caller sorts
+        self.run("SET LOCAL hnsw.iterative_scan = relaxed_order")
         # what goes on finds less than what begins with as many
         effort = self.efforts[-1] if has_filter else self.effort
         self.run(f"SET LOCAL hnsw.ef_search = {effort}")

@@ -177,11 +177,12 @@ class SqlDatabase:
             found.extend(self.run(statement, parameters))
 
         self._commit(ask)
-        return [
+        hits = [
             Hit(name, float(distance), dict(zip(self.columns, values, strict=True)))
             for name, distance, *values in found
             if distance is not None
         ]
+        return sorted(hits, key=lambda hit: hit.distance)
 
     @property
     def names(self) -> list[str]:
