@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import FeatxError, FileFormatError, one_line
+from featx.files.kinds import KIND_OF_FORMAT, kind_of
 from featx.files.paths import nearest_file
 
 __all__ = [
@@ -41,10 +42,8 @@ class FileFormat:
 
     Parameters
     ----------
-    kind : str
-        What it is called in messages.
     name : str
-        What its attribute ``format`` says.
+        What its attribute ``format`` says: one of `KIND_OF_FORMAT`.
     versions : tuple of int
         Those that are read; the last is written.
     maker : str
@@ -53,11 +52,15 @@ class FileFormat:
         What to do about a damaged one.
     """
 
-    kind: str
     name: str
     versions: tuple[int, ...]
     maker: str
     remedy: str
+
+    @property
+    def kind(self) -> str:
+        """What messages call it."""
+        return KIND_OF_FORMAT[self.name]
 
     def describe(self, path: Name) -> str:
         """Name a file, as messages about it begin."""
@@ -95,8 +98,7 @@ class FileFormat:
         ------
         FileFormatError
         """
-        kinds = {f.name: f.kind for f in (STORE, INDEX, INSTANCES, MODEL)}
-        other = kinds.get(name, self.kind) if isinstance(name, str) else self.kind
+        other = KIND_OF_FORMAT.get(name, self.kind) if isinstance(name, str) else self.kind
         if other != self.kind:
             raise FileFormatError(
                 f"{self.describe(path)}: is a file of featx, but of another kind ({other}); give "
@@ -143,8 +145,6 @@ class FileFormat:
 
 
 def _find_kind(path: Name) -> str:
-    from featx.files.kinds import kind_of
-
     try:
         return kind_of(Path(path))[0]
     except (OSError, ValueError):  # it cannot be opened, or is at a URL
@@ -152,22 +152,20 @@ def _find_kind(path: Name) -> str:
 
 
 STORE = FileFormat(
-    "store",
     "featx feature store",
     (1,),
     "featx extract",
     "featx verify says where; extract into a new file to get the features again",
 )
 INDEX = FileFormat(
-    "index", "featx retrieval index", (1, 2), "featx index", "build it again with featx index"
+    "featx retrieval index", (1, 2), "featx index", "build it again with featx index"
 )
 INSTANCES = FileFormat(
-    "index",
     "featx instance index",
     (1,),
     "featx index --kind instances",
     "build it again with featx index --kind instances",
 )
 MODEL = FileFormat(
-    "model", "featx-model", (1,), "featx train (save_model)", "save the model again or restore it"
+    "featx-model", (1,), "featx train (save_model)", "save the model again or restore it"
 )

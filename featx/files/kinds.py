@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import os
 import re
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from featx.files.formats import INDEX, INSTANCES, MODEL, STORE
 from featx.files.safetensors import is_safetensors, read_header
 
-__all__ = ["FINDING_COLUMNS", "PREDICTION_COLUMNS", "kind_of"]
+__all__ = ["FINDING_COLUMNS", "KIND_OF_FORMAT", "PREDICTION_COLUMNS", "kind_of"]
 
 HEAD_BYTES = 65536
 MAX_HEADER_BYTES = 16 * 2**20
@@ -23,7 +20,14 @@ ARRAYS = ("features", "paths", "labels")
 PREDICTION_COLUMNS = ("path", "label", "confidence", "unknown", "is_unknown", "labels")
 FINDING_COLUMNS = ("path", "kind", "score", "given", "suggested", "also")
 PARQUET = {b"featx_fingerprint": "parquet", b"featx_predictions": "predictions"}
-HDF5 = {form.name: form.kind for form in (STORE, INDEX, INSTANCES)}
+# What a file's attribute "format" says, and what messages call such a file.
+STORE, MODEL = "featx feature store", "featx-model"
+KIND_OF_FORMAT = {
+    STORE: "store",
+    "featx retrieval index": "index",
+    "featx instance index": "index",
+    MODEL: "model",
+}
 
 
 def kind_of(path: Path) -> tuple[str, str]:
@@ -51,20 +55,22 @@ def kind_of(path: Path) -> tuple[str, str]:
 
 def _hdf5_kind(file: IO[bytes], head: bytes) -> str:
     # a store that is being written is found by its first bytes, where HDF5 might not open it
-    if STORE.name.encode() in head:
-        return STORE.kind
+    if STORE.encode() in head:
+        return KIND_OF_FORMAT[STORE]
     import h5py
 
     with contextlib.suppress(Exception), h5py.File(file, "r") as h5:
         attribute = h5.attrs.get_id("format")
         if attribute.dtype.kind == "S":  # of fixed length: HDF5 reads it in damaged files, too
-            return HDF5.get(h5.attrs["format"].decode("ascii", "replace"), "")
+            return KIND_OF_FORMAT.get(h5.attrs["format"].decode("ascii", "replace"), "")
     return ""
 
 
 def _zip_kind(file: IO[bytes], head: bytes) -> str:
-    if head[30:].startswith(b"model.json") and f'"{MODEL.name}"'.encode() in head:
-        return MODEL.kind
+    if head[30:].startswith(b"model.json") and f'"{MODEL}"'.encode() in head:
+        return KIND_OF_FORMAT[MODEL]
+    import zipfile
+
     try:
         with zipfile.ZipFile(file) as archive:
             return "npz" if {f"{name}.npy" for name in ARRAYS} <= {*archive.namelist()} else ""
@@ -77,7 +83,7 @@ def _npy_kind(file: IO[bytes], head: bytes) -> str:
 
 
 def _pickle_kind(file: IO[bytes], head: bytes) -> str:
-    return MODEL.kind if MODEL.name.encode() in head[:4096] else ""  # of format "joblib"
+    return KIND_OF_FORMAT[MODEL] if MODEL.encode() in head[:4096] else ""  # saved by joblib
 
 
 def _page_kind(file: IO[bytes], head: bytes) -> str:
@@ -133,6 +139,8 @@ def _text_kind(file: IO[bytes], head: bytes) -> str:
     `PREDICTION_COLUMNS`, or ``path``, the attributes, a score of each, and the last of these;
     findings have the columns of `FINDING_COLUMNS`.
     """
+    import csv
+
     file.seek(0)
     try:
         line = file.readline(MAX_HEADER_BYTES).decode("utf-8-sig")
