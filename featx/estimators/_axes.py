@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import gen_batches
 
-__all__ = ["Axes", "rotate"]
+__all__ = ["Axes"]
 
 Array = NDArray[np.float64]
+BLOCK_ROWS = 8192
 
 
-def rotate(X: Array) -> tuple[Array, Array]:
-    """Rotate rows onto their principal axes, without loss.
+def find_axes(X: NDArray[Any], shift: Array, dtype: Any = np.float64) -> Array:
+    """Find the principal axes of rows, on which they lose nothing.
 
     A ridge penalty does not see a rotation, and the optimum lies in the span of the rows, so a
     linear model may be fitted in min(n_samples, n_features) coordinates and turned back. Along
@@ -22,33 +24,55 @@ def rotate(X: Array) -> tuple[Array, Array]:
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features), float64
+    X : ndarray of shape (n_samples, n_features), float32 or float64
+    shift : ndarray of shape (n_features,)
+        What is taken off each row.
+    dtype : dtype, default float64
+        In which to compute.
 
     Returns
     -------
-    points : ndarray of shape (n_samples, n_axes), float64
-        The rows in the new coordinates; n_axes = min(n_samples, n_features).
-    basis : ndarray of shape (n_features, n_axes), float64
-        Orthonormal columns; ``X = points @ basis.T``. Costs
-        O(n_samples * n_features * n_axes + n_axes**3).
+    ndarray of shape (n_features, n_axes)
+        Orthonormal columns, n_axes = min(n_samples, n_features). Costs
+        O(n_samples * n_features * n_axes + n_axes**3), and holds a block of rows in `dtype`.
 
     Examples
     --------
     >>> X = np.arange(12.0).reshape(2, 6)
-    >>> points, basis = rotate(X)
-    >>> points.shape, bool(np.allclose(points @ basis.T, X))
-    ((2, 2), True)
+    >>> basis = find_axes(X, np.zeros(6))
+    >>> basis.shape, bool(np.allclose(X @ basis @ basis.T, X))
+    ((6, 2), True)
     """
     n_samples, n_features = X.shape
     if n_samples < n_features:
         # QR first: orthonormal to machine precision however close the rows lie to each other,
         # where eigenvectors of the Gram matrix divided by small singular values would not be.
-        outer, triangle = np.linalg.qr(X.T)
-        inner = triangle.T
-    else:
-        outer, inner = None, X
-    _, axes = np.linalg.eigh(inner.T @ inner)
-    return inner @ axes, axes if outer is None else outer @ axes
+        outer, triangle = np.linalg.qr((X.astype(dtype, copy=False) - shift).T)
+        return np.asarray(outer @ np.linalg.eigh(triangle @ triangle.T)[1])
+    gram = np.zeros((n_features, n_features), dtype)
+    for part in gen_batches(n_samples, BLOCK_ROWS):
+        block = X[part].astype(dtype, copy=False) - shift
+        gram += block.T @ block
+    return np.asarray(np.linalg.eigh(gram)[1])
+
+
+def place_rows(X: NDArray[Any], shift: Array, basis: Array, *, free: bool) -> Array:
+    """Return rows along axes, in the dtype of these; a column of ones more where `free`."""
+    points = np.ones((len(X), basis.shape[1] + free), basis.dtype)
+    for part in gen_batches(len(X), BLOCK_ROWS):
+        block = X[part].astype(basis.dtype, copy=False) - shift
+        np.matmul(block, basis, out=points[part, : basis.shape[1]])
+    return points
+
+
+def find_mean(X: NDArray[Any], weights: Array | None, dtype: Any = np.float64) -> Array:
+    """Return the mean row, weighted, summed up in float64."""
+    parts = gen_batches(len(X), BLOCK_ROWS)
+    if weights is None:
+        total = sum(X[part].sum(axis=0, dtype=np.float64) for part in parts)
+        return np.asarray(total / len(X), dtype)
+    total = sum(weights[part] @ X[part] for part in parts)
+    return np.asarray(total / weights.sum(), dtype)
 
 
 @dataclass(frozen=True)
@@ -75,25 +99,32 @@ class Axes:
 
     @classmethod
     def of(
-        cls, rows: Array, method: str, weights: Array | None = None, basis: Array | None = None
+        cls,
+        rows: NDArray[Any],
+        method: str,
+        weights: Array | None = None,
+        basis: Array | None = None,
+        dtype: Any = np.float64,
     ) -> Self:
         """Rotate rows (n_samples, n_features); `weights` (n_samples,) are those of their mean.
 
         `basis` is that of nearly the same rows. Where it is whole, the rows lose nothing on it,
-        and to find their own axes would take longer than a warm start does.
+        and to find their own axes would take longer than a warm start does. Holds the points in
+        `dtype` beside the rows.
         """
-        ones = np.ones(len(rows), rows.dtype)
+        n_features = rows.shape[1]
         if method == "svm":
-            points, basis = rotate(np.column_stack([rows, ones]))
-            return cls(points, basis, np.zeros(rows.shape[1]), free=False)
+            rows = np.column_stack([rows, np.ones(len(rows), rows.dtype)])
+            shift = np.zeros(n_features + 1, dtype)
+            basis = find_axes(rows, shift, dtype)
+            points = place_rows(rows, shift, basis, free=False)
+            return cls(points, basis, shift[:-1], free=False)
         # The intercept is free, so the origin may be anywhere; at the mean, the intercept and
         # the weights hardly depend on each other and the solver needs fewer iterations.
-        shift = np.average(rows, axis=0, weights=weights).astype(rows.dtype)
-        if basis is not None and basis.shape == (rows.shape[1], rows.shape[1]):
-            points = (rows - shift) @ basis
-        else:
-            points, basis = rotate(rows - shift)
-        return cls(np.column_stack([points, ones]), basis, shift, free=True)
+        shift = find_mean(rows, weights, dtype)
+        if basis is None or basis.shape != (n_features, n_features):
+            basis = find_axes(rows, shift, dtype)
+        return cls(place_rows(rows, shift, basis, free=True), basis, shift, free=True)
 
     def turn(self, coef: Array, intercept: Array) -> Array:
         """Return the weights (n_axes, n_columns) of coefficients for the rows.

@@ -15,9 +15,44 @@ from sklearn.utils import check_random_state
 
 from featx.errors import ParameterError
 
-__all__ = ["deal", "deal_attributes", "number_copies", "read_splits", "split"]
+__all__ = ["deal", "deal_attributes", "draw_rows", "number_copies", "read_splits", "split"]
 
 NEVER = -1
+# Of more samples, so many choose C and how certain a model is: more change little and cost a day.
+MOST_DEALT = 100_000
+LEAST_OF_CLASS = 10  # drawn, or all where there are fewer
+
+
+def draw_rows(codes: NDArray[np.intp], random_state: Any) -> NDArray[np.intp]:
+    """Return which samples are dealt into folds: all, or of very many a share of each class.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples,), int
+        Class of each sample, from 0 on.
+    random_state : int, RandomState or None
+        Draws them.
+
+    Returns
+    -------
+    ndarray of shape (n_drawn,), int
+        Rising. Over 100,000 where rounding up each class's share, or its least of 10, comes to
+        more.
+
+    Examples
+    --------
+    >>> draw_rows(np.array([0, 1, 0]), 0).tolist()
+    [0, 1, 2]
+    """
+    n = len(codes)
+    if n <= MOST_DEALT:
+        return np.arange(n)
+    order = check_random_state(random_state).permutation(n)
+    by_class = order[np.argsort(codes[order], kind="stable")]
+    counts = np.bincount(codes)
+    place = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)  # within the class
+    wanted = np.maximum(np.ceil(counts * (MOST_DEALT / n)), LEAST_OF_CLASS)
+    return np.sort(by_class[place < np.repeat(wanted, counts)])
 
 
 def number_copies(X: NDArray[Any]) -> NDArray[np.intp]:

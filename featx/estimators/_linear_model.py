@@ -55,9 +55,8 @@ class LinearModel(OneLine, BaseEstimator):  # type: ignore[misc]
 
         float32 takes half the time and memory, and is enough where no model is kept.
         """
-        rows = X.astype(dtype, copy=False)
-        Cs, fallback = choose_grid(self.Cs, self.method, rows)
-        axes = Axes.of(rows, self.method, weights, basis)
+        Cs, fallback = choose_grid(self.Cs, self.method, X)
+        axes = Axes.of(X, self.method, weights, basis, dtype)
         return Design(axes, Cs, fallback, self.method, self.tol, self.max_iter)
 
     def _scores(self, X: Any) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from featx._values import require_known
 from featx.errors import ParameterError, choose, nearest, require_number
 from featx.estimators._calibration import to_probabilities
 from featx.estimators._fit import Design, Split, fit_linear
-from featx.estimators._folds import deal, number_copies, split
+from featx.estimators._folds import deal, draw_rows, number_copies, split
 from featx.estimators._linear_model import DTYPES, LinearModel, check_weights
 from featx.estimators._targets import Classes
 
@@ -41,8 +41,9 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
         about one more fit per fold, warm-started.
     cv : int or splitter, default 5
         Most folds. Rows with equal features never part, a class with fewer images than folds is
-        held out in only some of them, one with a single image in none. A scikit-learn splitter
-        or an iterable of (train, test) rows is taken as it is. Cost grows linearly.
+        held out in only some of them, one with a single image in none. Of more than 100,000
+        samples the folds share 100,000, a share of each class. A scikit-learn splitter or an
+        iterable of (train, test) rows is taken as it is. Cost grows linearly.
     scoring : {"accuracy", "balanced_accuracy", "neg_log_loss"}, default "accuracy"
         What C is chosen by, over all held-out samples. Ties go to the smaller held-out log loss
         ("logistic") or the smaller C ("svm"). "neg_log_loss" is for "logistic" alone.
@@ -171,7 +172,7 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
             raise ParameterError(
                 f"y: got one class ({self.classes_[0]!s}), expected at least two classes"
             )
-        rows, weights = self._prepare(X[kept]), weights[kept]
+        rows, weights = self._prepare(X if kept.all() else X[kept]), weights[kept]
         loss_weights = weights * weigh_classes(self.class_weight, self.classes_, codes, weights)
         basis = None if before is None else self._basis
         design = self._design(rows, loss_weights, basis=basis)
@@ -266,10 +267,15 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
     ) -> list[Split]:
         """Return what each kept row counts in training, and the rows that are held out."""
         if isinstance(self.cv, int | np.integer):
-            content = number_copies(self._prepare(X[kept]))
-            folds = deal(codes, content, int(self.cv), self.random_state)
-            parts = split(folds, codes, content)
-            return [(train[:, None], np.flatnonzero(test)) for train, test in parts]
+            drawn = draw_rows(codes, self.random_state)
+            content = number_copies(self._prepare(X[np.flatnonzero(kept)[drawn]]))
+            folds = deal(codes[drawn], content, int(self.cv), self.random_state)
+            parts = []
+            for train, test in split(folds, codes[drawn], content):
+                counts = np.zeros((len(codes), 1), bool)
+                counts[drawn, 0] = train
+                parts.append((counts, drawn[test]))
+            return parts
         from sklearn.model_selection import check_cv  # slow to import, and no prediction needs it
 
         place = np.cumsum(kept) - 1  # a splitter numbers all rows, weightless ones too

@@ -15,6 +15,7 @@ from featx._progress import Progress, count_steps
 from featx._repr import OneLine, as_table, show_count
 from featx.errors import ManifestError, ParameterError, choose
 from featx.estimators import Preset, SavedModel, save_model
+from featx.estimators._folds import MOST_DEALT
 from featx.estimators.certainty import learn_certainty
 from featx.estimators.held_out import final_estimator, predict_held_out
 from featx.estimators.path_scores import count_fits
@@ -244,7 +245,7 @@ def train(
     about = {"task": task, "made_with": store.made_with}
     saved = SavedModel(model, store.recipe, about, certainty=certainty)
     classifier = Classifier(saved, "the model")
-    notes = (*_compare(chosen, store), *_name_rare(y, classifier.classes))
+    notes = (*_compare(chosen, store), *_name_rare(y, classifier.classes), *_name_drawn(y))
     return Training(classifier, chosen, rows, y, found.coverage, notes, failures)
 
 
@@ -285,6 +286,17 @@ def _name_rare(y: NDArray[Any], names: Sequence[str]) -> tuple[str, ...]:
     note = (
         f"{show_count(len(rare), 'attribute')} with a single yes or no, or none, cannot be "
         f"measured: {', '.join(rare[:MAX_NAMED])}{more}; label at least two images of each"
+    )
+    return (note,)
+
+
+def _name_drawn(y: NDArray[Any]) -> tuple[str, ...]:
+    """Say where the choice of C rests on some of the images."""
+    if y.ndim == 2 or len(y) <= MOST_DEALT:
+        return ()
+    note = (
+        f"all {len(y):,} images train the model; about {MOST_DEALT:,} of them, a share of each "
+        "class, chose C and gave the score and the confidence, since more change these little"
     )
     return (note,)
 

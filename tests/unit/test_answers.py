@@ -299,6 +299,17 @@ def test_the_fits_of_a_training_are_known_beforehand(name) -> None:
     assert len(ends) == 61  # nobody asked any more
 
 
+def test_of_very_many_images_some_say_how_certain_a_model_is(monkeypatch) -> None:
+    probe, certainty, X, y = fit(600)
+    monkeypatch.setattr("featx.estimators._folds.MOST_DEALT", 300)
+    some = learn_certainty(probe, X, y)
+    assert some.slopes == pytest.approx(certainty.slopes, rel=0.3)
+    assert len(some.right[0]) == pytest.approx(300, abs=4)
+    X_new, y_new = draw(1000, 1)
+    confidence = answer(probe, X_new, some).confidence
+    assert confidence.mean() == pytest.approx((probe.predict(X_new) == y_new).mean(), abs=0.04)
+
+
 def test_classes_far_apart_in_float32_give_a_model_that_can_be_read(tmp_path) -> None:
     rng = np.random.default_rng(0)
     y = np.repeat(np.arange(3), 20)

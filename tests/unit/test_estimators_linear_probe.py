@@ -16,8 +16,7 @@ from sklearn.svm import LinearSVC
 
 from featx._arrays import scale_to_unit
 from featx.errors import ParameterError
-from featx.estimators import LinearProbeClassifier, PowerNormalizer
-from featx.estimators._axes import rotate
+from featx.estimators import LinearProbeClassifier, PowerNormalizer, _axes, _folds
 from featx.estimators._folds import deal, number_copies
 from featx.estimators._losses import Logistic, Softmax, SquaredHinge
 
@@ -314,12 +313,49 @@ def test_a_splitter_of_ones_own_decides_the_folds() -> None:
 
 
 @pytest.mark.parametrize("shape", [(5, 30), (30, 5), (8, 8), (6, 1)])
-def test_rotation_keeps_every_distance(shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("weights", [None, np.arange(1.0, 31)])
+def test_rotation_keeps_every_distance(
+    shape: tuple[int, int], weights: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_axes, "BLOCK_ROWS", 7)  # as with very many rows
     X = np.random.default_rng(0).normal(size=shape)
     X[-1] = X[0]  # rank deficient
-    points, basis = rotate(X)
-    np.testing.assert_allclose(points @ basis.T, X, atol=1e-12)
+    weights = None if weights is None else weights[: len(X)]
+    axes = _axes.Axes.of(X, "logistic", weights)
+    points, basis = axes.points[:, :-1], axes.basis
+    np.testing.assert_allclose(axes.shift, np.average(X, axis=0, weights=weights), atol=1e-12)
+    np.testing.assert_allclose(points @ basis.T + axes.shift, X, atol=1e-12)
     np.testing.assert_allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-12)
+    assert (axes.points[:, -1] == 1).all()
+    spread = np.linalg.svd(X - X.mean(axis=0), compute_uv=False)
+    if weights is None:
+        np.testing.assert_allclose(np.linalg.norm(points, axis=0)[::-1], spread, atol=1e-6)
+
+
+def test_of_very_many_samples_a_share_of_each_class_chooses_c(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    X, y, _ = problem(600, 10, 3)
+    y = np.where(np.arange(600) < 5, 3, y)  # all of a rare class are drawn
+    with monkeypatch.context() as patch:
+        patch.setattr(_folds, "MOST_DEALT", 200)
+        drawn = _folds.draw_rows(y, 0)
+        probe = LinearProbeClassifier().fit(X, y)
+        elsewhere = np.setdiff1d(np.arange(600), drawn)
+        Z = X.copy()
+        Z[elsewhere] = np.random.default_rng(0).normal(size=Z[elsewhere].shape)
+        again = LinearProbeClassifier().fit(Z, y)
+    counts, whole = (np.bincount(some, minlength=4) for some in (y[drawn], y))
+    np.testing.assert_allclose(counts[:3], whole[:3] / 3, atol=1)
+    assert counts[3] == whole[3] == 5
+    alone = LinearProbeClassifier().fit(X[drawn], y[drawn])
+    for name in ("log_loss", "accuracy"):
+        for other in (alone, again):
+            np.testing.assert_allclose(
+                probe.cv_results_[name], other.cv_results_[name], rtol=0.02, err_msg=name
+            )
+    given = LinearProbeClassifier(Cs=probe.C_).fit(X, y)  # the model is of all samples
+    np.testing.assert_allclose(probe.coef_, given.coef_, atol=1e-3 * np.abs(given.coef_).max())
 
 
 def test_normalising_survives_the_ends_of_float32() -> None:
