@@ -36,7 +36,7 @@ _at_step: contextvars.ContextVar[Callable[[], Any] | None] = contextvars.Context
 
 @contextlib.contextmanager
 def count_steps(advance: Callable[[], Any]) -> Iterator[None]:
-    """Have `end_step` call `advance` meanwhile: for work that should not know who watches it."""
+    """Have `end_step` call `advance` meanwhile, so that work need not know who watches it."""
     token = _at_step.set(advance)
     try:
         yield
@@ -120,7 +120,7 @@ class Progress:
 
     def _line(self) -> None:
         rate = self.done / max(time.monotonic() - self._start, 1e-9)
-        left_s = (self.total - self.done) / max(rate, 1e-9)
+        left_s = max(self.total - self.done, 0) / max(rate, 1e-9)
         sys.stderr.write(
             f"{time_stamp()} {self.label}: {self.done}/{self.total} {self.unit}, "
             f"{rate:.1f} {self.unit}/s, {left_s:.0f} s left\n"

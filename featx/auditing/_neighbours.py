@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from featx._progress import Progress
+from featx._progress import Progress, hide_progress
 from featx.retrieval import RetrievalIndex
 
 __all__ = ["Neighbours", "copy_groups", "find_neighbours", "join_groups", "outlier_scores"]
@@ -69,7 +70,8 @@ def find_neighbours(
     is_within = others is None
     database = X if others is None else others
     k = min(k, len(database) - is_within)
-    index = RetrievalIndex().fit(database)
+    with hide_progress() if show is False else contextlib.nullcontext():
+        index = RetrievalIndex().fit(database)
     rows = np.empty((len(X), k), np.intp)
     cosines = np.empty((len(X), k), np.float32)
     with Progress(len(X), "audit: compare images", enabled=show) as progress:

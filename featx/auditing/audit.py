@@ -95,8 +95,8 @@ def audit(
     Each label is judged by probes that have seen neither its image nor a copy of it. Holds the
     features as float32, n_samples * n_classes scores, and four times the features of 100,000
     images. Compares every image with every other up to a GiB of features; above, an approximate
-    index finds the nearest, and a note says so. docs/audit.md has what it finds on five sets,
-    beside cleanlab, and what it costs.
+    index finds the nearest, which holds half as much as the features, and a note says so.
+    docs/audit.md has what it finds on five sets, beside cleanlab, and what it costs.
 
     Examples
     --------
@@ -134,21 +134,27 @@ def audit(
         near = find_neighbours(X, show=progress)
         if near.recall is not None:
             notes.append(
-                f"an approximate index found the nearest images, since comparing all pairs of "
-                f"{n:,} images takes hours; it finds {near.recall:.1%} of the ten nearest "
-                "(measured on 500 images), so a few copies may be missing; featx duplicates "
-                "compares all pairs"
+                "an approximate index found the nearest images, because their features exceed 1 "
+                f"GiB. It finds {near.recall:.1%} of the ten nearest (measured on 500 images), so "
+                f"some copies may be missing; featx duplicates {store.path} compares all pairs"
             )
         groups = copy_groups(near, digests, copy_threshold)
         findings += _copies(X, near, digests, paths, texts, copy_threshold)
         findings += _outliers(near, paths, texts, notes)
     if other is not None:
-        leaks = list(_leaks(X, digests, paths, texts, other, copy_threshold, progress))
+        leaks, recall = _find_leaks(X, digests, paths, texts, other, copy_threshold, progress)
         findings += leaks
         if not leaks:
+            found = "is also" if recall is None else "was found"
             notes.append(
-                f"none of the {n:,} images is also in {other.path} "
+                f"none of the {n:,} images {found} in {other.path} "
                 f"({show_count(len(other), 'image')})"
+            )
+        if recall is not None:
+            notes.append(
+                f"an approximate index searched {other.path}, because its features exceed 1 GiB. "
+                f"It finds {recall:.1%} of the nearest (measured on 500 images), so some leaks "
+                f"may be missing; featx duplicates {store.path} {other.path} compares all pairs"
             )
     judged = _judge(X, given, groups, digests, paths, progress, random_state)
     findings += judged.findings
@@ -223,7 +229,7 @@ def _outliers(
         yield Finding(str(paths[row]), "outlier", float(scores[row]), texts[row])
 
 
-def _leaks(
+def _find_leaks(
     X: Floats,
     digests: NDArray[np.str_],
     paths: NDArray[np.str_],
@@ -231,10 +237,11 @@ def _leaks(
     other: FeatureStore,
     threshold: float,
     show: bool | None,
-) -> Iterator[Finding]:
-    """Yield each image that is in the other store, too, with its nearest one there."""
+) -> tuple[list[Finding], float | None]:
+    """Return each image that is in the other store, too, and the recall of the search there."""
+    leaks: list[Finding] = []
     if not len(other):
-        return
+        return leaks, None
     Y = _read_unit(other)
     near = find_neighbours(X, Y, k=1, show=show)
     theirs = other.paths
@@ -244,7 +251,8 @@ def _leaks(
         place = place_of[digest] if is_same else int(near.rows[row, 0])
         cosine = 1.0 if is_same else min(float(X[row] @ Y[place]), NOT_EQUAL)
         if is_same or cosine >= threshold - ROUNDING:
-            yield Finding(str(paths[row]), "leak", cosine, texts[row], str(theirs[place]))
+            leaks.append(Finding(str(paths[row]), "leak", cosine, texts[row], str(theirs[place])))
+    return leaks, near.recall
 
 
 def _judge(

@@ -17,7 +17,8 @@ from featx.databases.conditions import Clause, write_clauses
 __all__ = ["LanceDatabase"]
 
 INDEX_FROM = 50_000  # rows; below, comparing with all takes some tens of milliseconds
-EFFORT = 200  # vertices of the graph held while walking; its default is 15 for 10 rows
+REFINED = 4  # candidates per row wanted, which are compared again with the vectors
+EFFORT = 200  # least number of candidates that a search holds; Lance's default is 60 for 10 rows
 NOTE = "featx"
 IDS_AT_ONCE = 1000
 
@@ -95,9 +96,9 @@ class LanceDatabase:
     def build_index(self) -> None:
         """Join small files; index once there are enough rows, and then what is new."""
         if self.count() >= INDEX_FROM and not self._table.list_indices():
-            self._table.create_index(
-                "cosine", vector_column_name="vector", index_type="IVF_HNSW_SQ"
-            )
+            from lancedb.index import IvfHnswSq
+
+            self._table.create_index("vector", config=IvfHnswSq(distance_type="cosine"))
         self._table.optimize()
 
     def count(self) -> int:
@@ -114,7 +115,10 @@ class LanceDatabase:
     ) -> list[Hit]:
         """Return the nearest rows that fit: a filter goes before the search."""
         query = self._table.search(vector, vector_column_name="vector").distance_type("cosine")
-        query = query.bypass_vector_index() if exact else query.ef(EFFORT).refine_factor(4)
+        if exact:
+            query = query.bypass_vector_index()
+        else:  # Lance refuses to hold fewer candidates than are refined
+            query = query.ef(max(EFFORT, 2 * REFINED * k)).refine_factor(REFINED)
         if clauses:
             query = query.where(write_clauses(clauses, _literal, quote="`"), prefilter=True)
         found = query.select(["id", *self._types, "_distance"]).limit(k).to_list()

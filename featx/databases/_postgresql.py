@@ -102,15 +102,15 @@ class PostgresDatabase(SqlDatabase):
         """Return what the dumper takes."""
         return _Vector(vector)
 
-    def prepare_search(self, *, exact: bool, has_filter: bool) -> None:
+    def prepare_search(self, k: int, *, exact: bool, has_filter: bool) -> None:
         """Have the index go on until enough rows fit, or leave it out."""
         if exact:
             self.run("SET LOCAL enable_indexscan = off")
         self.run(f"SET LOCAL cpu_operator_cost = {OPERATOR_COST}")
-        # strict order would drop what turns up late; the caller sorts
+        # strict_order drops rows that are found late; `search` sorts
         self.run("SET LOCAL hnsw.iterative_scan = relaxed_order")
-        # what goes on finds less than what begins with as many
-        effort = self.efforts[-1] if has_filter else self.effort
+        # a scan that continues finds fewer of the nearest than one that starts with as many
+        effort = self.efforts[-1] if has_filter else min(max(self.effort, k), self.efforts[-1])
         self.run(f"SET LOCAL hnsw.ef_search = {effort}")
 
     def build_index(self) -> None:
@@ -126,7 +126,7 @@ class PostgresDatabase(SqlDatabase):
         self.run(f"ANALYZE {self.table}")
 
     def _allow_memory(self, n: int) -> None:
-        """Let the graph be built in memory, which takes minutes where it else takes hours."""
+        """Raise maintenance_work_mem so that the graph fits: minutes instead of hours."""
         kib = min(n * (4 * self.n_features + NODE_BYTES) // 1024 + 1, MOST_KIB)
         unit = "SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'"
         if kib > self.run(unit)[0][0]:
@@ -134,14 +134,15 @@ class PostgresDatabase(SqlDatabase):
 
     def _build_graph(self, statement: str) -> None:
         """Build by several processes, or by one where these have too little memory in common."""
+        errors = self._psycopg.errors
         try:
             self.run(statement)
-        except self._psycopg.errors.DiskFull:  # that of /dev/shm; a full disk ends the next, too
+        except (errors.DiskFull, errors.OutOfMemory):  # of /dev/shm; a full disk ends both
             self.run("SET max_parallel_maintenance_workers = 0")
             self.run(statement)
             warnings.warn(
-                f"{self.address.name}: one process built the index, since there is too little "
-                "shared memory for several; for a faster one give the server more (docker run "
+                f"{self.address.name}: one process built the index, because the server has too "
+                "little shared memory for several. For a faster build, give it more (docker run "
                 "--shm-size=3g)",
                 FeatxWarning,
                 stacklevel=4,

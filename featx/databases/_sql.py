@@ -56,7 +56,7 @@ class SqlDatabase:
         """Return a vector as a parameter of a query."""
         raise NotImplementedError
 
-    def prepare_search(self, *, exact: bool, has_filter: bool) -> None:
+    def prepare_search(self, k: int, *, exact: bool, has_filter: bool) -> None:
         """Set what holds for the transaction of a search."""
 
     def build_index(self) -> None:
@@ -173,7 +173,7 @@ class SqlDatabase:
         found: list[tuple[Any, ...]] = []
 
         def ask() -> None:
-            self.prepare_search(exact=exact, has_filter=bool(clauses))
+            self.prepare_search(k, exact=exact, has_filter=bool(clauses))
             found.extend(self.run(statement, parameters))
 
         self._commit(ask)

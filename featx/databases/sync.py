@@ -117,7 +117,8 @@ def sync(
         is_new = not is_finished(database.read_note())
         recall = _measure_recall(database, rows.ids, store, is_new=is_new)
         if is_new:
-            database.write_note({**rows.note, "effort": database.effort})
+            effort = {"effort": database.effort} if database.efforts else {}
+            database.write_note({**rows.note, **effort})
         return SyncResult(added, updated, removed, n, recall)
 
 
@@ -171,7 +172,7 @@ def _measure_recall(
 ) -> float:
     """Ask for the neighbours of some rows, and compare with those of an exact search.
 
-    Of new rows by the least effort that finds enough of them, which the database then keeps to.
+    A new or changed table takes the least effort that reaches `TARGET`; the note keeps it.
     """
     asked = np.linspace(0, len(store) - 1, min(N_CHECKED, len(store))).astype(np.intp)
     queries = _unit(store[asked])

@@ -26,9 +26,9 @@ def find_axes(X: NDArray[Any], shift: Array, dtype: Any = np.float64) -> Array:
     ----------
     X : ndarray of shape (n_samples, n_features), float32 or float64
     shift : ndarray of shape (n_features,)
-        What is taken off each row.
+        Subtracted from each row.
     dtype : dtype, default float64
-        In which to compute.
+        In which it is computed.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def find_axes(X: NDArray[Any], shift: Array, dtype: Any = np.float64) -> Array:
 
 
 def place_rows(X: NDArray[Any], shift: Array, basis: Array, *, free: bool) -> Array:
-    """Return rows along axes, in the dtype of these; a column of ones more where `free`."""
+    """Return the rows along the axes, in their dtype; with `free`, a last column of ones."""
     points = np.ones((len(X), basis.shape[1] + free), basis.dtype)
     for part in gen_batches(len(X), BLOCK_ROWS):
         block = X[part].astype(basis.dtype, copy=False) - shift
@@ -110,7 +110,7 @@ class Axes:
 
         `basis` is that of nearly the same rows. Where it is whole, the rows lose nothing on it,
         and to find their own axes would take longer than a warm start does. Holds the points in
-        `dtype` beside the rows.
+        `dtype` beside the rows; for "svm" a copy of the rows, too.
         """
         n_features = rows.shape[1]
         if method == "svm":

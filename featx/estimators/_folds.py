@@ -18,13 +18,13 @@ from featx.errors import ParameterError
 __all__ = ["deal", "deal_attributes", "draw_rows", "number_copies", "read_splits", "split"]
 
 NEVER = -1
-# Of more samples, so many choose C and how certain a model is: more change little and cost a day.
+# C and the certainty are learned from about this many samples; more change little.
 MOST_DEALT = 100_000
-LEAST_OF_CLASS = 10  # drawn, or all where there are fewer
+LEAST_OF_CLASS = 2  # drawn: one to learn from, and one to hold out
 
 
 def draw_rows(codes: NDArray[np.intp], random_state: Any) -> NDArray[np.intp]:
-    """Return which samples are dealt into folds: all, or of very many a share of each class.
+    """Return which samples are dealt into folds: all, or about 100,000, a share of each class.
 
     Parameters
     ----------
@@ -36,8 +36,7 @@ def draw_rows(codes: NDArray[np.intp], random_state: Any) -> NDArray[np.intp]:
     Returns
     -------
     ndarray of shape (n_drawn,), int
-        Rising. Over 100,000 where rounding up each class's share, or its least of 10, comes to
-        more.
+        Rising. More than 100,000 where each class's share is rounded up.
 
     Examples
     --------

@@ -42,7 +42,7 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
     cv : int or splitter, default 5
         Most folds. Rows with equal features never part, a class with fewer images than folds is
         held out in only some of them, one with a single image in none. Of more than 100,000
-        samples the folds share 100,000, a share of each class. A scikit-learn splitter or an
+        samples the folds share about 100,000, a share of each class. A scikit-learn splitter or an
         iterable of (train, test) rows is taken as it is. Cost grows linearly.
     scoring : {"accuracy", "balanced_accuracy", "neg_log_loss"}, default "accuracy"
         What C is chosen by, over all held-out samples. Ties go to the smaller held-out log loss
@@ -100,7 +100,8 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
     in the result, and solved by preconditioned L-BFGS. Class weights count as sample weights, in
     the machine of every class; `LinearSVC` leaves them out of the negatives where there are more
     than two classes. "svm" holds n_Cs * n_samples * n_classes float32 while it chooses C.
-    The order of the rows does not matter, and a weight of two is the same as a row given twice.
+    Up to 100,000 samples the order of the rows does not matter, and a weight of two is the same as
+    a row given twice.
 
     Examples
     --------

@@ -198,8 +198,8 @@ def learn_certainty(model: Any, X: NDArray[Any], y: NDArray[Any]) -> Certainty:
     Returns
     -------
     Certainty
-        Costs two more fits per fold; of more than 100,000 samples of classes 100,000 are taken,
-        a share of each class. Where nothing can be held out, the slopes are the model's own
+        Costs two more fits per fold. Of more than 100,000 samples of classes about 100,000 are
+        used, a share of each class. Where nothing can be held out, the slopes are the model's own
         and the sets of labels hold all.
 
     Examples
@@ -253,7 +253,7 @@ def _learn_attributes(
 
 
 def _extrapolate(held_out: Array, fewer: Array, n_folds: int) -> Array:
-    """Return the probabilities that a model of all images would give to what is right, rising.
+    """Return the probabilities that a model of all of them would give to what is right, rising.
 
     The models of the folds have fewer images and are less sure, so that a limit of theirs is
     reached too often. What one fold less did to each quantile of the log-odds is known from models

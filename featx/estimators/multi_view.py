@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d,
 from featx._repr import OneLine
 from featx._values import require_known
 from featx.errors import ParameterError, require_count
+from featx.estimators._folds import draw_rows
 from featx.estimators._linear_probe import LinearProbeClassifier
 
 __all__ = ["MirrorMean", "MultiViewClassifier"]
@@ -143,18 +144,21 @@ class MultiViewClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: ign
         self, labels: NDArray[Any], n_splits: int
     ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
         """Deal images, then list their views; nothing where there is one view or too few."""
-        _, counts = np.unique(labels, return_counts=True)
+        drawn = np.arange(len(labels))
+        if labels.ndim == 1:
+            drawn = draw_rows(np.unique(labels, return_inverse=True)[1], 0)
+        _, counts = np.unique(labels[drawn], return_counts=True)
         n = min(n_splits, len(labels) if labels.ndim > 1 else int(counts.min()))
         if self.n_views == 1 or n < 2:
             return []
         from sklearn.model_selection import KFold, StratifiedKFold
 
         maker = KFold if labels.ndim > 1 else StratifiedKFold
-        split = maker(n, shuffle=True, random_state=0).split(labels, labels)
+        split = maker(n, shuffle=True, random_state=0).split(drawn, labels[drawn])
         offsets = np.arange(self.n_views)
 
         def views_of(rows: NDArray[np.intp]) -> NDArray[np.intp]:
-            return (rows[:, None] * self.n_views + offsets).ravel()
+            return (drawn[rows][:, None] * self.n_views + offsets).ravel()
 
         return [(views_of(train), views_of(test)) for train, test in split]
 

@@ -119,7 +119,7 @@ def count_folds(model: Any) -> int:
 def count_fits(model: Any) -> int:
     """Return the fits that choose C, use it, and hold out twice to learn how certain a model is.
 
-    More where attributes have several C.
+    There are more where attributes have several C, or are more than 128.
     """
     n_choices = 1
     for Cs in _find_parameters(model, "Cs"):

@@ -346,6 +346,10 @@ def test_neighbours_of_very_many_are_found_approximately_and_said(tmp_path, monk
         note.startswith("an approximate index found") and "% of the ten" in note
         for note in found.notes
     )
+    (tmp_path / "other").mkdir()
+    against = quick(make_store(tmp_path / "other", X[2000:]), against=tmp_path / "f.h5")
+    assert {f.path for f in of_kind(against, "leak")} == {f"/none/{i:04}.jpg" for i in range(1000)}
+    assert any("so some leaks may be missing" in note for note in against.notes)
 
 
 def test_more_equal_images_than_neighbours_are_one_group() -> None:

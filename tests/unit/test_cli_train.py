@@ -15,8 +15,10 @@ from sklearn.metrics import accuracy_score
 import featx
 from featx.cli.main import main
 from featx.errors import FileFormatError, ManifestError, ParameterError
-from featx.estimators import load_model, save_model
+from featx.estimators import LinearProbeClassifier, load_model, save_model
+from featx.estimators._folds import draw_rows
 from featx.estimators.held_out import final_estimator, predict_held_out
+from featx.estimators.multi_view import MultiViewClassifier
 from featx.estimators.presets import get_preset
 from featx.serve._labeller import Labeller
 from featx.store import store_info
@@ -383,3 +385,25 @@ def test_labels_that_cannot_be_trained_on_are_refused_in_python(photos, store) -
         alone = {"path": opened.paths[:3].tolist(), "label": ["a", "b", "c"]}
         with pytest.raises(ParameterError, match="none can be held out"):
             train(opened, alone).cross_validate(opened)
+
+
+def test_of_very_many_images_a_share_chooses_c_and_a_note_says_so(store, monkeypatch) -> None:
+    monkeypatch.setattr("featx.estimators._folds.MOST_DEALT", 9)
+    with featx.open_store(store) as opened:
+        training = train(opened)
+        assert training.to_dict()["n_samples"] == 18
+        (note,) = [note for note in training.notes if "all 18 images train the model" in note]
+        measured = training.cross_validate(opened)
+    assert "come from about 9 of them" in note
+    assert measured.to_dict()["n_samples"] == 9
+
+
+def test_views_of_an_image_stay_together_among_those_that_are_drawn(monkeypatch) -> None:
+    monkeypatch.setattr("featx.estimators._folds.MOST_DEALT", 20)
+    labels = np.repeat(["a", "b"], [40, 20])
+    drawn = draw_rows((labels == "b").astype(int), 0)
+    model = MultiViewClassifier(LinearProbeClassifier(), n_views=2)
+    for fold in model._folds(labels, 3):
+        rows = np.concatenate(fold)
+        np.testing.assert_array_equal(np.unique(rows // 2), drawn)
+        assert len(rows) == len(set(rows.tolist())) == 2 * len(drawn)

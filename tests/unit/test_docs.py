@@ -54,6 +54,15 @@ def test_commands_have_the_options_that_they_use(page: Path) -> None:
             build_parser().parse_args(words[1:])
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_to_files(page: Path) -> None:
+    """In a checkout, too, where the site's own pages are not yet made."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    links = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", text)
+    made = ("gallery/index.rst",)
+    assert [link for link in links if not (page.parent / link).exists() and link not in made] == []
+
+
 def test_the_readme_has_commands() -> None:
     """So that the test above reads pages as they are written."""
     assert len(_commands(ROOT / "README.md")) > 8
