@@ -18,7 +18,6 @@ __all__ = ["LanceDatabase"]
 
 INDEX_FROM = 50_000  # rows; below, comparing with all takes some tens of milliseconds
 REFINED = 4  # candidates per row wanted, which are compared again with the vectors
-EFFORT = 200  # least number of candidates that a search holds; Lance's default is 60 for 10 rows
 NOTE = "featx"
 IDS_AT_ONCE = 1000
 
@@ -26,8 +25,8 @@ IDS_AT_ONCE = 1000
 class LanceDatabase:
     """The note is metadata of the column of ids, which is made with the table."""
 
-    efforts: tuple[int, ...] = ()
-    effort = 0
+    efforts: tuple[int, ...] = (20, 50, 100, 200)  # lists that a search looks into
+    effort = 20
 
     def __init__(self, address: Address) -> None:
         lancedb = require("lancedb", extra="lancedb", purpose="lancedb://")
@@ -53,6 +52,7 @@ class LanceDatabase:
         return note
 
     def _take(self, note: dict[str, Any]) -> None:
+        self.effort = note.get("effort", self.efforts[0])
         self._types = {"revision": "text", **{ours: kind for ours, _, kind in note["columns"]}}
 
     def create(self, note: dict[str, Any]) -> None:
@@ -96,9 +96,9 @@ class LanceDatabase:
     def build_index(self) -> None:
         """Join small files; index once there are enough rows, and then what is new."""
         if self.count() >= INDEX_FROM and not self._table.list_indices():
-            from lancedb.index import IvfHnswSq
+            from lancedb.index import IvfSq  # with graphs, building takes 50 times as long
 
-            self._table.create_index("vector", config=IvfHnswSq(distance_type="cosine"))
+            self._table.create_index("vector", config=IvfSq(distance_type="cosine"))
         self._table.optimize()
 
     def count(self) -> int:
@@ -117,8 +117,8 @@ class LanceDatabase:
         query = self._table.search(vector, vector_column_name="vector").distance_type("cosine")
         if exact:
             query = query.bypass_vector_index()
-        else:  # Lance refuses to hold fewer candidates than are refined
-            query = query.ef(max(EFFORT, 2 * REFINED * k)).refine_factor(REFINED)
+        else:
+            query = query.nprobes(self.effort).refine_factor(REFINED)
         if clauses:
             query = query.where(write_clauses(clauses, _literal, quote="`"), prefilter=True)
         found = query.select(["id", *self._types, "_distance"]).limit(k).to_list()
