@@ -190,6 +190,7 @@ def fit_linear(
     C, weights = design.Cs[choice.place], targets.loss_weights
     solution = solve_finally(
         design.axes.points,
+        design.quick,
         targets.loss(design.method, slice(None), weights),
         alpha=1 / (C * weights.sum(axis=0)),
         start=start,

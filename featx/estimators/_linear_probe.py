@@ -173,10 +173,10 @@ class LinearProbeClassifier(ClassifierMixin, LinearModel):  # type: ignore[misc]
             raise ParameterError(
                 f"y: got one class ({self.classes_[0]!s}), expected at least two classes"
             )
-        rows, weights = self._prepare(X if kept.all() else X[kept]), weights[kept]
+        rows, weights = X if kept.all() else X[kept], weights[kept]
         loss_weights = weights * weigh_classes(self.class_weight, self.classes_, codes, weights)
         basis = None if before is None else self._basis
-        design = self._design(rows, loss_weights, basis=basis)
+        design = self._design(self._prepare(rows), loss_weights, basis=basis)
         targets = Classes(codes, n_classes, weights[:, None], loss_weights[:, None], self.scoring)
         splits = self._splits(X, y, kept, codes) if design.has_choice else []
         start = None if before is None else self._find_start(before, design)

@@ -139,6 +139,7 @@ def solve_path(
 
 def solve_finally(
     points: Array,
+    quick: NDArray[Any],
     loss: Loss,
     *,
     alpha: Array | float,
@@ -153,6 +154,8 @@ def solve_finally(
     ----------
     points, loss, free, tol, max_iter
         As for `solve_path`.
+    quick : ndarray of the shape of `points`
+        The same in the dtype of the folds.
     alpha : float or ndarray of shape (n_columns,)
     start : ndarray of shape (n_axes, n_columns) or None
         The mean of the folds' weights lies very near.
@@ -161,17 +164,15 @@ def solve_finally(
     shape = points.shape[1], loss.n_columns
     if start is None:
         start = np.zeros(shape)
-    quick = choose_dtype(points, tol, free=free)
-    is_close = quick is np.float32 and closer >= LEAST_SINGLE_TOL
-    dtypes: dict[Any, None] = dict.fromkeys([quick] if is_close else [quick, np.float64])
-    for dtype in dtypes:
-        low, start = points.astype(dtype, copy=False), start.astype(dtype)
+    is_close = quick.dtype == np.float32 and closer >= LEAST_SINGLE_TOL
+    for low in [quick] if is_close or quick.dtype == np.float64 else [quick, points]:
+        dtype, start = low.dtype, start.astype(low.dtype)
         solution = solve(
             low,
             loss.astype(dtype),
             ridge=make_ridge(alpha, *shape, free=free, dtype=dtype),
             starts=[Solution(start, low @ start, 0)],
-            tol=closer if dtype is np.float64 else max(closer, LEAST_SINGLE_TOL),
+            tol=closer if dtype == np.float64 else max(closer, LEAST_SINGLE_TOL),
             max_iter=max_iter,
         )
         start = solution.weights
