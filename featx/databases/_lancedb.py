@@ -18,6 +18,7 @@ __all__ = ["LanceDatabase"]
 
 INDEX_FROM = 50_000  # rows; below, comparing with all takes some tens of milliseconds
 REFINED = 4  # candidates per row wanted, which are compared again with the vectors
+FILTERED_EFFORT = 50  # what fits a filter lies in more lists
 NOTE = "featx"
 IDS_AT_ONCE = 1000
 
@@ -118,7 +119,8 @@ class LanceDatabase:
         if exact:
             query = query.bypass_vector_index()
         else:
-            query = query.nprobes(self.effort).refine_factor(REFINED)
+            effort = max(self.effort, FILTERED_EFFORT) if clauses else self.effort
+            query = query.nprobes(effort).refine_factor(REFINED)
         if clauses:
             query = query.where(write_clauses(clauses, _literal, quote="`"), prefilter=True)
         found = query.select(["id", *self._types, "_distance"]).limit(k).to_list()
