@@ -63,9 +63,9 @@ def find_neighbours(
 
     Notes
     -----
-    Compares every image with every other up to a GiB of features, block by block, as
-    `RetrievalIndex` does: 100,000 images of 1,280 features take minutes on two cores. Above, an
-    approximate index of it finds the nearest, if faiss is installed.
+    Searches as `RetrievalIndex` does by itself. Up to a GiB of features it compares every image
+    with every other, block by block: 100,000 images of 1,280 features take minutes on two cores.
+    Above, it is approximate if faiss is installed.
     """
     is_within = others is None
     database = X if others is None else others

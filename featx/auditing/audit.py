@@ -153,8 +153,9 @@ def audit(
         if recall is not None:
             notes.append(
                 f"an approximate index searched {other.path}, because its features exceed 1 GiB. "
-                f"It finds {recall:.1%} of the nearest (measured on 500 images), so some leaks "
-                f"may be missing; featx duplicates {store.path} {other.path} compares all pairs"
+                f"It finds {recall:.1%} of the ten nearest (measured on 500 images), so some "
+                f"leaks may be missing; featx duplicates {store.path} {other.path} compares all "
+                "pairs"
             )
     judged = _judge(X, given, groups, digests, paths, progress, random_state)
     findings += judged.findings

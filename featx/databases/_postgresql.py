@@ -119,7 +119,8 @@ class PostgresDatabase(SqlDatabase):
         if self.n_features <= MAX_INDEXED and n >= INDEX_FROM and not self.has_table(name):
             self._allow_memory(n)
             statement = (
-                f"CREATE INDEX {quote(name)} ON {self.table} USING hnsw (vector vector_cosine_ops)"
+                f"CREATE INDEX IF NOT EXISTS {quote(name)} ON {self.table} "
+                "USING hnsw (vector vector_cosine_ops)"
             )
             with self._show_progress(n):
                 self._build_graph(statement)
@@ -128,8 +129,8 @@ class PostgresDatabase(SqlDatabase):
     def _allow_memory(self, n: int) -> None:
         """Raise maintenance_work_mem so that the graph fits: minutes instead of hours."""
         kib = min(n * (4 * self.n_features + NODE_BYTES) // 1024 + 1, MOST_KIB)
-        unit = "SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'"
-        if kib > self.run(unit)[0][0]:
+        setting = "SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'"
+        if kib > self.run(setting)[0][0]:
             self.run(f"SET maintenance_work_mem = '{kib}kB'")
 
     def _build_graph(self, statement: str) -> None:

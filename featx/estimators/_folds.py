@@ -23,13 +23,13 @@ MOST_DEALT = 100_000
 LEAST_OF_CLASS = 2  # drawn: one to learn from, and one to hold out
 
 
-def draw_rows(codes: NDArray[np.intp], random_state: Any) -> NDArray[np.intp]:
+def draw_rows(y: NDArray[Any], random_state: Any) -> NDArray[np.intp]:
     """Return which samples are dealt into folds: all, or about 100,000, a share of each class.
 
     Parameters
     ----------
-    codes : ndarray of shape (n_samples,), int
-        Class of each sample, from 0 on.
+    y : ndarray of shape (n_samples,), or (n_samples, n_attributes)
+        Classes; of attributes all samples are taken.
     random_state : int, RandomState or None
         Draws them.
 
@@ -40,15 +40,15 @@ def draw_rows(codes: NDArray[np.intp], random_state: Any) -> NDArray[np.intp]:
 
     Examples
     --------
-    >>> draw_rows(np.array([0, 1, 0]), 0).tolist()
+    >>> draw_rows(np.array(["cat", "dog", "cat"]), 0).tolist()
     [0, 1, 2]
     """
-    n = len(codes)
-    if n <= MOST_DEALT:
+    n = len(y)
+    if n <= MOST_DEALT or y.ndim == 2:
         return np.arange(n)
+    codes, counts = np.unique(y, return_inverse=True, return_counts=True)[1:]
     order = check_random_state(random_state).permutation(n)
     by_class = order[np.argsort(codes[order], kind="stable")]
-    counts = np.bincount(codes)
     place = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)  # within the class
     wanted = np.maximum(np.ceil(counts * (MOST_DEALT / n)), LEAST_OF_CLASS)
     return np.sort(by_class[place < np.repeat(wanted, counts)])

@@ -215,11 +215,9 @@ def learn_certainty(model: Any, X: NDArray[Any], y: NDArray[Any]) -> Certainty:
     >>> bool(answers.is_unknown.mean() > 0.5)
     True
     """
-    if y.ndim == 1:
-        drawn = draw_rows(
-            np.unique(y, return_inverse=True)[1], final_estimator(model).random_state
-        )
-        X, y = (X, y) if len(drawn) == len(y) else (X[drawn], y[drawn])
+    drawn = draw_rows(y, final_estimator(model).random_state)
+    if len(drawn) < len(y):
+        X, y = X[drawn], y[drawn]
     held_out, fewer = (
         predict_held_out(model, X, y, "decision_function", n_apart=n_apart) for n_apart in (1, 2)
     )
@@ -253,7 +251,7 @@ def _learn_attributes(
 
 
 def _extrapolate(held_out: Array, fewer: Array, n_folds: int) -> Array:
-    """Return the probabilities that a model of all of them would give to what is right, rising.
+    """Return the probabilities of the right labels by a model of all these images, rising.
 
     The models of the folds have fewer images and are less sure, so that a limit of theirs is
     reached too often. What one fold less did to each quantile of the log-odds is known from models

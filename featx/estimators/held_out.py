@@ -53,8 +53,8 @@ def predict_held_out(
     ndarray of shape (n_samples, n_classes or n_attributes), float64
         Probabilities or scores, of two classes one column of scores; NaN where a sample is never
         held out, as the only one of its class, or where the others lack a class. C is the
-        model's: one more fit per fold. Of up to 100,000 samples of classes
-        the folds are those by which C was chosen (of several views per image, others).
+        model's: one more fit per fold. Of up to 100,000 samples of classes the folds
+        are those by which C was chosen (of several views per image, others).
 
     Examples
     --------

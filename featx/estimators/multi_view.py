@@ -144,9 +144,7 @@ class MultiViewClassifier(OneLine, ClassifierMixin, BaseEstimator):  # type: ign
         self, labels: NDArray[Any], n_splits: int
     ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
         """Deal images, then list their views; nothing where there is one view or too few."""
-        drawn = np.arange(len(labels))
-        if labels.ndim == 1:
-            drawn = draw_rows(np.unique(labels, return_inverse=True)[1], 0)
+        drawn = draw_rows(labels, 0)
         _, counts = np.unique(labels[drawn], return_counts=True)
         n = min(n_splits, len(labels) if labels.ndim > 1 else int(counts.min()))
         if self.n_views == 1 or n < 2:

@@ -131,11 +131,8 @@ class Training(OneLine):
             If no image is held out.
         """
         saved = self.classifier.saved
-        rows, y = self.rows, self.y
-        if y.ndim == 1:
-            seed = final_estimator(saved.model).random_state
-            drawn = _folds.draw_rows(np.unique(y, return_inverse=True)[1], seed)
-            rows, y = rows[drawn], y[drawn]
+        drawn = _folds.draw_rows(self.y, final_estimator(saved.model).random_state)
+        rows, y = self.rows[drawn], self.y[drawn]
         n_fits = count_folds(saved.model)
         with Progress(n_fits, "measure", unit="fit") as bar, count_steps(bar.advance):
             scores = predict_held_out(saved.model, store[rows], y, "decision_function")
