@@ -8,15 +8,24 @@ are nearly equal, and a copy of an image should be at distance 0.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
+
 import numpy as np
 
 from featx._arrays import scale_to_unit
 from featx.errors import ParameterError
+from featx.retrieval._nearest import Nearest, Room
+from featx.retrieval._threads import Shared, run_in_threads
 from featx.retrieval._vectors import BLOCK_BYTES, Block, Floats, Mask, Rows, Vectors
 
 __all__ = ["scale_for", "search", "search_within"]
 
-QUERIES_AT_A_TIME = 512
+QUERIES_AT_A_TIME = 1024
+# From so many on, threads that each compute products of their own are faster than threads that
+# share each product.
+MANY_QUERIES = 512
+GROUP = 8  # rows of a block
 QUERIES_TO_A_FINDER = 8192  # it shares them out among threads
 # Of a squared distance to the squared lengths: below it a product has lost more than two of its
 # seven digits.
@@ -60,9 +69,9 @@ def search(
 
     Notes
     -----
-    O(n_queries * n_samples * n_features) time; holds a block of the database and 512 queries'
-    distances to it, and 8192 queries at a time. With a finder, queries for which it names fewer
-    than k are compared with all.
+    O(n_queries * n_samples * n_features) time; holds a block of the database, 8192 queries at a
+    time, and 5 MiB per thread: the distances of 1024 queries to 1024 rows. With a finder, queries
+    for which it names fewer than k are compared with all.
     """
     parts = []
     for start in range(0, len(queries) if k else 0, QUERIES_TO_A_FINDER):
@@ -104,22 +113,24 @@ def search_within(
     metric, asked = vectors.metric, scale_for(vectors.metric, queries)
     squares = np.einsum("ij,ij->i", asked, asked)
     found: list[list[Rows]] = [[] for _ in asked]
+    starts = range(0, len(asked), QUERIES_AT_A_TIME)
+    parts = [slice(start, start + QUERIES_AT_A_TIME) for start in starts]
+    columns = [_turn(asked[part], metric) for part in parts]
     for numbers, block, norms in vectors.blocks_among(allowed, len(asked)):
-        slack = 1e-5 * (squares[:, None] + norms.max(initial=0) ** 2 + 1)  # the products' rounding
+        slack = 1e-5 * (squares + norms.max(initial=0) ** 2 + 1)  # the products' rounding
         if metric == "euclidean":
-            limits = radius**2 - squares[:, None] + slack
+            limits = radius**2 - squares + slack
         else:
             limits = radius - (metric == "cosine") + slack
-        for start in range(0, len(asked), QUERIES_AT_A_TIME):
-            part = slice(start, start + QUERIES_AT_A_TIME)
-            keys = np.empty((len(asked[part]), len(numbers)), np.float32)
-            _fill_keys(keys, block, norms, asked[part], metric)
-            query, at = np.nonzero(keys <= limits[part])
+        for part, of_part in zip(parts, columns, strict=True):
+            keys = np.empty((len(numbers), of_part.shape[1]), np.float32)
+            _fill_keys(keys, block, norms, of_part, metric)
+            at, query = np.nonzero(keys <= limits[part])
             for i in np.unique(query).tolist():
-                found[start + i].append(numbers[at[query == i]])
+                found[part.start + i].append(numbers[at[query == i]])
     return [
-        _keep_within(vectors, asked[i], np.concatenate([np.empty(0, np.intp), *parts]), radius)
-        for i, parts in enumerate(found)
+        _keep_within(vectors, asked[i], np.concatenate([np.empty(0, np.intp), *of_query]), radius)
+        for i, of_query in enumerate(found)
     ]
 
 
@@ -183,26 +194,30 @@ def _compare_all(
 def _compare_part(
     vectors: Vectors, queries: Floats, k: int, exclude: Rows | None, among: Rows | None
 ) -> Rows:
-    """Return the k nearest rows of queries whose distances to a block fit the memory."""
-    m = len(queries)
-    best = np.full((m, k), np.nan, np.float32)  # sorts behind everything
-    rows = np.full((m, k), -1, np.intp)
-    room = np.empty(0, np.float32)  # the same for all blocks: new memory costs a tenth of the time
-    for numbers, block, norms in vectors.blocks_among(among, m):
-        if room.size < m * len(numbers):
-            room = np.empty(m * len(numbers), np.float32)
-        keys = room[: m * len(numbers)].reshape(m, len(numbers))
-        _fill_keys(keys, block, norms, queries, vectors.metric)
-        if exclude is not None:
-            at = np.searchsorted(numbers, exclude)
-            mine = np.flatnonzero(numbers[np.minimum(at, len(numbers) - 1)] == exclude)
-            keys[mine, at[mine]] = np.inf
-        new, new_rows = _select_better(keys, numbers, best.max(axis=1), k)
-        both = np.concatenate([best, new], axis=1)
-        both_rows = np.concatenate([rows, new_rows], axis=1)
-        kept = np.argpartition(both, k - 1, axis=1)[:, :k]
-        best = np.take_along_axis(both, kept, axis=1)
-        rows = np.take_along_axis(both_rows, kept, axis=1)
+    """Return the k nearest rows of at most 1024 queries, in no order."""
+    columns, nearest = _turn(queries, vectors.metric), Nearest(len(queries), k)
+    blocks = Shared(vectors.blocks_among(among, len(queries)))
+
+    def compare(blocks: Iterable[tuple[Rows, Block, Floats]]) -> None:
+        room = Room(len(queries))
+        for numbers, block, norms in blocks:
+            keys, is_hit = room.of(len(numbers))
+            _fill_keys(keys, block, norms, columns, vectors.metric)
+            if exclude is not None:
+                at = np.searchsorted(numbers, exclude)
+                mine = np.flatnonzero(numbers[np.minimum(at, len(numbers) - 1)] == exclude)
+                keys[at[mine], mine] = np.inf
+            limits = nearest.limits  # another thread may replace them
+            np.less_equal(keys, limits, out=is_hit)
+            at, asked = np.divmod(_choose(keys, is_hit, limits, k), len(queries))
+            nearest.add(asked, numbers[at], keys[at, asked])
+
+    compare(itertools.islice(blocks, 1))  # so that the threads begin with limits
+    if len(queries) >= MANY_QUERIES or vectors.is_converted:
+        run_in_threads(lambda: compare(blocks), blocks.stop)
+    else:
+        compare(blocks)
+    rows = nearest.rows()
     if (rows < 0).any():
         raise _too_large()
     return rows
@@ -215,35 +230,33 @@ def _too_large() -> ParameterError:
     )
 
 
-def _select_better(keys: Floats, numbers: Rows, worst: Floats, k: int) -> tuple[Floats, Rows]:
-    """Return what is below each query's `worst`, at most k of it, filled up with inf."""
-    m, n = keys.shape
-    hits = np.flatnonzero(keys < worst[:, None])
-    if np.isnan(worst).any() or 32 * len(hits) > keys.size:  # then choosing costs less than a list
-        if n <= k:
-            return keys, np.broadcast_to(numbers, keys.shape)
-        near = np.argpartition(keys, k - 1, axis=1)[:, :k]
-        return np.take_along_axis(keys, near, axis=1), numbers[near]
-    query, at = np.divmod(hits, n)
-    counts = np.bincount(query, minlength=m)
-    column = np.arange(len(hits)) - np.repeat(np.cumsum(counts) - counts, counts)
-    new = np.full((m, int(counts.max(initial=0))), np.inf, np.float32)
-    rows = np.full(new.shape, -1, np.intp)
-    new[query, column] = keys.reshape(-1)[hits]
-    rows[query, column] = numbers[at]
-    return new, rows
+def _choose(keys: Floats, is_hit: Mask, limits: Floats, k: int) -> Rows:
+    """Return the places of (n_block, n_queries) `keys` that may be among the k least."""
+    hits = np.flatnonzero(is_hit)
+    n, m = keys.shape
+    if n <= k or 32 * len(hits) <= keys.size:
+        return hits
+    # The k-th least of the groups' least keys has k keys at or below it, and few more.
+    grouped = n - n % GROUP
+    low = keys[:grouped].reshape(-1, GROUP, m).min(axis=1) if grouped >= k * GROUP else keys
+    closer = np.minimum(limits, np.partition(low, k - 1, axis=0)[k - 1])
+    return np.flatnonzero(np.less_equal(keys, closer, out=is_hit))
 
 
-def _fill_keys(keys: Floats, block: Block, norms: Floats, queries: Floats, metric: str) -> None:
-    """Fill (n_queries, n_block) `keys` with numbers in the order of the distances."""
+def _turn(queries: Floats, metric: str) -> Floats:
+    """Return queries as columns whose products with rows are least for the nearest."""
     factor = np.float32(-2 if metric == "euclidean" else -1)
-    asked = factor * queries
+    return np.multiply(queries.T, factor, order="C")  # BLAS reads it many times
+
+
+def _fill_keys(keys: Floats, block: Block, norms: Floats, columns: Floats, metric: str) -> None:
+    """Fill (n_block, n_queries) `keys` with numbers in the order of the distances."""
     for start, piece in block:
-        np.matmul(asked, piece.T, out=keys[:, start : start + len(piece)])
+        np.matmul(piece, columns, out=keys[start : start + len(piece)])
     if metric == "euclidean":
-        keys += norms**2
+        keys += (norms**2)[:, None]
     if metric == "cosine":
-        keys *= _invert(norms)
+        keys *= _invert(norms)[:, None]
 
 
 def _invert(norms: Floats) -> Floats:
