@@ -13,6 +13,7 @@ __all__ = ["Nearest", "Room"]
 
 LOW_BITS = np.uint64(2**32 - 1)
 NOTHING = np.uint64(2**64 - 1)
+SIGN = np.int32(-(2**31))
 
 
 class Room:
@@ -60,18 +61,25 @@ class Nearest:
     def _settle(self) -> None:
         if not self._waiting:
             return
-        queries, hits = (np.concatenate(one) for one in zip(*self._waiting, strict=True))
+        queries, hits = self._waiting[0]
+        if len(self._waiting) > 1:
+            queries, hits = (np.concatenate(one) for one in zip(*self._waiting, strict=True))
         self._waiting = []
         m, k = self._kept.shape
-        order = np.argsort(queries.astype(np.uint16), kind="stable")  # small numbers sort fastest
-        counts = np.bincount(queries, minlength=m)
-        column = k + np.arange(len(hits)) - np.repeat(np.cumsum(counts) - counts, counts)
-        both = np.full((m, k + counts.max()), NOTHING, np.uint64)
-        both[:, :k] = self._kept
-        both[queries[order], column] = hits[order]
-        self._kept = np.partition(both, k - 1, axis=1)[:, :k]
-        worst = self._kept.max(axis=1)
+        new = hits[None] if m == 1 else _in_rows(queries, hits, m)
+        self._kept = np.partition(np.concatenate([self._kept, new], axis=1), k - 1, axis=1)[:, :k]
+        worst = self._kept[:, -1]  # np.partition puts the k-th there
         self.limits = np.where(worst == NOTHING, np.float32(np.inf), _key_of(worst))
+
+
+def _in_rows(queries: Rows, hits: NDArray[np.uint64], n_queries: int) -> NDArray[np.uint64]:
+    """Return the hits of each query in a row of its own, filled up."""
+    order = np.argsort(queries.astype(np.uint16), kind="stable")  # small numbers sort fastest
+    counts = np.bincount(queries, minlength=n_queries)
+    column = np.arange(len(hits)) - np.repeat(np.cumsum(counts) - counts, counts)
+    rows = np.full((n_queries, counts.max()), NOTHING, np.uint64)
+    rows[queries[order], column] = hits[order]
+    return rows
 
 
 def _join_bits(keys: Floats, rows: Rows) -> NDArray[np.uint64]:
@@ -80,12 +88,11 @@ def _join_bits(keys: Floats, rows: Rows) -> NDArray[np.uint64]:
     The bits of floating-point numbers are in their order if those of negative ones are inverted,
     and the sign of the others.
     """
-    bits = (keys + np.float32(0)).view(np.uint32)  # -0 becomes 0
-    bits ^= np.where(bits >> 31, np.uint32(2**32 - 1), np.uint32(2**31))
-    return (bits.astype(np.uint64) << np.uint64(32)) | rows.astype(np.uint64)
+    bits = (keys + np.float32(0)).view(np.int32)  # -0 becomes 0
+    ordered = (bits ^ (bits >> 31 | SIGN)).view(np.uint32)
+    return (ordered.astype(np.uint64) << np.uint64(32)) | rows.astype(np.uint64)
 
 
 def _key_of(joined: NDArray[np.uint64]) -> Floats:
-    bits = (joined >> np.uint64(32)).astype(np.uint32)
-    bits ^= np.where(bits >> 31, np.uint32(2**31), np.uint32(2**32 - 1))
-    return bits.view(np.float32)
+    ordered = (joined >> np.uint64(32)).astype(np.uint32).view(np.int32)
+    return (ordered ^ (~ordered >> 31 | SIGN)).view(np.float32)

@@ -26,6 +26,7 @@ QUERIES_AT_A_TIME = 1024
 # share each product.
 MANY_QUERIES = 512
 GROUP = 8  # rows of a block
+FEW_KEYS = 2**15
 QUERIES_TO_A_FINDER = 8192  # it shares them out among threads
 # Of a squared distance to the squared lengths: below it a product has lost more than two of its
 # seven digits.
@@ -234,7 +235,7 @@ def _choose(keys: Floats, is_hit: Mask, limits: Floats, k: int) -> Rows:
     """Return the places of (n_block, n_queries) `keys` that may be among the k least."""
     hits = np.flatnonzero(is_hit)
     n, m = keys.shape
-    if n <= k or 32 * len(hits) <= keys.size:
+    if n <= k or 32 * len(hits) <= max(keys.size, FEW_KEYS):
         return hits
     # The k-th least of the groups' least keys has k keys at or below it, and few more.
     grouped = n - n % GROUP
