@@ -55,16 +55,21 @@ def run_in_threads(work: Callable[[], None], stop: Callable[[], None]) -> None:
     """
     with contextlib.ExitStack() as stack:
         with _limiting:  # of two calls at a time one would take the other's limit for the setting
-            n_threads = max((one["num_threads"] for one in _blas().info()), default=1)
+            n_threads = min((one["num_threads"] for one in _blas().info()), default=1)
             if n_threads > 1:
                 stack.enter_context(_blas().limit(limits=1))
         if n_threads == 1:
             return work()
         pool = stack.enter_context(ThreadPoolExecutor(n_threads, "featx-search"))
         stack.callback(stop)
-        for one in [pool.submit(work) for _ in range(n_threads)]:
+        for one in [pool.submit(_work_alone, work) for _ in range(n_threads)]:
             one.result()
     return None
+
+
+def _work_alone(work: Callable[[], None]) -> None:
+    with _blas().limit(limits=1):  # where OpenMP is beneath, each thread has its own setting
+        work()
 
 
 @functools.cache

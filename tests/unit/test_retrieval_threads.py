@@ -7,10 +7,10 @@ import threading
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from featx import RetrievalIndex
-from featx.retrieval import _search, _vectors
+from featx.retrieval import _search, _threads, _vectors
 from featx.retrieval._nearest import Nearest
 from featx.retrieval._threads import Shared, run_in_threads
 
@@ -24,8 +24,7 @@ def two_threads():
 
 
 def n_of_blas() -> int:
-    found = [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
-    return max(found, default=0)
+    return max((one["num_threads"] for one in _threads._blas().info()), default=0)
 
 
 @pytest.fixture
