@@ -74,6 +74,6 @@ def _work_alone(work: Callable[[], None]) -> None:
 
 @functools.cache
 def _blas() -> ThreadpoolController:
-    from threadpoolctl import ThreadpoolController  # no single query needs it
+    from threadpoolctl import ThreadpoolController  # late: few searches need it
 
     return ThreadpoolController().select(user_api="blas")
