@@ -257,7 +257,8 @@ def _join_digests(first: Columns, second: Columns) -> NDArray[np.str_] | None:
         np.zeros(len(part.ids), "U64") if part.digests is None else part.digests
         for part in (first, second)
     ]
-    return np.concatenate(parts) if any(map(np.any, parts)) else None
+    digests = np.concatenate(parts)
+    return digests if (digests != "").any() else None
 
 
 def _is_in(values: NDArray[Any], wanted: Any) -> Mask:
