@@ -233,15 +233,19 @@ def _too_large() -> ParameterError:
 
 def _choose(keys: Floats, is_hit: Mask, limits: Floats, k: int) -> Rows:
     """Return the places of (n_block, n_queries) `keys` that may be among the k least."""
-    hits = np.flatnonzero(is_hit)
     n, m = keys.shape
-    if n <= k or 32 * len(hits) <= max(keys.size, FEW_KEYS):
-        return hits
+    if n <= k or 32 * np.count_nonzero(is_hit) <= max(keys.size, FEW_KEYS):
+        return np.flatnonzero(is_hit)
     # The k-th least of the groups' least keys has k keys at or below it, and few more.
     grouped = n - n % GROUP
     low = keys[:grouped].reshape(-1, GROUP, m).min(axis=1) if grouped >= k * GROUP else keys
     closer = np.minimum(limits, np.partition(low, k - 1, axis=0)[k - 1])
-    return np.flatnonzero(np.less_equal(keys, closer, out=is_hit))
+    np.less_equal(keys, closer, out=is_hit)
+    if np.count_nonzero(is_hit) > GROUP * k * m:
+        # Many are equal, of which the first k rows will do.
+        is_equal = keys == closer
+        is_hit &= ~is_equal | (np.cumsum(is_equal, axis=0, dtype=np.int32) <= k)
+    return np.flatnonzero(is_hit)
 
 
 def _turn(queries: Floats, metric: str) -> Floats:

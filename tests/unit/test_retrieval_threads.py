@@ -81,6 +81,19 @@ def test_the_least_keys_are_kept_in_whatever_order_they_come() -> None:
         np.testing.assert_array_equal(nearest.limits, np.sort(keys, axis=0)[7])
 
 
+@pytest.mark.parametrize("values", [1, 2, 5, 10**6])
+def test_what_a_block_hands_on_has_the_least_keys_and_is_little(values, monkeypatch) -> None:
+    """Would catch a database of equal rows that takes 20 times as long as another."""
+    monkeypatch.setattr(_search, "FEW_KEYS", 0)
+    k, n, m = 4, 512, 6
+    keys = np.random.default_rng(0).integers(0, values, (n, m)).astype(np.float32)
+    limits = np.full(m, np.inf, np.float32)
+    rows, queries = np.divmod(_search._choose(keys, keys <= limits, limits, k), m)
+    expected = np.argsort(keys, axis=0, kind="stable")[:k]
+    assert all(set(expected[:, i]) <= set(rows[queries == i]) for i in range(m))
+    assert len(rows) <= 2 * _search.GROUP * k * m
+
+
 def test_a_query_of_too_few_rows_is_filled_up_with_minus_one() -> None:
     nearest = Nearest(2, 3)
     nearest.add(np.array([1]), np.array([7]), np.float32([-0.5]))
