@@ -17,7 +17,7 @@ from featx._arrays import scale_to_unit
 from featx.errors import ParameterError
 from featx.retrieval._nearest import Nearest, Room
 from featx.retrieval._threads import Shared, run_in_threads
-from featx.retrieval._vectors import BLOCK_BYTES, Block, Floats, Mask, Rows, Vectors
+from featx.retrieval._vectors import BLOCK_BYTES, FIRST_ROWS, Block, Floats, Mask, Rows, Vectors
 
 __all__ = ["scale_for", "search", "search_within"]
 
@@ -26,7 +26,7 @@ QUERIES_AT_A_TIME = 1024
 # share each product.
 MANY_QUERIES = 512
 GROUP = 8  # rows of a block
-FEW_KEYS = 2**15
+FEW_KEYS = 2**15  # of which all may be sorted
 QUERIES_TO_A_FINDER = 8192  # it shares them out among threads
 # Of a squared distance to the squared lengths: below it a product has lost more than two of its
 # seven digits.
@@ -214,7 +214,8 @@ def _compare_part(
             nearest.add(asked, numbers[at], keys[at, asked])
 
     compare(itertools.islice(blocks, 1))  # so that the threads begin with limits
-    if len(queries) >= MANY_QUERIES or vectors.is_converted:
+    n_rows = vectors.shape[0] if among is None else len(among)
+    if n_rows > FIRST_ROWS and (len(queries) >= MANY_QUERIES or vectors.is_converted):
         run_in_threads(lambda: compare(blocks), blocks.stop)
     else:
         compare(blocks)

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def run_in_threads(work: Callable[[], None], stop: Callable[[], None]) -> None:
             return work()
         pool = stack.enter_context(ThreadPoolExecutor(n_threads, "featx-search"))
         stack.callback(stop)
-        for one in [pool.submit(_work_alone, work) for _ in range(n_threads)]:
+        started = [pool.submit(_work_alone, work) for _ in range(n_threads)]
+        for one in wait(started, return_when=FIRST_EXCEPTION).done:
             one.result()
     return None
 

@@ -32,6 +32,7 @@ def few_rows_at_a_time(monkeypatch, two_threads) -> None:
     monkeypatch.setattr(_search, "MANY_QUERIES", 1)
     monkeypatch.setattr(_vectors, "CACHED_ROWS", 7)
     monkeypatch.setattr(_vectors, "FIRST_ROWS", 5)
+    monkeypatch.setattr(_search, "FIRST_ROWS", 5)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -128,7 +129,8 @@ def test_work_within_work_runs_once(two_threads) -> None:
     assert runs == ["inner"] * 2
 
 
-def test_an_error_stops_the_other_threads_and_is_raised(two_threads) -> None:
+@pytest.mark.parametrize("name", ["_0", "_1"])
+def test_an_error_stops_the_other_threads_and_is_raised(name, two_threads) -> None:
     def endless():
         while True:
             yield 0
@@ -137,7 +139,7 @@ def test_an_error_stops_the_other_threads_and_is_raised(two_threads) -> None:
 
     def work() -> None:
         for _ in items:
-            if threading.current_thread().name.endswith("_0"):
+            if threading.current_thread().name.endswith(name):
                 raise OSError("the file is gone")
 
     with pytest.raises(OSError, match="the file is gone"):
